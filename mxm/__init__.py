@@ -1,0 +1,26 @@
+"""Money Ex Machina: the shared ``mxm`` namespace and its authoring front door.
+
+Other distributions of the family install packages beside ``mxm.pipeline``; this file belongs to
+mxm-pipeline alone (docs/adr/0001-namespace-root.md).
+"""
+
+from pkgutil import extend_path
+from typing import TYPE_CHECKING
+
+__path__ = extend_path(__path__, __name__)
+__all__ = ["Flow", "Task", "flow", "task"]
+
+if TYPE_CHECKING:
+    from mxm.pipeline.authoring import Flow, Task, flow, task
+else:
+    # Hidden from type checkers: a visible __getattr__ would make `mxm.tsk` pass as correct.
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from mxm.pipeline import authoring
+
+        value = globals()[name] = getattr(authoring, name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

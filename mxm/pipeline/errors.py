@@ -1,0 +1,243 @@
+"""Every exception and problem of mxm-pipeline: each names the thing, the place and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+__all__ = [
+    "AmbiguousFlowError",
+    "BackendError",
+    "EngineMissingError",
+    "GraphError",
+    "LoadError",
+    "ParameterError",
+    "PipelineError",
+    "Problem",
+    "ResultError",
+    "Skip",
+    "Source",
+    "SpecError",
+    "UnknownBackendError",
+    "UnknownFlowError",
+    "closest",
+    "did_you_mean",
+]
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in the user's files.
+
+    Parameters
+    ----------
+    file
+        Path as Python gives it; shown relative to the working directory where it lies beneath it.
+    line, column
+        Counted from 1; None where not known.
+    """
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        parts = [shown_path(self.file)]
+        if self.line is not None:
+            parts.append(str(self.line))
+            if self.column is not None:
+                parts.append(str(self.column))
+        return ":".join(parts)
+
+    @classmethod
+    def of_function(cls, fn: Callable[..., object]) -> Source | None:
+        """Where *fn* is defined (its first decorator), or None for what has no Python code."""
+        code = getattr(fn, "__code__", None)
+        if code is None:
+            return None
+        return cls(code.co_filename, code.co_firstlineno)
+
+    @classmethod
+    def of_caller(cls) -> Source | None:
+        """The nearest line outside this package and `dataclasses` in the current stack."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            module: str = frame.f_globals.get("__name__", "")
+            if module != "dataclasses" and not module.startswith("mxm.pipeline"):
+                return cls(frame.f_code.co_filename, frame.f_lineno)
+            frame = frame.f_back
+        return None
+
+
+def shown_path(path: str) -> str:
+    """*path* relative to the working directory where it lies beneath it, else unchanged."""
+    try:
+        relative = os.path.relpath(path)
+    except (ValueError, OSError):  # another drive; a working directory that was removed
+        return path
+    return path if relative.startswith("..") else relative
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a flow, found before anything runs.
+
+    Parameters
+    ----------
+    code
+        Stable identifier, ``MXM101`` and so on; a page each in docs/errors/.
+    message
+        What is wrong, naming the thing.
+    hint
+        What to write instead.
+    source
+        The user's declaration.
+    flow, task
+        Names, where the problem belongs to one.
+    severity
+        ``error`` stops a run; ``warning`` and ``note`` do not.
+    """
+
+    code: str
+    message: str
+    hint: str | None = None
+    source: Source | None = None
+    flow: str | None = None
+    task: str | None = None
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        place = f"{self.source}: " if self.source else ""
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.code} {self.message}{hint}"
+
+
+class PipelineError(Exception):
+    """Base of every error that mxm-pipeline raises about a user's input.
+
+    Attributes
+    ----------
+    hint
+        What to do about it, or None.
+    source
+        The place in the user's files, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, source: Source | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.source = source
+
+    def __str__(self) -> str:
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{self.message}{hint}"
+
+
+class SpecError(PipelineError, ValueError):
+    """A spec cannot be read from, or written to, its dict form."""
+
+
+class GraphError(PipelineError, ValueError):
+    """A flow's graph is wrong; `problems` holds everything found, at once."""
+
+    def __init__(self, flow: str, problems: Sequence[Problem]):
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = [f"flow {flow!r} has {count}", *map(str, problems)]
+        super().__init__("\n".join(lines))
+        self.flow = flow
+        self.problems = tuple(problems)
+
+
+class ParameterError(PipelineError, ValueError):
+    """Parameters given to a run do not fit; `problems` holds all of them."""
+
+    def __init__(self, flow: str, problems: Sequence[Problem]):
+        count = "a parameter" if len(problems) == 1 else f"{len(problems)} parameters"
+        lines = [f"flow {flow!r}: {count} cannot be used", *map(str, problems)]
+        super().__init__("\n".join(lines))
+        self.flow = flow
+        self.problems = tuple(problems)
+
+
+class UnknownFlowError(PipelineError, KeyError):
+    """No flow has this name."""
+
+    # KeyError would print the repr of its argument.
+    __str__ = PipelineError.__str__
+
+
+class AmbiguousFlowError(PipelineError, LookupError):
+    """Two places register a flow of this name."""
+
+
+class BackendError(PipelineError):
+    """A backend cannot do what was asked of it."""
+
+
+class UnknownBackendError(BackendError, ValueError):
+    """No backend has this name."""
+
+
+class EngineMissingError(BackendError, ImportError):
+    """The engine of a backend is not installed."""
+
+
+class LoadError(PipelineError, ImportError):
+    """A module, file or name given as a target could not be loaded."""
+
+
+class ResultError(PipelineError, TypeError):
+    """A task's result cannot be written as JSON.
+
+    Attributes
+    ----------
+    task
+        The task that returned it, or None while only the value is known.
+    path
+        Where inside the value, ``$.rows[3]`` for instance.
+    """
+
+    def __init__(self, message: str, *, path: str, task: str | None = None, hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.task = task
+
+
+class Skip(Exception):
+    """Raise it in a task to skip that task, and what depends on it, without failing the run.
+
+    Parameters
+    ----------
+    reason
+        Shown as the reason of the skipped tasks, ``"market closed"`` for instance.
+    """
+
+    def __init__(self, reason: str = ""):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The name in *known* nearest to *name*, or None where nothing comes near."""
+    by_folded = {other.casefold(): other for other in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """``did you mean 'x'?``, or the known names where few, or None."""
+    names = sorted(set(known))
+    near = closest(name, names)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    if 0 < len(names) <= 12:
+        return "known: " + ", ".join(map(repr, names))
+    return None

@@ -1,0 +1,261 @@
+"""The graph of a FlowSpec: order, ancestors, cycles, and every problem of the declaration."""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+
+__all__ = ["FlowGraph", "find_problems", "signature_of"]
+
+
+class FlowGraph:
+    """Tasks as nodes, upstreams as edges; unknown names are left out, a duplicate keeps the first.
+
+    Parameters
+    ----------
+    spec
+        The flow; it may be wrong in any way.
+
+    Attributes
+    ----------
+    tasks
+        The tasks by name, in the order of their declaration.
+    upstreams, downstreams
+        Names of the direct neighbours, order-only edges included.
+    """
+
+    def __init__(self, spec: FlowSpec) -> None:
+        self.tasks: dict[str, TaskSpec] = {}
+        for task in spec.tasks:
+            self.tasks.setdefault(task.name, task)
+        self.upstreams: dict[str, tuple[str, ...]] = {
+            name: tuple(
+                other
+                for other in dict.fromkeys((*task.upstream, *task.after))
+                if other in self.tasks
+            )
+            for name, task in self.tasks.items()
+        }
+        self.downstreams: dict[str, list[str]] = {name: [] for name in self.tasks}
+        for name, others in self.upstreams.items():
+            for other in others:
+                self.downstreams[other].append(name)
+
+    def order(self) -> list[str]:
+        """Names in topological, then declaration order; tasks on a cycle, or behind it, are not in it."""
+        index = {name: i for i, name in enumerate(self.tasks)}
+        names = list(self.tasks)
+        missing = {name: len(others) for name, others in self.upstreams.items()}
+        ready = [index[name] for name, count in missing.items() if count == 0]
+        heapq.heapify(ready)
+        ordered: list[str] = []
+        while ready:
+            name = names[heapq.heappop(ready)]
+            ordered.append(name)
+            for other in self.downstreams[name]:
+                missing[other] -= 1
+                if missing[other] == 0:
+                    heapq.heappush(ready, index[other])
+        return ordered
+
+    def ancestors(self, names: Iterable[str]) -> set[str]:
+        """Everything upstream of *names*, without themselves unless on a path to another."""
+        return _reach(self.upstreams, names)
+
+    def descendants(self, names: Iterable[str]) -> set[str]:
+        """Everything downstream of *names*."""
+        return _reach(self.downstreams, names)
+
+    def leaves(self) -> list[str]:
+        """Names that no task is downstream of, in the order of declaration."""
+        return [name for name, others in self.downstreams.items() if not others]
+
+    def cycle(self) -> tuple[str, ...] | None:
+        """One cycle as a path that ends where it began, in the direction of the data, or None."""
+        ordered = set(self.order())
+        rest = [name for name in self.tasks if name not in ordered]
+        if not rest:
+            return None
+        # Everything left has an upstream that is left too: walking up must meet itself.
+        seen: dict[str, int] = {}
+        path: list[str] = []
+        name = rest[0]
+        while name not in seen:
+            seen[name] = len(path)
+            path.append(name)
+            name = next(other for other in self.upstreams[name] if other not in ordered)
+        loop = path[seen[name] :][::-1]
+        start = loop.index(min(loop, key=list(self.tasks).index))
+        loop = loop[start:] + loop[:start]
+        return (*loop, loop[0])
+
+
+def _reach(edges: Mapping[str, Sequence[str]], names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    stack = list(names)
+    while stack:
+        for other in edges[stack.pop()]:
+            if other not in found:
+                found.add(other)
+                stack.append(other)
+    return found
+
+
+def find_problems(spec: FlowSpec) -> list[Problem]:
+    """Everything wrong with *spec*, all at once, in the order of declaration."""
+    if not spec.tasks and not spec.problems:
+        return [_no_tasks(spec)]
+    problems = list(spec.problems)
+    for task in spec.tasks:
+        problems.extend(task.problems)
+    problems.extend(_duplicates(spec))
+    problems.extend(_unknown_upstreams(spec))
+    problems.extend(_cycles(spec))
+    problems.extend(_signatures(spec))
+    return problems
+
+
+def _no_tasks(spec: FlowSpec) -> Problem:
+    hint = (
+        "return a task from the body, or list them: @mxm.flow(tasks=[...])"
+        if spec.fn
+        else "FlowSpec(name, tasks=[TaskSpec(...), ...])"
+    )
+    return Problem("MXM105", f"flow {spec.name!r} has no tasks", hint, spec.source, spec.name)
+
+
+def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
+    first: dict[str, TaskSpec] = {}
+    for task in spec.tasks:
+        known = first.setdefault(task.name, task)
+        if known is not task:
+            place = f" at {known.source}" if known.source else ""
+            yield Problem(
+                "MXM101",
+                f"duplicate task name {task.name!r}: another task of that name stands{place}",
+                "give one of them another name: name=...",
+                task.source,
+                spec.name,
+                task.name,
+            )
+
+
+def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
+    known = {task.name for task in spec.tasks}
+    for task in spec.tasks:
+        for name in dict.fromkeys((*task.upstream, *task.after)):
+            if name not in known:
+                yield Problem(
+                    "MXM102",
+                    f"unknown upstream {name!r} of task {task.name!r}",
+                    did_you_mean(name, known - {task.name}),
+                    task.source,
+                    spec.name,
+                    task.name,
+                )
+
+
+def _cycles(spec: FlowSpec) -> Iterator[Problem]:
+    graph = FlowGraph(spec)
+    while (path := graph.cycle()) is not None:
+        places = dict.fromkeys(f"{name} at {graph.tasks[name].source}" for name in path[:-1])
+        shown = list(places)[:10]
+        more = [f"and {len(places) - 10} more"] if len(places) > 10 else []
+        yield Problem(
+            "MXM103",
+            f"cycle: {_drawn(path)}",
+            "a task cannot need its own result; remove one upstream of: " + ", ".join(shown + more),
+            graph.tasks[path[0]].source,
+            spec.name,
+            path[0],
+        )
+        # Cut this cycle where it closes, so that the next one is found too.
+        graph.upstreams[path[0]] = tuple(n for n in graph.upstreams[path[0]] if n != path[-2])
+        graph.downstreams[path[-2]].remove(path[0])
+
+
+def _drawn(path: Sequence[str]) -> str:
+    if len(path) > 24:
+        path = [*path[:12], f"... {len(path) - 24} more ...", *path[-12:]]
+    return " -> ".join(path)
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of *fn*, or None for a builtin that does not tell."""
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _signatures(spec: FlowSpec) -> Iterator[Problem]:
+    known: dict[Any, inspect.Signature | None] = {}
+    for task in spec.tasks:
+        bindings = task.bindings
+        if not bindings.args and not bindings.kwargs:
+            continue
+        key = id(task.fn)
+        if key not in known:
+            known[key] = signature_of(task.fn)
+        signature = known[key]
+        if signature is None:
+            continue
+        for message, hint in _misfits(task, signature):
+            yield Problem("MXM104", message, hint, task.source, spec.name, task.name)
+
+
+def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str, str]]:
+    """What of *task*'s bindings its function cannot take, as message and hint."""
+    parameters = signature.parameters
+    kinds = {p.kind for p in parameters.values()}
+    positional = [name for name, p in parameters.items() if p.kind in _POSITIONAL]
+    args, kwargs = task.bindings.args, task.bindings.kwargs
+    drawn = f"signature {_fn_name(task.fn)}{_short(signature)}"
+    if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        given = ", ".join(repr(name) for name in task.upstream) or "the call"
+        named = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        takes = f"{len(positional)} positional argument{'s' * (len(positional) != 1)}"
+        hint = (
+            f"pass by name: upstream={{{named[0]!r}: {task.upstream[0]!r}}}"
+            if named and task.upstream
+            else "add a parameter for each, or name order-only tasks in after="
+        )
+        yield f"task {task.name!r}: {drawn} takes {takes}, {len(args)} arrive from {given}", hint
+    for name in kwargs:
+        if name in positional[: len(args)]:
+            yield (
+                f"task {task.name!r}: parameter {name!r} of {drawn} is filled twice, "
+                "by position and by name",
+                "leave out one of the two",
+            )
+        elif name not in parameters:
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                hint = did_you_mean(name, parameters) or "add the parameter to the function"
+                yield f"task {task.name!r}: {drawn} has no parameter {name!r}", hint
+        elif parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY:
+            yield (
+                f"task {task.name!r}: parameter {name!r} of {drawn} is positional-only",
+                "give upstream= a list, in the order of the parameters",
+            )
+
+
+def _fn_name(fn: Callable[..., Any]) -> str:
+    return getattr(fn, "__name__", repr(fn))
+
+
+def _short(signature: inspect.Signature) -> str:
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def declared_at(spec: TaskSpec) -> Source | None:
+    """Where the function of *spec* is defined, else where the task is declared."""
+    return Source.of_function(spec.fn) or spec.source

@@ -1,0 +1,358 @@
+"""TaskSpec, FlowSpec and AssetDecl: what a pipeline is, as plain frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from mxm.pipeline.errors import Problem, Source
+
+__all__ = [
+    "AssetDecl",
+    "Binding",
+    "Bindings",
+    "Collection",
+    "Const",
+    "FlowSpec",
+    "Param",
+    "TaskSpec",
+    "Upstream",
+    "upstreams_in",
+]
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An input that is the result of another task, or the part of it that *path* leads to."""
+
+    name: str
+    path: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name + "".join(f"[{key!r}]" for key in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """An input that is a parameter of the flow."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """An input that is this value, handed on by reference."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A list, tuple or dict whose members are bindings themselves."""
+
+    kind: type
+    items: tuple[Binding, ...]
+    keys: tuple[Any, ...] = ()
+
+
+Binding: TypeAlias = Upstream | Param | Const | Collection
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """Where a task's inputs come from: positional ones in order, and named ones."""
+
+    args: tuple[Binding, ...] = ()
+    kwargs: Mapping[str, Binding] = _EMPTY
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "kwargs", MappingProxyType(dict(self.kwargs)))
+
+    def __iter__(self) -> Iterator[Binding]:
+        yield from self.args
+        yield from self.kwargs.values()
+
+
+_NO_BINDINGS = Bindings()
+
+
+def upstreams_in(bindings: Iterable[Binding]) -> Iterator[Upstream]:
+    """Every `Upstream` in *bindings*, collections included, in order."""
+    stack = list(bindings)[::-1]
+    while stack:
+        binding = stack.pop()
+        if isinstance(binding, Upstream):
+            yield binding
+        elif isinstance(binding, Collection):
+            stack.extend(reversed(binding.items))
+
+
+@dataclass(frozen=True)
+class AssetDecl:
+    """Something a task produces that outlives the run: a table, a file.
+
+    Parameters
+    ----------
+    id
+        Name of the asset, ``"prices/daily"`` for instance.
+    partition_key
+        Name of the parameter whose value names the partition that a run writes.
+    format
+        How it is stored.
+    path_template
+        Where it is stored, for those who read it.
+    """
+
+    id: str
+    partition_key: str | None = None
+    format: str = "parquet"
+    path_template: str | None = None
+
+
+UpstreamNames: TypeAlias = (
+    "str | TaskSpec | Sequence[str | TaskSpec] | Mapping[str, str | TaskSpec]"
+)
+Names: TypeAlias = "str | TaskSpec | Sequence[str | TaskSpec]"
+
+
+@dataclass(frozen=True, init=False)
+class TaskSpec:
+    """One task of a flow.
+
+    Parameters
+    ----------
+    name
+        Unique in the flow; the key of the task's result.
+    fn
+        An ordinary callable.
+    upstream
+        Names of tasks whose results are passed on: one or a list arrive as positional arguments,
+        in order; a mapping arrives by parameter name. Sugar for *bindings*.
+    after
+        Names of tasks that must have run before, without passing anything.
+    params
+        Values for parameters of *fn*; the flow's and the run's go before them.
+    retries
+        How many times a failing task is tried again.
+    retry_delay_s
+        Seconds between two attempts.
+    produces
+        The asset that a successful run of this task writes.
+    bindings
+        Where each input comes from, in full; instead of *upstream*.
+    source
+        Where the task is declared; by default the caller's line.
+    problems
+        What is wrong with the declaration itself, kept to be reported with the flow.
+
+    Raises
+    ------
+    TypeError
+        An argument has the wrong type, or both *upstream* and *bindings* are given.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    bindings: Bindings
+    after: tuple[str, ...]
+    params: Mapping[str, Any]
+    retries: int
+    retry_delay_s: float
+    produces: AssetDecl | None
+    source: Source | None
+    problems: tuple[Problem, ...]
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        upstream: UpstreamNames = (),
+        after: Names = (),
+        params: Mapping[str, Any] | None = None,
+        retries: int = 0,
+        retry_delay_s: float = 0,
+        produces: AssetDecl | None = None,
+        *,
+        bindings: Bindings | None = None,
+        source: Source | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a task's name is a string, not {name!r}")
+        if not callable(fn):
+            raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
+        if bindings is not None and upstream:
+            raise TypeError(f"task {name!r}: give upstream= or bindings=, not both")
+        check_retries(name, retries, retry_delay_s)
+        source = source or Source.of_caller()
+        found = list(problems)
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "fn", fn)
+        put(self, "bindings", bindings or _bind(name, upstream, source, found))
+        put(self, "after", _after(name, after, source, found))
+        put(self, "params", MappingProxyType(dict(params or {})))
+        put(self, "retries", retries)
+        put(self, "retry_delay_s", retry_delay_s)
+        put(self, "produces", produces)
+        put(self, "source", source)
+        put(self, "problems", tuple(found))
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the tasks whose results this task takes, each once, in order."""
+        return tuple(dict.fromkeys(u.name for u in upstreams_in(self.bindings)))
+
+
+
+@dataclass(frozen=True, init=False)
+class FlowSpec:
+    """A flow: tasks, parameters, and what is known to be wrong with them.
+
+    It never raises for a wrong graph: `mxm.pipeline.graph.find_problems` tells, all at once.
+
+    Parameters
+    ----------
+    name
+        What the command calls it.
+    tasks
+        The tasks in the order of their declaration.
+    params
+        Values for the parameters of the tasks' functions; a run's own go before them.
+    schedule_cron
+        When it should run, in cron's five fields; recorded for schedulers.
+    fn
+        The decorated function, whose signature gives the flow's parameters; None by hand.
+    output
+        What the flow returns, as a binding over its tasks; None for the last task's value.
+    traced
+        True where the edges were recorded from calls in the body, so that a parameter reaches a
+        task only where the body passes it.
+    source, problems
+        As in `TaskSpec`.
+    """
+
+    name: str
+    tasks: tuple[TaskSpec, ...]
+    params: Mapping[str, Any]
+    schedule_cron: str | None
+    fn: Callable[..., Any] | None
+    output: Binding | None
+    traced: bool
+    source: Source | None
+    problems: tuple[Problem, ...]
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Iterable[TaskSpec] = (),
+        params: Mapping[str, Any] | None = None,
+        schedule_cron: str | None = None,
+        *,
+        fn: Callable[..., Any] | None = None,
+        output: Binding | None = None,
+        traced: bool = False,
+        source: Source | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a flow's name is a string, not {name!r}")
+        members = tuple(tasks)
+        for member in members:
+            if not isinstance(member, TaskSpec):
+                raise TypeError(
+                    f"flow {name!r}: tasks= takes TaskSpec objects, not {member!r}; "
+                    "decorated tasks belong to @mxm.flow(tasks=[...])"
+                )
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "tasks", members)
+        put(self, "params", MappingProxyType(dict(params or {})))
+        put(self, "schedule_cron", schedule_cron)
+        put(self, "fn", fn)
+        put(self, "output", output)
+        put(self, "traced", traced)
+        put(self, "source", source or Source.of_caller())
+        put(self, "problems", tuple(problems))
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the decorated function, or ``""``."""
+        return ((self.fn and self.fn.__doc__) or "").strip()
+
+
+
+def check_retries(name: str, retries: object, retry_delay_s: object) -> None:
+    """Raise TypeError or ValueError, naming the task, where retry options are not usable."""
+    if not isinstance(retries, int) or isinstance(retries, bool):
+        raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
+    if not isinstance(retry_delay_s, int | float) or isinstance(retry_delay_s, bool):
+        raise TypeError(f"task {name!r}: retry_delay_s is a number of seconds, not {retry_delay_s!r}")
+    if retries < 0 or retry_delay_s < 0:
+        raise ValueError(f"task {name!r}: retries and retry_delay_s cannot be negative")
+
+
+def _name_of(
+    task: str, reference: object, source: Source | None, problems: list[Problem]
+) -> str | None:
+    """The task name that *reference* means; what means none becomes a problem."""
+    if isinstance(reference, str):
+        return reference
+    if isinstance(reference, TaskSpec):
+        return reference.name
+    problems.append(not_a_task(task, reference, source))
+    return None
+
+
+def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
+    """The problem of an upstream that is something else, a plain function above all."""
+    name = getattr(reference, "__name__", None)
+    if callable(reference) and name:
+        place = Source.of_function(reference)
+        where = f", defined at {place}," if place else ""
+        return Problem(
+            "MXM102",
+            f"unknown upstream of task {task!r}: {name!r}{where} is a plain function, not a task",
+            hint=f"put @mxm.task above {name!r}, or give the name of a task",
+            source=source,
+            task=task,
+        )
+    return Problem(
+        "MXM102",
+        f"unknown upstream of task {task!r}: {reference!r} is not a task",
+        hint="give a task, its name, a list of them, or a mapping of parameter names to them",
+        source=source,
+        task=task,
+    )
+
+
+def _bind(
+    task: str, upstream: object, source: Source | None, problems: list[Problem]
+) -> Bindings:
+    if isinstance(upstream, Mapping):
+        named = {str(k): _name_of(task, v, source, problems) for k, v in upstream.items()}
+        return Bindings(kwargs={k: Upstream(v) for k, v in named.items() if v is not None})
+    names = [_name_of(task, ref, source, problems) for ref in as_sequence(upstream)]
+    bound = tuple(Upstream(name) for name in names if name is not None)
+    return Bindings(bound) if bound else _NO_BINDINGS
+
+
+def _after(
+    task: str, after: object, source: Source | None, problems: list[Problem]
+) -> tuple[str, ...]:
+    names = [_name_of(task, ref, source, problems) for ref in as_sequence(after)]
+    return tuple(name for name in names if name is not None)
+
+
+def as_sequence(references: object) -> Sequence[Any]:
+    """*references* as a sequence; anything that is no list, tuple or set of them stands alone."""
+    if isinstance(references, list | tuple):
+        return references
+    if isinstance(references, set | frozenset):
+        return sorted(references, key=repr)
+    return [references]

@@ -1,0 +1,179 @@
+"""The dict form of specs: what JSON can hold, and back."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.spec import (
+    AssetDecl,
+    Binding,
+    Bindings,
+    Collection,
+    Const,
+    FlowSpec,
+    Param,
+    TaskSpec,
+    Upstream,
+)
+
+__all__ = ["entrypoint", "flow_from_dict", "flow_to_dict", "resolve_entrypoint", "task_to_dict"]
+
+_KINDS: dict[str, type] = {"list": list, "tuple": tuple, "dict": dict}
+
+
+def entrypoint(fn: Callable[..., Any]) -> str | None:
+    """``module:qualname`` of *fn*, or None for a lambda, a nested function or a bound object."""
+    module = getattr(fn, "__module__", None)
+    qualname = getattr(fn, "__qualname__", None)
+    if not module or not qualname or "<" in qualname:
+        return None
+    return f"{module}:{qualname}"
+
+
+def resolve_entrypoint(name: str) -> Callable[..., Any]:
+    """The plain function at ``module:qualname``: where a decorated task stands there, its own.
+
+    Raises
+    ------
+    SpecError
+        The module or the name in it cannot be had.
+    """
+    module, _, qualname = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{name!r} cannot be imported: {error}") from error
+    return inspect.unwrap(found)
+
+
+def task_to_dict(spec: TaskSpec) -> dict[str, Any]:
+    """*spec* as plain data."""
+    return {
+        "name": spec.name,
+        "fn": _fn_to_dict(spec.fn),
+        "args": [_binding_to_dict(b) for b in spec.bindings.args],
+        "kwargs": {k: _binding_to_dict(b) for k, b in spec.bindings.kwargs.items()},
+        "after": list(spec.after),
+        "params": {k: _value_to_dict(v) for k, v in spec.params.items()},
+        "retries": spec.retries,
+        "retry_delay_s": spec.retry_delay_s,
+        "produces": _asset_to_dict(spec.produces),
+    }
+
+
+def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
+    """*spec* as plain data."""
+    return {
+        "name": spec.name,
+        "fn": _fn_to_dict(spec.fn) if spec.fn else None,
+        "tasks": [task_to_dict(task) for task in spec.tasks],
+        "params": {k: _value_to_dict(v) for k, v in spec.params.items()},
+        "schedule_cron": spec.schedule_cron,
+        "output": _binding_to_dict(spec.output) if spec.output is not None else None,
+        "traced": spec.traced,
+    }
+
+
+def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
+    """The inverse of `flow_to_dict`."""
+    try:
+        return FlowSpec(
+            name=data["name"],
+            tasks=[_task_from_dict(task) for task in data["tasks"]],
+            params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
+            schedule_cron=data.get("schedule_cron"),
+            fn=_fn_from_dict(data["fn"]) if data.get("fn") else None,
+            output=_binding_from_dict(data["output"]) if data.get("output") else None,
+            traced=data.get("traced", False),
+        )
+    except KeyError as error:
+        raise SpecError(f"not the dict form of a flow: {error} is missing") from error
+
+
+def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
+    return TaskSpec(
+        name=data["name"],
+        fn=_fn_from_dict(data["fn"]),
+        bindings=Bindings(
+            tuple(_binding_from_dict(b) for b in data["args"]),
+            {k: _binding_from_dict(b) for k, b in data["kwargs"].items()},
+        ),
+        after=data.get("after", ()),
+        params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
+        retries=data.get("retries", 0),
+        retry_delay_s=data.get("retry_delay_s", 0),
+        produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
+    )
+
+
+def _fn_to_dict(fn: Callable[..., Any]) -> str | dict[str, str]:
+    name = entrypoint(fn)
+    if name is not None:
+        return name
+    return {"none": f"{fn!r} has no importable name: define it with def at a module's top level"}
+
+
+def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:
+    if isinstance(data, str):
+        return resolve_entrypoint(data)
+    raise SpecError(data["none"])
+
+
+def _value_to_dict(value: object) -> dict[str, Any]:
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        same = False
+    if same:
+        return {"const": value}
+    return {"none": f"{type(value).__name__} has no plain form: {value!r:.80}"}
+
+
+def _value_from_dict(data: Mapping[str, Any]) -> Any:
+    if "none" in data:
+        raise SpecError(data["none"])
+    return data["const"]
+
+
+def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
+    if asset is None:
+        return None
+    return {
+        "id": asset.id,
+        "partition_key": asset.partition_key,
+        "format": asset.format,
+        "path_template": asset.path_template,
+    }
+
+
+def _binding_to_dict(binding: Binding) -> dict[str, Any]:
+    if isinstance(binding, Upstream):
+        return {"upstream": binding.name, "path": list(binding.path)}
+    if isinstance(binding, Param):
+        return {"param": binding.name}
+    if isinstance(binding, Const):
+        return _value_to_dict(binding.value)
+    items = [_binding_to_dict(item) for item in binding.items]
+    plain: dict[str, Any] = {"collection": binding.kind.__name__, "items": items}
+    if binding.kind is dict:
+        plain["keys"] = list(binding.keys)
+    return plain
+
+
+def _binding_from_dict(data: Mapping[str, Any]) -> Binding:
+    if "upstream" in data:
+        return Upstream(data["upstream"], tuple(data["path"]))
+    if "param" in data:
+        return Param(data["param"])
+    if "collection" in data:
+        items = tuple(_binding_from_dict(item) for item in data["items"])
+        kind = cast("type", _KINDS[data["collection"]])
+        return Collection(kind, items, tuple(data.get("keys", ())))
+    return Const(_value_from_dict(data))
