@@ -64,8 +64,9 @@ class _Writer:
             return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         if isinstance(value, set | frozenset):
             return self._set(value, path, depth)
-        if (text := _scalar_text(value)) is not None:
-            return text
+        if isinstance(value, _TEXT_TYPES):
+            # pandas.NaT counts as a datetime, and like NaN differs from itself.
+            return _scalar_text(value) if value == value else None
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return self._mapping(fields, path, depth)
@@ -120,8 +121,12 @@ class _Writer:
         root = kind.__module__.partition(".")[0]
         if root in _TABLES and hasattr(value, "columns") and hasattr(value, "shape"):
             return self._table(value, path, depth)
-        if root in _ARRAYS and (items := _array_items(value)) is not None:
-            return items if isinstance(items, dict) else self.write(items, path, depth + 1)
+        if root in _ARRAYS:
+            if kind.__name__ == "NAType":
+                return None
+            items = _array_items(value)
+            if items is not _NONE:
+                return self.write(items, path, depth + 1)
         raise ResultError(
             f"{_type_name(value)} has no JSON form at {path}", path=path,
             hint="return numbers, text, dates, lists, dicts, dataclasses, arrays or tables; "
@@ -153,15 +158,13 @@ def _sortable(item: JSONValue) -> Any:
     return item if isinstance(item, str | int | float) else str(item)
 
 
-def _scalar_text(value: Any) -> str | None:
-    # pandas.Timestamp and Timedelta are subclasses of datetime and timedelta; NaT is neither value.
+_TEXT_TYPES = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
+
+
+def _scalar_text(value: Any) -> str:
     if isinstance(value, datetime | date | time):
-        return None if value != value else value.isoformat()
-    if isinstance(value, timedelta):
-        return _duration(value)
-    if isinstance(value, Decimal | UUID | PurePath):
-        return str(value)
-    return None
+        return value.isoformat()
+    return _duration(value) if isinstance(value, timedelta) else str(value)
 
 
 def _duration(value: timedelta) -> str:
@@ -177,23 +180,27 @@ def _duration(value: timedelta) -> str:
     return f"{sign}P{days}{'T' + clock if clock else ''}" if days or clock else "PT0S"
 
 
-def _array_items(value: Any) -> JSONValue | list[Any] | Any:
+_NONE: Any = object()
+
+
+def _array_items(value: Any) -> Any:
     """Items of an array or series, its description where it is long, a scalar's Python value."""
     shape: tuple[int, ...] | None = getattr(value, "shape", None)
     if shape is None:
-        size = len(value) if hasattr(value, "__len__") else None
-        shape = () if size is None else (size,)
-    count = math.prod(shape)
-    if count > _LONGEST_LIST:
-        dtype = str(getattr(value, "dtype", getattr(value, "type", "")))
-        return {"type": _type_name(value), "shape": [int(n) for n in shape], "dtype": dtype}
+        shape = (len(value),) if hasattr(value, "__len__") else ()
+    dtype = getattr(value, "dtype", getattr(value, "type", ""))
+    if math.prod(shape) > _LONGEST_LIST:
+        return {"type": _type_name(value), "shape": [int(n) for n in shape], "dtype": str(dtype)}
+    if getattr(dtype, "kind", "") in ("m", "M") and type(value).__module__ == "numpy":
+        # In nanoseconds, NumPy's default, these would become bare integers.
+        value = value.astype(f"{'datetime' if dtype.kind == 'M' else 'timedelta'}64[us]")
     for method in ("tolist", "to_list", "to_pylist", "item", "as_py"):
         convert = getattr(value, method, None)
         if convert is not None:
             plain = convert()
             # A scalar that gives itself back (numpy.longdouble) has no Python form.
-            return None if type(plain) is type(value) else plain
-    return None
+            return _NONE if type(plain) is type(value) else plain
+    return _NONE
 
 
 def _table_head(table: Any) -> tuple[list[dict[Any, Any]], dict[str, JSONValue]]:

@@ -1,0 +1,105 @@
+"""A spec and parameters to the steps of one run, in the order in which they may start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+from mxm.pipeline.errors import Problem
+from mxm.pipeline.graph import FlowGraph, signature_of
+from mxm.pipeline.params import resolve
+from mxm.pipeline.spec import Binding, Const, FlowSpec, TaskSpec
+
+__all__ = ["Plan", "Step", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A task placed in a plan, its inputs settled but for the results of other steps.
+
+    Parameters
+    ----------
+    task
+        The task.
+    args, kwargs
+        What its function is called with.
+    needs
+        Names of the steps that must have succeeded before.
+    partition
+        ``key:value`` of the asset it writes, where it has a partition.
+    """
+
+    task: TaskSpec
+    args: tuple[Binding, ...]
+    kwargs: Mapping[str, Binding]
+    needs: tuple[str, ...]
+    partition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of one run in topological, then declaration order."""
+
+    flow: FlowSpec
+    params: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    downstreams: Mapping[str, list[str]]
+    warnings: tuple[Problem, ...] = ()
+
+
+def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool = False) -> Plan:
+    """The plan of one run of *spec*, whose graph is known to be right.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    given
+        The run's parameters.
+    strict_params
+        Whether a key that no task takes is an error.
+
+    Raises
+    ------
+    ParameterError
+        A parameter is missing or does not fit.
+    """
+    resolved = resolve(spec, given, strict=strict_params)
+    graph = FlowGraph(spec)
+    steps = tuple(
+        _step(graph.tasks[name], graph.upstreams[name], resolved.tasks[name], resolved.flow)
+        for name in graph.order()
+    )
+    return Plan(spec, resolved.flow, steps, graph.downstreams, tuple(resolved.warnings))
+
+
+def _step(
+    task: TaskSpec, needs: tuple[str, ...], values: dict[str, Any], flow: Mapping[str, Any]
+) -> Step:
+    args = list(task.bindings.args)
+    kwargs = dict(task.bindings.kwargs)
+    if values:
+        signature = signature_of(task.fn)
+        positional_only = [
+            name
+            for name, p in (signature.parameters.items() if signature else ())
+            if p.kind is Parameter.POSITIONAL_ONLY
+        ]
+        for name in positional_only[len(args) :]:
+            if name in values:
+                args.append(Const(values.pop(name)))
+        kwargs |= {name: Const(value) for name, value in values.items()}
+    partition = None
+    key = task.produces.partition_key if task.produces else None
+    if key is not None:
+        bound = kwargs.get(key)
+        value = bound.value if isinstance(bound, Const) else (task.params | flow).get(key)
+        partition = None if value is None else f"{key}:{value}"
+    return Step(task, tuple(args), kwargs, needs, partition)

@@ -1,0 +1,279 @@
+"""FlowRun, TaskRun and states: what happened in a run, as data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mxm.pipeline.errors import PipelineError, Problem, ResultError
+from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.spec import Binding, Collection, Const, FlowSpec, Param, Upstream
+
+__all__ = ["FlowRun", "State", "TaskRun", "gather"]
+
+
+class State(StrEnum):
+    """What became of a task, or of a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """One task in one run.
+
+    Parameters
+    ----------
+    name
+        The task.
+    state
+        How it ended.
+    value
+        What it returned, where it succeeded.
+    error
+        What it raised, where it failed.
+    reason
+        Why it was skipped, cancelled or failed, in words.
+    attempts
+        How often its function was called.
+    started, ended
+        Aware times in UTC; None where it never began.
+    """
+
+    name: str
+    state: State
+    value: Any = None
+    error: BaseException | None = None
+    reason: str | None = None
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time between start and end."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
+
+    def to_json(self) -> tuple[JSONValue, int]:
+        """The value as JSON, and how many of its numbers were not finite.
+
+        Raises
+        ------
+        ResultError
+            It has no JSON form; the message names this task and the path inside the value.
+        """
+        try:
+            return to_json(self.value)
+        except ResultError as error:
+            raise ResultError(
+                f"result of task {self.name!r}: {error.message}",
+                path=error.path, task=self.name, hint=error.hint,
+            ) from None
+
+
+@dataclass(frozen=True, repr=False)
+class FlowRun:
+    """One run of a flow; it never raises for a failed task until it is asked for the outcome.
+
+    Parameters
+    ----------
+    flow
+        The spec that ran.
+    params
+        The run's parameters, as the flow knows them.
+    tasks
+        A `TaskRun` for each task, in topological, then declaration order.
+    state
+        ``succeeded`` (skips included), ``failed`` or ``cancelled``.
+    warnings
+        What was noticed about parameters.
+    """
+
+    flow: FlowSpec
+    params: Mapping[str, Any]
+    tasks: Mapping[str, TaskRun]
+    state: State
+    warnings: tuple[Problem, ...] = ()
+    started: datetime | None = None
+    ended: datetime | None = None
+
+    def __repr__(self) -> str:
+        counts: dict[str, int] = {}
+        for task in self.tasks.values():
+            counts[task.state] = counts.get(task.state, 0) + 1
+        told = ", ".join(f"{n} {state}" for state, n in counts.items())
+        head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()} "
+        error = self.error
+        why = f": task {error[0]!r} raised {error[1]!r}" if error else ""
+        return f"<{head}FlowRun {self.flow.name!r}: {told}{why}>"
+
+    @property
+    def error(self) -> tuple[str, BaseException] | None:
+        """The first failed task in topological order, and what it raised."""
+        for task in self.tasks.values():
+            if task.error is not None:
+                return task.name, task.error
+        return None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What each task that succeeded returned, by reference."""
+        return {t.name: t.value for t in self.tasks.values() if t.state is State.SUCCEEDED}
+
+    @functools.cached_property
+    def results(self) -> dict[str, JSONValue]:
+        """`values` as strict JSON.
+
+        Raises
+        ------
+        ResultError
+            A value has no JSON form; task and path inside it are named.
+        """
+        return {t.name: t.to_json()[0] for t in self.tasks.values() if t.state is State.SUCCEEDED}
+
+    def value(self) -> Any:
+        """What the flow's body returned, in the same shape; without one, the last task's value.
+
+        Where several tasks are last, a dict of their values.
+
+        Raises
+        ------
+        BaseException
+            The first failed task's own exception.
+        PipelineError
+            A task that it needs was skipped.
+        """
+        self.raise_for_failure()
+        output = self.flow.output
+        if output is None:
+            last = self._last()
+            if len(last) != 1:
+                return {name: self.tasks[name].value for name in last if name in self.values}
+            output = Upstream(last[0])
+        values = self.values
+        try:
+            return gather(output, values, self.params)
+        except _NoValue as missing:
+            task = self.tasks[missing.name]
+            raise PipelineError(
+                f"flow {self.flow.name!r} has no value: task {missing.name!r} was {task.state}: "
+                f"{task.reason}"
+            ) from None
+
+    def _last(self) -> list[str]:
+        needed = {name for task in self.flow.tasks for name in (*task.upstream, *task.after)}
+        return [name for name in self.tasks if name not in needed]
+
+    def raise_for_failure(self) -> FlowRun:
+        """This run, if no task failed.
+
+        Raises
+        ------
+        BaseException
+            The first failed task's own exception, its type unchanged, with a note that names flow,
+            task and attempts, and this run as its ``mxm_run``.
+        """
+        found = self.error
+        if found is None:
+            return self
+        name, error = found
+        others = [t.name for t in self.tasks.values() if t.error is not None and t.name != name]
+        attempts = self.tasks[name].attempts
+        note = f"task {name!r} of flow {self.flow.name!r} failed after {attempts} attempt"
+        note += "s" * (attempts != 1)
+        if others:
+            note += "; failed too: " + ", ".join(map(repr, others))
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        try:
+            error.mxm_run = self  # type: ignore[attr-defined]
+        except AttributeError:  # an exception with __slots__ keeps its type, and goes without
+            pass
+        raise error
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The run as one JSON document, schema ``mxm.flowrun/1``; values without JSON form are null
+        and named in the task's ``error``."""
+        params = {k: _shown(v) for k, v in self.params.items()}
+        return {
+            "schema": "mxm.flowrun/1",
+            "flow": self.flow.name,
+            "state": self.state.value,
+            "params": params,
+            "tasks": [_task_dict(task) for task in self.tasks.values()],
+        }
+
+
+def _task_dict(task: TaskRun) -> JSONValue:
+    result: JSONValue = None
+    error = None if task.error is None else f"{type(task.error).__name__}: {task.error}"
+    if task.state is State.SUCCEEDED:
+        try:
+            result, _ = task.to_json()
+        except ResultError as unwritable:
+            error = unwritable.message
+    return {
+        "name": task.name,
+        "state": task.state.value,
+        "attempts": task.attempts,
+        "started": task.started.isoformat() if task.started else None,
+        "ended": task.ended.isoformat() if task.ended else None,
+        "result": result,
+        "error": error,
+        "reason": task.reason,
+    }
+
+
+def _shown(value: Any) -> JSONValue:
+    """*value* as JSON, or its repr: a parameter that JSON cannot hold must not hide a run."""
+    try:
+        return to_json(value)[0]
+    except ResultError:
+        return repr(value)
+
+
+class _NoValue(LookupError):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
+    """The value that *binding* stands for, by reference.
+
+    Parameters
+    ----------
+    binding
+        Where the value comes from.
+    values
+        Results by task name.
+    params
+        The flow's parameters.
+    """
+    if isinstance(binding, Const):
+        return binding.value
+    if isinstance(binding, Param):
+        return params[binding.name]
+    if isinstance(binding, Collection):
+        items = [gather(item, values, params) for item in binding.items]
+        if binding.kind is dict:
+            return dict(zip(binding.keys, items, strict=True))
+        return binding.kind(items)
+    if binding.name not in values:
+        raise _NoValue(binding.name)
+    value = values[binding.name]
+    for key in binding.path:
+        value = value[key]
+    return value
+
