@@ -90,7 +90,8 @@ class FlowGraph:
             path.append(name)
             name = next(other for other in self.upstreams[name] if other not in ordered)
         loop = path[seen[name] :][::-1]
-        start = loop.index(min(loop, key=list(self.tasks).index))
+        index = {name: i for i, name in enumerate(self.tasks)}
+        start = loop.index(min(loop, key=index.__getitem__))
         loop = loop[start:] + loop[:start]
         return (*loop, loop[0])
 
@@ -160,9 +161,15 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
                 )
 
 
+_MOST_CYCLES = 20  # each is searched anew; past that a graph is better mended in rounds
+
+
 def _cycles(spec: FlowSpec) -> Iterator[Problem]:
     graph = FlowGraph(spec)
-    while (path := graph.cycle()) is not None:
+    for _ in range(_MOST_CYCLES):
+        path = graph.cycle()
+        if path is None:
+            return
         places = dict.fromkeys(f"{name} at {graph.tasks[name].source}" for name in path[:-1])
         shown = list(places)[:10]
         more = [f"and {len(places) - 10} more"] if len(places) > 10 else []

@@ -1,0 +1,1 @@
+"""Bindings to engines: each turns a plan into a run."""

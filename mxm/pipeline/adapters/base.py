@@ -1,0 +1,95 @@
+"""What every adapter offers, the options of a run, and the table of backends by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from mxm.pipeline.errors import BackendError, UnknownBackendError, did_you_mean
+from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["BACKENDS", "RUNNERS", "Compile", "RunOptions", "backend_names", "load_backend"]
+
+RUNNERS = ("sequential", "threads")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a flow is run.
+
+    Parameters
+    ----------
+    runner
+        ``sequential`` (in topological, then declaration order) or ``threads``.
+    workers
+        Tasks at once for ``threads``; None for the number of processors.
+    fail_fast
+        Whether nothing more starts after a failure.
+    strict_params
+        Whether a parameter that no task takes is an error rather than a warning.
+    engine_logs
+        Whether the engine's own log lines are shown.
+
+    Raises
+    ------
+    BackendError
+        The runner is unknown, or *workers* is not a positive number.
+    """
+
+    runner: str = "sequential"
+    workers: int | None = None
+    fail_fast: bool = False
+    strict_params: bool = False
+    engine_logs: bool = False
+
+    def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            hint = did_you_mean(self.runner, RUNNERS)
+            raise BackendError(f"unknown runner {self.runner!r}", hint=hint)
+        if self.workers is not None and self.workers < 1:
+            raise BackendError(f"workers is a positive number, not {self.workers!r}")
+
+
+Compile: TypeAlias = Callable[[FlowSpec, RunOptions], Any]
+"""What a backend's entry is: a checked spec and options in, an ``MXMFlow`` out."""
+
+ENTRY_POINTS = "mxm.backends"
+
+# Import strings, so that naming a backend loads no engine.
+BACKENDS: dict[str, str] = {
+    "prefect": "mxm.pipeline.adapters.prefect_adapter:PrefectFlow",
+    "inline": "mxm.pipeline.adapters.inline_adapter:InlineFlow",
+}
+
+
+def _entry_points() -> dict[str, str]:
+    # importlib.metadata is a tenth of the command's start: only for names that are not ours.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def backend_names() -> list[str]:
+    """Every backend that can be named, those of other distributions included."""
+    return sorted({*BACKENDS, *_entry_points()})
+
+
+def load_backend(name: str) -> Compile:
+    """What compiles a flow for the backend *name*.
+
+    Raises
+    ------
+    UnknownBackendError
+        No backend has that name.
+    EngineMissingError
+        Its engine is not installed.
+    """
+    target = BACKENDS.get(name) or _entry_points().get(name)
+    if target is None:
+        names = backend_names()
+        raise UnknownBackendError(f"unknown backend {name!r}", hint=did_you_mean(name, names))
+    module, _, attribute = target.partition(":")
+    found: Compile = getattr(importlib.import_module(module), attribute)
+    return found

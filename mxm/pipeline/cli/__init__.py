@@ -1,0 +1,1 @@
+"""The mxm-pipeline command."""
