@@ -83,8 +83,7 @@ class FlowRegistry:
         """Register *entry*; a clash is kept, to be reported when the name is used."""
         known = self._entries.setdefault(entry.name, {})
         if entry.interactive:
-            for place in [p for p, other in known.items() if other.interactive]:
-                del known[place]
+            known.clear()
         known[entry.place] = entry
 
     def names(self) -> list[str]:

@@ -263,16 +263,17 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
     """
     if isinstance(binding, Const):
         return binding.value
-    if isinstance(binding, Param):
-        return params[binding.name]
     if isinstance(binding, Collection):
         items = [gather(item, values, params) for item in binding.items]
         if binding.kind is dict:
             return dict(zip(binding.keys, items, strict=True))
         return binding.kind(items)
-    if binding.name not in values:
+    if isinstance(binding, Param):
+        value = params[binding.name]
+    elif binding.name in values:
+        value = values[binding.name]
+    else:
         raise _NoValue(binding.name)
-    value = values[binding.name]
     for key in binding.path:
         value = value[key]
     return value

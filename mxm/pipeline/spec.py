@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -38,9 +38,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """An input that is a parameter of the flow."""
+    """An input that is a parameter of the flow, or the part of it that *path* leads to."""
 
     name: str
+    path: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Bindings:
     """Where a task's inputs come from: positional ones in order, and named ones."""
 
     args: tuple[Binding, ...] = ()
-    kwargs: Mapping[str, Binding] = _EMPTY
+    kwargs: Mapping[str, Binding] = field(default_factory=lambda: _EMPTY)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "args", tuple(self.args))

@@ -157,7 +157,7 @@ def _binding_to_dict(binding: Binding) -> dict[str, Any]:
     if isinstance(binding, Upstream):
         return {"upstream": binding.name, "path": list(binding.path)}
     if isinstance(binding, Param):
-        return {"param": binding.name}
+        return {"param": binding.name, "path": list(binding.path)}
     if isinstance(binding, Const):
         return _value_to_dict(binding.value)
     items = [_binding_to_dict(item) for item in binding.items]
@@ -171,7 +171,7 @@ def _binding_from_dict(data: Mapping[str, Any]) -> Binding:
     if "upstream" in data:
         return Upstream(data["upstream"], tuple(data["path"]))
     if "param" in data:
-        return Param(data["param"])
+        return Param(data["param"], tuple(data.get("path", ())))
     if "collection" in data:
         items = tuple(_binding_from_dict(item) for item in data["items"])
         kind = cast("type", _KINDS[data["collection"]])

@@ -1,0 +1,58 @@
+"""Decorator-first data pipelines: declare with @task and @flow, check, run through an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.2.0"
+__all__ = [
+    "AssetDecl",
+    "Flow",
+    "FlowRun",
+    "FlowSpec",
+    "MXMFlow",
+    "PipelineError",
+    "Skip",
+    "State",
+    "Task",
+    "TaskRun",
+    "TaskSpec",
+    "collecting",
+    "compile_flow",
+    "execute_flow",
+    "flow",
+    "get_flow",
+    "list_flows",
+    "register_flow",
+    "task",
+]
+
+if TYPE_CHECKING:
+    from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
+    from mxm.pipeline.authoring import Flow, Task, flow, task
+    from mxm.pipeline.errors import PipelineError, Skip
+    from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
+    from mxm.pipeline.runs import FlowRun, State, TaskRun
+    from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+else:
+    _HOMES = {
+        "api": ("MXMFlow", "compile_flow", "execute_flow"),
+        "authoring": ("Flow", "Task", "flow", "task"),
+        "errors": ("PipelineError", "Skip"),
+        "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
+        "runs": ("FlowRun", "State", "TaskRun"),
+        "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),
+    }
+
+    def __getattr__(name):
+        for module, names in _HOMES.items():
+            if name in names:
+                from importlib import import_module
+
+                value = getattr(import_module(f"mxm.pipeline.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

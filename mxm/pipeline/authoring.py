@@ -1,0 +1,421 @@
+"""The decorators: @task and @flow, and the objects they make of functions."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
+
+from mxm.pipeline.assembly import assemble
+from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.registry import Place, Registration, current_registry
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import (
+    AssetDecl,
+    Binding,
+    Bindings,
+    Collection,
+    Const,
+    FlowSpec,
+    TaskSpec,
+    Upstream,
+    check_retries,
+)
+from mxm.pipeline.tracing import Node, StandIn, TaskBase, Trace, active_trace, to_binding
+
+__all__ = ["Flow", "Task", "flow", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Task(TaskBase, Generic[P, R_co]):
+    """A function that is a task: called, it still is that function.
+
+    Inside the body of a flow a call is recorded instead, and its result may be passed to tasks.
+
+    Attributes
+    ----------
+    fn
+        The plain function.
+    name
+        What the task is called in a flow.
+    """
+
+    __wrapped__: Callable[P, R_co]
+
+    def __init__(
+        self, fn: Callable[P, R_co], options: Mapping[str, Any], chosen: bool = False
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.options = options
+        self.name = options.get("name") or fn.__name__
+        self.chosen = chosen
+        self.upstream = options.get("upstream", ())
+        self.after = options.get("after", ())
+        self.source = Source.of_function(fn)
+        self.spec  # noqa: B018 - options of a wrong type are refused here, at the decorator
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        trace = active_trace()
+        if trace is None:
+            return self.fn(*args, **kwargs)
+        # The white lie of every tracing library: a stand-in, typed as the value it stands for.
+        return cast("R_co", trace.call(self, args, kwargs))
+
+    def named(self, name: str) -> Task[P, R_co]:
+        """This task under another name, for one of several uses in a flow; it must be unique."""
+        if not isinstance(name, str):
+            raise TypeError(f"task {self.name!r}: named() takes a string, not {name!r}")
+        return Task(self.fn, {**self.options, "name": name}, chosen=True)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task as data, upstreams by name."""
+        upstream = self.upstream
+        named: Any
+        if isinstance(upstream, Mapping):
+            named = {k: _name(v) for k, v in cast("Mapping[str, Any]", upstream).items()}
+        else:
+            named = _names(upstream)
+        return _task_spec(self, self.name, named, tuple(_names(self.after)))
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r} at {self.source}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self.chosen:
+            return Task, (self.fn, self.options, True)
+        return self.fn.__qualname__  # like a function: by its name in its module
+
+
+def _name(reference: Any) -> Any:
+    return reference.name if isinstance(reference, TaskBase) else reference
+
+
+def _names(references: Any) -> list[Any]:
+    if isinstance(references, list | tuple):
+        return [_name(r) for r in cast("Sequence[Any]", references)]
+    return [_name(references)]
+
+
+def _task_spec(
+    task: TaskBase | TaskSpec, name: str, upstream: Bindings | Any, after: tuple[Any, ...]
+) -> TaskSpec:
+    """*task* placed in a flow as *name*, with the edges given."""
+    bound: dict[str, Any] = (
+        {"bindings": upstream} if isinstance(upstream, Bindings) else {"upstream": upstream}
+    )
+    if isinstance(task, TaskSpec):
+        options: dict[str, Any] = {k: getattr(task, k) for k in _CARRIED}
+        return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
+    options = {k: v for k, v in cast("AnyTask", task).options.items() if k in _CARRIED}
+    return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
+
+
+_CARRIED = ("params", "retries", "retry_delay_s", "produces")
+
+AnyTask: TypeAlias = "Task[..., object]"
+UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
+AfterRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask]"
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    upstream: UpstreamRefs = (),
+    after: AfterRefs = (),
+    params: Mapping[str, Any] | None = None,
+    retries: int = 0,
+    retry_delay_s: float = 0,
+    produces: AssetDecl | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a task; ``@task`` and ``@task(...)`` both work.
+
+    Parameters
+    ----------
+    name
+        What the task is called; by default the function's name.
+    upstream
+        Tasks whose results this one takes: one or a list arrive as positional arguments, in
+        order; a mapping arrives by parameter name. A string names a task.
+    after
+        Tasks that must have run before; nothing is passed.
+    params
+        Values for the function's parameters; the flow's and the run's go before them.
+    retries
+        How many times a failing task is tried again.
+    retry_delay_s
+        Seconds between two attempts.
+    produces
+        The asset that a successful run writes.
+
+    Raises
+    ------
+    TypeError
+        What is decorated is no plain function, or an option is unknown or of the wrong type.
+    """
+    _check_options("task", options, _TASK_OPTIONS)
+
+    def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
+        _check_function("task", fn)
+        return Task(fn, options)
+
+    return decorate if fn is None else decorate(fn)
+
+
+_TASK_OPTIONS = ("name", "upstream", "after", *_CARRIED)
+_FLOW_OPTIONS = ("name", "tasks", "params", "schedule_cron")
+
+
+def _check_options(kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    for option in options:
+        if option not in known:
+            raise TypeError(f"@mxm.{kind} has no option {option!r}: {did_you_mean(option, known)}")
+    name = options.get("name")
+    if name is not None and (not isinstance(name, str) or not name):
+        raise TypeError(f"@mxm.{kind}: name is a non-empty string, not {name!r}")
+
+
+def _check_function(kind: str, fn: object) -> None:
+    if isinstance(fn, Task | Flow):
+        raise TypeError(f"@mxm.{kind}: {fn!r} is decorated already")
+    if isinstance(fn, type):
+        raise TypeError(f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class")
+    if isinstance(fn, staticmethod | classmethod):
+        raise TypeError(f"@mxm.{kind} decorates functions; move the method out of its class")
+    if not isinstance(fn, FunctionType):
+        raise TypeError(f"@mxm.{kind} decorates functions defined with def, not {fn!r}")
+    place = Source.of_function(fn)
+    if fn.__name__ == "<lambda>":
+        raise TypeError(f"@mxm.{kind} at {place}: a lambda has no name; define it with def")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(
+            f"@mxm.{kind} at {place}: {fn.__name__!r} is a generator; return a list instead"
+        )
+    owner = fn.__qualname__.rpartition(".")[0]
+    if owner and not owner.endswith("<locals>"):
+        raise TypeError(
+            f"@mxm.{kind} at {place}: {fn.__qualname__!r} is a method; move it out of its class"
+        )
+
+
+class Flow(Generic[P, R_co]):
+    """A function that declares a flow; calling it runs its body as the Python it is.
+
+    Attributes
+    ----------
+    fn
+        The plain function.
+    name
+        What the command calls the flow.
+    """
+
+    __wrapped__: Callable[P, R_co]
+
+    def __init__(
+        self, fn: Callable[P, R_co], options: Mapping[str, Any], run_options: Mapping[str, Any]
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.options = options
+        self.run_options = run_options
+        self.name: str = options.get("name") or fn.__name__
+        self.source = Source.of_function(fn)
+        self._spec: FlowSpec | None = None
+        self._trace = Trace(self.name)
+        if options.get("tasks") is None:
+            self._trace.run(fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        trace = active_trace()
+        if trace is not None:
+            bound = inspect.signature(self.fn).bind(*args, **kwargs)
+            bound.apply_defaults()
+            return cast("R_co", trace.inline(self.spec, bound.arguments))
+        if not self._trace.nodes:
+            raise TypeError(
+                f"flow {self.name!r} is declared by its tasks, so there is no body to call: "
+                f"run it with {self.fn.__name__}.run(...)"
+            )
+        return self.fn(*args, **kwargs)
+
+    @property
+    def spec(self) -> FlowSpec:
+        """The flow as data. While a name among its upstreams is unknown it is made anew each time,
+        so that the order of definitions in a module does not matter."""
+        if self._spec is not None:
+            return self._spec
+        spec, pending = self._assemble()
+        if not pending:
+            self._spec = spec
+        return spec
+
+    def _assemble(self) -> tuple[FlowSpec, bool]:
+        trace = self._trace
+        problems = list(trace.problems)
+        listed: Any = self.options.get("tasks")
+        targets: list[TaskBase] = []
+        if listed is not None:
+            targets = _targets(listed, "tasks=[...]", self, problems)
+        elif not trace.problems:
+            targets = _targets(trace.returned, "the body's return value", self, problems)
+        built = assemble(trace.nodes, targets, _task_spec)
+        output: Binding | None = None
+        if listed is None and (trace.nodes or targets):
+            output = _output(trace.returned, built.names)
+        signature = inspect.signature(self.fn).parameters.values()
+        defaults = {p.name: p.default for p in signature if p.default is not p.empty}
+        spec = FlowSpec(
+            self.name,
+            built.tasks,
+            {**defaults, **(self.options.get("params") or {})},
+            self.options.get("schedule_cron"),
+            fn=self.fn,
+            output=output,
+            traced=bool(trace.nodes),
+            source=self.source,
+            problems=problems,
+        )
+        return spec, built.pending
+
+    def run(self, **params: Any) -> FlowRun:
+        """Run the flow; a failed task does not raise.
+
+        Parameters
+        ----------
+        **params
+            The run's parameters.
+
+        Raises
+        ------
+        GraphError
+            The graph is wrong; every problem is named.
+        ParameterError
+            Parameters are missing or do not fit.
+        """
+        # The one call upwards: a flow is the natural place to look for run(), and api holds it.
+        api = importlib.import_module("mxm.pipeline.api")
+        found: FlowRun = api.compile_flow(self.spec, **self.run_options).run(params)
+        return found
+
+    def with_options(self, **options: Any) -> Flow[P, R_co]:
+        """This flow with options for `run`, as `compile_flow` takes them: ``backend``, ``runner``."""
+        other = Flow[P, R_co].__new__(type(self))
+        other.__dict__.update(self.__dict__, run_options={**self.run_options, **options})
+        return other
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name!r} at {self.source}>"
+
+    def __reduce__(self) -> str:
+        return self.fn.__qualname__
+
+
+def _targets(given: Any, where: str, flow: AnyFlow, problems: list[Problem]) -> list[TaskBase]:
+    """The tasks in *given*; anything else but stand-ins in it becomes a problem."""
+    found: list[TaskBase] = []
+    stack: list[Any] = [given]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, TaskBase):
+            found.append(item)
+        elif isinstance(item, list | tuple):
+            stack.extend(reversed(cast("Sequence[Any]", item)))
+        elif isinstance(item, dict) and where != "tasks=[...]":
+            stack.extend(reversed(list(cast("dict[Any, Any]", item).values())))
+        elif not isinstance(item, StandIn | None):
+            name = getattr(item, "__name__", None)
+            what = f"{name!r}, a plain function" if callable(item) and name else repr(item)
+            problems.append(
+                Problem(
+                    "MXM106",
+                    f"{where} of flow {flow.name!r} holds {what:.120}, which is no task",
+                    f"put @mxm.task above {name!r}" if callable(item) and name else
+                    "a flow gives tasks, what they return, or lists, tuples and dicts of them",
+                    flow.source,
+                    flow.name,
+                )
+            )
+    return found
+
+
+def _output(returned: Any, names: Mapping[int, str]) -> Binding:
+    """What a body returned, as a binding."""
+    if isinstance(returned, TaskBase):
+        return Upstream(names[id(returned)])
+    if isinstance(returned, list | tuple):
+        items = cast("Sequence[Any]", returned)
+        return Collection(type(returned), tuple(_output(item, names) for item in items))
+    if isinstance(returned, dict):
+        kept = cast("dict[Any, Any]", returned)
+        return Collection(dict, tuple(_output(v, names) for v in kept.values()), tuple(kept))
+    return to_binding(returned) if isinstance(returned, StandIn) else Const(returned)
+
+
+AnyFlow: TypeAlias = "Flow[..., object]"
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    tasks: Iterable[AnyTask] | None = None,
+    params: Mapping[str, Any] | None = None,
+    schedule_cron: str | None = None,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a flow and register it; ``@flow`` and ``@flow(...)`` both work.
+
+    The function's signature is the flow's parameters. Its tasks are those in *tasks*, else those
+    that its body calls or returns, and everything upstream of them.
+
+    Parameters
+    ----------
+    name
+        What the command calls it; by default the function's name.
+    tasks
+        The flow's last tasks; the body is then not run.
+    params
+        Values for the tasks' parameters; a run's own go before them.
+    schedule_cron
+        When it should run, in cron's five fields.
+
+    Raises
+    ------
+    TypeError
+        What is decorated is no plain function, or an option is unknown or of the wrong type.
+    """
+    _check_options("flow", options, _FLOW_OPTIONS)
+    tasks = options.get("tasks")
+    if tasks is not None:
+        if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
+            raise TypeError(f"@mxm.flow: tasks is a list of tasks, not {tasks!r}")
+        options["tasks"] = list(cast("Iterable[Any]", tasks))
+
+    def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
+        _check_function("flow", fn)
+        made: Flow[..., Any] = Flow(fn, options, {})
+        file = fn.__code__.co_filename
+        interactive = fn.__module__ == "__main__" or not os.path.exists(file)
+        current_registry().add(
+            Registration(
+                made.name, Place.of(file, fn.__qualname__), lambda: made.spec, made.source,
+                interactive, made,
+            )
+        )
+        return made
+
+    return decorate if fn is None else decorate(fn)

@@ -1,0 +1,448 @@
+"""One pass over a flow's body: stand-ins for values, and a record of the calls made on them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from mxm.pipeline.errors import PipelineError, Problem, Source
+from mxm.pipeline.spec import (
+    Binding,
+    Collection,
+    Const,
+    FlowSpec,
+    Param,
+    TaskSpec,
+    Upstream,
+    upstreams_in,
+)
+
+__all__ = ["Group", "Node", "StandIn", "TaskBase", "Trace", "TracingError", "active_trace"]
+
+
+class TracingError(PipelineError, TypeError):
+    """A flow's body used a value that exists only when the flow runs."""
+
+
+class TaskBase:
+    """What tracing and assembly need to know of a decorated task; `authoring.Task` is one."""
+
+    fn: Callable[..., Any]
+    name: str
+    chosen: bool
+    upstream: Any
+    after: Any
+    source: Source | None
+
+
+@dataclass(eq=False)
+class Group:
+    """One call of a flow in another flow's body: the prefix of its steps' names."""
+
+    name: str
+    final: str = ""
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of a task in a flow's body.
+
+    Parameters
+    ----------
+    task
+        The decorated task, or the spec of a task that came with an inlined flow.
+    args, kwargs
+        As given; stand-ins in them are edges.
+    after
+        Nodes that an inlined flow orders before this one.
+    group
+        The inlined flow it came with.
+    final
+        Its name in the flow; known when the pass is over.
+    """
+
+    task: TaskBase | TaskSpec
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    source: Source | None
+    after: tuple[Node, ...] = ()
+    group: Group | None = None
+    final: str = ""
+
+
+_active: ContextVar[Trace | None] = ContextVar("mxm_trace", default=None)
+
+
+def active_trace() -> Trace | None:
+    """The pass that is going on here and now, or None."""
+    return _active.get()
+
+
+class StandIn:
+    """Stands for a value that exists only when the flow runs: a parameter or a task's result.
+
+    It may be passed to tasks, also inside lists, tuples and dict values, indexed with a constant,
+    awaited and returned. Everything else raises, naming the line and what to write instead.
+    """
+
+    __slots__ = ("_origin", "_path")
+    _origin: Node | str
+    _path: tuple[str | int, ...]
+
+    def __init__(self, origin: Node | str, path: tuple[str | int, ...] = ()) -> None:
+        object.__setattr__(self, "_origin", origin)
+        object.__setattr__(self, "_path", path)
+
+    def __repr__(self) -> str:
+        origin = self._origin
+        name = origin if isinstance(origin, str) else origin.task.name
+        kind = "parameter" if isinstance(origin, str) else "result of task"
+        path = "".join(f"[{key!r}]" for key in self._path)
+        return f"<{kind} {name!r}{path}, known when the flow runs>"
+
+    def __getitem__(self, key: object) -> StandIn:
+        if isinstance(key, StandIn):
+            self._refuse("an index that is itself a value of the run", "index inside a task")
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            self._refuse(f"an index {key!r}", 'only ["key"] and [0] with a constant may be used')
+        return StandIn(self._origin, (*self._path, key))
+
+    def __await__(self) -> Generator[Any, Any, StandIn]:
+        return self
+        yield  # makes this a generator that ends at once
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)  # protocols that are only asked for, copy and the like
+        self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
+
+    def _refuse(self, use: str, mend: str) -> NoReturn:
+        source = body_source()
+        error = TracingError(
+            f"{self!r}: {use} cannot be used in a flow's body", hint=mend, source=source
+        )
+        trace = _active.get()
+        if trace is not None:
+            trace.problems.append(Problem("MXM301", error.message, mend, source, trace.flow))
+        raise error
+
+
+_REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "its truth (if, and, or, not, while)": (
+        ("__bool__",),
+        "move the decision into a task, which gets the value as an argument",
+    ),
+    "a comparison": (
+        ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+        "compare inside a task",
+    ),
+    "in": (("__contains__",), "look inside a task"),
+    "its length": (("__len__", "__length_hint__"), "take len() inside a task"),
+    "its hash (a set, a dict key)": (
+        ("__hash__",),
+        "use it as a list item or a dict value, or build the set inside a task",
+    ),
+    "its text (str, an f-string, print)": (
+        ("__str__", "__format__", "__bytes__"),
+        "make the text inside a task",
+    ),
+    "iteration or unpacking": (
+        ("__iter__", "__next__", "__reversed__"),
+        "take parts by constants: p = split(x); p[0], p[1]; or iterate inside a task",
+    ),
+    "arithmetic": (
+        tuple(
+            f"__{prefix}{op}__"
+            for op in (
+                "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow",
+                "lshift", "rshift", "and", "or", "xor",
+            )
+            for prefix in ("", "r", "i")
+        )
+        + ("__neg__", "__pos__", "__abs__", "__invert__", "__round__"),
+        "calculate inside a task",
+    ),
+    "its value as a number": (
+        ("__int__", "__float__", "__complex__", "__index__", "__trunc__", "__floor__", "__ceil__"),
+        "calculate inside a task",
+    ),
+    "its value as an array": (
+        ("__array__", "__array_ufunc__", "__array_function__", "__dataframe__", "__arrow_array__"),
+        "hand it to a task, which gets the array",
+    ),
+    "its value as a path": (("__fspath__",), "open the file inside a task"),
+    "assignment to it or a part of it": (
+        ("__setattr__", "__delattr__", "__setitem__", "__delitem__"),
+        "change a value inside the task that makes it",
+    ),
+    "a call": (("__call__",), "call it inside a task"),
+    "with": (("__enter__", "__aenter__"), "open it inside a task"),
+    "async for": (("__aiter__",), "iterate inside a task"),
+}
+
+
+def _refusal(use: str, mend: str) -> Callable[..., NoReturn]:
+    def refuse(self: StandIn, *_: object, **__: object) -> NoReturn:
+        self._refuse(use, mend)  # pyright: ignore[reportPrivateUsage]
+
+    return refuse
+
+
+for _use, (_names, _mend) in _REFUSED.items():
+    for _name in _names:
+        setattr(StandIn, _name, _refusal(_use, _mend))
+
+
+def body_source() -> Source | None:
+    """The user's line that is being carried out, with its column."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("mxm.pipeline"):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return Source(frame.f_code.co_filename, frame.f_lineno, _column(frame.f_code, frame.f_lasti))
+
+
+def _column(code: Any, lasti: int) -> int | None:
+    for i, (_, _, column, _) in enumerate(code.co_positions()):
+        if i == lasti // 2:
+            return None if column is None else column + 1
+    return None
+
+
+@dataclass
+class Trace:
+    """One pass over the body of the flow named *flow*: its calls in order, and what went wrong."""
+
+    flow: str
+    nodes: list[Node] = field(default_factory=list[Node])
+    groups: list[Group] = field(default_factory=list[Group])
+    problems: list[Problem] = field(default_factory=list[Problem])
+    returned: Any = None
+
+    def run(self, fn: Callable[..., Any]) -> None:
+        """Run the body *fn* once, on stand-ins for its parameters. Never raises for the user's code."""
+        token = _active.set(self)
+        try:
+            self.returned = self._call(fn)
+        except Exception as error:
+            self._keep(error, fn)
+        finally:
+            _active.reset(token)
+        self._name()
+
+    def _call(self, fn: Callable[..., Any]) -> Any:
+        args: list[StandIn] = []
+        kwargs: dict[str, StandIn] = {}
+        for name, parameter in inspect.signature(fn).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = StandIn(name)
+            elif parameter.kind in (
+                inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD,
+            ):
+                self.problems.append(
+                    Problem(
+                        "MXM304",
+                        f"flow {self.flow!r} takes {parameter}: a flow's parameters need names",
+                        "write each parameter in the signature",
+                        Source.of_function(fn),
+                        self.flow,
+                    )
+                )
+            else:
+                args.append(StandIn(name))
+        returned = fn(*args, **kwargs)
+        return _drive(returned) if inspect.iscoroutine(returned) else returned
+
+    def _keep(self, error: Exception, fn: Callable[..., Any]) -> None:
+        if isinstance(error, TracingError):
+            if not self.problems:  # raised by a stand-in of another pass
+                self.problems.append(
+                    Problem("MXM301", error.message, error.hint, error.source, self.flow)
+                )
+            return
+        if any(problem.code == "MXM301" for problem in self.problems):
+            return  # what follows from a forbidden use that the body caught
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if f.filename == fn.__code__.co_filename]
+        source = Source(own[-1].filename, own[-1].lineno) if own else Source.of_function(fn)
+        if any("asyncio" in f.filename and f.name in ("gather", "wait", "create_task") for f in frames):
+            self.problems.append(
+                Problem(
+                    "MXM303",
+                    "asyncio.gather is not supported in a flow's body",
+                    "await the tasks one after the other: those that do not need each other run "
+                    "side by side with --runner threads",
+                    source,
+                    self.flow,
+                )
+            )
+            return
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self.problems.append(
+            Problem(
+                "MXM302",
+                f"the body of flow {self.flow!r} raised {told}",
+                "the body runs once, when the module is imported, to find the flow's tasks",
+                source,
+                self.flow,
+            )
+        )
+
+    def call(self, task: TaskBase, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
+        """Record a call of *task*; its result's stand-in."""
+        source = body_source()
+        try:
+            inspect.signature(task.fn).bind_partial(*args, **kwargs)
+        except TypeError as error:
+            self.problems.append(
+                Problem(
+                    "MXM104",
+                    f"task {task.name!r} cannot be called so: {error}",
+                    f"signature {task.fn.__name__}{inspect.signature(task.fn)}",
+                    source,
+                    self.flow,
+                    task.name,
+                )
+            )
+            args, kwargs = (), {}
+        node = Node(task, args, dict(kwargs), source)
+        self.nodes.append(node)
+        return StandIn(node)
+
+    def inline(self, spec: FlowSpec, given: Mapping[str, Any]) -> Any:
+        """Record the tasks of *spec* as steps of this flow; what it returns, as stand-ins.
+
+        Parameters
+        ----------
+        spec
+            The flow that was called.
+        given
+            Its parameters by name, defaults included.
+        """
+        group = Group(spec.name)
+        self.groups.append(group)
+        self.problems.extend(spec.problems)
+        source = body_source()
+        nodes: dict[str, Node] = {}
+
+        def raw(binding: Binding) -> Any:
+            if isinstance(binding, Const):
+                return binding.value
+            if isinstance(binding, Collection):
+                items = [raw(item) for item in binding.items]
+                if binding.kind is dict:
+                    return dict(zip(binding.keys, items, strict=True))
+                return binding.kind(items)
+            if isinstance(binding, Upstream):
+                return StandIn(nodes[binding.name], binding.path)
+            value = given[binding.name]
+            for key in binding.path:
+                value = value[key]
+            return value
+
+        for task in spec.tasks:  # in topological order: see assembly
+            if any(u.name not in nodes for u in upstreams_in(task.bindings)):
+                continue  # its graph is wrong, which its own problems tell
+            kwargs = {k: raw(b) for k, b in task.bindings.kwargs.items()}
+            if not spec.traced:
+                kwargs |= {k: v for k, v in given.items() if k in _open_inputs(task)}
+            after = tuple(nodes[name] for name in task.after if name in nodes)
+            args = tuple(raw(b) for b in task.bindings.args)
+            node = Node(task, args, kwargs, source, after, group)
+            nodes[task.name] = node
+            self.nodes.append(node)
+        if spec.output is not None:
+            return raw(spec.output)
+        last = [name for name in nodes if not any(name in t.upstream for t in spec.tasks)]
+        if len(last) == 1:
+            return StandIn(nodes[last[0]])
+        return {name: StandIn(nodes[name]) for name in last}
+
+    def _name(self) -> None:
+        """Give every node its name in the flow: the first call keeps the task's, later ones count."""
+        taken: set[str] = set()
+        for node in self.nodes:
+            if node.group is None and (_chosen(node) or node.task.name not in taken):
+                node.final = node.task.name
+                taken.add(node.final)
+        for node in self.nodes:
+            if node.group is None and not node.final:
+                node.final = _numbered(node.task.name, taken)
+        prefixes: set[str] = set()
+        for group in self.groups:
+            group.final = group.name
+            if group.name in prefixes:
+                group.final = _numbered(group.name, prefixes)
+            prefixes.add(group.final)
+        for node in self.nodes:
+            if node.group is not None:
+                node.final = f"{node.group.final}.{node.task.name}"
+
+
+def _chosen(node: Node) -> bool:
+    return isinstance(node.task, TaskBase) and node.task.chosen
+
+
+def _numbered(name: str, taken: set[str]) -> str:
+    count = 2
+    while f"{name}_{count}" in taken:
+        count += 1
+    taken.add(f"{name}_{count}")
+    return f"{name}_{count}"
+
+
+def _open_inputs(task: TaskSpec) -> set[str]:
+    """The names of *task*'s parameters that no edge fills."""
+    try:
+        names = list(inspect.signature(task.fn).parameters)
+    except (TypeError, ValueError):
+        return set()
+    return set(names[len(task.bindings.args) :]) - set(task.bindings.kwargs)
+
+
+def _drive(coroutine: Any) -> Any:
+    """Run an async body to its end; anything awaited but a stand-in is an error."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    frame = coroutine.cr_frame
+    source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None
+    coroutine.close()
+    raise TracingError(
+        "a flow's body may await tasks only",
+        hint="move what is awaited here into an async task",
+        source=source,
+    )
+
+
+def to_binding(value: Any) -> Binding:
+    """Where *value* comes from; a container becomes a `Collection` only if a stand-in is in it."""
+    if isinstance(value, StandIn):
+        origin, path = value._origin, value._path  # pyright: ignore[reportPrivateUsage]
+        return Param(origin, path) if isinstance(origin, str) else Upstream(origin.final, path)
+    kind = type(value)
+    if kind not in (list, tuple, dict) or next(stand_ins_in(value), None) is None:
+        return Const(value)
+    if kind is dict:
+        return Collection(dict, tuple(map(to_binding, value.values())), tuple(value))
+    return Collection(kind, tuple(map(to_binding, value)))
+
+
+def stand_ins_in(value: Any) -> Iterator[StandIn]:
+    """Every stand-in in *value*, lists, tuples and dict values included."""
+    stack = [value]
+    seen: set[int] = set()  # a list may contain itself
+    while stack:
+        item = stack.pop()
+        if isinstance(item, StandIn):
+            yield item
+        elif type(item) in (list, tuple, dict) and id(item) not in seen:
+            seen.add(id(item))
+            stack.extend(item.values() if type(item) is dict else item)
