@@ -48,6 +48,7 @@ class Call:
         self.kwargs = kwargs
         self.attempts = 0
         self.value: Any = None
+        self.error: BaseException | None = None
         self.skipped: Skip | None = None
         self.started = datetime.now(UTC)
 
@@ -64,25 +65,35 @@ class Call:
             The run is being cancelled.
         """
         self.attempts += 1
+        self.error = None
         try:
             value = self.step.task.fn(*self.args, **self.kwargs)
             self.value = _awaited(value) if inspect.iscoroutine(value) else value
         except Skip as skip:
             self.skipped = skip
-        except (Exception, KeyboardInterrupt):
+        except Exception as error:
+            self.error = error
             raise
         except BaseException as error:
-            if type(error).__module__.startswith("prefect."):
-                raise  # the engine's own signal that the process is asked to end
+            # The engine's own signals, like Ctrl-C, ask the whole run to end.
+            if isinstance(error, KeyboardInterrupt) or type(error).__module__.startswith("prefect."):
+                raise
+            self.error = error
             raise Fatal(error) from error
 
-    def ended(self, error: BaseException | None) -> TaskRun:
-        """What became of the step, once the engine is done with it; logs the asset it wrote."""
+    def ended(self, failure: BaseException | None = None) -> TaskRun:
+        """What became of the step, once the engine is done with it; logs the asset it wrote.
+
+        Parameters
+        ----------
+        failure
+            The engine's own, where the function did not fail.
+        """
+        error = self.error or failure
         now = datetime.now(UTC)
         times = {"attempts": self.attempts, "started": self.started, "ended": now}
         name = self.step.name
         if error is not None:
-            error = error.error if isinstance(error, Fatal) else error
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             return TaskRun(name, State.FAILED, error=error, reason=reason, **times)
         if self.skipped is not None:

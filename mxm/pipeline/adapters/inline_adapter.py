@@ -53,5 +53,4 @@ def perform(call: Call) -> TaskRun:
             if call.attempts <= task.retries and not isinstance(error, Fatal):
                 time.sleep(task.retry_delay_s)
                 continue
-            return call.ended(error)
-        return call.ended(None)
+        return call.ended()

@@ -1,0 +1,208 @@
+"""Runs a flow through Prefect's own flow and task engines, in this process or at a server."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+# First: it imports Prefect, and says what to install where it is missing.
+from mxm.pipeline.adapters import prefect_api  # isort: skip
+import prefect
+from prefect.cache_policies import NO_CACHE
+
+from mxm.pipeline.adapters.base import RunOptions
+from mxm.pipeline.adapters.calls import Call, Fatal
+from mxm.pipeline.adapters.execution import drive
+from mxm.pipeline.errors import BackendError, ResultError
+from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.params import parameters_of
+from mxm.pipeline.plan import Plan, make_plan
+from mxm.pipeline.runs import FlowRun, TaskRun
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+
+__all__ = ["PrefectFlow", "build_prefect_flow", "execute_prefect_flow"]
+
+_LONGEST_SHOWN = 200
+
+
+@dataclass
+class _Request:
+    """One run on its way through Prefect's flow engine, and what became of it."""
+
+    plan: Plan
+    options: RunOptions
+    run: FlowRun | None = None
+    json: bool = False
+
+
+_request: ContextVar[_Request] = ContextVar("mxm_prefect_request")
+
+
+class PrefectFlow:
+    """A flow compiled for Prefect; an ``MXMFlow``."""
+
+    backend = "prefect"
+
+    def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.options = options or RunOptions()
+        self._flow = build_prefect_flow(spec)
+
+    def run(
+        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> FlowRun:
+        """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
+        chosen = replace(self.options, **(options or {}))
+        plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
+        request = _Request(plan, chosen)
+        try:
+            self._flow.perform(request)
+        except Exception as error:
+            if request.run is None:
+                if isinstance(error, BackendError):
+                    raise
+                raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
+        assert request.run is not None  # the body sets it before it returns or raises
+        return request.run
+
+    def execute(
+        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> dict[str, JSONValue]:
+        """Run the flow and raise for its failure. See `mxm.pipeline.api.MXMFlow`."""
+        return self.run(params, options).raise_for_failure().results
+
+
+def build_prefect_flow(spec: FlowSpec) -> _Flow:
+    """*spec* as a ``prefect.Flow``, to look at, to run and to deploy by Prefect's own means.
+
+    Its signature is the flow's parameters, typed, with their defaults, and ``**extra``; its result
+    is the JSON of every task. Called where no API is configured, it is answered in process.
+
+    Raises
+    ------
+    EngineMissingError
+        Prefect is not installed.
+    """
+    with prefect_api.session():
+        return _Flow(spec)
+
+
+def execute_prefect_flow(flow: Any, params: Mapping[str, Any] | None = None) -> dict[str, JSONValue]:
+    """Run what `build_prefect_flow` returned; task names to results, as JSON.
+
+    Raises
+    ------
+    BaseException
+        The first failed task's own exception.
+    """
+    results: dict[str, JSONValue] = flow(**(params or {}))
+    return results
+
+
+class _Flow(prefect.Flow[..., Any]):
+    """A ``prefect.Flow`` whose body drives the plan of a spec."""
+
+    def __init__(self, spec: FlowSpec) -> None:
+        self.spec = spec
+        tasks = {task.name: _prefect_task(task) for task in spec.tasks}
+
+        def perform(call: Call) -> TaskRun:
+            state = prefect_api.run_task_sync(
+                tasks[call.step.name], parameters={"call": call}, return_type="state"
+            )
+            if call.error is None and not state.is_completed():
+                error = BackendError(f"Prefect ended task {call.step.name!r}: {state.message}")
+                return call.ended(error)
+            return call.ended()
+
+        def body(**_: Any) -> dict[str, JSONValue] | None:
+            request = _request.get()
+            request.run = run = drive(request.plan, perform, request.options)
+            run.raise_for_failure()
+            return run.results if request.json else None
+
+        body.__name__ = body.__qualname__ = _prefect_name(spec.name)
+        body.__doc__ = spec.doc or None
+        body.__signature__ = _signature(spec)  # type: ignore[attr-defined]
+        super().__init__(
+            body,
+            name=_prefect_name(spec.name),
+            validate_parameters=False,  # done by the plan, with our messages
+            persist_result=False,
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
+        given = {**bound, **bound.pop("extra", {})}
+        plan = make_plan(self.spec, given)
+        return self.perform(_Request(plan, RunOptions(), json=True))
+
+    def perform(self, request: _Request) -> Any:
+        """Run *request* through Prefect's flow engine."""
+        names = inspect.signature(self.fn).parameters
+        shown = {k: _shown(v) for k, v in request.plan.params.items() if k in names}
+        shown |= {k: None for k in names if k not in shown and k != "extra"}
+        token = _request.set(request)
+        try:
+            with prefect_api.session(engine_logs=request.options.engine_logs):
+                return super().__call__(**shown)
+        finally:
+            _request.reset(token)
+
+
+def _retryable(task: Any, run: Any, state: Any) -> bool:
+    return not isinstance(state.data, Fatal)
+
+
+def _attempt(call: Call) -> None:
+    call.attempt()
+
+
+def _prefect_task(task: TaskSpec) -> prefect.Task[..., None]:
+    # Values go from call to call past Prefect: it has nothing to visit, to hash or to keep.
+    return prefect.Task(
+        _attempt,
+        name=_prefect_name(task.name),
+        retries=task.retries,
+        retry_delay_seconds=task.retry_delay_s,
+        retry_condition_fn=_retryable,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )
+
+
+def _prefect_name(name: str) -> str:
+    """*name* without the characters that Prefect refuses."""
+    return re.sub(r"[/%&<>]", "_", name) or "_"
+
+
+def _signature(spec: FlowSpec) -> inspect.Signature:
+    """The flow's parameters as a signature; those without a default come first."""
+    known = [p for p in parameters_of(spec) if p.name.isidentifier() and p.name != "extra"]
+    parameters = [
+        inspect.Parameter(
+            p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default, annotation=p.annotation
+        )
+        for p in known
+    ]
+    extra = inspect.Parameter("extra", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*parameters, extra])
+
+
+def _shown(value: Any) -> JSONValue:
+    """*value* as Prefect may show it: small JSON as it is, anything else in short."""
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    try:
+        plain, _ = to_json(value)
+    except ResultError:
+        plain = None
+    if plain is not None and len(repr(plain)) <= _LONGEST_SHOWN:
+        return plain
+    return repr(value)[:_LONGEST_SHOWN]
+

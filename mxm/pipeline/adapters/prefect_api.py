@@ -1,0 +1,263 @@
+"""Prefect's REST API answered in process: every use of Prefect that is not public stands here.
+
+Prefect's engines report each flow run to an API and have no mode without one (PrefectHQ/prefect
+issue 15927). Where no server is configured, their few calls are answered by a transport in this
+process: nothing listens, nothing is spawned, nothing is stored. tests/test_prefect_contract.py
+holds these answers against a real server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from mxm.pipeline.errors import BackendError, EngineMissingError
+
+__all__ = ["in_process", "server_url", "session"]
+
+
+def _import_prefect() -> None:
+    """Import Prefect without its first-use notice, its telemetry and its folder in the home.
+
+    Raises
+    ------
+    EngineMissingError
+        Prefect is not installed.
+    """
+    home = os.environ.get("PREFECT_HOME") or os.path.expanduser("~/.prefect")
+    had_home = os.path.exists(home)
+    tracked = os.environ.get("DO_NOT_TRACK")
+    os.environ["DO_NOT_TRACK"] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
+            import prefect.context
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prefect":
+            raise
+        raise EngineMissingError(
+            "Prefect is not installed",
+            hint="pip install 'mxm-pipeline[prefect]', or run with --backend inline",
+        ) from None
+    finally:
+        if tracked is None:
+            del os.environ["DO_NOT_TRACK"]
+        else:
+            os.environ["DO_NOT_TRACK"] = tracked
+        if not had_home:
+            try:
+                os.rmdir(home)  # made by the import, and empty
+            except OSError:
+                pass
+
+
+_import_prefect()
+
+import httpx  # noqa: E402
+import prefect._internal.analytics as analytics  # noqa: E402
+from prefect.context import (  # noqa: E402
+    AsyncClientContext,
+    FlowRunContext,
+    SyncClientContext,
+    TagsContext,
+    TaskRunContext,
+)
+from prefect.settings import (  # noqa: E402
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    temporary_settings,
+)
+from prefect.task_engine import run_task_sync  # noqa: E402
+
+__all__ += ["run_task_sync"]
+
+_URL = "http://mxm-pipeline.invalid/api"
+
+
+def server_url() -> str | None:
+    """The server that the environment or the active Prefect profile names, or None."""
+    url: str | None = PREFECT_API_URL.value()
+    return url or None
+
+
+@contextmanager
+def session(*, engine_logs: bool = False) -> Iterator[None]:
+    """Where a flow of ours runs: at the configured server, else with the API answered in process.
+
+    Settings are changed in this context only, and are as before when it ends.
+
+    Parameters
+    ----------
+    engine_logs
+        Whether Prefect's own log lines reach the console.
+    """
+    with ExitStack() as stack:
+        if not engine_logs:
+            stack.enter_context(_quiet(in_process=server_url() is None))
+        if server_url() is None:
+            stack.enter_context(in_process())
+        else:
+            # A second of every run otherwise: its thread sleeps, and is waited for.
+            stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        yield
+
+
+@contextmanager
+def in_process() -> Iterator[None]:
+    """Prefect's engines with their API answered by this process, nested in nothing."""
+    with ExitStack() as stack:
+        # A run of ours inside a run of Prefect's (or of ours) stands alone: its parent's API
+        # does not know it.
+        for context in (FlowRunContext, TaskRunContext, SyncClientContext, AsyncClientContext):
+            token = context.__var__.set(None)  # type: ignore[arg-type]
+            stack.callback(context.__var__.reset, token)
+        stack.enter_context(TagsContext(current_tags=set()))
+        stack.enter_context(
+            temporary_settings(
+                {
+                    PREFECT_API_URL: _URL,
+                    # With a key and without a URL, events are not built for sending at all.
+                    PREFECT_API_KEY: "none",
+                    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                    PREFECT_LOGGING_TO_API_ENABLED: False,
+                    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,
+                    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False,
+                    PREFECT_SERVER_EPHEMERAL_ENABLED: False,
+                }
+            )
+        )
+        client = SyncClientContext(httpx_settings={"transport": httpx.MockTransport(_Api())})
+        stack.enter_context(client)
+        # get_client() hands out the context's client only where its settings equal those asked for.
+        client._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
+        stack.enter_context(temporary_settings(restore_defaults=[PREFECT_API_URL]))
+        yield
+
+
+class _Api:
+    """Answers what Prefect's flow engine asks of the REST API, for one session."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api")
+        body: dict[str, Any] = json.loads(request.content) if request.content else {}
+        match (request.method, *path.strip("/").split("/")):
+            case ("POST", "flows"):
+                return _reply(_record(name=body["name"], tags=[], labels={}), 201)
+            case ("POST", "flow_runs"):
+                return _reply(self._create(body), 201)
+            case ("GET", "flow_runs", run) if run in self._runs:
+                return _reply(self._runs[run])
+            case ("POST", "flow_runs", run, "set_state") if run in self._runs:
+                return _reply(self._set_state(self._runs[run], body["state"]), 201)
+            case ("PATCH", "flow_runs", run) if run in self._runs:
+                self._runs[run].update(body)
+                return httpx.Response(204)
+            case ("GET", "admin", "storage"):
+                return _reply({"default_result_storage_block_id": None})
+            case _:
+                call = f"{request.method} {path}"
+                raise BackendError(
+                    f"Prefect asked its API for {call!r}, which is not answered in process",
+                    hint="run against a server: prefect server start, then set PREFECT_API_URL",
+                )
+
+    def _create(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        state = _state(body.get("state") or {"type": "PENDING"})
+        run = _record(
+            **{**body, "name": body.get("name") or "run", "labels": {}},
+            run_count=0,
+            expected_start_time=_now(),
+        )
+        _enter(run, state)
+        self._runs[run["id"]] = run
+        return run
+
+    def _set_state(self, run: dict[str, Any], proposed: Mapping[str, Any]) -> dict[str, Any]:
+        state = _state(proposed)
+        _enter(run, state)
+        if state["type"] == "RUNNING":
+            run["run_count"] += 1
+            run.setdefault("start_time", _now())
+        return {"state": state, "status": "ACCEPT", "details": {"type": "accept_details"}}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _record(**fields: Any) -> dict[str, Any]:
+    return {**fields, "id": str(uuid.uuid4()), "created": _now(), "updated": _now()}
+
+
+def _state(proposed: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "type": proposed["type"],
+        "name": proposed.get("name") or proposed["type"].title(),
+        "timestamp": _now(),
+        "message": proposed.get("message"),
+        "data": proposed.get("data"),
+        "state_details": proposed.get("state_details") or {},
+    }
+
+
+def _enter(run: dict[str, Any], state: Mapping[str, Any]) -> None:
+    run.update(
+        state=state, state_id=state["id"], state_type=state["type"], state_name=state["name"]
+    )
+
+
+def _reply(content: Mapping[str, Any], status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=content)
+
+
+_OFF = logging.CRITICAL + 1
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_restore: list[tuple[Any, str, Any]] = []
+
+
+@contextmanager
+def _quiet(*, in_process: bool) -> Iterator[None]:
+    """Prefect's console lines and its first-use telemetry off, for as long as any run needs it."""
+    global _quiet_depth
+    with _quiet_lock:
+        _quiet_depth += 1
+        if _quiet_depth == 1:
+            root = logging.getLogger("prefect")
+            # With a server the run's records must still reach it; only the console is closed.
+            silenced: list[Any] = [root] if in_process else list(root.handlers)
+            for target in silenced:
+                _restore.append((target, "level", target.level))
+                target.setLevel(_OFF)
+            # On a terminal it writes to the home folder, and sends, whatever the settings say.
+            _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
+            analytics.try_mark_milestone = lambda milestone: False
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                for target, name, value in reversed(_restore):
+                    if name == "level":
+                        target.setLevel(value)
+                    else:
+                        setattr(target, name, value)
+                _restore.clear()
