@@ -142,9 +142,7 @@ class _Assembly:
         return ordered
 
     def _upstreams(self, member: _Member) -> list[_Member]:
-        found = [
-            member.resolved[id(r)] for r in member.references() if id(r) in member.resolved
-        ]
+        found = [member.resolved[id(r)] for r in member.references() if id(r) in member.resolved]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values()]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]

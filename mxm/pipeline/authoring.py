@@ -341,8 +341,9 @@ def _targets(given: Any, where: str, flow: AnyFlow, problems: list[Problem]) -> 
                 Problem(
                     "MXM106",
                     f"{where} of flow {flow.name!r} holds {what:.120}, which is no task",
-                    f"put @mxm.task above {name!r}" if callable(item) and name else
-                    "a flow gives tasks, what they return, or lists, tuples and dicts of them",
+                    f"put @mxm.task above {name!r}"
+                    if callable(item) and name
+                    else "a flow gives tasks, what they return, or lists, tuples and dicts of them",
                     flow.source,
                     flow.name,
                 )
@@ -412,8 +413,12 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         interactive = fn.__module__ == "__main__" or not os.path.exists(file)
         current_registry().add(
             Registration(
-                made.name, Place.of(file, fn.__qualname__), lambda: made.spec, made.source,
-                interactive, made,
+                made.name,
+                Place.of(file, fn.__qualname__),
+                lambda: made.spec,
+                made.source,
+                interactive,
+                made,
             )
         )
         return made

@@ -205,7 +205,9 @@ class ResultError(PipelineError, TypeError):
         Where inside the value, ``$.rows[3]`` for instance.
     """
 
-    def __init__(self, message: str, *, path: str, task: str | None = None, hint: str | None = None):
+    def __init__(
+        self, message: str, *, path: str, task: str | None = None, hint: str | None = None
+    ):
         super().__init__(message, hint=hint)
         self.path = path
         self.task = task

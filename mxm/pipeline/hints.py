@@ -43,7 +43,9 @@ def _resolve(fn: Callable[..., Any], annotation: Any) -> Any:
         return annotation
     module = sys.modules.get(getattr(fn, "__module__", ""))
     scope: dict[str, Any] = getattr(fn, "__globals__", None) or vars(module)
-    holder: Any = type("_", (), {"__annotations__": {"it": annotation}, "__module__": fn.__module__})
+    holder: Any = type(
+        "_", (), {"__annotations__": {"it": annotation}, "__module__": fn.__module__}
+    )
     try:
         return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
     except Exception:

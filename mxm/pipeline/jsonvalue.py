@@ -55,7 +55,8 @@ class _Writer:
             return self._number(float(value))
         if depth > _DEEPEST:
             raise ResultError(
-                f"nested deeper than {_DEEPEST} levels at {path}", path=path,
+                f"nested deeper than {_DEEPEST} levels at {path}",
+                path=path,
                 hint="a value that contains itself has no JSON form",
             )
         if isinstance(value, Mapping):
@@ -84,7 +85,8 @@ class _Writer:
             name = self._key(key, path, depth)
             if name in written:
                 raise ResultError(
-                    f"two keys become the same JSON key {name!r} at {path}", path=path,
+                    f"two keys become the same JSON key {name!r} at {path}",
+                    path=path,
                     hint="make the keys differ as text",
                 )
             written[name] = self.write(item, f"{path}.{name}", depth + 1)
@@ -99,7 +101,8 @@ class _Writer:
         if isinstance(plain, str | int | float):
             return str(plain)
         raise ResultError(
-            f"a key of type {type(key).__name__} has no JSON form at {path}", path=path,
+            f"a key of type {type(key).__name__} has no JSON form at {path}",
+            path=path,
             hint="use text or numbers as keys",
         )
 
@@ -128,7 +131,8 @@ class _Writer:
             if items is not _NONE:
                 return self.write(items, path, depth + 1)
         raise ResultError(
-            f"{_type_name(value)} has no JSON form at {path}", path=path,
+            f"{_type_name(value)} has no JSON form at {path}",
+            path=path,
             hint="return numbers, text, dates, lists, dicts, dataclasses, arrays or tables; "
             "write anything else to a file and return its path",
         )
@@ -140,7 +144,9 @@ class _Writer:
             "type": _type_name(value),
             "shape": [rows, width],
             "columns": dtypes,
-            "head": [self._mapping(row, f"{path}.head[{i}]", depth + 1) for i, row in enumerate(head)],
+            "head": [
+                self._mapping(row, f"{path}.head[{i}]", depth + 1) for i, row in enumerate(head)
+            ],
         }
 
 
@@ -213,8 +219,10 @@ def _table_head(table: Any) -> tuple[list[dict[Any, Any]], dict[str, JSONValue]]
         pandas = sys.modules["pandas"]
         rows = table.head(_HEAD).itertuples(index=False, name=None)
         head = [
-            {c: None if pandas.api.types.is_scalar(v) and pandas.isna(v) else v
-             for c, v in zip(columns, row, strict=True)}
+            {
+                c: None if pandas.api.types.is_scalar(v) and pandas.isna(v) else v
+                for c, v in zip(columns, row, strict=True)
+            }
             for row in rows
         ]
         return head, dtypes

@@ -78,7 +78,9 @@ class TaskRun:
         except ResultError as error:
             raise ResultError(
                 f"result of task {self.name!r}: {error.message}",
-                path=error.path, task=self.name, hint=error.hint,
+                path=error.path,
+                task=self.name,
+                hint=error.hint,
             ) from None
 
 
@@ -277,4 +279,3 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
     for key in binding.path:
         value = value[key]
     return value
-

@@ -210,7 +210,6 @@ class TaskSpec:
         return tuple(dict.fromkeys(u.name for u in upstreams_in(self.bindings)))
 
 
-
 @dataclass(frozen=True, init=False)
 class FlowSpec:
     """A flow: tasks, parameters, and what is known to be wrong with them.
@@ -287,13 +286,14 @@ class FlowSpec:
         return ((self.fn and self.fn.__doc__) or "").strip()
 
 
-
 def check_retries(name: str, retries: object, retry_delay_s: object) -> None:
     """Raise TypeError or ValueError, naming the task, where retry options are not usable."""
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
     if not isinstance(retry_delay_s, int | float) or isinstance(retry_delay_s, bool):
-        raise TypeError(f"task {name!r}: retry_delay_s is a number of seconds, not {retry_delay_s!r}")
+        raise TypeError(
+            f"task {name!r}: retry_delay_s is a number of seconds, not {retry_delay_s!r}"
+        )
     if retries < 0 or retry_delay_s < 0:
         raise ValueError(f"task {name!r}: retries and retry_delay_s cannot be negative")
 
@@ -332,9 +332,7 @@ def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
     )
 
 
-def _bind(
-    task: str, upstream: object, source: Source | None, problems: list[Problem]
-) -> Bindings:
+def _bind(task: str, upstream: object, source: Source | None, problems: list[Problem]) -> Bindings:
     if isinstance(upstream, Mapping):
         named = {str(k): _name_of(task, v, source, problems) for k, v in upstream.items()}
         return Bindings(kwargs={k: Upstream(v) for k, v in named.items() if v is not None})

@@ -159,8 +159,20 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         tuple(
             f"__{prefix}{op}__"
             for op in (
-                "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow",
-                "lshift", "rshift", "and", "or", "xor",
+                "add",
+                "sub",
+                "mul",
+                "matmul",
+                "truediv",
+                "floordiv",
+                "mod",
+                "divmod",
+                "pow",
+                "lshift",
+                "rshift",
+                "and",
+                "or",
+                "xor",
             )
             for prefix in ("", "r", "i")
         )
@@ -243,7 +255,8 @@ class Trace:
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 kwargs[name] = StandIn(name)
             elif parameter.kind in (
-                inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD,
+                inspect.Parameter.VAR_POSITIONAL,
+                inspect.Parameter.VAR_KEYWORD,
             ):
                 self.problems.append(
                     Problem(
@@ -271,7 +284,9 @@ class Trace:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if f.filename == fn.__code__.co_filename]
         source = Source(own[-1].filename, own[-1].lineno) if own else Source.of_function(fn)
-        if any("asyncio" in f.filename and f.name in ("gather", "wait", "create_task") for f in frames):
+        if any(
+            "asyncio" in f.filename and f.name in ("gather", "wait", "create_task") for f in frames
+        ):
             self.problems.append(
                 Problem(
                     "MXM303",

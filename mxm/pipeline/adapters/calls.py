@@ -76,7 +76,9 @@ class Call:
             raise
         except BaseException as error:
             # The engine's own signals, like Ctrl-C, ask the whole run to end.
-            if isinstance(error, KeyboardInterrupt) or type(error).__module__.startswith("prefect."):
+            if isinstance(error, KeyboardInterrupt) or type(error).__module__.startswith(
+                "prefect."
+            ):
                 raise
             self.error = error
             raise Fatal(error) from error

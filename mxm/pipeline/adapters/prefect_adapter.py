@@ -92,7 +92,9 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
         return _Flow(spec)
 
 
-def execute_prefect_flow(flow: Any, params: Mapping[str, Any] | None = None) -> dict[str, JSONValue]:
+def execute_prefect_flow(
+    flow: Any, params: Mapping[str, Any] | None = None
+) -> dict[str, JSONValue]:
     """Run what `build_prefect_flow` returned; task names to results, as JSON.
 
     Raises
@@ -205,4 +207,3 @@ def _shown(value: Any) -> JSONValue:
     if plain is not None and len(repr(plain)) <= _LONGEST_SHOWN:
         return plain
     return repr(value)[:_LONGEST_SHOWN]
-
