@@ -1,0 +1,61 @@
+"""A flow as the text of a diagram: Mermaid for a README, DOT for Graphviz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["draw_dot", "draw_mermaid"]
+
+
+def draw_mermaid(spec: FlowSpec) -> str:
+    """*spec* as a Mermaid flowchart; order-only edges are dotted, assets are cylinders."""
+    graph = FlowGraph(spec)
+    ids = {name: f"t{i}" for i, name in enumerate(graph.order())}
+    lines = ["flowchart LR"]
+    lines += [f'    {key}["{_mermaid(name)}"]' for name, key in ids.items()]
+    for source, target, data in _edges(graph):
+        lines.append(f"    {ids[source]} {'-->' if data else '-.->'} {ids[target]}")
+    for name, key in ids.items():
+        asset = graph.tasks[name].produces
+        if asset:
+            lines.append(f'    {key} ==> {key}a[("{_mermaid(asset.id)}")]')
+    return "\n".join(lines)
+
+
+def draw_dot(spec: FlowSpec) -> str:
+    """*spec* in the DOT language; order-only edges are dashed."""
+    graph = FlowGraph(spec)
+    lines = [f"digraph {_quoted(spec.name)} {{", "    rankdir=LR;", "    node [shape=box];"]
+    lines += [f"    {_quoted(name)};" for name in graph.order()]
+    for source, target, data in _edges(graph):
+        style = "" if data else " [style=dashed]"
+        lines.append(f"    {_quoted(source)} -> {_quoted(target)}{style};")
+    for name in graph.order():
+        asset = graph.tasks[name].produces
+        if asset:
+            key = _quoted(f"asset:{asset.id}")
+            lines.append(f"    {key} [shape=cylinder, label={_quoted(asset.id)}];")
+            lines.append(f"    {_quoted(name)} -> {key} [style=bold];")
+    return "\n".join([*lines, "}"])
+
+
+def _edges(graph: FlowGraph) -> Iterator[tuple[str, str, bool]]:
+    for name in graph.order():
+        data = graph.tasks[name].upstream
+        for other in graph.upstreams[name]:
+            yield other, name, other in data
+
+
+def _mermaid(text: str) -> str:
+    """*text* inside a quoted Mermaid label, whose escapes are HTML's."""
+    for character, escape in (("&", "#amp;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
+        text = text.replace(character, escape)
+    return " ".join(text.split()) or " "
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,46 @@
+"""A flow as an indented tree for the terminal: each task once, under the first that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["draw_tree"]
+
+
+def draw_tree(spec: FlowSpec) -> str:
+    """*spec* as text, downstream tasks indented below; ``<-`` names what else a task takes."""
+    graph = FlowGraph(spec)
+    order = graph.order()
+    parent = {name: graph.upstreams[name][0] for name in order if graph.upstreams[name]}
+    children: dict[str, list[str]] = {name: [] for name in order}
+    for name in order:
+        if name in parent:
+            children[parent[name]].append(name)
+    roots = [name for name in order if name not in parent]
+    return "\n".join([spec.name, *_lines(spec, graph, roots, children)])
+
+
+def _lines(
+    spec: FlowSpec, graph: FlowGraph, roots: list[str], children: dict[str, list[str]]
+) -> Iterator[str]:
+    # A chain of 10,000 tasks is drawn by this stack, and stops being indented where none can read it.
+    stack = [(name, "", i == 0) for i, name in enumerate(reversed(roots))]
+    while stack:
+        name, prefix, last = stack.pop()
+        task = graph.tasks[name]
+        data, others = task.upstream, graph.upstreams[name]
+        marks = "".join(f" <- {o}" for o in others[1:] if o in data)
+        after = [o for o in others if o not in data]
+        if after:
+            marks += f" (after {', '.join(after)})"
+        if task.produces:
+            marks += f" => {task.produces.id}"
+        yield f"{prefix}{'└── ' if last else '├── '}{name}{marks}"
+        below = prefix + ("    " if last else "│   ") if len(prefix) < _DEEPEST else prefix
+        stack.extend((n, below, i == 0) for i, n in enumerate(reversed(children[name])))
+
+
+_DEEPEST = 160
