@@ -19,6 +19,7 @@ from typing import Any
 from mxm.pipeline.errors import (
     AmbiguousFlowError,
     LoadError,
+    PipelineError,
     Source,
     UnknownFlowError,
     did_you_mean,
@@ -30,7 +31,9 @@ __all__ = ["Failure", "Found", "discover", "find_flow"]
 
 ENTRY_POINTS = "mxm.flows"
 MOST_FILES = 2_000
-_SKIPPED = frozenset({"tests", "test", "node_modules", "__pycache__", "site-packages", "build", "dist"})
+_SKIPPED = frozenset(
+    {"tests", "test", "node_modules", "__pycache__", "site-packages", "build", "dist"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,9 @@ def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
     return found
 
 
-def find_flow(target: str, modules: Sequence[str] = (), *, start: str | None = None) -> Registration:
+def find_flow(
+    target: str, modules: Sequence[str] = (), *, start: str | None = None
+) -> Registration:
     """The one flow that *target* means.
 
     Parameters
@@ -131,7 +136,9 @@ def find_flow(target: str, modules: Sequence[str] = (), *, start: str | None = N
     except UnknownFlowError as error:
         if found.failures:
             told = "\n".join(str(failure) for failure in found.failures)
-            raise LoadError(f"{error.message}; not every module could be imported\n{told}") from None
+            raise LoadError(
+                f"{error.message}; not every module could be imported\n{told}"
+            ) from None
         if not found.flows:
             looked = "; ".join(found.looked_at)
             raise UnknownFlowError(
@@ -166,7 +173,8 @@ def _in_module(place: str, name: str, start: str) -> Registration:
         return matching[0]
     if not own:
         raise UnknownFlowError(
-            f"no flow in {place!r}", hint="decorate a function with @mxm.flow, or call register_flow"
+            f"no flow in {place!r}",
+            hint="decorate a function with @mxm.flow, or call register_flow",
         )
     if len(own) > 1:
         names = ", ".join(repr(f"{place}:{e.name}") for e in own)
@@ -178,7 +186,9 @@ def _similar_file(path: str) -> str | None:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         return f"there is no folder {shown_path(folder)!r}"
-    return did_you_mean(os.path.basename(path), [f for f in os.listdir(folder) if f.endswith(".py")])
+    return did_you_mean(
+        os.path.basename(path), [f for f in os.listdir(folder) if f.endswith(".py")]
+    )
 
 
 class _Search:
@@ -188,6 +198,7 @@ class _Search:
         self.found = found
         self.start = start
         self.loaded: dict[str, ModuleType] = {}
+        self.before = set(sys.modules)
 
     def run(self, modules: Sequence[str]) -> None:
         settings = self.settings()
@@ -210,7 +221,7 @@ class _Search:
 
         Raises
         ------
-        LoadError
+        PipelineError
             The file is no TOML, or a key has the wrong type.
         """
         folder = Path(self.start).absolute()
@@ -221,7 +232,7 @@ class _Search:
             try:
                 table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise LoadError(f"{shown_path(str(file))} cannot be read: {error}") from error
+                raise PipelineError(f"{shown_path(str(file))} cannot be read: {error}") from error
             settings = table.get("tool", {}).get("mxm", {}).get("pipeline")
             if settings is not None:
                 self.found.looked_at.append(f"[tool.mxm.pipeline] of {shown_path(str(file))}")
@@ -286,7 +297,8 @@ class _Search:
     def _load(self, name: str, load: Any) -> ModuleType | None:
         if name in self.loaded:
             return self.loaded[name]
-        known = sys.modules.pop(name, None)
+        # What was imported before this search registered elsewhere: it must run once more.
+        known = sys.modules.pop(name, None) if name in self.before else None
         try:
             # What a module prints while it is imported must not end up in a JSON document.
             with contextlib.redirect_stdout(sys.stderr):
@@ -304,13 +316,13 @@ def _checked(settings: Any, file: str, folder: Path) -> dict[str, Any]:
     for key in ("paths", "modules"):
         value = settings.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise LoadError(
+            raise PipelineError(
                 f"{shown_path(file)}: [tool.mxm.pipeline] {key} is a list of strings, not {value!r}"
             )
     paths = [str(folder / path) for path in settings.get("paths", [])]
     for path in paths:
         if not os.path.isdir(path):
-            raise LoadError(
+            raise PipelineError(
                 f"{shown_path(file)}: [tool.mxm.pipeline] paths names {shown_path(path)!r}, "
                 "which is no folder"
             )
@@ -327,7 +339,11 @@ def _python_files(folder: str) -> Iterator[str]:
             and not os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
         )
         for name in sorted(files):
-            if name.endswith(".py") and not name.startswith((".", "test_")) and name != "conftest.py":
+            if (
+                name.endswith(".py")
+                and not name.startswith((".", "test_"))
+                and name != "conftest.py"
+            ):
                 yield os.path.join(parent, name)
 
 
@@ -395,7 +411,7 @@ def _from_file(path: str) -> ModuleType:
 
 def _blame(error: BaseException) -> Source | None:
     """The last line of the user's own that was carried out before *error*."""
-    if isinstance(error, SyntaxError) and error.filename and not error.__traceback__ is None:
+    if isinstance(error, SyntaxError) and error.filename and error.lineno is not None:
         return Source(error.filename, error.lineno, error.offset)
     frames = [
         frame

@@ -1,0 +1,212 @@
+"""Flows in words and as documents: what `list` and `show` print."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from mxm.pipeline.discovery import Failure, Found
+from mxm.pipeline.errors import Problem, shown_path
+from mxm.pipeline.graph import find_problems
+from mxm.pipeline.hints import type_text
+from mxm.pipeline.jsonvalue import to_json
+from mxm.pipeline.params import Parameter, parameters_of
+from mxm.pipeline.registry import Registration
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+
+__all__ = [
+    "failure_document",
+    "flow_document",
+    "list_document",
+    "list_rows",
+    "parameter_rows",
+    "problem_document",
+    "task_rows",
+]
+
+
+def _errors(spec: FlowSpec) -> list[Problem]:
+    return [p for p in find_problems(spec) if p.severity == "error"]
+
+
+def _summary(spec: FlowSpec) -> str:
+    return spec.doc.partition("\n")[0]
+
+
+def _source(entry: Registration) -> str:
+    return str(entry.source) if entry.source else shown_path(entry.place.file)
+
+
+def _clashing(found: Found) -> set[str]:
+    names = [entry.name for entry in found.flows]
+    return {name for name in names if names.count(name) > 1}
+
+
+def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
+    """A row a flow: name, tasks, source, and the first line of its docstring or what is wrong."""
+    clashing = _clashing(found)
+    rows: list[tuple[str, str, str, str]] = []
+    for entry in found.flows:
+        spec = entry.spec()
+        wrong = len(_errors(spec))
+        name = (
+            f"{entry.name} ({shown_path(entry.place.file)})"
+            if entry.name in clashing
+            else entry.name
+        )
+        told = f"INVALID: {wrong} problem{'s' * (wrong != 1)}" if wrong else _summary(spec)
+        rows.append((name, str(len(spec.tasks)), _source(entry), told))
+    return rows
+
+
+def list_document(found: Found) -> dict[str, Any]:
+    """The same as one JSON document."""
+    flows: list[dict[str, Any]] = []
+    for entry in found.flows:
+        spec = entry.spec()
+        problems = _errors(spec)
+        flows.append(
+            {
+                "name": entry.name,
+                "tasks": len(spec.tasks),
+                "source": _source(entry),
+                "doc": _summary(spec),
+                "schedule_cron": spec.schedule_cron,
+                "valid": not problems and entry.name not in _clashing(found),
+                "problems": [problem_document(p) for p in problems],
+            }
+        )
+    return {
+        "schema": "mxm.flows/1",
+        "flows": flows,
+        "failures": [failure_document(f) for f in found.failures],
+    }
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """*problem* as data."""
+    source = problem.source
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "message": problem.message,
+        "hint": problem.hint,
+        "flow": problem.flow,
+        "task": problem.task,
+        "file": shown_path(source.file) if source else None,
+        "line": source.line if source else None,
+        "column": source.column if source else None,
+    }
+
+
+def failure_document(failure: Failure) -> dict[str, Any]:
+    """*failure* as data."""
+    return {
+        "module": failure.module,
+        "error": f"{type(failure.error).__name__}: {failure.error}",
+        "source": str(failure.source) if failure.source else None,
+    }
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "(required)"
+    text = repr(parameter.default)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def parameter_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
+    """A row a parameter: name, type, default, and where the default comes from."""
+    return [(p.name, type_text(p.annotation), _default(p), _origin(p)) for p in parameters_of(spec)]
+
+
+def _origin(parameter: Parameter) -> str:
+    if parameter.origin in ("flow", "required"):
+        return (
+            parameter.origin
+            if parameter.origin == "flow" or not parameter.tasks
+            else (f"required by {', '.join(parameter.tasks)}")
+        )
+    where = "task" if parameter.origin == "task" else "default of"
+    return f"{where} {', '.join(parameter.tasks)}"
+
+
+def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
+    """A row a task: name, what it takes, options, source."""
+    return [
+        (task.name, _inputs(task), _options(task), str(task.source or "")) for task in spec.tasks
+    ]
+
+
+def _inputs(task: TaskSpec) -> str:
+    after = f"after {', '.join(task.after)}" if task.after else ""
+    return "; ".join(filter(None, (", ".join(task.upstream), after))) or "-"
+
+
+def _options(task: TaskSpec) -> str:
+    told: list[str] = []
+    if task.retries:
+        delay = f", {task.retry_delay_s:g} s apart" if task.retry_delay_s else ""
+        told.append(f"retries {task.retries}{delay}")
+    if task.produces:
+        told.append(f"produces {task.produces.id}")
+    return "; ".join(told) or "-"
+
+
+def flow_document(entry: Registration) -> dict[str, Any]:
+    """Everything about one flow, as one JSON document."""
+    spec = entry.spec()
+    return {
+        "schema": "mxm.flow/1",
+        "name": spec.name,
+        "doc": spec.doc,
+        "source": _source(entry),
+        "schedule_cron": spec.schedule_cron,
+        "params": [_parameter_document(p) for p in parameters_of(spec)],
+        "tasks": [_task_document(task) for task in spec.tasks],
+        "problems": [problem_document(p) for p in find_problems(spec)],
+    }
+
+
+def _parameter_document(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "type": type_text(parameter.annotation),
+        "required": parameter.required,
+        "default": None if parameter.required else _plain(parameter.default),
+        "origin": parameter.origin,
+        "tasks": list(parameter.tasks),
+    }
+
+
+def _plain(value: object) -> Any:
+    try:
+        return to_json(value)[0]
+    except TypeError:  # a default without a JSON form is shown, not lost
+        return repr(value)
+
+
+def _task_document(task: TaskSpec) -> dict[str, Any]:
+    produces = task.produces
+    doc = inspect.getdoc(task.fn) or ""
+    return {
+        "name": task.name,
+        "upstream": list(task.upstream),
+        "after": list(task.after),
+        "retries": task.retries,
+        "retry_delay_s": task.retry_delay_s,
+        "produces": produces.id if produces else None,
+        "doc": doc.partition("\n")[0],
+        "source": str(task.source) if task.source else None,
+    }
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 flow``, ``2 flows``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def names_of(entries: Sequence[Registration]) -> list[str]:
+    """The names of *entries*, each once, sorted."""
+    return sorted({entry.name for entry in entries})

@@ -1,0 +1,57 @@
+"""`graph`: one flow in the format asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxm.pipeline.errors import GraphError, PipelineError, did_you_mean
+from mxm.pipeline.graph import FlowGraph, find_problems
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
+from mxm.pipeline.views.tree import draw_tree
+
+__all__ = ["draw", "graph_document"]
+
+_FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
+
+
+def _checked(spec: FlowSpec) -> FlowSpec:
+    problems = [p for p in find_problems(spec) if p.severity == "error"]
+    if problems:
+        raise GraphError(spec.name, problems)
+    return spec
+
+
+def draw(spec: FlowSpec, format: str) -> str:  # noqa: A002 - the option's name
+    """*spec* drawn.
+
+    Raises
+    ------
+    PipelineError
+        There is no such format.
+    GraphError
+        The graph is wrong.
+    """
+    if format not in _FORMATS:
+        raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
+    return _FORMATS[format](_checked(spec))
+
+
+def graph_document(spec: FlowSpec) -> dict[str, Any]:
+    """The graph as one JSON document: nodes in order, edges with their kind."""
+    graph = FlowGraph(_checked(spec))
+    order = graph.order()
+    return {
+        "schema": "mxm.graph/1",
+        "flow": spec.name,
+        "nodes": order,
+        "edges": [
+            {
+                "from": other,
+                "to": name,
+                "kind": "data" if other in graph.tasks[name].upstream else "order",
+            }
+            for name in order
+            for other in graph.upstreams[name]
+        ],
+    }

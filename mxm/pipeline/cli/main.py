@@ -1,0 +1,243 @@
+"""The mxm-pipeline command: parse, call the library, print."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    Outcome,
+    print_error,
+    print_json,
+    print_table,
+    reporting,
+)
+
+__all__ = ["app", "main"]
+
+# Rich help and pretty exceptions double the time of `--help`.
+app = typer.Typer(
+    name="mxm-pipeline",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Find, check, draw and run the flows of a project.",
+)
+
+Modules = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--module", metavar="MODULE", help="Also import this module."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file."
+    ),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from mxm.pipeline import __version__
+
+        print(f"mxm-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the tracebacks of mxm-pipeline itself.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    del version
+    Outcome.debug = debug
+
+
+@app.command("list")
+def list_command(module: Modules = None, as_json: AsJson = False) -> None:
+    """List the flows that can be found."""
+    with reporting():
+        from mxm.pipeline.cli.describe import list_document, list_rows
+        from mxm.pipeline.discovery import discover
+
+        found = discover(module or ())
+        if as_json:
+            print_json(list_document(found))
+        elif found.flows:
+            print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
+        else:
+            _say_nothing_found(found.looked_at)
+        _say_failures(found.failures)
+
+
+def _say_nothing_found(looked_at: list[str]) -> None:
+    print("no flows were found; looked at:", file=sys.stderr)
+    for place in looked_at:
+        print(f"  {place}", file=sys.stderr)
+    print("  hint: decorate a function with @mxm.flow, or name modules with -m", file=sys.stderr)
+
+
+def _say_failures(failures: list[Any]) -> None:
+    for failure in failures:
+        print_error(str(failure))
+    if failures:
+        raise typer.Exit(ExitCode.IMPORT_FAILED)
+
+
+@app.command()
+def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
+    """Show one flow: its parameters and its tasks."""
+    with reporting():
+        from mxm.pipeline.cli.describe import flow_document, parameter_rows, task_rows
+        from mxm.pipeline.discovery import find_flow
+        from mxm.pipeline.graph import find_problems
+
+        entry = find_flow(name, module or ())
+        if as_json:
+            print_json(flow_document(entry))
+            return
+        spec = entry.spec()
+        print(f"{spec.name}  {entry.source}")
+        if spec.doc:
+            print("\n" + spec.doc)
+        if spec.schedule_cron:
+            print(f"\nschedule: {spec.schedule_cron}")
+        parameters = parameter_rows(spec)
+        if parameters:
+            print()
+            print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), parameters)
+        print()
+        print_table(("TASK", "TAKES", "OPTIONS", "SOURCE"), task_rows(spec))
+        for problem in find_problems(spec):
+            print_error(problem)
+
+
+@app.command()
+def graph(
+    name: Target,
+    format: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--format", "-f", help="tree, mermaid or dot.")
+    ] = "tree",
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    module: Modules = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the graph of one flow; the graph is checked, and nothing runs."""
+    with reporting():
+        from mxm.pipeline.cli.drawing import draw, graph_document
+        from mxm.pipeline.discovery import find_flow
+
+        spec = find_flow(name, module or ()).spec()
+        if as_json:
+            print_json(graph_document(spec))
+            return
+        text = draw(spec, format)
+        if out is None:
+            print(text)
+            return
+        try:
+            with open(out, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+        except OSError as error:
+            print_error(f"cannot write {out!r}: {error.strerror}")
+            raise typer.Exit(ExitCode.USAGE) from None
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Flows; all, without any.")
+    ] = None,
+    module: Modules = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the graphs of flows: names, upstreams, cycles, signatures. Nothing runs."""
+    with reporting():
+        from mxm.pipeline.cli.checking import check_flows
+
+        raise typer.Exit(check_flows(names or [], module or [], as_json=as_json))
+
+
+@app.command(context_settings={"help_option_names": []})
+def run(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file."
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
+    ] = None,
+    strict_params: Annotated[
+        bool, typer.Option("--strict-params", help="A parameter that no task takes is an error.")
+    ] = False,
+    backend: Annotated[str, typer.Option("--backend", help="prefect or inline.")] = "prefect",
+    runner: Annotated[str, typer.Option("--runner", help="sequential or threads.")] = "sequential",
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Tasks at once, for --runner threads.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Say more; -vv: the engine's log too."),
+    ] = 0,
+    module: Modules = None,
+    as_json: AsJson = False,
+    help: Annotated[  # noqa: A002 - the option's name
+        bool, typer.Option("--help", help="Show this message; with NAME, the flow's parameters.")
+    ] = False,
+) -> None:
+    """Run one flow and print its results as JSON."""
+    if name is None:
+        print(context.get_help())
+        if help:
+            return
+        print_error("which flow? give its NAME; `mxm-pipeline list` shows them")
+        raise typer.Exit(ExitCode.USAGE)
+    with reporting():
+        from mxm.pipeline.cli.running import print_help, run_flow
+
+        if help:
+            print_help(name, module or [], context.get_help())
+            return
+        code = run_flow(
+            name,
+            module or [],
+            param or [],
+            backend=backend,
+            options={
+                "runner": runner,
+                "workers": workers,
+                "fail_fast": fail_fast,
+                "strict_params": strict_params,
+                "engine_logs": verbose > 1,
+            },
+            verbosity=-1 if quiet else verbose,
+            as_json=as_json,
+        )
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command; the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What the command prints, where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from mxm.pipeline.errors import GraphError, LoadError, PipelineError, Problem
+from mxm.pipeline.runs import FlowRun, State, TaskRun
+
+__all__ = [
+    "ExitCode",
+    "Outcome",
+    "logged",
+    "print_error",
+    "print_json",
+    "print_table",
+    "reporting",
+    "stdout_kept",
+    "style",
+]
+
+
+class ExitCode(IntEnum):
+    """How the command ends; stable and documented."""
+
+    OK = 0
+    TASK_FAILED = 1
+    USAGE = 2
+    IMPORT_FAILED = 3
+    INVALID_GRAPH = 4
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class Outcome:
+    """Options that every command shares."""
+
+    debug = False
+
+
+def style(text: str, code: str, *, err: bool = True) -> str:
+    """*text* in an ANSI style where the stream is a terminal and NO_COLOR is not set."""
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def print_error(error: str | BaseException | Problem) -> None:
+    """*error* on stderr, as ``error: ...`` with its hint below."""
+    kind = error.severity if isinstance(error, Problem) else "error"
+    colour = {"error": "31;1", "warning": "33;1"}.get(kind, "36;1")
+    print(f"{style(f'{kind}:', colour)} {error}", file=sys.stderr)
+
+
+def print_json(document: Any) -> None:
+    """*document* on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """*rows* on stdout in columns as wide as they need to be."""
+    lines = [[cell.replace("\n", "\\n") for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for number, line in enumerate(lines):
+        text = "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        print(style(text, "1", err=False) if number == 0 else text)
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn this package's errors into a message on stderr and an exit code; no traceback of ours."""
+    try:
+        yield
+    except PipelineError as error:
+        if Outcome.debug:
+            raise
+        print_error(error)
+        raise typer.Exit(_code(error)) from None
+    except BrokenPipeError:
+        # `| head` went away: nothing is left to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.OK) from None
+
+
+def _code(error: PipelineError) -> ExitCode:
+    if isinstance(error, GraphError):
+        return ExitCode.INVALID_GRAPH
+    if isinstance(error, LoadError):
+        return ExitCode.IMPORT_FAILED
+    return ExitCode.USAGE
+
+
+@contextlib.contextmanager
+def stdout_kept() -> Iterator[None]:
+    """Send whatever writes to stdout to stderr, C libraries and subprocesses included."""
+    sys.stdout.flush()
+    try:
+        own = sys.stdout.fileno() == 1
+    except (OSError, ValueError):  # replaced by something without a descriptor, as in tests
+        own = False
+    saved = os.dup(1) if own else -1
+    if own:
+        os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if own:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def logged(verbosity: int) -> Iterator[None]:
+    """Show the log lines of ``mxm.pipeline`` on stderr.
+
+    Parameters
+    ----------
+    verbosity
+        Below 0 errors and warnings; 0 also how each task ended, and its assets; above, all.
+    """
+    logger = logging.getLogger("mxm.pipeline")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def print_failures(run: FlowRun) -> None:
+    """Why *run* did not succeed: each failed task with its own traceback from the user's frame on."""
+    for task in run.tasks.values():
+        if task.error is not None:
+            tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
+            print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
+            print(_users_traceback(task), file=sys.stderr)
+    skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED]
+    if skipped and run.state is State.FAILED:
+        print(f"not run: {', '.join(skipped)}", file=sys.stderr)
+
+
+def _users_traceback(task: TaskRun) -> str:
+    error = task.error
+    assert error is not None  # callers ask for failed tasks only
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if not _ours(frame.filename)), len(frames))
+    lines = traceback.format_list(frames[first:])
+    lines += traceback.format_exception_only(error)
+    return "".join(lines).rstrip()
+
+
+def _ours(file: str) -> bool:
+    packages = (f"{os.sep}mxm{os.sep}pipeline{os.sep}", f"{os.sep}prefect{os.sep}")
+    return any(package in file for package in packages)
+
+
+def json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
+    """The results that have a JSON form, and whether all have; the others are told on stderr."""
+    written: dict[str, Any] = {}
+    complete = True
+    for task in run.tasks.values():
+        if task.state is not State.SUCCEEDED:
+            continue
+        try:
+            written[task.name], nonfinite = task.to_json()
+        except PipelineError as error:
+            print_error(error)
+            complete = False
+            continue
+        if nonfinite:
+            print_error(
+                Problem(
+                    "MXM501",
+                    f"result of task {task.name!r}: {nonfinite} NaN or infinite "
+                    f"number{'s' * (nonfinite != 1)} became null",
+                    severity="warning",
+                )
+            )
+    return written, complete

@@ -1,0 +1,118 @@
+"""`run`: parameters from the command line, one run, its results on stdout."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mxm.pipeline.cli.describe import parameter_rows
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    json_results,
+    logged,
+    print_error,
+    print_failures,
+    print_json,
+    print_table,
+    stdout_kept,
+)
+from mxm.pipeline.discovery import find_flow
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.params import Text
+from mxm.pipeline.runs import FlowRun, State
+
+__all__ = ["print_help", "run_flow"]
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception in the main thread."""
+
+
+def run_flow(
+    name: str,
+    modules: Sequence[str],
+    params: Sequence[str],
+    *,
+    backend: str,
+    options: Mapping[str, Any],
+    verbosity: int,
+    as_json: bool,
+) -> ExitCode:
+    """Run the flow *name* and print its JSON document.
+
+    Raises
+    ------
+    PipelineError
+        Anything that keeps the flow from running.
+    """
+    given = dict(_parsed(params))
+    with stdout_kept(), logged(verbosity), _sigterm_raises():
+        entry = find_flow(name, modules)
+        from mxm.pipeline.api import compile_flow
+
+        compiled = compile_flow(entry.spec(), backend=backend, **options)
+        code = ExitCode.OK
+        try:
+            run = compiled.run(given)
+        except BaseException as error:
+            found = getattr(error, "mxm_run", None)
+            if not isinstance(found, FlowRun) or found.state is not State.CANCELLED:
+                raise
+            run = found
+            code = ExitCode.SIGINT if isinstance(error, KeyboardInterrupt) else ExitCode.SIGTERM
+            print_error("the run was cancelled")
+    for warning in run.warnings:
+        print_error(warning)
+    print_failures(run)
+    results, complete = json_results(run)
+    print_json(run.to_dict() if as_json else results)
+    if code is ExitCode.OK and (run.state is State.FAILED or not complete):
+        return ExitCode.TASK_FAILED
+    return code
+
+
+def _parsed(params: Sequence[str]) -> Iterator[tuple[str, Text]]:
+    for item in params:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise PipelineError(
+                f"parameter {item!r} has no value", hint=f"write -p {name or 'name'}=VALUE"
+            )
+        yield name.strip(), Text(value)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """End the run in order at SIGTERM, as at Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def print_help(name: str, modules: Sequence[str], usage: str) -> None:
+    """The parameters of the flow *name*, then the options of `run`."""
+    spec = find_flow(name, modules).spec()
+    print(f"{spec.name}: {spec.doc}" if spec.doc else spec.name)
+    print()
+    rows = [(f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
+    if rows:
+        print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), rows)
+    else:
+        print("no parameters")
+    print()
+    print(usage)
+    sys.stdout.flush()
