@@ -1,0 +1,56 @@
+# Everything is installed into .venv; only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export DO_NOT_TRACK := 1
+
+.PHONY: run test test-all lint type check bench build clean examples
+
+run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
+	$(BIN)/mxm-pipeline graph market
+	$(BIN)/mxm-pipeline run market
+
+test: .venv/dev  ## the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/dev  ## the tests, and those that need a server, wheels or other Pythons
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: .venv/dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/mypy
+
+check: lint type test
+
+examples: .venv/examples  ## every example through Prefect
+	$(BIN)/mxm-pipeline check
+	$(BIN)/mxm-pipeline run example -p limit=100 -p mode=fast
+	$(BIN)/mxm-pipeline run operations
+	$(BIN)/mxm-pipeline run market
+
+bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+build: .venv/dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old: Python 3.11 or later is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/examples: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
+	@touch $@
