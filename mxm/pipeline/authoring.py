@@ -23,7 +23,6 @@ from mxm.pipeline.spec import (
     FlowSpec,
     TaskSpec,
     Upstream,
-    check_retries,
 )
 from mxm.pipeline.tracing import Node, StandIn, TaskBase, Trace, active_trace, to_binding
 
@@ -119,7 +118,9 @@ def _task_spec(
     return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
 
 
-_CARRIED = ("params", "retries", "retry_delay_s", "produces")
+_CARRIED = (
+    "params", "retries", "retry_delay_s", "retry_on", "timeout_s", "tags", "produces",
+)
 
 AnyTask: TypeAlias = "Task[..., object]"
 UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
@@ -136,7 +137,10 @@ def task(
     after: AfterRefs = (),
     params: Mapping[str, Any] | None = None,
     retries: int = 0,
-    retry_delay_s: float = 0,
+    retry_delay_s: float | Sequence[float] = 0,
+    retry_on: type[Exception] | Sequence[type[Exception]] = Exception,
+    timeout_s: float | None = None,
+    tags: Iterable[str] = (),
     produces: AssetDecl | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -156,7 +160,13 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     retries
         How many times a failing task is tried again.
     retry_delay_s
-        Seconds between two attempts.
+        Seconds between two attempts; a list gives one for each, and its last for those beyond.
+    retry_on
+        Types of exceptions that are worth another attempt.
+    timeout_s
+        Seconds after which an attempt is given up and counts as failed.
+    tags
+        Words to find the task by, at a Prefect server for instance.
     produces
         The asset that a successful run writes.
 

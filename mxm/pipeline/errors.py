@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "AmbiguousFlowError",
@@ -23,8 +23,10 @@ __all__ = [
     "Skip",
     "Source",
     "SpecError",
+    "TaskTimeoutError",
     "UnknownBackendError",
     "UnknownFlowError",
+    "WorkerDiedError",
     "closest",
     "did_you_mean",
 ]
@@ -67,10 +69,10 @@ class Source:
     @classmethod
     def of_caller(cls) -> Source | None:
         """The nearest line outside this package and `dataclasses` in the current stack."""
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = inspect.currentframe()
         while frame is not None:
             module: str = frame.f_globals.get("__name__", "")
-            if module != "dataclasses" and not module.startswith("mxm.pipeline"):
+            if module != "dataclasses" and not f"{module}.".startswith("mxm.pipeline."):
                 return cls(frame.f_code.co_filename, frame.f_lineno)
             frame = frame.f_back
         return None
@@ -139,6 +141,14 @@ class PipelineError(Exception):
     def __str__(self) -> str:
         hint = f"\n  hint: {self.hint}" if self.hint else ""
         return f"{self.message}{hint}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with the message alone, which most of them do not take.
+        return _copied, (type(self), self.args), self.__dict__
+
+
+def _copied(kind: type[PipelineError], args: tuple[Any, ...]) -> PipelineError:
+    return kind.__new__(kind, *args)
 
 
 class SpecError(PipelineError, ValueError):
@@ -211,6 +221,30 @@ class ResultError(PipelineError, TypeError):
         super().__init__(message, hint=hint)
         self.path = path
         self.task = task
+
+
+class TaskTimeoutError(PipelineError, TimeoutError):
+    """An attempt of a task took longer than its ``timeout_s``.
+
+    Parameters
+    ----------
+    task
+        The task.
+    seconds
+        The bound it passed.
+    """
+
+    def __init__(self, task: str, seconds: float) -> None:
+        super().__init__(f"task {task!r} took longer than {seconds:g} s")
+        self.task = task
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        return type(self), (self.task, self.seconds)
+
+
+class WorkerDiedError(PipelineError, RuntimeError):
+    """The process in which a task ran ended before the task did."""
 
 
 class Skip(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard, cast, cast
 
 from mxm.pipeline.errors import Problem, Source
 
@@ -134,20 +134,27 @@ class TaskSpec:
     upstream
         Names of tasks whose results are passed on: one or a list arrive as positional arguments,
         in order; a mapping arrives by parameter name. Sugar for *bindings*.
-    after
-        Names of tasks that must have run before, without passing anything.
     params
         Values for parameters of *fn*; the flow's and the run's go before them.
     retries
         How many times a failing task is tried again.
     retry_delay_s
-        Seconds between two attempts.
+        Seconds between two attempts; a list gives one for each, and its last for those beyond.
     produces
         The asset that a successful run of this task writes.
+    after
+        Names of tasks that must have run before, without passing anything.
+    retry_on
+        Types of exceptions that are worth another attempt.
+    timeout_s
+        Seconds after which an attempt is given up and counts as failed; None for no bound.
+    tags
+        Words to find the task by, at a Prefect server for instance.
     bindings
         Where each input comes from, in full; instead of *upstream*.
     source
-        Where the task is declared; by default the caller's line.
+        Where the task is declared; by default the caller's line. Specs that differ in it only
+        are equal.
     problems
         What is wrong with the declaration itself, kept to be reported with the flow.
 
@@ -163,9 +170,12 @@ class TaskSpec:
     after: tuple[str, ...]
     params: Mapping[str, Any]
     retries: int
-    retry_delay_s: float
+    retry_delay_s: float | tuple[float, ...]
+    retry_on: tuple[type[Exception], ...]
+    timeout_s: float | None
+    tags: tuple[str, ...]
     produces: AssetDecl | None
-    source: Source | None
+    source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
 
     def __init__(
@@ -173,23 +183,26 @@ class TaskSpec:
         name: str,
         fn: Callable[..., Any],
         upstream: UpstreamNames = (),
-        after: Names = (),
         params: Mapping[str, Any] | None = None,
         retries: int = 0,
-        retry_delay_s: float = 0,
+        retry_delay_s: float | Sequence[float] = 0,
         produces: AssetDecl | None = None,
         *,
+        after: Names = (),
+        retry_on: type[Exception] | Sequence[type[Exception]] = Exception,
+        timeout_s: float | None = None,
+        tags: Iterable[str] = (),
         bindings: Bindings | None = None,
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
-        if not isinstance(name, str):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a task's name is a string, not {name!r}")
         if not callable(fn):
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and upstream:
             raise TypeError(f"task {name!r}: give upstream= or bindings=, not both")
-        check_retries(name, retries, retry_delay_s)
+        delays, types = _check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
         source = source or Source.of_caller()
         found = list(problems)
         put = object.__setattr__
@@ -199,7 +212,10 @@ class TaskSpec:
         put(self, "after", _after(name, after, source, found))
         put(self, "params", MappingProxyType(dict(params or {})))
         put(self, "retries", retries)
-        put(self, "retry_delay_s", retry_delay_s)
+        put(self, "retry_delay_s", delays)
+        put(self, "retry_on", types)
+        put(self, "timeout_s", timeout_s)
+        put(self, "tags", tuple(tags))
         put(self, "produces", produces)
         put(self, "source", source)
         put(self, "problems", tuple(found))
@@ -208,6 +224,13 @@ class TaskSpec:
     def upstream(self) -> tuple[str, ...]:
         """Names of the tasks whose results this task takes, each once, in order."""
         return tuple(dict.fromkeys(u.name for u in upstreams_in(self.bindings)))
+
+    def retry_delay(self, attempts: int) -> float:
+        """Seconds to wait after *attempts* have failed."""
+        delays = self.retry_delay_s
+        if not isinstance(delays, tuple):
+            return delays
+        return delays[min(attempts, len(delays)) - 1] if delays else 0
 
 
 @dataclass(frozen=True, init=False)
@@ -244,7 +267,7 @@ class FlowSpec:
     fn: Callable[..., Any] | None
     output: Binding | None
     traced: bool
-    source: Source | None
+    source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
 
     def __init__(
@@ -260,11 +283,11 @@ class FlowSpec:
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
-        if not isinstance(name, str):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a flow's name is a string, not {name!r}")
         members = tuple(tasks)
         for member in members:
-            if not isinstance(member, TaskSpec):
+            if not isinstance(member, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(
                     f"flow {name!r}: tasks= takes TaskSpec objects, not {member!r}; "
                     "decorated tasks belong to @mxm.flow(tasks=[...])"
@@ -286,16 +309,38 @@ class FlowSpec:
         return ((self.fn and self.fn.__doc__) or "").strip()
 
 
-def check_retries(name: str, retries: object, retry_delay_s: object) -> None:
-    """Raise TypeError or ValueError, naming the task, where retry options are not usable."""
+def _check_options(
+    name: str,
+    retries: object,
+    retry_delay_s: object,
+    retry_on: object,
+    timeout_s: object,
+    tags: object,
+) -> tuple[float | tuple[float, ...], tuple[type[Exception], ...]]:
+    """Raise TypeError or ValueError, naming task and option, where one cannot be used."""
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
-    if not isinstance(retry_delay_s, int | float) or isinstance(retry_delay_s, bool):
+    many = isinstance(retry_delay_s, list | tuple)
+    delays = tuple(cast("Sequence[Any]", retry_delay_s)) if many else (retry_delay_s,)
+    if not all(_is_number(delay) for delay in delays):
         raise TypeError(
-            f"task {name!r}: retry_delay_s is a number of seconds, not {retry_delay_s!r}"
+            f"task {name!r}: retry_delay_s is a number of seconds, or a list of them, "
+            f"not {retry_delay_s!r}"
         )
-    if retries < 0 or retry_delay_s < 0:
+    if retries < 0 or any(delay < 0 for delay in delays):
         raise ValueError(f"task {name!r}: retries and retry_delay_s cannot be negative")
+    types = tuple(cast("Sequence[Any]", as_sequence(retry_on)))
+    if not all(isinstance(t, type) and issubclass(t, Exception) for t in types):
+        raise TypeError(f"task {name!r}: retry_on is a type of exception, not {retry_on!r}")
+    if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
+        raise TypeError(f"task {name!r}: timeout_s is a positive number, not {timeout_s!r}")
+    if isinstance(tags, str) or not all(isinstance(t, str) for t in cast("Iterable[Any]", tags)):
+        raise TypeError(f"task {name!r}: tags is a list of strings, not {tags!r}")
+    return (delays if many else delays[0]), types
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _name_of(
@@ -334,7 +379,8 @@ def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
 
 def _bind(task: str, upstream: object, source: Source | None, problems: list[Problem]) -> Bindings:
     if isinstance(upstream, Mapping):
-        named = {str(k): _name_of(task, v, source, problems) for k, v in upstream.items()}
+        given = cast("Mapping[Any, Any]", upstream)
+        named = {str(k): _name_of(task, v, source, problems) for k, v in given.items()}
         return Bindings(kwargs={k: Upstream(v) for k, v in named.items() if v is not None})
     names = [_name_of(task, ref, source, problems) for ref in as_sequence(upstream)]
     bound = tuple(Upstream(name) for name in names if name is not None)
@@ -351,7 +397,7 @@ def _after(
 def as_sequence(references: object) -> Sequence[Any]:
     """*references* as a sequence; anything that is no list, tuple or set of them stands alone."""
     if isinstance(references, list | tuple):
-        return references
+        return cast("Sequence[Any]", references)
     if isinstance(references, set | frozenset):
-        return sorted(references, key=repr)
+        return sorted(cast("Iterable[Any]", references), key=repr)
     return [references]

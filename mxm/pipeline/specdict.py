@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import Problem, Source, SpecError
 from mxm.pipeline.spec import (
     AssetDecl,
     Binding,
@@ -27,7 +28,9 @@ _KINDS: dict[str, type] = {"list": list, "tuple": tuple, "dict": dict}
 
 
 def entrypoint(fn: Callable[..., Any]) -> str | None:
-    """``module:qualname`` of *fn*, or None for a lambda, a nested function or a bound object."""
+    """``module:qualname`` of *fn*, or None for a lambda, a nested function or a bound method."""
+    if inspect.ismethod(fn):
+        return None
     module = getattr(fn, "__module__", None)
     qualname = getattr(fn, "__qualname__", None)
     if not module or not qualname or "<" in qualname:
@@ -48,9 +51,16 @@ def resolve_entrypoint(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"{name!r} cannot be imported: {error}") from error
-    return inspect.unwrap(found)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise SpecError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    inner: Any = inspect.unwrap(found, stop=_is_decorated)
+    plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found
+    return plain
+
+
+def _is_decorated(fn: object) -> bool:
+    """Whether *fn* is a Task or a Flow; other wrappers belong to the function they return."""
+    return hasattr(type(fn), "spec") and hasattr(fn, "fn")
 
 
 def task_to_dict(spec: TaskSpec) -> dict[str, Any]:
@@ -63,8 +73,16 @@ def task_to_dict(spec: TaskSpec) -> dict[str, Any]:
         "after": list(spec.after),
         "params": {k: _value_to_dict(v) for k, v in spec.params.items()},
         "retries": spec.retries,
-        "retry_delay_s": spec.retry_delay_s,
+        "retry_delay_s": (
+            list(spec.retry_delay_s)
+            if isinstance(spec.retry_delay_s, tuple)
+            else spec.retry_delay_s
+        ),
+        "retry_on": [_fn_to_dict(kind) for kind in spec.retry_on],
+        "timeout_s": spec.timeout_s,
+        "tags": list(spec.tags),
         "produces": _asset_to_dict(spec.produces),
+        "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
 
 
@@ -78,11 +96,18 @@ def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
         "schedule_cron": spec.schedule_cron,
         "output": _binding_to_dict(spec.output) if spec.output is not None else None,
         "traced": spec.traced,
+        "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
 
 
 def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
-    """The inverse of `flow_to_dict`."""
+    """The inverse of `flow_to_dict`; where things are declared is not kept.
+
+    Raises
+    ------
+    SpecError
+        *data* has another form, or holds something that had no plain form.
+    """
     try:
         return FlowSpec(
             name=data["name"],
@@ -92,9 +117,12 @@ def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
             fn=_fn_from_dict(data["fn"]) if data.get("fn") else None,
             output=_binding_from_dict(data["output"]) if data.get("output") else None,
             traced=data.get("traced", False),
+            problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
         )
     except KeyError as error:
         raise SpecError(f"not the dict form of a flow: {error} is missing") from error
+    except (TypeError, AttributeError) as error:
+        raise SpecError(f"not the dict form of a flow: {error}") from error
 
 
 def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
@@ -109,8 +137,18 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
         retries=data.get("retries", 0),
         retry_delay_s=data.get("retry_delay_s", 0),
+        retry_on=[cast("Any", _fn_from_dict(kind)) for kind in data.get("retry_on", ())]
+        or Exception,
+        timeout_s=data.get("timeout_s"),
+        tags=data.get("tags", ()),
         produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
+        problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
     )
+
+
+def _problem_from_dict(data: Mapping[str, Any]) -> Problem:
+    source = data.get("source")
+    return Problem(**{**data, "source": Source(**source) if source else None})
 
 
 def _fn_to_dict(fn: Callable[..., Any]) -> str | dict[str, str]:
@@ -128,11 +166,11 @@ def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:
 
 def _value_to_dict(value: object) -> dict[str, Any]:
     try:
-        same = json.loads(json.dumps(value, allow_nan=False)) == value
-    except (TypeError, ValueError):
-        same = False
-    if same:
-        return {"const": value}
+        plain = json.loads(json.dumps(value, allow_nan=False))
+        if plain == value:
+            return {"const": plain}
+    except (TypeError, ValueError, RecursionError):
+        pass
     return {"none": f"{type(value).__name__} has no plain form: {value!r:.80}"}
 
 
@@ -160,10 +198,12 @@ def _binding_to_dict(binding: Binding) -> dict[str, Any]:
         return {"param": binding.name, "path": list(binding.path)}
     if isinstance(binding, Const):
         return _value_to_dict(binding.value)
+    if binding.kind not in _KINDS.values():
+        return {"none": f"{binding.kind.__name__} has no plain form: use a list, tuple or dict"}
     items = [_binding_to_dict(item) for item in binding.items]
     plain: dict[str, Any] = {"collection": binding.kind.__name__, "items": items}
     if binding.kind is dict:
-        plain["keys"] = list(binding.keys)
+        plain["keys"] = [_value_to_dict(key) for key in binding.keys]
     return plain
 
 
@@ -174,6 +214,6 @@ def _binding_from_dict(data: Mapping[str, Any]) -> Binding:
         return Param(data["param"], tuple(data.get("path", ())))
     if "collection" in data:
         items = tuple(_binding_from_dict(item) for item in data["items"])
-        kind = cast("type", _KINDS[data["collection"]])
-        return Collection(kind, items, tuple(data.get("keys", ())))
+        keys = tuple(_value_from_dict(key) for key in data.get("keys", ()))
+        return Collection(_KINDS[data["collection"]], items, keys)
     return Const(_value_from_dict(data))

@@ -12,7 +12,7 @@ from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["BACKENDS", "RUNNERS", "Compile", "RunOptions", "backend_names", "load_backend"]
 
-RUNNERS = ("sequential", "threads")
+RUNNERS = ("sequential", "threads", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class RunOptions:
     Parameters
     ----------
     runner
-        ``sequential`` (in topological, then declaration order) or ``threads``.
+        ``sequential`` (in topological, then declaration order), ``threads`` or ``processes``.
     workers
-        Tasks at once for ``threads``; None for the number of processors.
+        Tasks at once for ``threads`` and ``processes``; None for the number of processors.
     fail_fast
         Whether nothing more starts after a failure.
     strict_params

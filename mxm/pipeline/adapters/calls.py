@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
-from mxm.pipeline.errors import Skip
+from mxm.pipeline.errors import Skip, TaskTimeoutError
+from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.plan import Step
 from mxm.pipeline.runs import State, TaskRun
 
-__all__ = ["Call", "Fatal"]
-
-logger = logging.getLogger("mxm.pipeline")
+__all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with"]
 
 
-class Fatal(Exception):
+class FatalError(Exception):
     """Carries what a task raised beyond `Exception`, `SystemExit` for one, through an engine.
 
     Such an error fails its task like any other, but is never retried.
@@ -36,13 +35,18 @@ class Call:
 
     Parameters
     ----------
+    flow
+        Name of the flow.
     step
         The step.
     args, kwargs
         Inputs, by reference.
     """
 
-    def __init__(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, flow: str, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.flow = flow
         self.step = step
         self.args = args
         self.kwargs = kwargs
@@ -59,7 +63,9 @@ class Call:
         ------
         Exception
             The function's own, for the engine to count and to retry.
-        Fatal
+        TaskTimeoutError
+            It took longer than the task's ``timeout_s``.
+        FatalError
             It raised something that is no `Exception`.
         KeyboardInterrupt
             The run is being cancelled.
@@ -67,8 +73,7 @@ class Call:
         self.attempts += 1
         self.error = None
         try:
-            value = self.step.task.fn(*self.args, **self.kwargs)
-            self.value = _awaited(value) if inspect.iscoroutine(value) else value
+            self.value = _invoke.get()(self)
         except Skip as skip:
             self.skipped = skip
         except Exception as error:
@@ -76,12 +81,15 @@ class Call:
             raise
         except BaseException as error:
             # The engine's own signals, like Ctrl-C, ask the whole run to end.
-            if isinstance(error, KeyboardInterrupt) or type(error).__module__.startswith(
-                "prefect."
-            ):
+            module = type(error).__module__
+            if isinstance(error, KeyboardInterrupt) or module.startswith(("prefect.", "mxm.")):
                 raise
             self.error = error
-            raise Fatal(error) from error
+            raise FatalError(error) from error
+
+    def retryable(self) -> bool:
+        """Whether what the last attempt raised is worth another one."""
+        return isinstance(self.error, self.step.task.retry_on)
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
         """What became of the step, once the engine is done with it; logs the asset it wrote.
@@ -93,7 +101,7 @@ class Call:
         """
         error = self.error or failure
         now = datetime.now(UTC)
-        times = {"attempts": self.attempts, "started": self.started, "ended": now}
+        times: dict[str, Any] = {"attempts": self.attempts, "started": self.started, "ended": now}
         name = self.step.name
         if error is not None:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -110,31 +118,68 @@ class Call:
             logger.info("ASSET write %s%s", asset.id, partition)
 
 
-def _awaited(coroutine: Any) -> Any:
-    """The result of *coroutine*, in an event loop of its own."""
+Invoke: TypeAlias = Callable[[Call], Any]
+"""Calls the function of a `Call` once, here or elsewhere; its value."""
+
+
+def _here(call: Call) -> Any:
+    """Call the function in this process; with a timeout, in a thread that can be given up."""
+    timeout = call.step.task.timeout_s
+
+    def work() -> Any:
+        with within_task(call.flow, call.step.name):
+            return call_function(call.step.task.fn, call.args, call.kwargs)
+
+    if timeout is None:
+        return work()
+    try:
+        return _in_thread(work, timeout)
+    except _LateError:
+        raise TaskTimeoutError(call.step.name, timeout) from None
+
+
+_invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)
+
+
+def invoke_with(invoke: Invoke) -> None:
+    """Let the calls of this context be made by *invoke*."""
+    _invoke.set(invoke)
+
+
+def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The value of *fn*, awaited where it is a coroutine, in an event loop of its own."""
+    value = fn(*args, **kwargs)
+    if not inspect.iscoroutine(value):
+        return value
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        return asyncio.run(value)
     # A loop runs in this thread already, as in a notebook's cell.
-    return in_thread(lambda: asyncio.run(coroutine))
+    return _in_thread(lambda: asyncio.run(value), None)
 
 
-def in_thread(function: Callable[[], Any]) -> Any:
-    """The outcome of *function* in a thread of its own, with this thread's context."""
-    box: list[Any] = []
-    failure: list[BaseException] = []
+class _LateError(Exception):
+    """A thread did not end in time."""
+
+
+def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
+    """The outcome of *function* in a daemon thread of its own, with this thread's context."""
+    values: list[Any] = []
+    errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            box.append(function())
+            values.append(function())
         except BaseException as error:
-            failure.append(error)
+            errors.append(error)
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), daemon=True)
     thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return box[0]
+    thread.join(timeout)
+    if thread.is_alive():
+        raise _LateError
+    if errors:
+        raise errors[0]
+    return values[0]

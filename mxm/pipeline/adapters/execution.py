@@ -11,12 +11,11 @@ from typing import Any, TypeAlias
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call
 from mxm.pipeline.adapters.runners import make_runner
+from mxm.pipeline.logs import logger
 from mxm.pipeline.plan import Plan, Step
 from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
 
 __all__ = ["Perform", "drive"]
-
-logger = logging.getLogger("mxm.pipeline")
 
 Perform: TypeAlias = Callable[[Call], TaskRun]
 """How an engine carries out one call: attempts, delays, and what became of it."""
@@ -94,7 +93,7 @@ class _Drive:
             reason = f"its inputs could not be taken: {type(error).__name__}: {error}"
             self._settle(TaskRun(step.name, State.FAILED, error=error, reason=reason))
             return None
-        call = Call(step, args, kwargs)
+        call = Call(self.plan.flow.name, step, args, kwargs)
         return lambda: self.perform(call)
 
     def _settle(self, task: TaskRun) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mxm.pipeline.adapters.base import RunOptions
-from mxm.pipeline.adapters.calls import Call, Fatal
+from mxm.pipeline.adapters.calls import Call
 from mxm.pipeline.adapters.execution import drive
 from mxm.pipeline.jsonvalue import JSONValue
 from mxm.pipeline.plan import make_plan
@@ -49,8 +49,8 @@ def perform(call: Call) -> TaskRun:
     while True:
         try:
             call.attempt()
-        except Exception as error:
-            if call.attempts <= task.retries and not isinstance(error, Fatal):
-                time.sleep(task.retry_delay_s)
+        except Exception:  # kept by the call
+            if call.attempts <= task.retries and call.retryable():
+                time.sleep(task.retry_delay(call.attempts))
                 continue
         return call.ended()

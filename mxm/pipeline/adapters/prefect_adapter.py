@@ -15,7 +15,7 @@ import prefect
 from prefect.cache_policies import NO_CACHE
 
 from mxm.pipeline.adapters.base import RunOptions
-from mxm.pipeline.adapters.calls import Call, Fatal
+from mxm.pipeline.adapters.calls import Call, FatalError
 from mxm.pipeline.adapters.execution import drive
 from mxm.pipeline.errors import BackendError, ResultError
 from mxm.pipeline.jsonvalue import JSONValue, to_json
@@ -157,22 +157,22 @@ class _Flow(prefect.Flow[..., Any]):
             _request.reset(token)
 
 
-def _retryable(task: Any, run: Any, state: Any) -> bool:
-    return not isinstance(state.data, Fatal)
-
-
 def _attempt(call: Call) -> None:
     call.attempt()
 
 
 def _prefect_task(task: TaskSpec) -> prefect.Task[..., None]:
+    def retryable(_task: Any, _run: Any, state: Any) -> bool:
+        return isinstance(state.data, task.retry_on) and not isinstance(state.data, FatalError)
+
+    delays = task.retry_delay_s
     # Values go from call to call past Prefect: it has nothing to visit, to hash or to keep.
     return prefect.Task(
         _attempt,
         name=_prefect_name(task.name),
         retries=task.retries,
-        retry_delay_seconds=task.retry_delay_s,
-        retry_condition_fn=_retryable,
+        retry_delay_seconds=list(delays) if isinstance(delays, tuple) else delays,
+        retry_condition_fn=retryable,
         persist_result=False,
         cache_policy=NO_CACHE,
     )

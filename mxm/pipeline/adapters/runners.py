@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from mxm.pipeline.adapters.base import RunOptions
+from mxm.pipeline.adapters.calls import invoke_with
+from mxm.pipeline.adapters.processes import WorkerPool
 from mxm.pipeline.runs import TaskRun
 
 __all__ = ["Runner", "make_runner"]
@@ -102,8 +104,28 @@ class Threads:
             self._work.put(None)
 
 
+class Processes(Threads):
+    """Steps on threads that hand each attempt's function to a process of its own."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self._pool = WorkerPool()
+
+    def start(self, work: Work) -> None:
+        def elsewhere() -> TaskRun:
+            invoke_with(self._pool.invoke)
+            return work()
+
+        super().start(elsewhere)
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
 def make_runner(options: RunOptions) -> Runner:
     """The runner that *options* name."""
     if options.runner == "sequential":
         return Sequential()
-    return Threads(options.workers or os.cpu_count() or 1)
+    workers = options.workers or os.cpu_count() or 1
+    return Threads(workers) if options.runner == "threads" else Processes(workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from mxm.pipeline.discovery import Failure, Found
@@ -39,8 +39,8 @@ def _source(entry: Registration) -> str:
 
 
 def _clashing(found: Found) -> set[str]:
-    names = [entry.name for entry in found.flows]
-    return {name for name in names if names.count(name) > 1}
+    counts = Counter(entry.name for entry in found.flows)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
@@ -62,6 +62,7 @@ def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
 
 def list_document(found: Found) -> dict[str, Any]:
     """The same as one JSON document."""
+    clashing = _clashing(found)
     flows: list[dict[str, Any]] = []
     for entry in found.flows:
         spec = entry.spec()
@@ -73,7 +74,7 @@ def list_document(found: Found) -> dict[str, Any]:
                 "source": _source(entry),
                 "doc": _summary(spec),
                 "schedule_cron": spec.schedule_cron,
-                "valid": not problems and entry.name not in _clashing(found),
+                "valid": not problems and entry.name not in clashing,
                 "problems": [problem_document(p) for p in problems],
             }
         )
@@ -147,8 +148,13 @@ def _inputs(task: TaskSpec) -> str:
 def _options(task: TaskSpec) -> str:
     told: list[str] = []
     if task.retries:
-        delay = f", {task.retry_delay_s:g} s apart" if task.retry_delay_s else ""
+        delays = task.retry_delay_s if isinstance(task.retry_delay_s, tuple) else (task.retry_delay_s,)
+        delay = f", {' '.join(f'{d:g}' for d in delays)} s apart" if any(delays) else ""
         told.append(f"retries {task.retries}{delay}")
+    if task.timeout_s:
+        told.append(f"timeout {task.timeout_s:g} s")
+    if task.tags:
+        told.append("tags " + ", ".join(task.tags))
     if task.produces:
         told.append(f"produces {task.produces.id}")
     return "; ".join(told) or "-"
@@ -195,7 +201,9 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "upstream": list(task.upstream),
         "after": list(task.after),
         "retries": task.retries,
-        "retry_delay_s": task.retry_delay_s,
+        "retry_delay_s": _plain(task.retry_delay_s),
+        "timeout_s": task.timeout_s,
+        "tags": list(task.tags),
         "produces": produces.id if produces else None,
         "doc": doc.partition("\n")[0],
         "source": str(task.source) if task.source else None,
@@ -205,8 +213,3 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
 def counted(count: int, noun: str) -> str:
     """``1 flow``, ``2 flows``."""
     return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def names_of(entries: Sequence[Registration]) -> list[str]:
-    """The names of *entries*, each once, sorted."""
-    return sorted({entry.name for entry in entries})

@@ -1,0 +1,200 @@
+"""The `processes` runner: the engine stays here, each attempt's function runs in a worker process.
+
+Only functions, inputs and values cross over, so that a worker loads neither an engine nor a
+decorator's module twice, and a worker that dies takes nothing but its own attempt along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import multiprocessing
+import pickle
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mxm.pipeline.adapters.calls import Call, call_function
+from mxm.pipeline.errors import SpecError, TaskTimeoutError, WorkerDiedError
+
+__all__ = ["WorkerPool"]
+
+# Workers start from a process without threads: a fork of this one may copy a lock that is held.
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+class WorkerPool:
+    """Worker processes, as many as attempts at once; one that died is replaced."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context(_METHOD)
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def invoke(self, call: Call) -> Any:
+        """Call the function of *call* once, in a worker; its value.
+
+        Raises
+        ------
+        WorkerDiedError
+            The worker ended before the function did.
+        TaskTimeoutError
+            It took too long; its worker was killed.
+        BaseException
+            What the function raised.
+        """
+        request = _pickled(call)
+        worker = self._take()
+        try:
+            outcome = worker.ask(request, call.step.task.timeout_s)
+        except TimeoutError:
+            self._drop(worker)
+            timeout = call.step.task.timeout_s or 0
+            raise TaskTimeoutError(call.step.name, timeout) from None
+        except (EOFError, OSError):
+            code = self._drop(worker)
+            raise WorkerDiedError(
+                f"the worker process of task {call.step.name!r} ended with exit code {code}",
+                hint="run it with --runner sequential to see what it does",
+            ) from None
+        except BaseException:
+            self._drop(worker)
+            raise
+        self._idle.put(worker)
+        ok, value = pickle.loads(outcome)
+        if ok:
+            return value
+        raise value
+
+    def close(self) -> None:
+        """End every worker, busy ones too."""
+        with self._lock:
+            self._closed = True
+            workers = list(self._all)
+            self._all.clear()
+        for worker in workers:
+            worker.kill()
+
+    def _take(self) -> _Worker:
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        worker = _Worker(self._context)
+        with self._lock:
+            if not self._closed:
+                self._all.add(worker)
+                return worker
+        worker.kill()
+        raise KeyboardInterrupt
+
+    def _drop(self, worker: _Worker) -> int | None:
+        with self._lock:
+            self._all.discard(worker)
+        return worker.kill()
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, context: Any) -> None:
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ask(self, request: bytes, timeout: float | None) -> bytes:
+        self._pipe.send_bytes(request)
+        if not self._pipe.poll(timeout):
+            raise TimeoutError
+        answer: bytes = self._pipe.recv_bytes()
+        return answer
+
+    def kill(self) -> int | None:
+        self._process.join(0.05)  # one that died by itself has an exit code of its own
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        code: int | None = self._process.exitcode
+        return code
+
+
+def _pickled(call: Call) -> bytes:
+    fn = inspect.unwrap(call.step.task.fn)
+    try:
+        return pickle.dumps((_reference(fn), call.args, call.kwargs))
+    except Exception as error:  # any type may refuse to be pickled, in its own way
+        error.add_note(
+            f"the inputs of task {call.step.name!r} cannot be sent to a worker process: "
+            "values must pickle there; use --runner threads"
+        )
+        raise
+
+
+def _reference(fn: Callable[..., Any]) -> tuple[str, str, str]:
+    """Where a worker finds *fn*: the name stands for the Task there, so it cannot be pickled."""
+    if "<" in fn.__qualname__:
+        raise SpecError(
+            f"{fn.__qualname__!r} cannot be sent to a worker process",
+            hint="define it with def at the top level of a module",
+        )
+    return fn.__module__, fn.__qualname__, fn.__code__.co_filename
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer requests until the pipe is closed; runs in the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            request = pipe.recv_bytes()
+        except (EOFError, OSError):
+            return
+        pipe.send_bytes(_answer(request))
+
+
+def _answer(request: bytes) -> bytes:
+    try:
+        reference, args, kwargs = pickle.loads(request)
+        value = call_function(_resolve(*reference), args, kwargs)
+        return pickle.dumps((True, value))
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error))
+        error.add_note("in a worker process:\n" + text)
+        with contextlib.suppress(Exception):
+            answer = pickle.dumps((False, error))
+            pickle.loads(answer)  # some exceptions pickle, and cannot be read back
+            return answer
+        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}\n{text}")))
+
+
+def _resolve(module: str, qualname: str, file: str) -> Callable[..., Any]:
+    if module == "__main__":
+        # What multiprocessing calls the parent's main module in a child.
+        module = "__mp_main__" if "__mp_main__" in sys.modules else module
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        found = _from_file(module, file)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return inspect.unwrap(found)
+
+
+def _from_file(module: str, file: str) -> Any:
+    """A module that discovery imported by its path, under a name that is not its own."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(module, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{module!r} cannot be imported in a worker process from {file!r}")
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[module] = found
+    spec.loader.exec_module(found)
+    return found
