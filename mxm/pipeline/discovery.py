@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from mxm.pipeline.errors import (
     AmbiguousFlowError,
@@ -137,7 +137,8 @@ def find_flow(
         if found.failures:
             told = "\n".join(str(failure) for failure in found.failures)
             raise LoadError(
-                f"{error.message}; not every module could be imported\n{told}"
+                f"{error.message}; not every module could be imported\n{told}",
+                hint=error.hint if found.flows else None,
             ) from None
         if not found.flows:
             looked = "; ".join(found.looked_at)
@@ -266,7 +267,7 @@ class _Search:
             files += 1
             if files > MOST_FILES:
                 self.found.looked_at.append(
-                    f"only the first {MOST_FILES} files under {shown_path(folder)}: "
+                    f"only the first {MOST_FILES} files under {folder}: "
                     "name modules in [tool.mxm.pipeline]"
                 )
                 break
@@ -274,7 +275,7 @@ class _Search:
                 declaring += 1
                 self.load_file(path)
         self.found.looked_at.append(
-            f"{min(files, MOST_FILES)} Python files under {shown_path(folder)}, "
+            f"{min(files, MOST_FILES)} Python files under {folder}, "
             f"{declaring} of which declare flows"
         )
 
@@ -284,9 +285,7 @@ class _Search:
         root, name = _dotted(path)
         if root not in sys.path:
             sys.path.insert(0, root)
-        known = sys.modules.get(name)
-        if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") != path:
-            # A name that something else has already, `numbers.py` say: import it by its path.
+        if _leads_elsewhere(name, path):
             return self._load(shown_path(path), lambda: _from_file(path))
         return self._load(name, lambda: importlib.import_module(name))
 
@@ -314,8 +313,10 @@ class _Search:
 
 def _checked(settings: Any, file: str, folder: Path) -> dict[str, Any]:
     for key in ("paths", "modules"):
-        value = settings.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        value: Any = settings.get(key, [])
+        if not isinstance(value, list) or not all(
+            isinstance(item, str) for item in cast("list[object]", value)
+        ):
             raise PipelineError(
                 f"{shown_path(file)}: [tool.mxm.pipeline] {key} is a list of strings, not {value!r}"
             )
@@ -399,10 +400,24 @@ def _dotted(path: str) -> tuple[str, str]:
     return folder, ".".join(parts)
 
 
+def _leads_elsewhere(name: str, path: str) -> bool:
+    """Whether importing *name* gives another file than *path*, as for a ``numbers.py``."""
+    known = sys.modules.get(name)
+    if known is not None:
+        origin = getattr(known, "__file__", None)
+    elif "." in name:  # to ask would import its packages
+        return False
+    else:
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec else None
+    return os.path.realpath(origin or "") != path
+
+
 def _from_file(path: str) -> ModuleType:
     name = "mxm_flows_" + os.path.basename(path).removesuffix(".py").replace("-", "_")
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
+    assert spec is not None  # noqa: S101 - a .py file always has both
+    assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -417,7 +432,8 @@ def _blame(error: BaseException) -> Source | None:
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen")
-        and f"mxm{os.sep}pipeline{os.sep}" not in frame.filename
+        and f"{os.sep}mxm{os.sep}pipeline{os.sep}" not in frame.filename
+        and not frame.filename.endswith(f"{os.sep}mxm{os.sep}__init__.py")
         and f"{os.sep}importlib{os.sep}" not in frame.filename
     ]
     return Source(frames[-1].filename, frames[-1].lineno) if frames else None

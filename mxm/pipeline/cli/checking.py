@@ -1,12 +1,13 @@
 """`check`: the problems of some flows, or of all."""
 
+# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
 from mxm.pipeline.cli.describe import counted, failure_document, problem_document
-from mxm.pipeline.cli.output import ExitCode, print_error, print_json
+from mxm.pipeline.cli.output import ExitCode, print_error, print_json, stdout_kept
 from mxm.pipeline.discovery import Failure, Found, discover, find_flow
 from mxm.pipeline.errors import Problem, shown_path
 from mxm.pipeline.graph import find_problems
@@ -19,10 +20,12 @@ def check_flows(names: Sequence[str], modules: Sequence[str], *, as_json: bool) 
     """Check the flows *names*, or all that can be found, and print what is wrong."""
     failures: list[Failure] = []
     if names:
-        entries = [find_flow(name, modules) for name in names]
+        with stdout_kept():
+            entries = [find_flow(name, modules) for name in names]
         problems: list[Problem] = []
     else:
-        found = discover(modules)
+        with stdout_kept():
+            found = discover(modules)
         entries, failures, problems = found.flows, found.failures, _clashes(found)
         if not entries and not as_json:
             print("no flows were found; looked at: " + "; ".join(found.looked_at), file=sys.stderr)

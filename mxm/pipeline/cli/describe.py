@@ -148,7 +148,9 @@ def _inputs(task: TaskSpec) -> str:
 def _options(task: TaskSpec) -> str:
     told: list[str] = []
     if task.retries:
-        delays = task.retry_delay_s if isinstance(task.retry_delay_s, tuple) else (task.retry_delay_s,)
+        delays = (
+            task.retry_delay_s if isinstance(task.retry_delay_s, tuple) else (task.retry_delay_s,)
+        )
         delay = f", {' '.join(f'{d:g}' for d in delays)} s apart" if any(delays) else ""
         told.append(f"retries {task.retries}{delay}")
     if task.timeout_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mxm.pipeline.errors import GraphError, PipelineError, did_you_mean
@@ -10,7 +11,7 @@ from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
 from mxm.pipeline.views.tree import draw_tree
 
-__all__ = ["draw", "graph_document"]
+__all__ = ["drawing", "graph_document"]
 
 _FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
 
@@ -22,19 +23,17 @@ def _checked(spec: FlowSpec) -> FlowSpec:
     return spec
 
 
-def draw(spec: FlowSpec, format: str) -> str:  # noqa: A002 - the option's name
-    """*spec* drawn.
+def drawing(format: str) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
+    """What draws a flow in *format*; it raises `GraphError` where the graph is wrong.
 
     Raises
     ------
     PipelineError
         There is no such format.
-    GraphError
-        The graph is wrong.
     """
     if format not in _FORMATS:
         raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
-    return _FORMATS[format](_checked(spec))
+    return lambda spec: _FORMATS[format](_checked(spec))
 
 
 def graph_document(spec: FlowSpec) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The mxm-pipeline command: parse, call the library, print."""
 
+# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import sys
@@ -14,6 +15,7 @@ from mxm.pipeline.cli.output import (
     print_json,
     print_table,
     reporting,
+    stdout_kept,
 )
 
 __all__ = ["app", "main"]
@@ -70,12 +72,13 @@ def list_command(module: Modules = None, as_json: AsJson = False) -> None:
         from mxm.pipeline.cli.describe import list_document, list_rows
         from mxm.pipeline.discovery import discover
 
-        found = discover(module or ())
+        with stdout_kept():
+            found = discover(module or ())
         if as_json:
             print_json(list_document(found))
         elif found.flows:
             print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
-        else:
+        if not found.flows:
             _say_nothing_found(found.looked_at)
         _say_failures(found.failures)
 
@@ -102,7 +105,8 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
         from mxm.pipeline.discovery import find_flow
         from mxm.pipeline.graph import find_problems
 
-        entry = find_flow(name, module or ())
+        with stdout_kept():
+            entry = find_flow(name, module or ())
         if as_json:
             print_json(flow_document(entry))
             return
@@ -134,14 +138,16 @@ def graph(
 ) -> None:
     """Draw the graph of one flow; the graph is checked, and nothing runs."""
     with reporting():
-        from mxm.pipeline.cli.drawing import draw, graph_document
+        from mxm.pipeline.cli.drawing import drawing, graph_document
         from mxm.pipeline.discovery import find_flow
 
-        spec = find_flow(name, module or ()).spec()
+        draw = drawing(format)
+        with stdout_kept():
+            spec = find_flow(name, module or ()).spec()
         if as_json:
             print_json(graph_document(spec))
             return
-        text = draw(spec, format)
+        text = draw(spec)
         if out is None:
             print(text)
             return
@@ -204,11 +210,11 @@ def run(
     ] = False,
 ) -> None:
     """Run one flow and print its results as JSON."""
-    if name is None:
+    if name is None and help:
         print(context.get_help())
-        if help:
-            return
-        print_error("which flow? give its NAME; `mxm-pipeline list` shows them")
+        return
+    if name is None:
+        print_error("which flow? give its NAME\n  hint: `mxm-pipeline list` shows them")
         raise typer.Exit(ExitCode.USAGE)
     with reporting():
         from mxm.pipeline.cli.running import print_help, run_flow

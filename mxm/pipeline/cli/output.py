@@ -1,5 +1,6 @@
 """What the command prints, where, and with which exit code it ends."""
 
+# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import contextlib
@@ -8,14 +9,14 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
 import typer
 
 from mxm.pipeline.errors import GraphError, LoadError, PipelineError, Problem
-from mxm.pipeline.runs import FlowRun, State, TaskRun
+from mxm.pipeline.runs import FlowRun, State
 
 __all__ = [
     "ExitCode",
@@ -78,8 +79,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[None]:
-    """Turn this package's errors into a message on stderr and an exit code; no traceback of ours."""
+def reporting() -> Generator[None]:
+    """Turn this package's errors into a message on stderr and an exit code, without a traceback."""
     try:
         yield
     except PipelineError as error:
@@ -102,7 +103,7 @@ def _code(error: PipelineError) -> ExitCode:
 
 
 @contextlib.contextmanager
-def stdout_kept() -> Iterator[None]:
+def stdout_kept() -> Generator[None]:
     """Send whatever writes to stdout to stderr, C libraries and subprocesses included."""
     sys.stdout.flush()
     try:
@@ -122,7 +123,7 @@ def stdout_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def logged(verbosity: int) -> Iterator[None]:
+def logged(verbosity: int) -> Generator[None]:
     """Show the log lines of ``mxm.pipeline`` on stderr.
 
     Parameters
@@ -146,25 +147,26 @@ def logged(verbosity: int) -> Iterator[None]:
 
 
 def print_failures(run: FlowRun) -> None:
-    """Why *run* did not succeed: each failed task with its own traceback from the user's frame on."""
+    """Why *run* did not succeed: each failed task with its traceback from the user's frame on."""
     for task in run.tasks.values():
         if task.error is not None:
             tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
             print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
-            print(_users_traceback(task), file=sys.stderr)
+            print(_users_traceback(task.error), file=sys.stderr)
     skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED]
     if skipped and run.state is State.FAILED:
         print(f"not run: {', '.join(skipped)}", file=sys.stderr)
 
 
-def _users_traceback(task: TaskRun) -> str:
-    error = task.error
-    assert error is not None  # callers ask for failed tasks only
-    frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if not _ours(frame.filename)), len(frames))
-    lines = traceback.format_list(frames[first:])
-    lines += traceback.format_exception_only(error)
-    return "".join(lines).rstrip()
+def _users_traceback(error: BaseException) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = told
+    while part is not None:
+        frames = list(part.stack)
+        first = next((i for i, f in enumerate(frames) if not _ours(f.filename)), len(frames))
+        part.stack = traceback.StackSummary.from_list(frames[first:])
+        part = part.__cause__ or part.__context__
+    return "".join(told.format()).rstrip()
 
 
 def _ours(file: str) -> bool:

@@ -1,11 +1,12 @@
 """`run`: parameters from the command line, one run, its results on stdout."""
 
+# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,21 +51,21 @@ def run_flow(
         Anything that keeps the flow from running.
     """
     given = dict(_parsed(params))
-    with stdout_kept(), logged(verbosity), _sigterm_raises():
-        entry = find_flow(name, modules)
-        from mxm.pipeline.api import compile_flow
-
-        compiled = compile_flow(entry.spec(), backend=backend, **options)
-        code = ExitCode.OK
+    code = ExitCode.OK
+    with stdout_kept(), logged(verbosity):
         try:
-            run = compiled.run(given)
-        except BaseException as error:
-            found = getattr(error, "mxm_run", None)
-            if not isinstance(found, FlowRun) or found.state is not State.CANCELLED:
-                raise
-            run = found
+            with _sigterm_raises():
+                entry = find_flow(name, modules)
+                from mxm.pipeline.api import compile_flow
+
+                run = compile_flow(entry.spec(), backend=backend, **options).run(given)
+        except (KeyboardInterrupt, _Terminated) as error:
             code = ExitCode.SIGINT if isinstance(error, KeyboardInterrupt) else ExitCode.SIGTERM
             print_error("the run was cancelled")
+            cancelled = _cancelled_run(error)
+            if cancelled is None:  # it had not begun
+                return code
+            run = cancelled
     for warning in run.warnings:
         print_error(warning)
     print_failures(run)
@@ -73,6 +74,18 @@ def run_flow(
     if code is ExitCode.OK and (run.state is State.FAILED or not complete):
         return ExitCode.TASK_FAILED
     return code
+
+
+def _cancelled_run(error: BaseException) -> FlowRun | None:
+    """The run that *error* ended."""
+    # Prefect takes SIGTERM for itself, and sends it on when its run has ended.
+    part: BaseException | None = error
+    while part is not None:
+        run = getattr(part, "mxm_run", None)
+        if isinstance(run, FlowRun):
+            return run
+        part = part.__context__
+    return None
 
 
 def _parsed(params: Sequence[str]) -> Iterator[tuple[str, Text]]:
@@ -86,7 +99,7 @@ def _parsed(params: Sequence[str]) -> Iterator[tuple[str, Text]]:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _sigterm_raises() -> Generator[None]:
     """End the run in order at SIGTERM, as at Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield

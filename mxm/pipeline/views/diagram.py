@@ -51,9 +51,12 @@ def _edges(graph: FlowGraph) -> Iterator[tuple[str, str, bool]]:
 
 def _mermaid(text: str) -> str:
     """*text* inside a quoted Mermaid label, whose escapes are HTML's."""
-    for character, escape in (("&", "#amp;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
-        text = text.replace(character, escape)
-    return " ".join(text.split()) or " "
+    escaped = "".join(_MERMAID.get(character, character) for character in text)
+    return " ".join(escaped.split()) or " "
+
+
+# A backtick would open Mermaid's Markdown, and "#" an escape.
+_MERMAID = {"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "#": "#35;", "`": "#96;"}
 
 
 def _quoted(text: str) -> str:

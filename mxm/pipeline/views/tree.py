@@ -20,13 +20,12 @@ def draw_tree(spec: FlowSpec) -> str:
         if name in parent:
             children[parent[name]].append(name)
     roots = [name for name in order if name not in parent]
-    return "\n".join([spec.name, *_lines(spec, graph, roots, children)])
+    lines = [spec.name, *_lines(graph, roots, children)]
+    return "\n".join(line.replace("\n", "\\n") for line in lines)
 
 
-def _lines(
-    spec: FlowSpec, graph: FlowGraph, roots: list[str], children: dict[str, list[str]]
-) -> Iterator[str]:
-    # A chain of 10,000 tasks is drawn by this stack, and stops being indented where none can read it.
+def _lines(graph: FlowGraph, roots: list[str], children: dict[str, list[str]]) -> Iterator[str]:
+    # This stack draws a chain of 10,000 tasks; past _DEEPEST it is indented no further.
     stack = [(name, "", i == 0) for i, name in enumerate(reversed(roots))]
     while stack:
         name, prefix, last = stack.pop()
