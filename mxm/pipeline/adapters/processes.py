@@ -78,26 +78,28 @@ class WorkerPool:
         """End every worker, busy ones too."""
         with self._lock:
             self._closed = True
-            workers = list(self._all)
+            for worker in self._all:
+                worker.kill()
             self._all.clear()
-        for worker in workers:
-            worker.kill()
 
     def _take(self) -> _Worker:
         with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
-        worker = _Worker(self._context)
         with self._lock:
-            if not self._closed:
-                self._all.add(worker)
-                return worker
-        worker.kill()
-        raise KeyboardInterrupt
+            if self._closed:
+                raise KeyboardInterrupt  # the run was cancelled: nothing more may start
+            worker = _Worker(self._context)
+            self._all.add(worker)
+            return worker
 
     def _drop(self, worker: _Worker) -> int | None:
         with self._lock:
-            self._all.discard(worker)
-        return worker.kill()
+            if worker in self._all:
+                self._all.discard(worker)
+                worker.kill()
+            if self._closed:
+                raise KeyboardInterrupt  # it did not die by itself
+        return worker.exitcode
 
 
 class _Worker:
@@ -116,13 +118,15 @@ class _Worker:
         answer: bytes = self._pipe.recv_bytes()
         return answer
 
-    def kill(self) -> int | None:
+    @property
+    def exitcode(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def kill(self) -> None:
         self._process.join(0.05)  # one that died by itself has an exit code of its own
         self._process.kill()
         self._process.join()
-        self._pipe.close()
-        code: int | None = self._process.exitcode
-        return code
 
 
 def _pickled(call: Call) -> bytes:

@@ -6,6 +6,7 @@ import contextvars
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -68,7 +69,7 @@ class Threads:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._busy = 0
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
         self._work: queue.SimpleQueue[tuple[contextvars.Context, Work] | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[TaskRun | BaseException] = queue.SimpleQueue()
 
@@ -77,10 +78,11 @@ class Threads:
 
     def start(self, work: Work) -> None:
         self._busy += 1
-        if self._threads < self._busy:
-            self._threads += 1
-            name = f"mxm-worker-{self._threads}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        if len(self._threads) < self._busy:
+            name = f"mxm-worker-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
         self._work.put((contextvars.copy_context(), work))
 
     def _serve(self) -> None:
@@ -100,8 +102,11 @@ class Threads:
         return ended
 
     def close(self) -> None:
-        for _ in range(self._threads):
+        for _ in self._threads:
             self._work.put(None)
+
+
+_GRACE_S = 0.5
 
 
 class Processes(Threads):
@@ -121,6 +126,10 @@ class Processes(Threads):
     def close(self) -> None:
         super().close()
         self._pool.close()
+        # Their workers are gone, so the threads end at once, unless they wait to try again.
+        deadline = time.monotonic() + _GRACE_S
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
 
 
 def make_runner(options: RunOptions) -> Runner:
