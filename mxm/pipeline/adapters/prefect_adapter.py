@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 # First: it imports Prefect, and says what to install where it is missing.
 from mxm.pipeline.adapters import prefect_api  # isort: skip
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
 from mxm.pipeline.adapters.execution import drive
 from mxm.pipeline.errors import BackendError, ResultError
+from mxm.pipeline.graph import signature_of
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.params import parameters_of
-from mxm.pipeline.plan import Plan, make_plan
+from mxm.pipeline.plan import Plan, Step, make_plan
 from mxm.pipeline.runs import FlowRun, TaskRun
-from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.spec import FlowSpec, TaskSpec, upstreams_in
 
 __all__ = ["PrefectFlow", "build_prefect_flow", "execute_prefect_flow"]
 
@@ -111,19 +114,11 @@ class _Flow(prefect.Flow[..., Any]):
 
     def __init__(self, spec: FlowSpec) -> None:
         self.spec = spec
-        tasks = {task.name: _prefect_task(task) for task in spec.tasks}
-
-        def perform(call: Call) -> TaskRun:
-            state = prefect_api.run_task_sync(
-                tasks[call.step.name], parameters={"call": call}, return_type="state"
-            )
-            if call.error is None and not state.is_completed():
-                error = BackendError(f"Prefect ended task {call.step.name!r}: {state.message}")
-                return call.ended(error)
-            return call.ended()
+        self._tasks: dict[str, prefect.Task[..., Any]] = {}
 
         def body(**_: Any) -> dict[str, JSONValue] | None:
             request = _request.get()
+            perform = _Perform(self._tasks, request.plan)
             request.run = run = drive(request.plan, perform, request.options)
             run.raise_for_failure()
             return run.results if request.json else None
@@ -148,7 +143,11 @@ class _Flow(prefect.Flow[..., Any]):
         """Run *request* through Prefect's flow engine."""
         names = inspect.signature(self.fn).parameters
         shown = {k: _shown(v) for k, v in request.plan.params.items() if k in names}
-        shown |= {k: None for k in names if k not in shown and k != "extra"}
+        shown |= {
+            k: None if p.default is p.empty else _shown(p.default)
+            for k, p in names.items()
+            if k not in shown and k != "extra"
+        }
         token = _request.set(request)
         try:
             with prefect_api.session(engine_logs=request.options.engine_logs):
@@ -157,19 +156,70 @@ class _Flow(prefect.Flow[..., Any]):
             _request.reset(token)
 
 
-def _attempt(call: Call) -> None:
-    call.attempt()
+class _Perform:
+    """Carries out the calls of one run by Prefect's task engine."""
+
+    def __init__(self, tasks: dict[str, prefect.Task[..., Any]], plan: Plan) -> None:
+        self._tasks = tasks
+        self._at_server = prefect_api.server_url() is not None
+        self._ids = {step.name: uuid4() for step in plan.steps} if self._at_server else {}
+
+    def __call__(self, call: Call) -> TaskRun:
+        step = call.step
+        if self._at_server:
+            inputs = {k: [self._ids[n] for n in names] for k, names in _inputs(step).items()}
+            task = _prefect_task(step.task, step.task.tags, list(inputs))
+            state = prefect_api.run_task(task, call, run_id=self._ids[step.name], inputs=inputs)
+        else:
+            state = prefect_api.run_task(self._task(step.task), call)
+        if call.error is None and not state.is_completed():
+            return call.ended(
+                BackendError(f"Prefect ended task {step.name!r}: {state.message or state.name}")
+            )
+        return call.ended()
+
+    def _task(self, spec: TaskSpec) -> prefect.Task[..., Any]:
+        found = self._tasks.get(spec.name)
+        if found is None:
+            # Tags are kept from Prefect in process: it would ask its API for a limit on each.
+            found = self._tasks[spec.name] = _prefect_task(spec, (), ())
+        return found
 
 
-def _prefect_task(task: TaskSpec) -> prefect.Task[..., None]:
+def _inputs(step: Step) -> dict[str, list[str]]:
+    """By parameter, the upstreams it comes from; ``after`` for those that only go before."""
+    signature = signature_of(step.task.fn)
+    names = list(signature.parameters) if signature else []
+    positional = {(names[i : i + 1] or [f"arg{i}"])[0]: b for i, b in enumerate(step.args)}
+    found = {
+        name: [upstream.name for upstream in upstreams_in([binding])]
+        for name, binding in (positional | dict(step.kwargs)).items()
+        if name != "call"
+    }
+    return {**found, **({"after": list(step.task.after)} if step.task.after else {})}
+
+
+def _prefect_task(
+    task: TaskSpec, tags: Sequence[str], inputs: Sequence[str]
+) -> prefect.Task[..., Any]:
     def retryable(_task: Any, _run: Any, state: Any) -> bool:
         return isinstance(state.data, task.retry_on) and not isinstance(state.data, FatalError)
 
+    def attempt(call: Call, **_: Any) -> Any:
+        call.attempt()
+        if call.skipped is not None:
+            return Completed(name="Skipped", message=call.skipped.reason or None)
+        return None
+
+    shown = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in inputs]
+    first = inspect.Parameter("call", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    attempt.__signature__ = inspect.Signature([first, *shown])  # type: ignore[attr-defined]
     delays = task.retry_delay_s
     # Values go from call to call past Prefect: it has nothing to visit, to hash or to keep.
     return prefect.Task(
-        _attempt,
+        attempt,
         name=_prefect_name(task.name),
+        tags=tags,
         retries=task.retries,
         retry_delay_seconds=list(delays) if isinstance(delays, tuple) else delays,
         retry_condition_fn=retryable,

@@ -14,14 +14,14 @@ import os
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from mxm.pipeline.errors import BackendError, EngineMissingError
 
-__all__ = ["in_process", "server_url", "session"]
+__all__ = ["in_process", "run_task", "server_url", "session"]
 
 
 def _import_prefect() -> None:
@@ -62,6 +62,7 @@ def _import_prefect() -> None:
 _import_prefect()
 
 import httpx  # noqa: E402
+import prefect  # noqa: E402
 import prefect._internal.analytics as analytics  # noqa: E402
 from prefect.context import (  # noqa: E402
     AsyncClientContext,
@@ -80,9 +81,12 @@ from prefect.settings import (  # noqa: E402
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     temporary_settings,
 )
+from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
+from prefect.events.worker import EventsWorker  # noqa: E402
+from prefect.logging.configuration import ensure_logging_setup  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
 
-__all__ += ["run_task_sync"]
+_DRAIN_S = 10
 
 _URL = "http://mxm-pipeline.invalid/api"
 
@@ -112,7 +116,39 @@ def session(*, engine_logs: bool = False) -> Iterator[None]:
         else:
             # A second of every run otherwise: its thread sleeps, and is waited for.
             stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+            # What happened to tasks reaches the server as events, from a thread: wait for it here,
+            # rather than lose it when the process ends.
+            stack.callback(EventsWorker.drain_all, timeout=_DRAIN_S)
         yield
+
+
+def run_task(
+    task: prefect.Task[..., Any],
+    call: Any,
+    *,
+    run_id: uuid.UUID | None = None,
+    inputs: Mapping[str, Sequence[uuid.UUID]] | None = None,
+) -> prefect.State[Any]:
+    """Run *call* as a run of *task* by Prefect's task engine; the state it ended in.
+
+    Parameters
+    ----------
+    task
+        A task whose function takes ``call``.
+    call
+        What it is called with, unseen by Prefect.
+    run_id, inputs
+        For a server to show: the run's id, and by parameter the runs whose results it takes.
+    """
+    shown = inputs or {}
+    state: Any = run_task_sync(
+        task,
+        task_run_id=run_id,
+        parameters={"call": call, **dict.fromkeys(shown)},
+        dependencies={k: {TaskRunResult(id=i) for i in ids} for k, ids in shown.items()},
+        return_type="state",
+    )
+    return state
 
 
 @contextmanager
@@ -240,12 +276,14 @@ def _quiet(*, in_process: bool) -> Iterator[None]:
     with _quiet_lock:
         _quiet_depth += 1
         if _quiet_depth == 1:
+            ensure_logging_setup()  # it would set levels and handlers anew in the first run
             root = logging.getLogger("prefect")
-            # With a server the run's records must still reach it; only the console is closed.
-            silenced: list[Any] = [root] if in_process else list(root.handlers)
-            for target in silenced:
-                _restore.append((target, "level", target.level))
-                target.setLevel(_OFF)
+            _restore.append((root, "level", root.level))
+            _restore.append((root, "propagate", root.propagate))
+            # With a server the records must still be made, and reach it by their own handlers.
+            if in_process:
+                root.setLevel(_OFF)
+            root.propagate = False
             # On a terminal it writes to the home folder, and sends, whatever the settings say.
             _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
             analytics.try_mark_milestone = lambda milestone: False
