@@ -1,0 +1,409 @@
+"""The command: what each verb prints, on which stream, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import SCRIPT, Outcome, call, golden, invoke, masked, write
+
+FLOWS = '''
+import mxm
+from mxm.pipeline.spec import AssetDecl
+
+
+@mxm.task
+def load(symbol: str, limit: int = 4) -> list[float]:
+    """Closing prices."""
+    return [100.0 + 2 * day for day in range(limit)]
+
+
+@mxm.task(upstream=load)
+def returns(prices: list[float]) -> list[float]:
+    return [b - a for a, b in zip(prices, prices[1:])]
+
+
+@mxm.task(
+    upstream={"series": returns},
+    retries=3,
+    retry_delay_s=2,
+    produces=AssetDecl("risk/daily", partition_key="symbol"),
+)
+def volatility(series: list[float], window: int = 20) -> float:
+    return sum(series[-window:])
+
+
+@mxm.task(after=volatility)
+def clean() -> None:
+    pass
+
+
+@mxm.flow(schedule_cron="0 18 * * 1-5")
+def risk(symbol: str = "SPY", window: int = 20):
+    """End-of-day risk."""
+    return [volatility, clean]
+
+
+@mxm.task
+def broken(limit: int):
+    raise ValueError(f"no rows for {limit}")
+
+
+@mxm.task(upstream=broken)
+def behind(rows):
+    return rows
+
+
+@mxm.flow
+def failing():
+    return behind, load
+
+
+@mxm.task(upstream="lod")
+def typo(rows):
+    return rows
+
+
+@mxm.flow
+def wrong():
+    return typo
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write(tmp_path, {"flows.py": FLOWS})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shown(outcome: Outcome, folder: Path) -> str:
+    """Everything that the command said, in the form of the golden files."""
+    parts = [f"exit {outcome.code}\n"]
+    for title, text in (("stdout", outcome.out), ("stderr", outcome.err)):
+        if text:
+            parts.append(f"--- {title}\n{masked(text, folder)}")
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("list", ["list"]),
+        ("list_json", ["list", "--json"]),
+        ("show", ["show", "risk"]),
+        ("show_json", ["show", "risk", "--json"]),
+        ("show_wrong", ["show", "wrong"]),
+        ("graph_tree", ["graph", "risk"]),
+        ("graph_mermaid", ["graph", "risk", "--format", "mermaid"]),
+        ("graph_dot", ["graph", "risk", "--format", "dot"]),
+        ("graph_json", ["graph", "risk", "--json"]),
+        ("graph_wrong", ["graph", "wrong"]),
+        ("check", ["check"]),
+        ("check_json", ["check", "--json"]),
+        ("check_one", ["check", "risk"]),
+        ("run", ["run", "risk", "-p", "symbol=QQQ"]),
+        ("run_json", ["run", "risk", "--json", "--backend", "inline"]),
+        ("run_quiet", ["run", "risk", "--quiet"]),
+        ("run_failing", ["run", "failing", "-p", "limit=2", "-p", "symbol=QQQ"]),
+        ("run_failing_json", ["run", "failing", "-p", "limit=2", "-p", "symbol=Q", "--json"]),
+        ("run_wrong", ["run", "wrong"]),
+        ("run_missing_parameters", ["run", "failing"]),
+        ("run_unused_parameter", ["run", "risk", "-p", "windw=3", "-q"]),
+        ("run_unused_parameter_strict", ["run", "risk", "-p", "windw=3", "--strict-params"]),
+    ],
+)
+def test_what_the_command_prints(project: Path, name: str, args: list[str]) -> None:
+    golden(name, shown(invoke(*args), project))
+
+
+def test_help_of_one_flow_lists_its_parameters(project: Path) -> None:
+    ran = invoke("run", "risk", "--help")
+    parameters, _, usage = ran.out.partition("Usage:")
+    golden("run_help", parameters)
+    assert "--strict-params" in usage
+    assert ran.code == 0
+
+
+def test_help_names_every_command(project: Path) -> None:
+    ran = invoke("--help")
+    assert ran.code == 0
+    for command in ("list", "show", "graph", "check", "run"):
+        assert f"\n  {command} " in ran.out
+
+
+def test_version_is_the_packages(project: Path) -> None:
+    from mxm.pipeline import __version__
+
+    assert invoke("--version").out == f"mxm-pipeline {__version__}\n"
+
+
+def test_run_help_without_a_flow_shows_the_options(project: Path) -> None:
+    ran = invoke("run", "--help")
+    assert (ran.code, "--param" in ran.out) == (0, True)
+
+
+def test_run_without_a_name_is_a_usage_error_and_prints_nothing_on_stdout(project: Path) -> None:
+    ran = invoke("run")
+    assert (ran.code, ran.out) == (2, "")
+    assert "NAME" in ran.err
+
+
+def test_graph_out_writes_the_file(project: Path) -> None:
+    ran = invoke("graph", "risk", "--format", "dot", "--out", "risk.dot")
+    assert (ran.code, ran.out) == (0, "")
+    assert (project / "risk.dot").read_text() == invoke("graph", "risk", "-f", "dot").out
+
+
+def test_graph_out_that_cannot_be_written_names_the_file(project: Path) -> None:
+    ran = invoke("graph", "risk", "--out", "no/such/folder.txt")
+    assert ran.code == 2
+    assert "no/such/folder.txt" in ran.err
+
+
+@pytest.mark.parametrize("flag", ["list", "show", "graph", "check", "run"])
+def test_every_json_document_has_a_schema(project: Path, flag: str) -> None:
+    names = [] if flag == "list" else ["risk"]
+    ran = invoke(flag, *names, "--json", *(["--backend", "inline"] if flag == "run" else []))
+    assert json.loads(ran.out)["schema"].startswith("mxm.")
+
+
+def test_json_of_a_run_has_the_fields_of_the_design(project: Path) -> None:
+    document = json.loads(invoke("run", "risk", "--json", "--backend", "inline").out)
+    assert list(document) == ["schema", "flow", "state", "params", "tasks"]
+    for task in document["tasks"]:
+        assert {"name", "state", "attempts", "started", "ended", "result", "error", "reason"} <= {
+            *task
+        }
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_stdout_of_a_run_is_one_json_document_whatever_tasks_print(
+    tmp_path: Path, option: list[str]
+) -> None:
+    write(
+        tmp_path,
+        {
+            "noisy.py": """
+            import mxm, os, subprocess
+
+            @mxm.task
+            def shout() -> int:
+                print("printed")
+                os.write(1, b"written\\n")
+                subprocess.run(["echo", "spawned"], check=True)
+                return 1
+
+            @mxm.flow
+            def noisy():
+                return shout
+            """
+        },
+    )
+    ran = call("run", "noisy", "--backend", "inline", *option, cwd=tmp_path)
+    assert ran.code == 0
+    assert json.loads(ran.out)
+    for word in ("printed", "written", "spawned"):
+        assert word in ran.err
+
+
+def test_results_keep_non_ascii_text_as_it_is(tmp_path: Path) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def größe() -> str:
+            return "Ærø → 東京"
+
+        @mxm.flow
+        def städte():
+            return größe
+        """
+    write(tmp_path, {"städte.py": text})
+    ran = call("run", "städte", "--backend", "inline", cwd=tmp_path, env={"PYTHONUTF8": "1"})
+    assert '"größe": "Ærø → 東京"' in ran.out
+
+
+def test_number_that_is_not_finite_becomes_null_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def ratios() -> list[float]:
+            return [1.0, float("nan"), float("inf")]
+
+        @mxm.flow
+        def ratio():
+            return ratios
+        """
+    write(tmp_path, {"ratio.py": text})
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("run", "ratio", "--backend", "inline", "--quiet")
+    assert json.loads(ran.out) == {"ratios": [1.0, None, None]}
+    assert ran.err.count("warning") == 1
+    assert "'ratios'" in ran.err
+    assert "2 NaN or infinite" in ran.err
+
+
+def test_skipped_task_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+        import mxm
+        from mxm.pipeline import Skip
+
+        @mxm.task
+        def market() -> int:
+            raise Skip("market closed")
+
+        @mxm.task(upstream=market)
+        def trade(x: int) -> int:
+            return x
+
+        @mxm.flow
+        def day():
+            return trade
+        """
+    write(tmp_path, {"day.py": text})
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("run", "day")
+    assert (ran.code, json.loads(ran.out)) == (0, {})
+    assert "market closed" in ran.err
+    assert "trade skipped" in ran.err
+
+
+def test_failing_tasks_traceback_starts_in_the_users_file_and_keeps_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def parse() -> int:
+            try:
+                return int("x")
+            except ValueError as error:
+                raise RuntimeError("row 3 is no number") from error
+
+        @mxm.flow
+        def parsing():
+            return parse
+        """
+    write(tmp_path, {"parsing.py": text})
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("run", "parsing")
+    assert ran.code == 1
+    assert "RuntimeError: row 3 is no number" in ran.err
+    assert "invalid literal for int()" in ran.err
+    for line in ran.err.splitlines():
+        if line.startswith('  File "'):
+            assert "parsing.py" in line
+
+
+def test_fail_fast_starts_nothing_more(project: Path) -> None:
+    params = ("-p", "limit=2", "-p", "symbol=Q", "--backend", "inline", "--quiet")
+    assert "load" in json.loads(invoke("run", "failing", *params).out)
+    ran = invoke("run", "failing", "--fail-fast", *params)
+    states = {"behind", "load"} & set(json.loads(ran.out))
+    assert (ran.code, states) == (1, set())
+
+
+def test_debug_shows_our_own_traceback(project: Path) -> None:
+    ran = call("--debug", "show", "nothing", cwd=project)
+    assert "UnknownFlowError" in ran.err
+    assert "Traceback" in ran.err
+    assert "Traceback" not in call("show", "nothing", cwd=project).err
+
+
+def test_reader_that_goes_away_is_no_error(project: Path) -> None:
+    line = f"'{sys.executable}' '{SCRIPT}' show risk --json | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in ran.stderr
+    assert "BrokenPipe" not in ran.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_signal_cancels_the_run_and_still_prints_what_is_done(
+    tmp_path: Path, backend: str, number: int, code: int
+) -> None:
+    text = """
+        import mxm, pathlib, time
+
+        @mxm.task
+        def first() -> int:
+            return 1
+
+        @mxm.task(after=first)
+        def waits() -> None:
+            pathlib.Path("began").touch()
+            time.sleep(60)
+
+        @mxm.flow
+        def waiting():
+            return waits
+        """
+    write(tmp_path, {"waiting.py": text})
+    line = [sys.executable, SCRIPT, "run", "waiting", "--backend", backend]
+    with subprocess.Popen(
+        line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not (tmp_path / "began").exists():
+                assert process.poll() is None
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert json.loads(out) == {"first": 1}
+    assert "the run was cancelled" in err
+    assert "Traceback" not in err
+
+
+def test_threads_give_the_same_results_as_one_after_the_other(project: Path) -> None:
+    one = invoke("run", "risk", "--backend", "inline", "-q")
+    many = invoke("run", "risk", "--backend", "inline", "-q", "--runner", "threads")
+    assert (many.code, many.out) == (0, one.out)
+
+
+def test_no_colour_where_nobody_looks(project: Path) -> None:
+    ran = call("check", cwd=project, env={"FORCE_COLOR": None, "NO_COLOR": None})
+    assert ran.code == 4
+    assert "\x1b" not in ran.out + ran.err
+
+
+def test_colour_on_a_terminal_but_not_with_no_color(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pty = pytest.importorskip("pty")
+
+    def seen(env: dict[str, str]) -> bytes:
+        main, other = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, SCRIPT, "check"],
+            stdout=subprocess.DEVNULL,
+            stderr=other,
+            env={**os.environ, **env},
+        ) as process:
+            os.close(other)
+            text = b""
+            try:
+                while part := os.read(main, 4096):
+                    text += part
+            except OSError:  # how Linux says that the other end is closed
+                pass
+            assert process.wait(60) == 4
+        os.close(main)
+        return text
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert b"\x1b[31;1merror:" in seen({})
+    assert b"\x1b" not in seen({"NO_COLOR": "1"})
