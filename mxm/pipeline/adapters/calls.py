@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.plan import Step
 from mxm.pipeline.runs import State, TaskRun
 
-__all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with"]
+__all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with", "invoking"]
 
 
 class FatalError(Exception):
@@ -144,6 +145,16 @@ _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)
 def invoke_with(invoke: Invoke) -> None:
     """Let the calls of this context be made by *invoke*."""
     _invoke.set(invoke)
+
+
+@contextmanager
+def invoking(wrap: Callable[[Invoke], Invoke]) -> Iterator[None]:
+    """Let *wrap* stand around every call that is made here within this block."""
+    token = _invoke.set(wrap(_invoke.get()))
+    try:
+        yield
+    finally:
+        _invoke.reset(token)
 
 
 def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -65,12 +65,14 @@ class PrefectFlow:
         request = _Request(plan, chosen)
         try:
             self._flow.perform(request)
-        except Exception as error:
-            if request.run is None:
-                if isinstance(error, BackendError):
-                    raise
-                raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
-        assert request.run is not None  # the body sets it before it returns or raises
+        except BaseException as error:
+            if request.run is not None:
+                return request.run  # a failed task: the run says so
+            if isinstance(error, BackendError) or not isinstance(error, Exception):
+                raise
+            raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
+        if request.run is None:
+            raise BackendError(f"Prefect did not run flow {self.name!r}")
         return request.run
 
     def execute(
@@ -120,7 +122,12 @@ class _Flow(prefect.Flow[..., Any]):
             request = _request.get()
             perform = _Perform(self._tasks, request.plan)
             request.run = run = drive(request.plan, perform, request.options)
-            run.raise_for_failure()
+            try:
+                run.raise_for_failure()
+            except Exception:
+                raise
+            except BaseException as error:
+                raise FatalError(error) from error  # the engine would take it for its own end
             return run.results if request.json else None
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
@@ -152,6 +159,8 @@ class _Flow(prefect.Flow[..., Any]):
         try:
             with prefect_api.session(engine_logs=request.options.engine_logs):
                 return super().__call__(**shown)
+        except FatalError as fatal:
+            raise fatal.error from None
         finally:
             _request.reset(token)
 

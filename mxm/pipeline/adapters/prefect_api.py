@@ -32,6 +32,8 @@ def _import_prefect() -> None:
     EngineMissingError
         Prefect is not installed.
     """
+    log = logging.getLogger()
+    handlers, level = log.handlers[:], log.level
     home = os.environ.get("PREFECT_HOME") or os.path.expanduser("~/.prefect")
     had_home = os.path.exists(home)
     tracked = os.environ.get("DO_NOT_TRACK")
@@ -40,6 +42,9 @@ def _import_prefect() -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
             import prefect.context
+            from prefect.logging.configuration import ensure_logging_setup
+
+            ensure_logging_setup()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
@@ -57,6 +62,13 @@ def _import_prefect() -> None:
                 os.rmdir(home)  # made by the import, and empty
             except OSError:
                 pass
+    # Its set-up takes the root logger's handlers away and puts its own there: it gets them on its
+    # own logger, and the host program keeps what it had.
+    engine = logging.getLogger("prefect")
+    for handler in [h for h in log.handlers if h not in handlers]:
+        engine.addHandler(handler)
+    log.handlers[:] = handlers
+    log.setLevel(level)
 
 
 _import_prefect()
@@ -83,7 +95,6 @@ from prefect.settings import (  # noqa: E402
 )
 from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
 from prefect.events.worker import EventsWorker  # noqa: E402
-from prefect.logging.configuration import ensure_logging_setup  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
 
 _DRAIN_S = 10
@@ -264,6 +275,7 @@ def _reply(content: Mapping[str, Any], status: int = 200) -> httpx.Response:
 
 
 _OFF = logging.CRITICAL + 1
+_LOGGING = ("level", "propagate", "handlers")
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _restore: list[tuple[Any, str, Any]] = []
@@ -276,14 +288,13 @@ def _quiet(*, in_process: bool) -> Iterator[None]:
     with _quiet_lock:
         _quiet_depth += 1
         if _quiet_depth == 1:
-            ensure_logging_setup()  # it would set levels and handlers anew in the first run
             root = logging.getLogger("prefect")
-            _restore.append((root, "level", root.level))
-            _restore.append((root, "propagate", root.propagate))
+            _restore.extend((root, name, getattr(root, name)) for name in _LOGGING)
             # With a server the records must still be made, and reach it by their own handlers.
             if in_process:
                 root.setLevel(_OFF)
             root.propagate = False
+            root.handlers = []
             # On a terminal it writes to the home folder, and sends, whatever the settings say.
             _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
             analytics.try_mark_milestone = lambda milestone: False
@@ -293,7 +304,7 @@ def _quiet(*, in_process: bool) -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                for target, name, value in reversed(_restore):
+                for target, name, value in _restore:
                     if name == "level":
                         target.setLevel(value)
                     else:

@@ -1,0 +1,298 @@
+"""The suite that every backend must pass, on every runner it has; needs pytest.
+
+A distribution with a backend of its own runs it so::
+
+    from mxm.pipeline.testing.conformance import *  # noqa: F403
+
+    @pytest.fixture(params=["sequential", "threads"])
+    def compiled(request):
+        return lambda spec, **options: compile_flow(
+            spec, backend="mine", **{"runner": request.param, "workers": 3, **options}
+        )
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import pytest
+
+from mxm.pipeline.api import MXMFlow
+from mxm.pipeline.errors import ParameterError, Skip, TaskTimeoutError
+from mxm.pipeline.runs import FlowRun, State
+from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, Param, TaskSpec, Upstream
+from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
+
+Compiled: TypeAlias = Callable[..., MXMFlow]
+
+
+def one() -> int:
+    return 1
+
+
+def value(x: Any) -> Any:
+    return x
+
+
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def limited(limit: int = 1, mode: str = "slow") -> list[Any]:
+    return [limit, mode]
+
+
+def fail(*_: Any) -> None:
+    raise ZeroDivisionError("by design")
+
+
+def skip(*_: Any) -> None:
+    raise Skip("market closed")
+
+
+def leave(*_: Any) -> None:
+    sys.exit(3)
+
+
+async def later(x: int) -> int:
+    return x + 1
+
+
+def rows() -> list[dict[str, int]]:
+    return [{"a": 1}, {"a": 2}]
+
+
+def change(data: list[dict[str, int]]) -> int:
+    data[0]["a"] = 100
+    return data[0]["a"]
+
+
+def read(data: list[dict[str, int]], _: int) -> int:
+    return data[0]["a"]
+
+
+def doze(seconds: float = 5.0) -> str:
+    time.sleep(seconds)
+    return "late"
+
+
+def flaky(path: str, error: str = "ValueError") -> int:
+    """Fail twice, counted in a file so that it counts in any process."""
+    with open(path, "a+", encoding="utf-8") as file:
+        file.seek(0)
+        count = len(file.read())
+        file.write("x")
+    if count < 2:
+        raise {"ValueError": ValueError, "KeyError": KeyError}[error]("not yet")
+    return count + 1
+
+
+def states(run: FlowRun) -> dict[str, str]:
+    return {name: task.state.value for name, task in run.tasks.items()}
+
+
+def test_is_an_mxm_flow(compiled: Compiled) -> None:
+    flow = compiled(FlowSpec("f", [TaskSpec("a", one)]))
+    assert isinstance(flow, MXMFlow)
+    assert (flow.name, flow.spec.name) == ("f", "f")
+
+
+def test_upstreams_arrive_in_order_and_by_name(compiled: Compiled) -> None:
+    spec = FlowSpec(
+        "f",
+        [
+            TaskSpec("a", value, params={"x": "a"}),
+            TaskSpec("b", value, params={"x": "b"}),
+            TaskSpec("pair", pair, upstream=["b", "a"]),
+            TaskSpec("named", pair, upstream={"second": "b", "first": "a"}),
+        ],
+    )
+    results = compiled(spec).execute()
+    assert results == {"a": "a", "b": "b", "pair": ["b", "a"], "named": ["a", "b"]}
+    assert list(results) == ["a", "b", "pair", "named"]
+
+
+def pair(first: Any, second: Any) -> list[Any]:
+    return [first, second]
+
+
+def test_projections_containers_and_constants(compiled: Compiled) -> None:
+    inputs = Collection(
+        dict,
+        (Upstream("rows", (1, "a")), Collection(list, (Const(5), Param("p", (0,))))),
+        ("row", "rest"),
+    )
+    spec = FlowSpec(
+        "f",
+        [TaskSpec("rows", rows), TaskSpec("b", value, bindings=Bindings((inputs,)))],
+        params={"p": ["first"]},
+    )
+    assert compiled(spec).run().values["b"] == {"row": 2, "rest": [5, "first"]}
+
+
+def test_precedence_of_parameters(compiled: Compiled) -> None:
+    task = TaskSpec("a", limited, params={"limit": 2, "mode": "task"})
+    assert compiled(FlowSpec("f", [task])).execute() == {"a": [2, "task"]}
+    flow = compiled(FlowSpec("f", [task], params={"limit": 3}))
+    assert flow.execute() == {"a": [3, "task"]}
+    assert flow.execute({"limit": 4, "unknown": 1}) == {"a": [4, "task"]}
+
+
+def test_missing_parameter_is_asked_for_before_anything_runs(compiled: Compiled) -> None:
+    flow = compiled(FlowSpec("f", [TaskSpec("a", value), TaskSpec("b", fail)]))
+    with pytest.raises(ParameterError, match="missing parameter 'x'"):
+        flow.run()
+
+
+def test_failure_keeps_partial_results_and_independent_branches(compiled: Compiled) -> None:
+    spec = FlowSpec(
+        "f",
+        [
+            TaskSpec("a", one),
+            TaskSpec("bad", fail, upstream=["a"]),
+            TaskSpec("behind", value, upstream=["bad"]),
+            TaskSpec("far", value, upstream=["behind"]),
+            TaskSpec("other", value, upstream=["a"]),
+        ],
+    )
+    run = compiled(spec).run()
+    assert run.state is State.FAILED
+    assert states(run) == {
+        "a": "succeeded",
+        "bad": "failed",
+        "behind": "skipped",
+        "far": "skipped",
+        "other": "succeeded",
+    }
+    assert run.values == {"a": 1, "other": 1}
+    assert run.tasks["far"].reason == "upstream 'bad' failed"
+    with pytest.raises(ZeroDivisionError, match="by design") as caught:
+        compiled(spec).execute()
+    assert type(caught.value) is ZeroDivisionError
+    notes = "\n".join(caught.value.__notes__)
+    assert "task 'bad' of flow 'f' failed after 1 attempt" in notes
+    partial: FlowRun = caught.value.mxm_run  # type: ignore[attr-defined]
+    assert partial.values == {"a": 1, "other": 1}
+
+
+def test_fail_fast_starts_nothing_more(compiled: Compiled) -> None:
+    tasks = [TaskSpec("a", fail), TaskSpec("b", one), TaskSpec("c", value, upstream=["b"])]
+    run = compiled(FlowSpec("f", tasks), workers=1, fail_fast=True).run()
+    assert states(run) == {"a": "failed", "b": "skipped", "c": "skipped"}
+    assert "fail_fast" in (run.tasks["b"].reason or "")
+
+
+def test_skip_skips_what_follows_and_the_run_succeeds(compiled: Compiled) -> None:
+    tasks = [TaskSpec("a", skip), TaskSpec("b", value, upstream=["a"]), TaskSpec("c", one)]
+    run = compiled(FlowSpec("f", tasks)).run()
+    assert run.state is State.SUCCEEDED
+    assert states(run) == {"a": "skipped", "b": "skipped", "c": "succeeded"}
+    assert run.tasks["a"].reason == "market closed"
+    assert run.tasks["b"].reason == "upstream 'a' was skipped: market closed"
+
+
+def test_retries_until_it_succeeds(compiled: Compiled, tmp_path: Any) -> None:
+    task = TaskSpec("a", flaky, params={"path": str(tmp_path / "n")}, retries=2)
+    run = compiled(FlowSpec("f", [task])).run()
+    assert (run.values, run.tasks["a"].attempts) == ({"a": 3}, 3)
+
+
+def test_retries_are_used_up(compiled: Compiled, tmp_path: Any) -> None:
+    task = TaskSpec("a", flaky, params={"path": str(tmp_path / "n")}, retries=1)
+    run = compiled(FlowSpec("f", [task])).run()
+    assert (run.tasks["a"].state, run.tasks["a"].attempts) == (State.FAILED, 2)
+    assert isinstance(run.tasks["a"].error, ValueError)
+
+
+def test_retry_on_names_what_is_worth_another_attempt(compiled: Compiled, tmp_path: Any) -> None:
+    tasks = [
+        TaskSpec(name, flaky, retries=2, retry_on=KeyError, params={"path": str(tmp_path / name)})
+        for name in ("value", "key")
+    ]
+    spec = FlowSpec("f", [tasks[0]])
+    assert compiled(spec).run().tasks["value"].attempts == 1
+    run = compiled(FlowSpec("f", [tasks[1]])).run({"error": "KeyError"})
+    assert run.tasks["key"].attempts == 3
+
+
+def test_delays_between_attempts_are_waited_for(compiled: Compiled, tmp_path: Any) -> None:
+    task = TaskSpec(
+        "a", flaky, params={"path": str(tmp_path / "n")}, retries=2, retry_delay_s=[0.15, 0.2]
+    )
+    run = compiled(FlowSpec("f", [task])).run().tasks["a"]
+    assert run.started is not None
+    assert run.ended is not None
+    # At least the delays: a bound from below holds on any machine.
+    assert run.ended - run.started >= timedelta(seconds=0.35)
+
+
+def test_timeout_fails_the_task_and_discards_what_comes_late(compiled: Compiled) -> None:
+    tasks = [TaskSpec("a", doze, timeout_s=0.2), TaskSpec("b", one)]
+    run = compiled(FlowSpec("f", tasks)).run()
+    assert states(run) == {"a": "failed", "b": "succeeded"}
+    assert isinstance(run.tasks["a"].error, TaskTimeoutError)
+    assert run.values == {"b": 1}
+    assert run.tasks["a"].seconds is not None
+    assert run.tasks["a"].seconds < 5.0
+
+
+def test_what_is_no_exception_fails_its_task_and_is_not_retried(compiled: Compiled) -> None:
+    tasks = [TaskSpec("a", leave, retries=3), TaskSpec("b", one)]
+    run = compiled(FlowSpec("f", tasks)).run()
+    assert states(run) == {"a": "failed", "b": "succeeded"}
+    assert isinstance(run.tasks["a"].error, SystemExit)
+    assert run.tasks["a"].attempts == 1
+
+
+def test_async_functions_are_awaited(compiled: Compiled) -> None:
+    tasks = [TaskSpec("a", one), TaskSpec("b", later, upstream=["a"])]
+    assert compiled(FlowSpec("f", tasks)).run().values == {"a": 1, "b": 2}
+
+
+def test_wide_and_deep_with_few_workers(compiled: Compiled) -> None:
+    wide = [TaskSpec(f"w{i}", one) for i in range(40)]
+    deep = [TaskSpec("d0", add, upstream=[t.name for t in wide])]
+    deep += [TaskSpec(f"d{i}", value, upstream=[f"d{i - 1}"]) for i in range(1, 40)]
+    run = compiled(FlowSpec("f", [*wide, *deep]), workers=2).run()
+    assert run.values["d39"] == 40
+
+
+def test_runs_again_with_other_parameters(compiled: Compiled) -> None:
+    flow = compiled(FlowSpec("f", [TaskSpec("a", value)]))
+    assert [flow.run({"x": i}).values["a"] for i in range(3)] == [0, 1, 2]
+
+
+def test_a_name_of_any_characters(compiled: Compiled) -> None:
+    name = 'a b"c\n/%&<>\u00e9' + "x" * 100
+    run = compiled(FlowSpec(name, [TaskSpec(name, one)])).run()
+    assert run.values == {name: 1}
+
+
+def test_a_change_in_place_is_caught_or_cannot_matter(compiled: Compiled) -> None:
+    spec = FlowSpec(
+        "f",
+        [
+            TaskSpec("rows", rows),
+            TaskSpec("change", change, upstream=["rows"]),
+            TaskSpec("read", read, upstream=["rows", "change"]),
+        ],
+    )
+    with guarded_inputs():
+        run = compiled(spec).run()
+    if run.state is State.SUCCEEDED:  # a runner that gives each task copies of its own
+        assert run.values["read"] == 1
+    else:
+        error = run.tasks["change"].error
+        assert isinstance(error, InputChangedError)
+        assert (error.task, error.inputs) == ("change", (0,))
+
+
+def test_the_environment_is_as_before(compiled: Compiled) -> None:
+    before = dict(os.environ)
+    compiled(FlowSpec("f", [TaskSpec("a", one)])).run()
+    assert dict(os.environ) == before

@@ -1,0 +1,70 @@
+"""Fails a task that changes its inputs in place, which other tasks may be reading."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mxm.pipeline.adapters.calls import Call, Invoke, invoking
+from mxm.pipeline.errors import PipelineError
+
+__all__ = ["InputChangedError", "guarded_inputs"]
+
+
+class InputChangedError(PipelineError, AssertionError):
+    """A task changed one of its inputs.
+
+    Attributes
+    ----------
+    task
+        The task.
+    inputs
+        The changed ones: positions, or names of parameters.
+    """
+
+    def __init__(self, task: str, inputs: tuple[int | str, ...]) -> None:
+        named = ", ".join(repr(name) for name in inputs)
+        super().__init__(
+            f"task {task!r} changed its input {named} in place",
+            hint="work on a copy: tasks share values, and another may be reading this one",
+        )
+        self.task = task
+        self.inputs = inputs
+
+
+@contextmanager
+def guarded_inputs() -> Iterator[None]:
+    """Within this block a task that changes its inputs in place fails with `InputChangedError`.
+
+    Inputs are compared by their pickles before and after; one that does not pickle is not watched.
+    With ``--runner processes`` each task has copies of its own, and there is nothing to guard.
+    """
+
+    def guard(invoke: Invoke) -> Invoke:
+        def watched(call: Call) -> Any:
+            before = _marks(call)
+            value = invoke(call)
+            after = _marks(call)
+            changed = tuple(key for key, mark in before.items() if after[key] != mark)
+            if changed:
+                raise InputChangedError(call.step.name, changed)
+            return value
+
+        return watched
+
+    with invoking(guard):
+        yield
+
+
+def _marks(call: Call) -> dict[int | str, bytes | None]:
+    return {key: _mark(value) for key, value in [*enumerate(call.args), *call.kwargs.items()]}
+
+
+def _mark(value: object) -> bytes | None:
+    try:
+        return hashlib.blake2b(pickle.dumps(value)).digest()
+    except Exception:  # any type may refuse to be pickled, in its own way
+        return None
