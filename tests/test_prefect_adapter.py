@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import subprocess
+import sys
+import threading
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mxm
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow, execute_flow
+from mxm.pipeline.adapters import prefect_api
+from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, execute_prefect_flow
+from mxm.pipeline.errors import BackendError
+
+
+def load(day: date, limit: int = 3) -> list[int]:
+    return list(range(limit))
+
+
+def total(rows: list[int]) -> int:
+    return sum(rows)
+
+
+def spec() -> FlowSpec:
+    tasks = [TaskSpec("load", load), TaskSpec("total", total, upstream=["load"])]
+    return FlowSpec("prices / daily", tasks, params={"limit": 4})
+
+
+def test_the_prefect_flow_has_the_flows_parameters_and_returns_json() -> None:
+    import prefect
+
+    flow = build_prefect_flow(spec())
+    assert isinstance(flow, prefect.Flow)
+    signature = inspect.signature(flow.fn)
+    assert signature.parameters["day"].annotation is date
+    assert signature.parameters["day"].default is inspect.Parameter.empty
+    assert signature.parameters["limit"].default == 4
+    assert signature.parameters["extra"].kind is inspect.Parameter.VAR_KEYWORD
+    assert flow(day="2026-01-02") == {"load": [0, 1, 2, 3], "total": 6}
+    assert execute_prefect_flow(flow, {"day": "2026-01-02", "limit": 2})["total"] == 1
+
+
+def test_a_default_shown_is_not_a_value_given() -> None:
+    def fast(limit: int = 1) -> int:
+        return limit
+
+    def slow(limit: int = 2) -> int:
+        return limit
+
+    flow = build_prefect_flow(FlowSpec("f", [TaskSpec("fast", fast), TaskSpec("slow", slow)]))
+    assert flow() == {"fast": 1, "slow": 2}
+
+
+def test_a_direct_call_raises_the_tasks_own_error() -> None:
+    def fail() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        execute_prefect_flow(build_prefect_flow(FlowSpec("f", [TaskSpec("a", fail)])), {})
+
+
+def test_nothing_of_prefect_is_in_results_or_errors() -> None:
+    run = compile_flow(spec()).run({"day": "2026-01-02"})
+    assert all(type(v).__module__ == "builtins" for v in run.values.values())
+    assert not any("prefect" in repr(vars(task)) for task in run.tasks.values())
+
+
+def test_values_travel_by_reference() -> None:
+    marker = object()
+    seen: list[object] = []
+
+    def make() -> object:
+        return marker
+
+    def take(it: object) -> object:
+        seen.append(it)
+        return it
+
+    tasks = [TaskSpec("make", make), TaskSpec("take", take, upstream=["make"])]
+    run = compile_flow(FlowSpec("f", tasks)).run()
+    assert seen == [marker]
+    assert run.values["take"] is marker
+
+
+def test_a_task_may_run_another_flow_and_flows_may_run_in_threads() -> None:
+    inner = compile_flow(FlowSpec("inner", [TaskSpec("a", total, params={"rows": [1, 2]})]))
+
+    def outer() -> Any:
+        return inner.execute()
+
+    flow = compile_flow(FlowSpec("outer", [TaskSpec("outer", outer)]))
+    assert flow.execute() == {"outer": {"a": 3}}
+    results: list[Any] = []
+    threads = [threading.Thread(target=lambda: results.append(flow.execute())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [{"outer": {"a": 3}}] * 4
+
+
+def test_a_run_inside_a_prefect_flow_of_the_users_stands_alone() -> None:
+    import prefect
+    from prefect.context import FlowRunContext
+
+    compiled = compile_flow(FlowSpec("inner", [TaskSpec("a", total, params={"rows": [1, 2]})]))
+
+    @prefect.flow
+    def users() -> Any:
+        before = FlowRunContext.get()
+        result = compiled.execute()
+        assert FlowRunContext.get() is before
+        return result
+
+    with prefect_api.in_process():
+        assert users() == {"a": 3}
+
+
+def test_settings_and_logging_are_as_before() -> None:
+    from prefect.settings import get_current_settings
+
+    engine = logging.getLogger("prefect")
+    before = (
+        get_current_settings().model_dump(mode="json"),
+        engine.level,
+        engine.propagate,
+        list(engine.handlers),
+        list(logging.getLogger().handlers),
+        dict(os.environ),
+    )
+    compile_flow(spec()).run({"day": "2026-01-02"})
+    after = (
+        get_current_settings().model_dump(mode="json"),
+        engine.level,
+        engine.propagate,
+        list(engine.handlers),
+        list(logging.getLogger().handlers),
+        dict(os.environ),
+    )
+    assert after == before
+
+
+def test_a_call_that_is_not_answered_names_itself_and_the_way_out() -> None:
+    def publish() -> None:
+        from prefect.artifacts import create_markdown_artifact
+
+        create_markdown_artifact("text")
+
+    run = compile_flow(FlowSpec("f", [TaskSpec("publish", publish)])).run()
+    error = run.tasks["publish"].error
+    assert isinstance(error, BackendError)
+    assert "'POST /artifacts/'" in str(error)
+    assert "PREFECT_API_URL" in str(error)
+
+
+def test_engine_logs_on_request(capfd: pytest.CaptureFixture[str]) -> None:
+    compile_flow(spec()).run({"day": "2026-01-02"})
+    assert "Finished in state" not in capfd.readouterr().err
+    code = (
+        "from mxm.pipeline import FlowSpec, TaskSpec, compile_flow\n"
+        "def one(): return 1\n"
+        "compile_flow(FlowSpec('f', [TaskSpec('a', one)]), engine_logs=True).run()\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Finished in state Completed()" in told.stderr
+
+
+def test_importing_it_leaves_the_hosts_logging_and_home_alone(home: Path) -> None:
+    code = (
+        "import logging, sys\n"
+        "handler = logging.StreamHandler(sys.stdout)\n"
+        "logging.getLogger().addHandler(handler)\n"
+        "from mxm.pipeline import FlowSpec, TaskSpec, compile_flow\n"
+        "def one(): return 1\n"
+        "compile_flow(FlowSpec('f', [TaskSpec('a', one)])).run()\n"
+        "assert logging.getLogger().handlers == [handler], logging.getLogger().handlers\n"
+        "assert logging.getLogger().level == logging.WARNING\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    assert list(home.iterdir()) == []
+
+
+def test_the_result_of_execute_is_a_dict_of_json() -> None:
+    assert execute_flow(compile_flow(spec()), {"day": date(2026, 1, 2)}) == {
+        "load": [0, 1, 2, 3],
+        "total": 6,
+    }
+
+
+def test_a_decorated_flow_runs() -> None:
+    @mxm.task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @mxm.flow
+    def twice(x: int = 2) -> int:
+        return double(double(x))
+
+    run = twice.run(x=5)
+    assert (run.value(), list(run.values)) == (20, ["double", "double_2"])

@@ -1,0 +1,143 @@
+"""The same flows in process and at a real Prefect server, compared; slow."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+FLOWS = """
+import json, sys, time
+from mxm.pipeline import FlowSpec, Skip, TaskSpec, compile_flow
+
+calls = []
+
+def one(x: int = 1): return x
+def add(a, b): return a + b
+def fail(*_): raise ValueError("by design")
+def skip(*_): raise Skip("market closed")
+def flaky(*_):
+    calls.append(1)
+    if len(calls) % 3: raise KeyError("not yet")
+    return len(calls)
+def doze(*_): time.sleep(5)
+
+flows = [
+    FlowSpec("plain", [TaskSpec("a", one, tags=["quick"]), TaskSpec("b", add, upstream=["a", "a"]),
+                       TaskSpec("c", one, after=["b"])], params={"x": 3}),
+    FlowSpec("failing", [TaskSpec("a", one), TaskSpec("bad", fail, upstream=["a"]),
+                         TaskSpec("behind", one, upstream=["bad"]), TaskSpec("beside", one)]),
+    FlowSpec("retrying", [TaskSpec("a", flaky, retries=2, retry_delay_s=0.01)]),
+    FlowSpec("used up", [TaskSpec("a", fail, retries=2)]),
+    FlowSpec("skipping", [TaskSpec("a", skip), TaskSpec("b", one, upstream=["a"])]),
+    FlowSpec("late", [TaskSpec("a", doze, timeout_s=0.2)]),
+]
+told = {}
+for spec in flows:
+    for runner in ("sequential", "threads"):
+        calls.clear()
+        run = compile_flow(spec, runner=runner, workers=2).run()
+        told[f"{spec.name} {runner}"] = {
+            "state": run.state.value,
+            "results": run.results,
+            "tasks": {t.name: [t.state.value, t.attempts, repr(t.error), t.reason]
+                      for t in run.tasks.values()},
+        }
+json.dump(told, sys.stdout)
+"""
+
+
+def run_flows(folder: Path, **environment: str) -> Any:
+    told = subprocess.run(
+        [sys.executable, "-c", FLOWS],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        + ["--port", str(port)],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=5)
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, "the server did not start"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.5)
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def ask(url: str, what: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{url}/{what}/filter", b"{}", {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) -> None:
+    here = run_flows(tmp_path)
+    there = run_flows(tmp_path, PREFECT_API_URL=server, PREFECT_HOME=str(tmp_path / "client"))
+    assert there == here
+    assert here["plain sequential"]["results"] == {"a": 3, "b": 6, "c": 3}
+
+    flows = {flow["id"]: flow["name"] for flow in ask(server, "flows")}
+    runs = {run["id"]: run for run in ask(server, "flow_runs")}
+    assert sorted(flows[run["flow_id"]] for run in runs.values()) == sorted(
+        2 * ["plain", "failing", "retrying", "used up", "skipping", "late"]
+    )
+    plain = [run for run in runs.values() if flows[run["flow_id"]] == "plain"]
+    assert all(run["parameters"]["x"] == 3 for run in plain)
+    assert all(run["state_name"] == "Completed" for run in plain)
+
+    deadline = time.monotonic() + 60  # the server stores events of task runs in batches
+    expected = 2 * (3 + 3 + 1 + 1 + 1 + 1)
+    while len(tasks := ask(server, "task_runs")) < expected:
+        assert time.monotonic() < deadline, [task["name"] for task in tasks]
+        time.sleep(0.5)
+    of_plain = [t for t in tasks if t["flow_run_id"] == plain[0]["id"]]
+    by_name = {task["name"].rpartition("-")[0]: task for task in of_plain}
+    assert by_name["a"]["tags"] == ["quick"]
+    assert {i["id"] for i in by_name["b"]["task_inputs"]["a"]} == {by_name["a"]["id"]}
+    assert {i["id"] for i in by_name["c"]["task_inputs"]["after"]} == {by_name["b"]["id"]}
+    retried = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "retrying"]
+    assert [t["run_count"] for t in retried] == [3, 3]
+    skipped = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "skipping"]
+    assert {t["state_name"] for t in skipped} == {"Skipped"}
