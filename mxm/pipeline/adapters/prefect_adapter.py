@@ -93,7 +93,7 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
     EngineMissingError
         Prefect is not installed.
     """
-    with prefect_api.session():
+    with prefect_api.quiet():
         return _Flow(spec)
 
 
@@ -145,6 +145,10 @@ class _Flow(prefect.Flow[..., Any]):
         given = {**bound, **bound.pop("extra", {})}
         plan = make_plan(self.spec, given)
         return self.perform(_Request(plan, RunOptions(), json=True))
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Parameters as they are: what is shown is JSON already, and Prefect would load FastAPI."""
+        return parameters
 
     def perform(self, request: _Request) -> Any:
         """Run *request* through Prefect's flow engine."""
