@@ -54,7 +54,8 @@ class PrefectFlow:
         self.spec = spec
         self.name = spec.name
         self.options = options or RunOptions()
-        self._flow = build_prefect_flow(spec)
+        with prefect_api.quiet():
+            self._flow = _Flow(spec, typed=False)
 
     def run(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
@@ -94,7 +95,7 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
         Prefect is not installed.
     """
     with prefect_api.quiet():
-        return _Flow(spec)
+        return _Flow(spec, typed=True)
 
 
 def execute_prefect_flow(
@@ -114,7 +115,7 @@ def execute_prefect_flow(
 class _Flow(prefect.Flow[..., Any]):
     """A ``prefect.Flow`` whose body drives the plan of a spec."""
 
-    def __init__(self, spec: FlowSpec) -> None:
+    def __init__(self, spec: FlowSpec, *, typed: bool) -> None:
         self.spec = spec
         self._tasks: dict[str, prefect.Task[..., Any]] = {}
 
@@ -132,7 +133,7 @@ class _Flow(prefect.Flow[..., Any]):
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
-        body.__signature__ = _signature(spec)  # type: ignore[attr-defined]
+        body.__signature__ = _signature(spec, typed=typed)  # type: ignore[attr-defined]
         super().__init__(
             body,
             name=_prefect_name(spec.name),
@@ -246,12 +247,19 @@ def _prefect_name(name: str) -> str:
     return re.sub(r"[/%&<>]", "_", name) or "_"
 
 
-def _signature(spec: FlowSpec) -> inspect.Signature:
-    """The flow's parameters as a signature; those without a default come first."""
+def _signature(spec: FlowSpec, *, typed: bool) -> inspect.Signature:
+    """The flow's parameters as a signature.
+
+    Types are for those who look at the flow: Prefect makes a schema of them, which a run need not
+    wait for.
+    """
     known = [p for p in parameters_of(spec) if p.name.isidentifier() and p.name != "extra"]
     parameters = [
         inspect.Parameter(
-            p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default, annotation=p.annotation
+            p.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=p.default,
+            annotation=p.annotation if typed else inspect.Parameter.empty,
         )
         for p in known
     ]

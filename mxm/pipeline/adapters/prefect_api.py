@@ -43,9 +43,7 @@ def _import_prefect() -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
             import prefect.context
-            from prefect.logging.configuration import ensure_logging_setup
-
-            ensure_logging_setup()
+            import prefect.main  # sets up its logging, which would otherwise come with the first flow
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
