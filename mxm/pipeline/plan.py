@@ -10,7 +10,8 @@ from typing import Any
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.graph import FlowGraph, signature_of
 from mxm.pipeline.params import resolve
-from mxm.pipeline.spec import Binding, Const, FlowSpec, TaskSpec
+from mxm.pipeline.runs import gather
+from mxm.pipeline.spec import Binding, Const, FlowSpec, Param, TaskSpec
 
 __all__ = ["Plan", "Step", "make_plan"]
 
@@ -99,7 +100,23 @@ def _step(
     partition = None
     key = task.produces.partition_key if task.produces else None
     if key is not None:
-        bound = kwargs.get(key)
-        value = bound.value if isinstance(bound, Const) else (task.params | flow).get(key)
+        value = _merged(key, task, kwargs, flow)
         partition = None if value is None else f"{key}:{value}"
     return Step(task, tuple(args), kwargs, needs, partition)
+
+
+def _merged(
+    key: str, task: TaskSpec, kwargs: Mapping[str, Binding], flow: Mapping[str, Any]
+) -> Any:
+    """The value of the parameter *key* as the task has it, taken or not; None for none."""
+    bound = kwargs.get(key)
+    if isinstance(bound, Const):
+        return bound.value
+    if isinstance(bound, Param):
+        return gather(bound, {}, flow)
+    merged = {**task.params, **flow}
+    if key in merged:
+        return merged[key]
+    signature = signature_of(task.fn)
+    parameter = signature.parameters.get(key) if signature else None
+    return None if parameter is None or parameter.default is Parameter.empty else parameter.default
