@@ -136,7 +136,7 @@ def execute_flow(
 def _spec(flow: FlowSpec | Flow[..., Any]) -> FlowSpec:
     if isinstance(flow, FlowSpec):
         return flow
-    if isinstance(flow, Flow):
+    if isinstance(flow, Flow):  # pyright: ignore[reportUnnecessaryIsInstance]
         return flow.spec
     raise PipelineError(
         f"not a flow: {flow!r}", hint="give a FlowSpec, or a function decorated with @mxm.flow"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -20,7 +20,7 @@ def current_task() -> tuple[str, str] | None:
 
 
 @contextmanager
-def within_task(flow: str, task: str) -> Iterator[None]:
+def within_task(flow: str, task: str) -> Generator[None, None, None]:
     """Mark what is logged and printed in this block as the task's."""
     token = _current.set((flow, task))
     try:

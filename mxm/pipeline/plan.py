@@ -93,9 +93,8 @@ def _step(
             for name, p in (signature.parameters.items() if signature else ())
             if p.kind is Parameter.POSITIONAL_ONLY
         ]
-        for name in positional_only[len(args) :]:
-            if name in values:
-                args.append(Const(values.pop(name)))
+        left = positional_only[len(args) :]
+        args.extend(Const(values.pop(name)) for name in left if name in values)
         kwargs |= {name: Const(value) for name, value in values.items()}
     partition = None
     key = task.produces.partition_key if task.produces else None

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -148,7 +148,7 @@ def invoke_with(invoke: Invoke) -> None:
 
 
 @contextmanager
-def invoking(wrap: Callable[[Invoke], Invoke]) -> Iterator[None]:
+def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
     """Let *wrap* stand around every call that is made here within this block."""
     token = _invoke.set(wrap(_invoke.get()))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -133,7 +133,7 @@ class _Flow(prefect.Flow[..., Any]):
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
-        body.__signature__ = _signature(spec, typed=typed)  # type: ignore[attr-defined]
+        vars(body)["__signature__"] = _signature(spec, typed=typed)
         super().__init__(
             body,
             name=_prefect_name(spec.name),
@@ -163,7 +163,9 @@ class _Flow(prefect.Flow[..., Any]):
         token = _request.set(request)
         try:
             with prefect_api.session(engine_logs=request.options.engine_logs):
-                return super().__call__(**shown)
+                # Called by way of the class: the overloads of the method are not fully typed.
+                call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
+                return call(self, **shown)
         except FatalError as fatal:
             raise fatal.error from None
         finally:
@@ -227,7 +229,7 @@ def _prefect_task(
 
     shown = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in inputs]
     first = inspect.Parameter("call", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    attempt.__signature__ = inspect.Signature([first, *shown])  # type: ignore[attr-defined]
+    vars(attempt)["__signature__"] = inspect.Signature([first, *shown])
     delays = task.retry_delay_s
     # Values go from call to call past Prefect: it has nothing to visit, to hash or to keep.
     return prefect.Task(

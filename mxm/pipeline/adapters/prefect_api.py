@@ -8,6 +8,7 @@ holds these answers against a real server.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -15,10 +16,11 @@ import ssl
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from mxm.pipeline.errors import BackendError, EngineMissingError
 
@@ -42,8 +44,8 @@ def _import_prefect() -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
-            import prefect.context
-            import prefect.main  # sets up its logging, which would otherwise come with the first flow
+            # Its main module sets up logging, which would otherwise come with the first flow.
+            importlib.import_module("prefect.main")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
@@ -74,8 +76,8 @@ _import_prefect()
 
 import httpx  # noqa: E402
 import prefect  # noqa: E402
-from pydantic import SecretStr  # noqa: E402
 import prefect._internal.analytics as analytics  # noqa: E402
+from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
 from prefect.context import (  # noqa: E402
     AsyncClientContext,
     FlowRunContext,
@@ -85,10 +87,10 @@ from prefect.context import (  # noqa: E402
     TaskRunContext,
     get_settings_context,
 )
-from prefect.settings import PREFECT_API_URL  # noqa: E402
-from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
 from prefect.events.worker import EventsWorker  # noqa: E402
+from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
+from pydantic import SecretStr  # noqa: E402
 
 _DRAIN_S = 10
 
@@ -102,7 +104,7 @@ def server_url() -> str | None:
 
 
 @contextmanager
-def session(*, engine_logs: bool = False) -> Iterator[None]:
+def session(*, engine_logs: bool = False) -> Generator[None, None, None]:
     """Where a flow of ours runs: at the configured server, else with the API answered in process.
 
     Settings are changed in this context only, and are as before when it ends.
@@ -146,25 +148,32 @@ def run_task(
         For a server to show: the run's id, and by parameter the runs whose results it takes.
     """
     shown = inputs or {}
-    state: Any = run_task_sync(
-        task,
-        task_run_id=run_id,
-        parameters={"call": call, **dict.fromkeys(shown)},
-        dependencies={k: {TaskRunResult(id=i) for i in ids} for k, ids in shown.items()},
-        return_type="state",
+    return cast(
+        "prefect.State[Any]",
+        run_task_sync(
+            task,
+            task_run_id=run_id,
+            parameters={"call": call, **dict.fromkeys(shown)},
+            dependencies={k: _results(ids) for k, ids in shown.items()},
+            return_type="state",
+        ),
     )
-    return state
+
+
+def _results(ids: Sequence[uuid.UUID]) -> set[Any]:
+    # Frozen, and so hashable, by its pydantic configuration.
+    return {cast("Any", TaskRunResult(id=i)) for i in ids}
 
 
 @contextmanager
-def in_process() -> Iterator[None]:
+def in_process() -> Generator[None, None, None]:
     """Prefect's engines with their API answered by this process, nested in nothing."""
     with ExitStack() as stack:
         # A run of ours inside a run of Prefect's (or of ours) stands alone: its parent's API
         # does not know it.
         for context in (FlowRunContext, TaskRunContext, SyncClientContext, AsyncClientContext):
-            token = context.__var__.set(None)  # type: ignore[arg-type]
-            stack.callback(context.__var__.reset, token)
+            variable: ContextVar[Any] = context.__var__
+            stack.callback(variable.reset, variable.set(None))
         stack.enter_context(TagsContext(current_tags=set()))
         profile, settings = _settings(_IN_PROCESS)
         named = _replaced(settings, {"api.url": _URL})
@@ -300,8 +309,12 @@ _quiet_depth = 0
 _restore: list[tuple[Any, str, Any]] = []
 
 
+def _marks_nothing(milestone: str) -> bool:  # noqa: ARG001 - the signature of what it replaces
+    return False
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Prefect's console lines and its first-use telemetry off, for as long as any run needs it."""
     global _quiet_depth
     at_server = server_url() is not None
@@ -317,7 +330,7 @@ def quiet() -> Iterator[None]:
             root.handlers = []
             # On a terminal it writes to the home folder, and sends, whatever the settings say.
             _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
-            analytics.try_mark_milestone = lambda milestone: False
+            analytics.try_mark_milestone = _marks_nothing
     try:
         yield
     finally:

@@ -69,7 +69,7 @@ class WorkerPool:
             self._drop(worker)
             raise
         self._idle.put(worker)
-        ok, value = pickle.loads(outcome)
+        ok, value = pickle.loads(outcome)  # noqa: S301 - from our own worker
         if ok:
             return value
         raise value
@@ -165,7 +165,7 @@ def _serve(pipe: Connection) -> None:
 
 def _answer(request: bytes) -> bytes:
     try:
-        reference, args, kwargs = pickle.loads(request)
+        reference, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
         value = call_function(_resolve(*reference), args, kwargs)
         return pickle.dumps((True, value))
     except BaseException as error:
@@ -173,7 +173,7 @@ def _answer(request: bytes) -> bytes:
         error.add_note("in a worker process:\n" + text)
         with contextlib.suppress(Exception):
             answer = pickle.dumps((False, error))
-            pickle.loads(answer)  # some exceptions pickle, and cannot be read back
+            pickle.loads(answer)  # noqa: S301 - some exceptions pickle, and cannot be read back
             return answer
         return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}\n{text}")))
 
@@ -188,7 +188,8 @@ def _resolve(module: str, qualname: str, file: str) -> Callable[..., Any]:
         found = _from_file(module, file)
     for part in qualname.split("."):
         found = getattr(found, part)
-    return inspect.unwrap(found)
+    plain: Callable[..., Any] = inspect.unwrap(found)
+    return plain
 
 
 def _from_file(module: str, file: str) -> Any:

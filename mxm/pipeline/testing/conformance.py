@@ -96,7 +96,7 @@ def states(run: FlowRun) -> dict[str, str]:
     return {name: task.state.value for name, task in run.tasks.items()}
 
 
-def test_is_an_mxm_flow(compiled: Compiled) -> None:
+def test_is_an_mxm_flow(compiled: Callable[..., Any]) -> None:
     flow = compiled(FlowSpec("f", [TaskSpec("a", one)]))
     assert isinstance(flow, MXMFlow)
     assert (flow.name, flow.spec.name) == ("f", "f")

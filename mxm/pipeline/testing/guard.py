@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ class InputChangedError(PipelineError, AssertionError):
 
 
 @contextmanager
-def guarded_inputs() -> Iterator[None]:
+def guarded_inputs() -> Generator[None, None, None]:
     """Within this block a task that changes its inputs in place fails with `InputChangedError`.
 
     Inputs are compared by their pickles before and after; one that does not pickle is not watched.
@@ -60,7 +60,8 @@ def guarded_inputs() -> Iterator[None]:
 
 
 def _marks(call: Call) -> dict[int | str, bytes | None]:
-    return {key: _mark(value) for key, value in [*enumerate(call.args), *call.kwargs.items()]}
+    marks: dict[int | str, bytes | None] = {i: _mark(value) for i, value in enumerate(call.args)}
+    return marks | {name: _mark(value) for name, value in call.kwargs.items()}
 
 
 def _mark(value: object) -> bytes | None:
