@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TextIO
 
-__all__ = ["TaskFilter", "current_task", "logger", "within_task"]
+__all__ = ["TaskFilter", "TaskLines", "current_task", "logger", "within_task"]
 
 logger = logging.getLogger("mxm.pipeline")
 
@@ -27,6 +30,53 @@ def within_task(flow: str, task: str) -> Generator[None, None, None]:
         yield
     finally:
         _current.reset(token)
+
+
+class TaskLines(io.TextIOBase):
+    """A text stream that puts the flow and task before each line which a task writes to it.
+
+    Parameters
+    ----------
+    stream
+        Where the lines go.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._open: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def write(self, text: str, /) -> int:
+        """Write *text*; of a task's, whole lines only, so that those of others do not cut them."""
+        task = _current.get()
+        if task is None:
+            return self._stream.write(text)
+        with self._lock:
+            *lines, rest = (self._open.pop(task, "") + text).split("\n")
+            if rest:
+                self._open[task] = rest
+            self._stream.write("".join(f"[{'/'.join(task)}] {line}\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what is whole."""
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Write the last lines that tasks left without an end."""
+        with self._lock:
+            for task, rest in self._open.items():
+                self._stream.write(f"[{'/'.join(task)}] {rest}\n")
+            self._open.clear()
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the lines go to a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor beneath, for those who write past this object."""
+        return self._stream.fileno()
 
 
 class TaskFilter(logging.Filter):

@@ -22,6 +22,7 @@ from typing import Any
 
 from mxm.pipeline.adapters.calls import Call, call_function
 from mxm.pipeline.errors import SpecError, TaskTimeoutError, WorkerDiedError
+from mxm.pipeline.logs import TaskLines, within_task
 
 __all__ = ["WorkerPool"]
 
@@ -132,7 +133,7 @@ class _Worker:
 def _pickled(call: Call) -> bytes:
     fn = inspect.unwrap(call.step.task.fn)
     try:
-        return pickle.dumps((_reference(fn), call.args, call.kwargs))
+        return pickle.dumps((call.flow, call.step.name, _reference(fn), call.args, call.kwargs))
     except Exception as error:  # any type may refuse to be pickled, in its own way
         error.add_note(
             f"the inputs of task {call.step.name!r} cannot be sent to a worker process: "
@@ -155,18 +156,23 @@ def _serve(pipe: Connection) -> None:
     """Answer requests until the pipe is closed; runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Lines of several workers meet in one stream: each says whose it is.
+    sys.stdout = lines = TaskLines(sys.stdout)
     while True:
         try:
             request = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        pipe.send_bytes(_answer(request))
+        answer = _answer(request)
+        lines.finish()
+        pipe.send_bytes(answer)
 
 
 def _answer(request: bytes) -> bytes:
     try:
-        reference, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
-        value = call_function(_resolve(*reference), args, kwargs)
+        flow, task, reference, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
+        with within_task(flow, task):
+            value = call_function(_resolve(*reference), args, kwargs)
         return pickle.dumps((True, value))
     except BaseException as error:
         text = "".join(traceback.format_exception(error))

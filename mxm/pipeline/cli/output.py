@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from mxm.pipeline.errors import GraphError, LoadError, PipelineError, Problem
+from mxm.pipeline.logs import TaskLines, current_task
 from mxm.pipeline.runs import FlowRun, State
 
 __all__ = [
@@ -113,10 +114,12 @@ def stdout_kept() -> Generator[None]:
     saved = os.dup(1) if own else -1
     if own:
         os.dup2(2, 1)
+    lines = TaskLines(sys.stderr)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(lines):
             yield
     finally:
+        lines.finish()
         if own:
             os.dup2(saved, 1)
             os.close(saved)
@@ -124,26 +127,44 @@ def stdout_kept() -> Generator[None]:
 
 @contextlib.contextmanager
 def logged(verbosity: int) -> Generator[None]:
-    """Show the log lines of ``mxm.pipeline`` on stderr.
+    """Show on stderr how tasks end, and what they log, each line with its flow and task.
 
     Parameters
     ----------
     verbosity
-        Below 0 errors and warnings; 0 also how each task ended, and its assets; above, all.
+        Below 0 errors and warnings; 0 also information; above, all.
     """
-    logger = logging.getLogger("mxm.pipeline")
+    root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
-    logger.propagate = False
+    handler.addFilter(_concerns_the_run)
+    handler.setFormatter(_Lines())
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _concerns_the_run(record: logging.LogRecord) -> bool:
+    """Whether *record* is ours, the engine's, a task's, or a warning."""
+    name = record.name.partition(".")[0]
+    if name == "prefect":  # silenced where it was not asked for
+        return not logging.getLogger(name).handlers
+    ours = record.name.startswith("mxm.pipeline")
+    return ours or current_task() is not None or record.levelno >= logging.WARNING
+
+
+class _Lines(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(mxm_place)s%(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        task = current_task()
+        record.mxm_place = f"[{'/'.join(task)}] " if task else ""
+        return super().format(record)
 
 
 def print_failures(run: FlowRun) -> None:
