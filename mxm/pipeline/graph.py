@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mxm.pipeline.edgetypes import edge_problems
 from mxm.pipeline.errors import Problem, Source, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
@@ -107,7 +108,7 @@ def _reach(edges: Mapping[str, Sequence[str]], names: Iterable[str]) -> set[str]
     return found
 
 
-def find_problems(spec: FlowSpec) -> list[Problem]:
+def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem]:
     """Everything wrong with *spec*, all at once, in the order of declaration."""
     if not spec.tasks and not spec.problems:
         return [_no_tasks(spec)]
@@ -118,6 +119,7 @@ def find_problems(spec: FlowSpec) -> list[Problem]:
     problems.extend(_unknown_upstreams(spec))
     problems.extend(_cycles(spec))
     problems.extend(_signatures(spec))
+    problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 
 
@@ -133,8 +135,10 @@ def _no_tasks(spec: FlowSpec) -> Problem:
 def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
     first: dict[str, TaskSpec] = {}
     for task in spec.tasks:
-        known = first.setdefault(task.name, task)
-        if known is not task:
+        if task.name not in first:
+            first[task.name] = task
+        else:
+            known = first[task.name]
             place = f" at {known.source}" if known.source else ""
             yield Problem(
                 "MXM101",
