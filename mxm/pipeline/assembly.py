@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from mxm.pipeline.spec import Bindings, TaskSpec, Upstream, as_sequence
 from mxm.pipeline.tracing import Node, TaskBase, stand_ins_in, to_binding
@@ -31,16 +31,37 @@ class _Member:
     task: TaskBase | TaskSpec
     name: str
     node: Node | None = None
-    fed_by: list[_Member] = field(default_factory=list["_Member"])
     resolved: dict[int, _Member] = field(default_factory=dict[int, "_Member"])
 
+    def declared(self) -> tuple[list[Any], dict[str, Any]]:
+        """What upstream= fills of the inputs that no call does: by position, and by name."""
+        if not isinstance(self.task, TaskBase):
+            return [], {}
+        args = self.node.args if self.node else ()
+        kwargs: Mapping[str, Any] = self.node.kwargs if self.node else {}
+        names = list(inspect.signature(self.task.fn).parameters)
+        upstream = self.task.upstream
+        if isinstance(upstream, Mapping):
+            given = {*names[: len(args)], *kwargs}
+            declared = cast("Mapping[str, Any]", upstream)
+            return [], {k: ref for k, ref in declared.items() if k not in given}
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for i, reference in enumerate(as_sequence(upstream)[len(args) :], len(args)):
+            if i < len(names) and names[i] in kwargs:
+                continue
+            if i == len(args) + len(positional) or i >= len(names):
+                positional.append(reference)
+            else:  # behind an input that the call gives by name
+                named[names[i]] = reference
+        return positional, named
+
     def references(self) -> list[Any]:
-        """What its decorator names, in upstream= and after=."""
+        """What its decorator names, in upstream= and after=, as far as it holds for this use."""
         if not isinstance(self.task, TaskBase):
             return []
-        upstream = self.task.upstream
-        named = upstream.values() if isinstance(upstream, Mapping) else as_sequence(upstream)
-        return [*named, *as_sequence(self.task.after)]
+        positional, named = self.declared()
+        return [*positional, *named.values(), *as_sequence(self.task.after)]
 
 
 def assemble(
@@ -163,19 +184,22 @@ class _Assembly:
             bindings = _called(node) if node else task.bindings
             return make_spec(task, member.name, bindings, after)
         after = (*after, *(name(r) for r in as_sequence(task.after)))
-        upstream: Any
-        if isinstance(task.upstream, Mapping):
-            upstream = {k: name(v) for k, v in task.upstream.items()}
-        else:
-            upstream = [name(r) for r in as_sequence(task.upstream)]
-        if node is None:
-            return make_spec(task, member.name, upstream, after)
-        return make_spec(task, member.name, _merged(task, upstream, _called(node)), after)
+        declared = member.declared()
+        positional = [name(r) for r in declared[0]]
+        named = {k: name(r) for k, r in declared[1].items()}
+        if node is None or not (node.args or node.kwargs):
+            return make_spec(task, member.name, named or positional, after)
+        called = _called(node)
+        # What is no task is a problem of the decorator's line, which make_spec tells.
+        args = [Upstream(r) for r in positional if isinstance(r, str)]
+        kwargs = {k: Upstream(r) for k, r in named.items() if isinstance(r, str)}
+        bindings = Bindings((*called.args, *args), {**kwargs, **called.kwargs})
+        return make_spec(task, member.name, bindings, after)
 
 
 def _in_module(member: _Member, name: str) -> TaskBase | None:
     """The task called *name* among those of the module that *member*'s function stands in."""
-    scope: Mapping[str, Any] = getattr(member.task.fn, "__globals__", {})
+    scope: Mapping[str, Any] = getattr(inspect.unwrap(member.task.fn), "__globals__", {})
     found = scope.get(name)
     if isinstance(found, TaskBase) and found.name == name:
         return found
@@ -186,20 +210,3 @@ def _called(node: Node) -> Bindings:
     return Bindings(
         tuple(map(to_binding, node.args)), {k: to_binding(v) for k, v in node.kwargs.items()}
     )
-
-
-def _merged(task: TaskBase, upstream: Any, called: Bindings) -> Bindings | Any:
-    """What a call passes goes before what the decorator's upstream= would fill."""
-    if not upstream:
-        return called
-    if not called.args and not called.kwargs:
-        return upstream
-    names = list(inspect.signature(task.fn).parameters)
-    declared = (
-        dict(upstream)
-        if isinstance(upstream, Mapping)
-        else dict(zip(names, upstream, strict=False))
-    )
-    given = dict(zip(names, called.args, strict=False)) | dict(called.kwargs)
-    filled = {k: Upstream(v) for k, v in declared.items() if k not in given and isinstance(v, str)}
-    return Bindings(called.args, {**filled, **called.kwargs})

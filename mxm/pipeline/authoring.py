@@ -23,8 +23,16 @@ from mxm.pipeline.spec import (
     FlowSpec,
     TaskSpec,
     Upstream,
+    as_sequence,
 )
-from mxm.pipeline.tracing import Node, StandIn, TaskBase, Trace, active_trace, to_binding
+from mxm.pipeline.tracing import (
+    StandIn,
+    TaskBase,
+    Trace,
+    active_trace,
+    source_of,
+    to_binding,
+)
 
 __all__ = ["Flow", "Task", "flow", "task"]
 
@@ -49,19 +57,21 @@ class Task(TaskBase, Generic[P, R_co]):
     __wrapped__: Callable[P, R_co]
 
     def __init__(
-        self, fn: Callable[P, R_co], options: Mapping[str, Any], chosen: bool = False
+        self, fn: Callable[P, R_co], options: Mapping[str, Any], origin: AnyTask | None = None
     ) -> None:
         functools.update_wrapper(self, fn)
-        self.fn = fn
+        self.fn: Callable[P, R_co] = fn
         self.options = options
         self.name = options.get("name") or fn.__name__
-        self.chosen = chosen
+        self.origin = origin
+        self.chosen = origin is not None
         self.upstream = options.get("upstream", ())
         self.after = options.get("after", ())
-        self.source = Source.of_function(fn)
+        self.source = source_of(fn)
         self.spec  # noqa: B018 - options of a wrong type are refused here, at the decorator
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function; in the body of a flow, record the call."""
         trace = active_trace()
         if trace is None:
             return self.fn(*args, **kwargs)
@@ -69,10 +79,10 @@ class Task(TaskBase, Generic[P, R_co]):
         return cast("R_co", trace.call(self, args, kwargs))
 
     def named(self, name: str) -> Task[P, R_co]:
-        """This task under another name, for one of several uses in a flow; it must be unique."""
-        if not isinstance(name, str):
-            raise TypeError(f"task {self.name!r}: named() takes a string, not {name!r}")
-        return Task(self.fn, {**self.options, "name": name}, chosen=True)
+        """Give this task another name, for one of several uses in a flow; it must be unique."""
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"task {self.name!r}: named() takes a non-empty string, not {name!r}")
+        return Task(self.fn, {**self.options, "name": name}, self)
 
     @property
     def spec(self) -> TaskSpec:
@@ -89,8 +99,8 @@ class Task(TaskBase, Generic[P, R_co]):
         return f"<task {self.name!r} at {self.source}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        if self.chosen:
-            return Task, (self.fn, self.options, True)
+        if self.origin is not None:
+            return type(self).named, (self.origin, self.name)
         return self.fn.__qualname__  # like a function: by its name in its module
 
 
@@ -99,9 +109,7 @@ def _name(reference: Any) -> Any:
 
 
 def _names(references: Any) -> list[Any]:
-    if isinstance(references, list | tuple):
-        return [_name(r) for r in cast("Sequence[Any]", references)]
-    return [_name(references)]
+    return [_name(r) for r in as_sequence(references)]
 
 
 def _task_spec(
@@ -114,12 +122,22 @@ def _task_spec(
     if isinstance(task, TaskSpec):
         options: dict[str, Any] = {k: getattr(task, k) for k in _CARRIED}
         return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
-    options = {k: v for k, v in cast("AnyTask", task).options.items() if k in _CARRIED}
+    given = cast("AnyTask", task)
+    options = {k: v for k, v in given.options.items() if k in _CARRIED}
+    if isinstance(upstream, Bindings):  # upstreams that are no tasks are not among them
+        options["problems"] = given.spec.problems
+        after = tuple(name for name in after if isinstance(name, str))
     return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
 
 
 _CARRIED = (
-    "params", "retries", "retry_delay_s", "retry_on", "timeout_s", "tags", "produces",
+    "params",
+    "retries",
+    "retry_delay_s",
+    "retry_on",
+    "timeout_s",
+    "tags",
+    "produces",
 )
 
 AnyTask: TypeAlias = "Task[..., object]"
@@ -188,13 +206,22 @@ _TASK_OPTIONS = ("name", "upstream", "after", *_CARRIED)
 _FLOW_OPTIONS = ("name", "tasks", "params", "schedule_cron")
 
 
+_OPTION_TYPES: dict[str, tuple[type, str]] = {
+    "name": (str, "a non-empty string"),
+    "params": (Mapping, "a mapping of parameter names to values"),
+    "produces": (AssetDecl, "an AssetDecl"),
+    "schedule_cron": (str, "a string of cron's five fields"),
+}
+
+
 def _check_options(kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
     for option in options:
         if option not in known:
             raise TypeError(f"@mxm.{kind} has no option {option!r}: {did_you_mean(option, known)}")
-    name = options.get("name")
-    if name is not None and (not isinstance(name, str) or not name):
-        raise TypeError(f"@mxm.{kind}: name is a non-empty string, not {name!r}")
+    for option, (types, told) in _OPTION_TYPES.items():
+        value = options.get(option)
+        if value is not None and (not isinstance(value, types) or value == ""):
+            raise TypeError(f"@mxm.{kind}: {option} is {told}, not {value!r}")
 
 
 def _check_function(kind: str, fn: object) -> None:
@@ -204,6 +231,8 @@ def _check_function(kind: str, fn: object) -> None:
         raise TypeError(f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class")
     if isinstance(fn, staticmethod | classmethod):
         raise TypeError(f"@mxm.{kind} decorates functions; move the method out of its class")
+    if isinstance(fn, str):
+        raise TypeError(f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}")
     if not isinstance(fn, FunctionType):
         raise TypeError(f"@mxm.{kind} decorates functions defined with def, not {fn!r}")
     place = Source.of_function(fn)
@@ -241,19 +270,18 @@ class Flow(Generic[P, R_co]):
         self.options = options
         self.run_options = run_options
         self.name: str = options.get("name") or fn.__name__
-        self.source = Source.of_function(fn)
+        self.source = source_of(fn)
         self._spec: FlowSpec | None = None
         self._trace = Trace(self.name)
         if options.get("tasks") is None:
             self._trace.run(fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         trace = active_trace()
         if trace is not None:
-            bound = inspect.signature(self.fn).bind(*args, **kwargs)
-            bound.apply_defaults()
-            return cast("R_co", trace.inline(self.spec, bound.arguments))
-        if not self._trace.nodes:
+            return cast("R_co", trace.inline(self.spec, args, kwargs))
+        if not self._trace.nodes and not self._trace.problems:
             raise TypeError(
                 f"flow {self.name!r} is declared by its tasks, so there is no body to call: "
                 f"run it with {self.fn.__name__}.run(...)"
@@ -262,8 +290,11 @@ class Flow(Generic[P, R_co]):
 
     @property
     def spec(self) -> FlowSpec:
-        """The flow as data. While a name among its upstreams is unknown it is made anew each time,
-        so that the order of definitions in a module does not matter."""
+        """The flow as data.
+
+        While a name among its upstreams is unknown it is made anew each time, so that the order of
+        definitions in a module does not matter.
+        """
         if self._spec is not None:
             return self._spec
         spec, pending = self._assemble()
@@ -277,12 +308,12 @@ class Flow(Generic[P, R_co]):
         listed: Any = self.options.get("tasks")
         targets: list[TaskBase] = []
         if listed is not None:
-            targets = _targets(listed, "tasks=[...]", self, problems)
+            targets = _targets(listed, _LISTED, self, problems)
         elif not trace.problems:
             targets = _targets(trace.returned, "the body's return value", self, problems)
         built = assemble(trace.nodes, targets, _task_spec)
         output: Binding | None = None
-        if listed is None and (trace.nodes or targets):
+        if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)
         signature = inspect.signature(self.fn).parameters.values()
         defaults = {p.name: p.default for p in signature if p.default is not p.empty}
@@ -320,7 +351,7 @@ class Flow(Generic[P, R_co]):
         return found
 
     def with_options(self, **options: Any) -> Flow[P, R_co]:
-        """This flow with options for `run`, as `compile_flow` takes them: ``backend``, ``runner``."""
+        """Give this flow options for `run`, as `compile_flow` takes them: ``backend``, say."""
         other = Flow[P, R_co].__new__(type(self))
         other.__dict__.update(self.__dict__, run_options={**self.run_options, **options})
         return other
@@ -332,32 +363,33 @@ class Flow(Generic[P, R_co]):
         return self.fn.__qualname__
 
 
+_LISTED = "tasks=[...]"
+_LISTING = "list what @mxm.task made: tasks=[load, report]"
+_RETURNED = "a body returns tasks, what they return, or lists, tuples and dicts of them"
+
+
 def _targets(given: Any, where: str, flow: AnyFlow, problems: list[Problem]) -> list[TaskBase]:
     """The tasks in *given*; anything else but stand-ins in it becomes a problem."""
+    listed = where == _LISTED
     found: list[TaskBase] = []
     stack: list[Any] = [given]
     while stack:
         item = stack.pop()
         if isinstance(item, TaskBase):
             found.append(item)
-        elif isinstance(item, list | tuple):
+        elif type(item) in (list, tuple):
             stack.extend(reversed(cast("Sequence[Any]", item)))
-        elif isinstance(item, dict) and where != "tasks=[...]":
-            stack.extend(reversed(list(cast("dict[Any, Any]", item).values())))
+        elif type(item) is dict and not listed:
+            stack.extend(reversed(cast("Any", item).values()))
         elif not isinstance(item, StandIn | None):
-            name = getattr(item, "__name__", None)
-            what = f"{name!r}, a plain function" if callable(item) and name else repr(item)
-            problems.append(
-                Problem(
-                    "MXM106",
-                    f"{where} of flow {flow.name!r} holds {what:.120}, which is no task",
-                    f"put @mxm.task above {name!r}"
-                    if callable(item) and name
-                    else "a flow gives tasks, what they return, or lists, tuples and dicts of them",
-                    flow.source,
-                    flow.name,
-                )
-            )
+            what, hint = repr(cast("object", item)), _LISTING if listed else _RETURNED
+            if isinstance(item, Flow):
+                hint = f"call it in the body: {item.fn.__name__}(...)"
+            elif isinstance(item, FunctionType):
+                what = f"{item.__name__!r}, a plain function"
+                hint = f"put @mxm.task above {item.__name__!r}"
+            told = f"{where} of flow {flow.name!r} holds {what:.120}, which is no task"
+            problems.append(Problem("MXM106", told, hint, flow.source, flow.name))
     return found
 
 
@@ -365,12 +397,13 @@ def _output(returned: Any, names: Mapping[int, str]) -> Binding:
     """What a body returned, as a binding."""
     if isinstance(returned, TaskBase):
         return Upstream(names[id(returned)])
-    if isinstance(returned, list | tuple):
-        items = cast("Sequence[Any]", returned)
-        return Collection(type(returned), tuple(_output(item, names) for item in items))
-    if isinstance(returned, dict):
-        kept = cast("dict[Any, Any]", returned)
-        return Collection(dict, tuple(_output(v, names) for v in kept.values()), tuple(kept))
+    kind = cast("Any", type(returned))
+    if kind in (list, tuple):
+        return Collection(kind, tuple(_output(item, names) for item in returned))
+    if kind is dict:
+        return Collection(
+            dict, tuple(_output(v, names) for v in returned.values()), tuple(returned)
+        )
     return to_binding(returned) if isinstance(returned, StandIn) else Const(returned)
 
 
@@ -414,12 +447,19 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
             raise TypeError(f"@mxm.flow: tasks is a list of tasks, not {tasks!r}")
-        options["tasks"] = list(cast("Iterable[Any]", tasks))
+        options["tasks"] = list(cast("Any", tasks))
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
         _check_function("flow", fn)
+        for name in options.get("params") or ():
+            parameter = inspect.signature(fn).parameters.get(name)
+            if parameter is not None and parameter.default is not parameter.empty:
+                raise TypeError(
+                    f"@mxm.flow at {source_of(fn)}: params gives {name!r} a value, and so does the "
+                    "signature; keep one"
+                )
         made: Flow[..., Any] = Flow(fn, options, {})
-        file = fn.__code__.co_filename
+        file = made.source.file if made.source else fn.__code__.co_filename
         interactive = fn.__module__ == "__main__" or not os.path.exists(file)
         current_registry().add(
             Registration(

@@ -7,6 +7,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 __all__ = ["Unresolved", "hints_of", "type_text"]
@@ -22,30 +23,57 @@ class Unresolved:
         return self.text
 
 
-@functools.lru_cache(maxsize=65_536)
+class _NotYet(Exception):
+    """Holds hints with an `Unresolved` among them: a name may be defined later."""
+
+    def __init__(self, hints: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.hints = hints
+
+
 def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
     """The annotations of *fn* by parameter name, ``"return"`` too; never raises.
 
     One that cannot be evaluated is an `Unresolved`, and leaves the others as they are.
     """
-    plain = inspect.unwrap(fn)
-    raw: Mapping[str, Any] = getattr(plain, "__annotations__", {})
+    try:
+        return _remembered(_function_in(fn))
+    except _NotYet as found:
+        return found.hints
+
+
+def _function_in(fn: Any) -> Any:
+    """The function whose annotations go with the signature of *fn*, which may be any callable."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = inspect.unwrap(fn)
+    if isinstance(fn, type):
+        return fn.__init__
+    return fn if isinstance(fn, FunctionType | MethodType) else type(fn).__call__
+
+
+@functools.lru_cache(maxsize=65_536)
+def _remembered(fn: Any) -> Mapping[str, Any]:
+    raw: Mapping[str, Any] = getattr(fn, "__annotations__", {})
     if not any(isinstance(value, str) for value in raw.values()):
         return {k: type(None) if v is None else v for k, v in raw.items()}
     try:
-        return typing.get_type_hints(plain, include_extras=True)
+        return typing.get_type_hints(fn, include_extras=True)
     except Exception:  # an annotation may run any code, and fail in any way
-        return {name: _resolve(plain, value) for name, value in raw.items()}
+        hints = {name: _resolve(fn, value) for name, value in raw.items()}
+    if any(isinstance(hint, Unresolved) for hint in hints.values()):
+        raise _NotYet(hints)
+    return hints
 
 
-def _resolve(fn: Callable[..., Any], annotation: Any) -> Any:
+def _resolve(fn: Any, annotation: Any) -> Any:
     if not isinstance(annotation, str):
         return annotation
-    module = sys.modules.get(getattr(fn, "__module__", ""))
-    scope: dict[str, Any] = getattr(fn, "__globals__", None) or vars(module)
-    holder: Any = type(
-        "_", (), {"__annotations__": {"it": annotation}, "__module__": fn.__module__}
+    module = getattr(fn, "__module__", None) or ""
+    scope: dict[str, Any] = getattr(fn, "__globals__", None) or vars(
+        sys.modules.get(module, typing)
     )
+    holder: Any = type("_", (), {"__annotations__": {"it": annotation}, "__module__": module})
     try:
         return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
     except Exception:
@@ -59,5 +87,5 @@ def type_text(annotation: Any) -> str:
     if annotation is type(None):
         return "None"
     if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__qualname__
+        return annotation.__qualname__.rpartition("<locals>.")[2]
     return str(annotation).replace("typing.", "").replace("datetime.", "")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from mxm.pipeline.errors import ResultError
@@ -22,6 +22,7 @@ JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | flo
 _LONGEST_LIST = 1_000
 _HEAD = 5
 _DEEPEST = 200
+_LONGEST_INT = 14_000  # bits; Python refuses to write more than 4,300 digits
 
 
 def to_json(value: object) -> tuple[JSONValue, int]:
@@ -50,21 +51,24 @@ class _Writer:
         if isinstance(value, str):
             return str(value)
         if isinstance(value, int):
-            return int(value)
+            return self._integer(int(value), path)
         if isinstance(value, float):
             return self._number(float(value))
         if depth > _DEEPEST:
             raise ResultError(
-                f"nested deeper than {_DEEPEST} levels at {path}",
+                f"nested deeper than {_DEEPEST} levels at {path:.60}...",
                 path=path,
                 hint="a value that contains itself has no JSON form",
             )
         if isinstance(value, Mapping):
-            return self._mapping(value, path, depth)
+            return self._mapping(cast("Mapping[Any, Any]", value), path, depth)
         if isinstance(value, list | tuple):
-            return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+            items = enumerate(cast("Sequence[Any]", value))
+            return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in items]
         if isinstance(value, set | frozenset):
-            return self._set(value, path, depth)
+            return self._set(cast("Set[Any]", value), path, depth)
+        if isinstance(value, Decimal):
+            return str(value) if value.is_finite() else self._number(math.nan)
         if isinstance(value, _TEXT_TYPES):
             # pandas.NaT counts as a datetime, and like NaN differs from itself.
             return _scalar_text(value) if value == value else None
@@ -79,9 +83,21 @@ class _Writer:
         self.nonfinite += 1
         return None
 
+    def _integer(self, value: int, path: str) -> int:
+        if value.bit_length() > _LONGEST_INT:
+            raise ResultError(
+                f"a whole number of {value.bit_length()} bits has no JSON form at {path}",
+                path=path,
+                hint="return it as text, hex(...) for instance",
+            )
+        return value
+
     def _mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> JSONValue:
+        return self._object(value.items(), path, depth)
+
+    def _object(self, pairs: Iterable[tuple[Any, Any]], path: str, depth: int) -> JSONValue:
         written: dict[str, JSONValue] = {}
-        for key, item in value.items():
+        for key, item in pairs:
             name = self._key(key, path, depth)
             if name in written:
                 raise ResultError(
@@ -106,22 +122,23 @@ class _Writer:
             hint="use text or numbers as keys",
         )
 
-    def _set(self, value: set[Any] | frozenset[Any], path: str, depth: int) -> JSONValue:
-        written = [self.write(item, f"{path}[]", depth + 1) for item in value]
-        return sorted(written, key=lambda item: (type(item).__name__, _sortable(item)))
+    def _set(self, value: Set[Any], path: str, depth: int) -> JSONValue:
+        return sorted((self.write(item, f"{path}[]", depth + 1) for item in value), key=_rank)
 
     def _foreign(self, value: Any, path: str, depth: int) -> JSONValue:
         """Objects of libraries, known by their own methods; none of them is imported for it."""
-        kind = type(value)
+        kind: Any = type(value)
         fields = getattr(kind, "__attrs_attrs__", None)
         if fields is not None:
             return self._mapping({f.name: getattr(value, f.name) for f in fields}, path, depth)
         if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):
-            fields = {name: getattr(value, name) for name in kind.model_fields}
-            return self._mapping(fields, path, depth)
+            if getattr(kind, "__pydantic_root_model__", False):
+                return self.write(value.root, path, depth + 1)
+            known = {name: getattr(value, name) for name in kind.model_fields}
+            return self._mapping({**known, **(value.model_extra or {})}, path, depth)
         if hasattr(value, "get_secret_value"):
             return "**********"
-        root = kind.__module__.partition(".")[0]
+        root = _root(value)
         if root in _TABLES and hasattr(value, "columns") and hasattr(value, "shape"):
             return self._table(value, path, depth)
         if root in _ARRAYS:
@@ -139,13 +156,14 @@ class _Writer:
 
     def _table(self, value: Any, path: str, depth: int) -> JSONValue:
         rows, width = (int(n) for n in value.shape)
-        head, dtypes = _table_head(value)
+        names, dtypes, head = _table_parts(value)
         return {
             "type": _type_name(value),
             "shape": [rows, width],
-            "columns": dtypes,
+            "columns": self._object(zip(names, dtypes, strict=True), f"{path}.columns", depth + 1),
             "head": [
-                self._mapping(row, f"{path}.head[{i}]", depth + 1) for i, row in enumerate(head)
+                self._object(zip(names, row, strict=True), f"{path}.head[{i}]", depth + 1)
+                for i, row in enumerate(head)
             ],
         }
 
@@ -154,17 +172,24 @@ _TABLES = {"pandas", "polars", "pyarrow"}
 _ARRAYS = {"numpy", "pandas", "polars", "pyarrow"}
 
 
+def _root(value: object) -> str:
+    """The library that the type of *value* comes from."""
+    return type(value).__module__.partition(".")[0]
+
+
 def _type_name(value: object) -> str:
-    kind = type(value)
-    root = kind.__module__.partition(".")[0]
+    kind, root = type(value), _root(value)
     return kind.__qualname__ if root == "builtins" else f"{root}.{kind.__qualname__}"
 
 
-def _sortable(item: JSONValue) -> Any:
-    return item if isinstance(item, str | int | float) else str(item)
+def _rank(item: JSONValue) -> tuple[str, Any]:
+    """Where *item* stands in a sorted list: numbers by size, text by letter, the rest as text."""
+    if isinstance(item, int | float):
+        return "number", item
+    return type(item).__name__, item if isinstance(item, str) else str(item)
 
 
-_TEXT_TYPES = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
+_TEXT_TYPES = (datetime, date, time, timedelta, UUID, PurePath)
 
 
 def _scalar_text(value: Any) -> str:
@@ -179,7 +204,8 @@ def _duration(value: timedelta) -> str:
     value = abs(value)
     hours, rest = divmod(value.seconds, 3600)
     minutes, seconds = divmod(rest, 60)
-    fraction = f".{value.microseconds:06d}".rstrip("0") if value.microseconds else ""
+    nanoseconds: int = getattr(value, "nanoseconds", 0)  # pandas.Timedelta has them
+    fraction = f".{value.microseconds:06d}{nanoseconds:03d}".rstrip("0.")
     clock = f"{hours}H" * bool(hours) + f"{minutes}M" * bool(minutes)
     clock += f"{seconds}{fraction}S" if seconds or fraction else ""
     days = f"{value.days}D" if value.days else ""
@@ -194,40 +220,49 @@ def _array_items(value: Any) -> Any:
     shape: tuple[int, ...] | None = getattr(value, "shape", None)
     if shape is None:
         shape = (len(value),) if hasattr(value, "__len__") else ()
-    dtype = getattr(value, "dtype", getattr(value, "type", ""))
+    dtype: Any = getattr(value, "dtype", getattr(value, "type", ""))
+    kind = getattr(dtype, "kind", "")
     if math.prod(shape) > _LONGEST_LIST:
         return {"type": _type_name(value), "shape": [int(n) for n in shape], "dtype": str(dtype)}
-    if getattr(dtype, "kind", "") in ("m", "M") and type(value).__module__ == "numpy":
-        # In nanoseconds, NumPy's default, these would become bare integers.
-        value = value.astype(f"{'datetime' if dtype.kind == 'M' else 'timedelta'}64[us]")
+    if kind in ("m", "M") and _root(value) == "numpy":
+        return _numpy_times(value)
     for method in ("tolist", "to_list", "to_pylist", "item", "as_py"):
         convert = getattr(value, method, None)
         if convert is not None:
             plain = convert()
-            # A scalar that gives itself back (numpy.longdouble) has no Python form.
-            return _NONE if type(plain) is type(value) else plain
+            if type(plain) is not type(value):
+                return plain
+            # A scalar that gives itself back: numpy.longdouble is near a float, others have none.
+            return float(plain) if kind == "f" else _NONE
     return _NONE
 
 
-def _table_head(table: Any) -> tuple[list[dict[Any, Any]], dict[str, JSONValue]]:
-    root = type(table).__module__.partition(".")[0]
+def _numpy_times(value: Any) -> Any:
+    """NumPy's times as Python's; what Python cannot tell, months and far years, would be integers."""
+    numpy = sys.modules["numpy"]
+    if numpy.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
+        value = value.astype(f"{value.dtype.kind}8[us]")
+    untold = any(isinstance(item, int) for item in numpy.ravel(value).tolist())
+    return _NONE if untold else value.tolist()
+
+
+def _table_parts(table: Any) -> tuple[list[str], list[str], list[Sequence[Any]]]:
+    """Names and types of the columns, and the first rows."""
+    root = _root(table)
     if root == "pandas":
-        columns = [str(c) for c in table.columns]
-        dtypes: dict[str, JSONValue] = {
-            n: str(t) for n, t in zip(columns, table.dtypes, strict=True)
-        }
         pandas = sys.modules["pandas"]
         rows = table.head(_HEAD).itertuples(index=False, name=None)
         head = [
-            {
-                c: None if pandas.api.types.is_scalar(v) and pandas.isna(v) else v
-                for c, v in zip(columns, row, strict=True)
-            }
+            [None if pandas.api.types.is_scalar(v) and pandas.isna(v) else v for v in row]
             for row in rows
         ]
-        return head, dtypes
+        return [_column(c) for c in table.columns], [str(t) for t in table.dtypes], [*head]
     if root == "polars":
-        names = {str(n): str(t) for n, t in zip(table.columns, table.dtypes, strict=True)}
-        return table.head(_HEAD).to_dicts(), dict(names)
-    names = {str(f.name): str(f.type) for f in table.schema}
-    return table.slice(0, _HEAD).to_pylist(), dict(names)
+        return list(table.columns), [str(t) for t in table.dtypes], table.head(_HEAD).rows()
+    columns = [column.to_pylist() for column in table.slice(0, _HEAD).columns]
+    types = [str(field.type) for field in table.schema]
+    return list(table.schema.names), types, list(zip(*columns, strict=True))
+
+
+def _column(name: object) -> str:
+    return _scalar_text(name) if isinstance(name, _TEXT_TYPES) else str(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class FlowRegistry:
             places = " and ".join(str(e.source or shown_path(e.place.file)) for e in known.values())
             first = next(iter(known.values()))
             raise AmbiguousFlowError(
-                f"two flows are named {name!r}: {places}",
+                f"{len(known)} flows are named {name!r}: {places}",
                 hint=f"give the file: {shown_path(first.place.file)}:{first.place.qualname}",
                 source=first.source,
             )
@@ -129,7 +130,7 @@ def current_registry() -> FlowRegistry:
 
 
 @contextmanager
-def collecting() -> Iterator[FlowRegistry]:
+def collecting() -> Generator[FlowRegistry]:
     """A fresh registry for the length of a ``with`` block: for tests, and for loading modules."""
     registry = FlowRegistry()
     token = _current.set(registry)
@@ -147,12 +148,15 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
     TypeError
         *spec* is no FlowSpec.
     """
-    if not isinstance(spec, FlowSpec):
+    if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"register_flow takes a FlowSpec, not {spec!r}")
     source = Source.of_caller()
     file = source.file if source else "<unknown>"
     place = Place.of(file, spec.name)
-    interactive = not os.path.exists(file)
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    interactive = not os.path.exists(file) or (
+        main is not None and place == Place.of(main, spec.name)
+    )
     current_registry().add(
         Registration(spec.name, place, lambda: spec, spec.source or source, interactive)
     )

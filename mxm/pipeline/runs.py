@@ -115,10 +115,10 @@ class FlowRun:
         for task in self.tasks.values():
             counts[task.state] = counts.get(task.state, 0) + 1
         told = ", ".join(f"{n} {state}" for state, n in counts.items())
-        head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()} "
+        head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
         why = f": task {error[0]!r} raised {error[1]!r}" if error else ""
-        return f"<{head}FlowRun {self.flow.name!r}: {told}{why}>"
+        return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
 
     @property
     def error(self) -> tuple[str, BaseException] | None:
@@ -154,7 +154,7 @@ class FlowRun:
         BaseException
             The first failed task's own exception.
         PipelineError
-            A task that it needs was skipped.
+            A task that it needs was skipped, or is not part of this run.
         """
         self.raise_for_failure()
         output = self.flow.output
@@ -167,14 +167,15 @@ class FlowRun:
         try:
             return gather(output, values, self.params)
         except _NoValue as missing:
-            task = self.tasks[missing.name]
+            task = self.tasks.get(missing.name)
+            why = f"was {task.state}: {task.reason}" if task else "was not part of this run"
             raise PipelineError(
-                f"flow {self.flow.name!r} has no value: task {missing.name!r} was {task.state}: "
-                f"{task.reason}"
+                f"flow {self.flow.name!r} has no value: task {missing.name!r} {why}"
             ) from None
 
     def _last(self) -> list[str]:
-        needed = {name for task in self.flow.tasks for name in (*task.upstream, *task.after)}
+        ran = [task for task in self.flow.tasks if task.name in self.tasks]
+        needed = {name for task in ran for name in (*task.upstream, *task.after)}
         return [name for name in self.tasks if name not in needed]
 
     def raise_for_failure(self) -> FlowRun:
@@ -196,11 +197,11 @@ class FlowRun:
         note += "s" * (attempts != 1)
         if others:
             note += "; failed too: " + ", ".join(map(repr, others))
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
         try:
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
             error.mxm_run = self  # type: ignore[attr-defined]
-        except AttributeError:  # an exception with __slots__ keeps its type, and goes without
+        except AttributeError:  # a frozen exception keeps its type, and goes without
             pass
         raise error
 
@@ -269,7 +270,8 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
         items = [gather(item, values, params) for item in binding.items]
         if binding.kind is dict:
             return dict(zip(binding.keys, items, strict=True))
-        return binding.kind(items)
+        # A named tuple takes its members one by one.
+        return getattr(binding.kind, "_make", binding.kind)(items)
     if isinstance(binding, Param):
         value = params[binding.name]
     elif binding.name in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeGuard, cast, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.errors import Problem, Source
 
@@ -321,7 +321,7 @@ def _check_options(
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
     many = isinstance(retry_delay_s, list | tuple)
-    delays = tuple(cast("Sequence[Any]", retry_delay_s)) if many else (retry_delay_s,)
+    delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
     if not all(_is_number(delay) for delay in delays):
         raise TypeError(
             f"task {name!r}: retry_delay_s is a number of seconds, or a list of them, "
@@ -329,7 +329,7 @@ def _check_options(
         )
     if retries < 0 or any(delay < 0 for delay in delays):
         raise ValueError(f"task {name!r}: retries and retry_delay_s cannot be negative")
-    types = tuple(cast("Sequence[Any]", as_sequence(retry_on)))
+    types = tuple(as_sequence(retry_on))
     if not all(isinstance(t, type) and issubclass(t, Exception) for t in types):
         raise TypeError(f"task {name!r}: retry_on is a type of exception, not {retry_on!r}")
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from mxm.pipeline.errors import Problem, Source, SpecError
 from mxm.pipeline.spec import (
@@ -24,6 +24,7 @@ from mxm.pipeline.spec import (
 
 __all__ = ["entrypoint", "flow_from_dict", "flow_to_dict", "resolve_entrypoint", "task_to_dict"]
 
+_ANY_EXCEPTION = ("builtins:Exception",)
 _KINDS: dict[str, type] = {"list": list, "tuple": tuple, "dict": dict}
 
 
@@ -137,8 +138,7 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
         retries=data.get("retries", 0),
         retry_delay_s=data.get("retry_delay_s", 0),
-        retry_on=[cast("Any", _fn_from_dict(kind)) for kind in data.get("retry_on", ())]
-        or Exception,
+        retry_on=[cast("Any", _fn_from_dict(t)) for t in data.get("retry_on", _ANY_EXCEPTION)],
         timeout_s=data.get("timeout_s"),
         tags=data.get("tags", ()),
         produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
@@ -147,8 +147,10 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
 
 
 def _problem_from_dict(data: Mapping[str, Any]) -> Problem:
-    source = data.get("source")
-    return Problem(**{**data, "source": Source(**source) if source else None})
+    plain: dict[str, Any] = dict(data)
+    if plain.get("source"):
+        plain["source"] = Source(**plain["source"])
+    return Problem(**plain)
 
 
 def _fn_to_dict(fn: Callable[..., Any]) -> str | dict[str, str]:

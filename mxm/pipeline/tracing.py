@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any, NoReturn, cast
 
 from mxm.pipeline.errors import PipelineError, Problem, Source
+from mxm.pipeline.graph import find_problems
 from mxm.pipeline.spec import (
     Binding,
     Collection,
@@ -27,6 +30,8 @@ __all__ = ["Group", "Node", "StandIn", "TaskBase", "Trace", "TracingError", "act
 
 class TracingError(PipelineError, TypeError):
     """A flow's body used a value that exists only when the flow runs."""
+
+    code = "MXM301"
 
 
 class TaskBase:
@@ -122,16 +127,22 @@ class StandIn:
         self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
 
     def _refuse(self, use: str, mend: str) -> NoReturn:
-        source = body_source()
-        error = TracingError(
-            f"{self!r}: {use} cannot be used in a flow's body", hint=mend, source=source
-        )
         trace = _active.get()
+        error = TracingError(
+            f"{self!r}: {use} cannot be used in a flow's body", hint=mend, source=body_source()
+        )
         if trace is not None:
-            trace.problems.append(Problem("MXM301", error.message, mend, source, trace.flow))
+            called = _asyncio_call(_body_frames())
+            if called is not None:  # gather asks for a hash, which is not what the user did
+                error = _not_awaitable(called, error.source)
+            trace.keep(error)
         raise error
 
 
+_OPERATORS = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+    *("lshift", "rshift", "and", "or", "xor"),
+)
 _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "its truth (if, and, or, not, while)": (
         ("__bool__",),
@@ -156,27 +167,10 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "take parts by constants: p = split(x); p[0], p[1]; or iterate inside a task",
     ),
     "arithmetic": (
-        tuple(
-            f"__{prefix}{op}__"
-            for op in (
-                "add",
-                "sub",
-                "mul",
-                "matmul",
-                "truediv",
-                "floordiv",
-                "mod",
-                "divmod",
-                "pow",
-                "lshift",
-                "rshift",
-                "and",
-                "or",
-                "xor",
-            )
-            for prefix in ("", "r", "i")
-        )
-        + ("__neg__", "__pos__", "__abs__", "__invert__", "__round__"),
+        (
+            *(f"__{prefix}{op}__" for op in _OPERATORS for prefix in ("", "r", "i")),
+            *("__neg__", "__pos__", "__abs__", "__invert__", "__round__"),
+        ),
         "calculate inside a task",
     ),
     "its value as a number": (
@@ -193,7 +187,8 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "change a value inside the task that makes it",
     ),
     "a call": (("__call__",), "call it inside a task"),
-    "with": (("__enter__", "__aenter__"), "open it inside a task"),
+    "with": (("__enter__", "__exit__", "__aenter__", "__aexit__"), "open it inside a task"),
+    "copying or pickling it": (("__reduce__", "__reduce_ex__"), "copy it inside a task"),
     "async for": (("__aiter__",), "iterate inside a task"),
 }
 
@@ -210,14 +205,57 @@ for _use, (_names, _mend) in _REFUSED.items():
         setattr(StandIn, _name, _refusal(_use, _mend))
 
 
-def body_source() -> Source | None:
-    """The user's line that is being carried out, with its column."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("mxm.pipeline"):
+def source_of(fn: Callable[..., Any]) -> Source | None:
+    """Where the user wrote *fn*, beneath decorators that wrap it."""
+    return Source.of_function(inspect.unwrap(fn)) or Source.of_function(fn)
+
+
+def _body_frames() -> Iterator[FrameType]:
+    """What is being carried out, from here out to the flow's body; our own code is left out."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_code is not Trace.call_body.__code__:
+        if not f"{frame.f_globals.get('__name__')}.".startswith("mxm.pipeline."):
+            yield frame
         frame = frame.f_back
+
+
+def body_source() -> Source | None:
+    """The line of the body's file that is being carried out, with its column.
+
+    Where a library uses a stand-in that the body gave it, the user's line is the one to show.
+    """
+    trace = _active.get()
+    frames = list(_body_frames())
+    own = [f for f in frames if trace is not None and f.f_code.co_filename == trace.file]
+    frame = next(iter(own or frames), None)
     if frame is None:
         return None
     return Source(frame.f_code.co_filename, frame.f_lineno, _column(frame.f_code, frame.f_lasti))
+
+
+def _asyncio_call(frames: Iterable[FrameType]) -> str | None:
+    """The function of asyncio that the body called, if *frames* (innermost first) are in one."""
+    names = [f.f_code.co_name for f in frames if _module(f).partition(".")[0] == "asyncio"]
+    return names[-1] if names else None
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _not_awaitable(called: str | None, source: Source | None) -> TracingError:
+    """The error of an await, or a call of asyncio, that no stand-in can answer."""
+    name = "asyncio" if called is None or called.startswith("_") else f"asyncio.{called}"
+    told = f"{name} is not supported: a flow's body" if called else "a flow's body"
+    hint = (
+        "await the tasks one after the other: those that do not need each other run side by side "
+        "with --runner threads"
+        if called in ("gather", "wait", "create_task", "as_completed")
+        else "move what is awaited here into an async task"
+    )
+    error = TracingError(f"{told} may await tasks and flows only", hint=hint, source=source)
+    error.code = "MXM303"
+    return error
 
 
 def _column(code: Any, lasti: int) -> int | None:
@@ -236,19 +274,25 @@ class Trace:
     groups: list[Group] = field(default_factory=list[Group])
     problems: list[Problem] = field(default_factory=list[Problem])
     returned: Any = None
+    file: str = ""
 
     def run(self, fn: Callable[..., Any]) -> None:
-        """Run the body *fn* once, on stand-ins for its parameters. Never raises for the user's code."""
+        """Run the body *fn* once, on stand-ins for its parameters; never raises for its errors."""
+        source = source_of(fn)
+        self.file = source.file if source else ""
         token = _active.set(self)
         try:
-            self.returned = self._call(fn)
-        except Exception as error:
-            self._keep(error, fn)
+            self.returned = self.call_body(fn)
+        except TracingError as error:
+            self.keep(error)
+        except (Exception, SystemExit) as error:
+            self._keep_foreign(error, fn)
         finally:
             _active.reset(token)
         self._name()
 
-    def _call(self, fn: Callable[..., Any]) -> Any:
+    def call_body(self, fn: Callable[..., Any]) -> Any:
+        """What *fn* returns for stand-ins; stacks are read up to here."""
         args: list[StandIn] = []
         kwargs: dict[str, StandIn] = {}
         for name, parameter in inspect.signature(fn).parameters.items():
@@ -263,7 +307,7 @@ class Trace:
                         "MXM304",
                         f"flow {self.flow!r} takes {parameter}: a flow's parameters need names",
                         "write each parameter in the signature",
-                        Source.of_function(fn),
+                        source_of(fn),
                         self.flow,
                     )
                 )
@@ -272,31 +316,22 @@ class Trace:
         returned = fn(*args, **kwargs)
         return _drive(returned) if inspect.iscoroutine(returned) else returned
 
-    def _keep(self, error: Exception, fn: Callable[..., Any]) -> None:
-        if isinstance(error, TracingError):
-            if not self.problems:  # raised by a stand-in of another pass
-                self.problems.append(
-                    Problem("MXM301", error.message, error.hint, error.source, self.flow)
-                )
+    def keep(self, error: TracingError) -> None:
+        """Keep *error* as a problem, one for each place: the body may catch it, or let it go on."""
+        if any((p.code, p.source) == (error.code, error.source) for p in self.problems):
             return
-        if any(problem.code == "MXM301" for problem in self.problems):
+        problem = Problem(error.code, error.message, error.hint, error.source, self.flow)
+        self.problems.append(problem)
+
+    def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
+        if any(problem.code in ("MXM301", "MXM303") for problem in self.problems):
             return  # what follows from a forbidden use that the body caught
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if f.filename == fn.__code__.co_filename]
-        source = Source(own[-1].filename, own[-1].lineno) if own else Source.of_function(fn)
-        if any(
-            "asyncio" in f.filename and f.name in ("gather", "wait", "create_task") for f in frames
-        ):
-            self.problems.append(
-                Problem(
-                    "MXM303",
-                    "asyncio.gather is not supported in a flow's body",
-                    "await the tasks one after the other: those that do not need each other run "
-                    "side by side with --runner threads",
-                    source,
-                    self.flow,
-                )
-            )
+        frames = list(traceback.walk_tb(error.__traceback__))
+        own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
+        source = Source(self.file, own[-1][1]) if own else source_of(fn)
+        called = _asyncio_call(f for f, _ in reversed(frames))
+        if called is not None:
+            self.keep(_not_awaitable(called, source))
             return
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self.problems.append(
@@ -326,24 +361,44 @@ class Trace:
                 )
             )
             args, kwargs = (), {}
-        node = Node(task, args, dict(kwargs), source)
+        args, kwargs = _snapshot(args), _snapshot(dict(kwargs))
+        for value in (*args, *kwargs.values()):
+            self._check_containers(value, source)
+        node = Node(task, args, kwargs, source)
         self.nodes.append(node)
         return StandIn(node)
 
-    def inline(self, spec: FlowSpec, given: Mapping[str, Any]) -> Any:
+    def _check_containers(self, value: Any, source: Source | None) -> None:
+        """Refuse a stand-in in a container that cannot be made anew for each run."""
+        for item in _contained(value):
+            plain = type(item) in _CONTAINERS or isinstance(item, StandIn)
+            if not plain and next(stand_ins_in(item), None) is not None:
+                error = TracingError(
+                    f"a value of the run inside a {type(item).__name__} cannot be passed on",
+                    hint="put it into a plain list, tuple or dict, or make this inside a task",
+                    source=source,
+                )
+                self.keep(error)
+
+    def inline(self, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Record the tasks of *spec* as steps of this flow; what it returns, as stand-ins.
 
         Parameters
         ----------
         spec
             The flow that was called.
-        given
-            Its parameters by name, defaults included.
+        args, kwargs
+            As given.
         """
         group = Group(spec.name)
         self.groups.append(group)
-        self.problems.extend(spec.problems)
         source = body_source()
+        for problem in find_problems(spec):
+            # Duplicates and signatures are found again among this flow's own steps.
+            again = problem.code in ("MXM101", "MXM104") and problem not in spec.problems
+            if not again and problem not in self.problems:
+                self.problems.append(problem)
+        given = self._given(spec, args, kwargs, source)
         nodes: dict[str, Node] = {}
 
         def raw(binding: Binding) -> Any:
@@ -379,8 +434,35 @@ class Trace:
             return StandIn(nodes[last[0]])
         return {name: StandIn(nodes[name]) for name in last}
 
+    def _given(
+        self,
+        spec: FlowSpec,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        source: Source | None,
+    ) -> dict[str, Any]:
+        """The parameters of a flow called in this body, its own values included."""
+        signature = inspect.signature(cast("Callable[..., Any]", spec.fn))
+        try:
+            bound = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            self.problems.append(
+                Problem(
+                    "MXM104",
+                    f"flow {spec.name!r} cannot be called so: {error}",
+                    f"signature {spec.name}{signature}",
+                    source,
+                    self.flow,
+                )
+            )
+            return {name: StandIn(name) for name in signature.parameters}
+        given: dict[str, Any] = _snapshot({**spec.params, **bound})
+        for value in given.values():
+            self._check_containers(value, source)
+        return given
+
     def _name(self) -> None:
-        """Give every node its name in the flow: the first call keeps the task's, later ones count."""
+        """Give every node its name: the first call keeps the task's, later ones count."""
         taken: set[str] = set()
         for node in self.nodes:
             if node.group is None and (_chosen(node) or node.task.name not in taken):
@@ -414,10 +496,7 @@ def _numbered(name: str, taken: set[str]) -> str:
 
 def _open_inputs(task: TaskSpec) -> set[str]:
     """The names of *task*'s parameters that no edge fills."""
-    try:
-        names = list(inspect.signature(task.fn).parameters)
-    except (TypeError, ValueError):
-        return set()
+    names = list(inspect.signature(task.fn).parameters)
     return set(names[len(task.bindings.args) :]) - set(task.bindings.kwargs)
 
 
@@ -429,12 +508,9 @@ def _drive(coroutine: Any) -> Any:
         return done.value
     frame = coroutine.cr_frame
     source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None
-    coroutine.close()
-    raise TracingError(
-        "a flow's body may await tasks only",
-        hint="move what is awaited here into an async task",
-        source=source,
-    )
+    with contextlib.suppress(Exception):  # the body may do anything on its way out
+        coroutine.close()
+    raise _not_awaitable(None, source)
 
 
 def to_binding(value: Any) -> Binding:
@@ -442,22 +518,41 @@ def to_binding(value: Any) -> Binding:
     if isinstance(value, StandIn):
         origin, path = value._origin, value._path  # pyright: ignore[reportPrivateUsage]
         return Param(origin, path) if isinstance(origin, str) else Upstream(origin.final, path)
-    kind = type(value)
-    if kind not in (list, tuple, dict) or next(stand_ins_in(value), None) is None:
+    kind = cast("Any", type(value))
+    if kind not in _CONTAINERS or next(stand_ins_in(value), None) is None:
         return Const(value)
     if kind is dict:
         return Collection(dict, tuple(map(to_binding, value.values())), tuple(value))
     return Collection(kind, tuple(map(to_binding, value)))
 
 
+_CONTAINERS = (list, tuple, dict)
+
+
 def stand_ins_in(value: Any) -> Iterator[StandIn]:
     """Every stand-in in *value*, lists, tuples and dict values included."""
-    stack = [value]
+    return (item for item in _contained(value) if isinstance(item, StandIn))
+
+
+def _contained(value: Any) -> Iterator[Any]:
+    """*value* and everything in it, as far as lists, tuples, dicts and their like go."""
+    stack: list[Any] = [value]
     seen: set[int] = set()  # a list may contain itself
     while stack:
         item = stack.pop()
-        if isinstance(item, StandIn):
-            yield item
-        elif type(item) in (list, tuple, dict) and id(item) not in seen:
-            seen.add(id(item))
-            stack.extend(item.values() if type(item) is dict else item)
+        yield item
+        if isinstance(item, _CONTAINERS) and id(cast("object", item)) not in seen:
+            seen.add(id(cast("object", item)))
+            part = cast("Any", item)
+            stack.extend(part.values() if isinstance(item, dict) else part)
+
+
+def _snapshot(value: Any) -> Any:
+    """*value* as it is now: what the body adds to a list later is not in an earlier call."""
+    kind = cast("Any", type(value))
+    if kind is dict:
+        return {k: _snapshot(v) for k, v in value.items()}
+    if kind in (list, tuple):
+        items = [_snapshot(item) for item in value]
+        return items if kind is list else tuple(items)
+    return value

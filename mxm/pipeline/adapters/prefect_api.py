@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from mxm.pipeline.coercion import SecretStr
 from mxm.pipeline.errors import BackendError, EngineMissingError
 
 __all__ = ["in_process", "quiet", "run_task", "server_url", "session"]
@@ -90,7 +91,6 @@ from prefect.context import (  # noqa: E402
 from prefect.events.worker import EventsWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
-from pydantic import SecretStr  # noqa: E402
 
 _DRAIN_S = 10
 

@@ -1,0 +1,219 @@
+"""The house: imports run down only, each library has one door, each module says what it offers."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "mxm"
+
+# From the ground up: a module imports from the lines before its own. A folder stands for its
+# modules, which may import each other.
+LAYERS = [
+    ["mxm.pipeline.errors", "mxm.pipeline.logs"],
+    ["mxm.pipeline.spec"],
+    [
+        "mxm.pipeline.specdict",
+        "mxm.pipeline.jsonvalue",
+        "mxm.pipeline.hints",
+        "mxm.pipeline.coercion",
+    ],
+    ["mxm.pipeline.graph"],
+    ["mxm.pipeline.params", "mxm.pipeline.runs"],
+    ["mxm.pipeline.plan"],
+    ["mxm.pipeline.registry", "mxm.pipeline.tracing"],
+    ["mxm.pipeline.assembly"],
+    ["mxm.pipeline.authoring"],
+    ["mxm.pipeline.discovery", "mxm.pipeline.adapters", "mxm.pipeline.views"],
+    ["mxm.pipeline.api"],
+    ["mxm.pipeline.testing"],
+    ["mxm.pipeline.cli"],
+]
+# The front doors name what they offer by string, so that nothing is loaded before it is used.
+DOORS = {"mxm", "mxm.pipeline"}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of ours by dotted name."""
+    found: dict[str, ast.Module] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ["mxm", *path.relative_to(ROOT).with_suffix("").parts]
+        if parts[-1] == "__init__":
+            parts.pop()
+        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    assert "mxm.pipeline.spec" in found
+    return found
+
+
+def imports_of(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Everything that is imported anywhere in *tree*, with its line; names of modules in full."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in line {node.lineno}"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in modules() else node.module or ""), node.lineno
+
+
+def place_of(module: str) -> int | None:
+    for number, layer in enumerate(LAYERS):
+        for member in layer:
+            if module == member or module.startswith(member + "."):
+                return number
+    return None
+
+
+def own_imports() -> Iterator[tuple[str, str, int]]:
+    for name, tree in modules().items():
+        if name not in DOORS:
+            for target, line in imports_of(tree):
+                if target.partition(".")[0] == "mxm":
+                    yield name, target, line
+
+
+def test_every_module_has_its_place_in_the_layers() -> None:
+    homeless = [n for n in modules() if n not in DOORS and place_of(n) is None]
+    assert homeless == []
+
+
+def test_every_layer_exists() -> None:
+    for layer in LAYERS:
+        for member in layer:
+            assert member in modules(), member
+
+
+def test_imports_run_down_only() -> None:
+    wrong: list[str] = []
+    for name, target, line in own_imports():
+        if target in DOORS:
+            continue
+        here, there = place_of(name), place_of(target)
+        assert here is not None
+        assert there is not None
+        same_folder = name.split(".")[:3] == target.split(".")[:3]
+        if not (there < here or same_folder):
+            wrong.append(f"{name}:{line} imports {target}")
+    assert wrong == []
+
+
+def test_front_doors_are_passed_from_outside_only() -> None:
+    # From inside they would load whatever they are asked for, whatever its layer.
+    allowed = {"__version__"}
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in DOORS and name not in DOORS:
+                assert {
+                    a.name for a in node.names if f"{node.module}.{a.name}" not in modules()
+                } <= (allowed), f"{name}:{node.lineno}"
+
+
+def test_imports_have_no_circles() -> None:
+    edges: dict[str, set[str]] = {name: set() for name in modules()}
+    for name, target, _ in own_imports():
+        if target not in DOORS:
+            edges[name].add(target)
+    graphlib.TopologicalSorter(edges).prepare()  # raises CycleError, which names the circle
+
+
+def test_one_module_imports_upwards_by_name_and_no_other() -> None:
+    found: list[tuple[str, str]] = []
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                for argument in node.args:
+                    if isinstance(argument, ast.Constant) and str(argument.value)[:3] == "mxm":
+                        found.append((name, str(argument.value)))
+    assert found == [("mxm.pipeline.authoring", "mxm.pipeline.api")]
+
+
+@pytest.mark.parametrize(
+    ("library", "door"),
+    [
+        ("prefect", "mxm.pipeline.adapters.prefect_"),
+        ("httpx", "mxm.pipeline.adapters.prefect_"),
+        ("typer", "mxm.pipeline.cli."),
+        ("pydantic", "mxm.pipeline.coercion"),
+    ],
+)
+def test_library_is_imported_behind_its_own_door_only(library: str, door: str) -> None:
+    users = {
+        name
+        for name, tree in modules().items()
+        for target, _ in imports_of(tree)
+        if target.partition(".")[0] == library
+    }
+    assert users
+    assert all(name.startswith(door) for name in users), users
+
+
+@pytest.mark.parametrize("library", ["rich", "click", "numpy", "pandas", "polars", "pyarrow"])
+def test_library_is_imported_nowhere(library: str) -> None:
+    for name, tree in modules().items():
+        for target, line in imports_of(tree):
+            assert target.partition(".")[0] != library, f"{name}:{line}"
+
+
+def test_typers_private_parts_are_not_used() -> None:
+    for name, tree in modules().items():
+        for target, line in imports_of(tree):
+            assert not target.startswith("typer._"), f"{name}:{line}"
+
+
+def test_adapters_see_specs_and_plans_never_decorators() -> None:
+    for name, target, line in own_imports():
+        if name.startswith("mxm.pipeline.adapters"):
+            assert target not in ("mxm.pipeline.authoring", "mxm.pipeline.tracing"), (
+                f"{name}:{line}"
+            )
+
+
+def offering() -> list[str]:
+    return [
+        name
+        for name, tree in modules().items()
+        if any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in tree.body)
+    ]
+
+
+@pytest.mark.parametrize("name", offering())
+def test_module_says_what_it_offers_and_offers_what_it_says(name: str) -> None:
+    tree = modules()[name]
+    listed: set[str] = set()
+    defined: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
+                listed |= set(ast.literal_eval(node.value))
+            defined |= {t.id for t in targets if isinstance(t, ast.Name)}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            defined |= {a.asname or a.name for a in node.names}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined.add(node.target.id)
+    assert listed, "no __all__"
+    assert listed <= defined
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_module_opens_with_one_line_that_says_what_it_is(name: str) -> None:
+    doc = ast.get_docstring(modules()[name])
+    assert doc, "no docstring"
+    first, *rest = doc.splitlines()
+    assert first.endswith((".", ":")), first
+    assert not rest or rest[0] == "", "the first line runs on"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_modules_are_named_in_the_words_of_the_house(name: str) -> None:
+    assert not {"utils", "helpers", "helper", "manager", "common", "misc"} & set(name.split("."))

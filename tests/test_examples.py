@@ -1,0 +1,300 @@
+"""The examples run, and what they say about the data is true."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import statistics
+import struct
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from importlib.metadata import distributions
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mxm.pipeline.api import compile_flow, execute_flow
+from mxm.pipeline.errors import ParameterError
+from mxm.pipeline.registry import collecting, get_flow
+from mxm.pipeline.runs import State
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BACKENDS = ["inline", "prefect"]
+
+
+def load_example(name: str) -> types.ModuleType:
+    """The example as a new module, so that it registers with the registry of the test."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_listing_the_examples_loads_nothing_heavy() -> None:
+    # In a process of its own, as this one has loaded them for other tests.
+    code = (
+        "import sys, by_hand, market, operations; from mxm.pipeline.registry import list_flows;"
+        "print(list_flows(), {'arch', 'matplotlib', 'pandas', 'prefect'} & set(sys.modules))"
+    )
+    path = os.pathsep.join([str(EXAMPLES), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "['example', 'market', 'operations'] set()"
+
+
+# --- by hand
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_by_hand_on_the_parameters_of_the_runbook(backend: str) -> None:
+    load_example("by_hand")
+    flow = compile_flow(get_flow("example"), backend=backend)
+    results = execute_flow(flow, {"limit": 100, "mode": "fast"})
+    assert list(results) == ["load", "transform", "summarise"]
+    total = 0.0
+    for number in range(1, 101):
+        total += number + 0.99
+    assert results["summarise"] == {"count": 100, "total": total}
+    assert total != 5149  # the point of the example: floats miss it
+    assert total == pytest.approx(5149)
+
+
+def test_by_hand_is_exact_by_the_task_and_ten_by_the_flow() -> None:
+    module = load_example("by_hand")
+    run = compile_flow(module.spec, backend="inline").run()
+    assert run.value() == {"count": 10, "total": Decimal("64.90")}
+    assert run.results["summarise"] == {"count": 10, "total": "64.90"}
+
+
+def test_by_hand_refuses_another_mode_before_anything_runs() -> None:
+    module = load_example("by_hand")
+    with pytest.raises(ParameterError, match="mode"):
+        compile_flow(module.spec, backend="inline").run({"mode": "slow"})
+
+
+# --- operations
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_operations_builds_what_it_diagnoses(backend: str, tmp_path: Path) -> None:
+    module = load_example("operations")
+    folder = tmp_path / "new" / "out"
+    flow = compile_flow(module.operations, backend=backend)
+    run = flow.run({"folder": str(folder), "free_mb": 1})
+    run.raise_for_failure()
+    assert list(run.tasks) == ["preflight", "build", "diagnose"]
+    manifest = folder / "environment.json"
+    content = json.loads(manifest.read_bytes())
+    assert content["packages"] == {found.name: found.version for found in distributions()}
+    assert content["packages"]["mxm-pipeline"]
+    assert run.results["build"] == str(manifest)
+    assert run.results["diagnose"] == {
+        "packages": len(content["packages"]),
+        "bytes": manifest.stat().st_size,
+        "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+    }
+    assert [path.name for path in folder.iterdir()] == ["environment.json"]  # no unfinished file
+
+
+def test_operations_stops_before_it_writes(tmp_path: Path) -> None:
+    module = load_example("operations")
+    flow = compile_flow(module.operations, backend="inline")
+    run = flow.run({"folder": tmp_path, "free_mb": 10**12})
+    assert [task.state for task in run.tasks.values()] == [
+        State.FAILED,
+        State.SKIPPED,
+        State.SKIPPED,
+    ]
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match=r"1000000000000 MB are asked for"):
+        run.value()
+
+
+def test_tasks_of_operations_are_still_functions(tmp_path: Path) -> None:
+    module = load_example("operations")
+    assert module.build(folder=tmp_path) == tmp_path / "environment.json"
+    assert module.diagnose(folder=tmp_path)["packages"] > 0
+
+
+# --- market: every number again from the raw file, without pandas
+
+
+def need_arch() -> types.ModuleType:
+    module: types.ModuleType = pytest.importorskip(
+        "arch", reason="the prices come with arch: pip install '.[examples]'"
+    )
+    return module
+
+
+def raw_closes(name: str) -> list[tuple[date, float]]:
+    arch = need_arch()
+    file = Path(arch.__file__).parent / "data" / name / f"{name}.csv.gz"
+    with gzip.open(file, "rt", newline="") as lines:
+        return [
+            (datetime.strptime(row["Date"], "%m/%d/%Y").date(), float(row["Adj Close"]))
+            for row in csv.DictReader(lines)
+        ]
+
+
+def expected(name: str, riskless: float = 0.0175) -> dict[str, Any]:
+    history = raw_closes(name)
+    closes = [close for _, close in history]
+    daily = [after / before - 1 for before, after in pairwise(closes)]
+    depth = [close / top - 1 for close, top in zip(closes, accumulate(closes, max), strict=True)]
+    deviation = statistics.stdev(daily) * 252**0.5
+    return {
+        "annual_return": (closes[-1] / closes[0]) ** (252 / len(daily)) - 1,
+        "annual_volatility": deviation,
+        "sharpe": (statistics.fmean(daily) * 252 - riskless) / deviation,
+        "max_drawdown": min(depth),
+        "worst_day": min(daily),
+        "value_at_risk_95": -statistics.quantiles(daily, n=20, method="inclusive")[0],
+        "lowest_on": history[depth.index(min(depth))][0].isoformat(),
+    }
+
+
+class Ran:
+    """One run of the whole market example, and what it logged."""
+
+    def __init__(self, backend: str, folder: Path) -> None:
+        self.table = folder / "tables" / "market.csv"
+        self.figure = folder / "figures" / "market.png"
+        logged: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("mxm.pipeline")
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            with collecting():
+                self.module = load_example("market")
+                flow = compile_flow(self.module.market, backend=backend)
+                self.run = flow.run({"table": str(self.table), "figure": str(self.figure)})
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        self.logged = logged
+        self.run.raise_for_failure()
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    need_arch()
+    return Ran(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_market_loads_the_prices_as_they_are(ran: Ran) -> None:
+    for task, name, last in (
+        ("load_sp500", "sp500", 2506.850098),
+        ("load_nasdaq", "nasdaq", 6635.279785),
+    ):
+        closes = ran.run.values[task]
+        assert [(day.date(), close) for day, close in closes.items()] == raw_closes(name)
+        assert closes.index[-1].date() == date(2018, 12, 31)
+        assert closes.iloc[-1] == last
+
+
+def test_market_summary_agrees_with_plain_python(ran: Ran) -> None:
+    summary = ran.run.results["summary"]
+    assert isinstance(summary, dict)
+    assert summary["shape"] == [2, 8]
+    rows = {row.pop("index"): row for row in json.loads(json.dumps(summary["head"]))}
+    assert list(rows) == ["S&P 500", "NASDAQ"]
+    for index, name in (("S&P 500", "sp500"), ("NASDAQ", "nasdaq")):
+        wanted = expected(name)
+        assert rows[index].pop("lowest_on") == wanted.pop("lowest_on")
+        assert rows[index] == pytest.approx(wanted, rel=1e-9)
+    # What the books say of these crashes: 56.8 % to March 2009, 77.9 % to October 2002.
+    assert round(rows["S&P 500"]["max_drawdown"], 3) == -0.568
+    assert round(rows["NASDAQ"]["max_drawdown"], 3) == -0.779
+
+
+def test_market_volatility_and_correlation(ran: Ran) -> None:
+    closes = {name: [close for _, close in raw_closes(name)] for name in ("sp500", "nasdaq")}
+    daily = {name: [b / a - 1 for a, b in pairwise(path)] for name, path in closes.items()}
+    rolling = ran.run.values["volatility"]
+    assert rolling.shape == (5030 - 62, 2)
+    for end, row in ((63, 0), (5030, -1)):
+        assert rolling["NASDAQ"].iloc[row] == pytest.approx(
+            statistics.stdev(daily["nasdaq"][end - 63 : end]) * 252**0.5
+        )
+    correlation = ran.run.values["correlation"]
+    assert correlation.loc["S&P 500", "NASDAQ"] == pytest.approx(
+        statistics.correlation(daily["sp500"], daily["nasdaq"])
+    )
+
+
+def test_market_writes_its_asset_and_says_so(ran: Ran) -> None:
+    assert ran.run.results["save"] == str(ran.table)
+    with ran.table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["index"] for row in rows] == ["S&P 500", "NASDAQ"]
+    assert rows[0]["lowest_on"] == "2009-03-09"
+    assert float(rows[1]["sharpe"]) == pytest.approx(expected("nasdaq")["sharpe"])
+    written = [line for line in ran.logged if line.startswith("ASSET")]
+    assert written == ["ASSET write market/summary partition=end:2018-12-31"]
+
+
+def test_market_draws_a_figure(ran: Ran) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.image import imread
+
+    assert ran.run.results["plot"] == str(ran.figure)
+    content = ran.figure.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(content) > 50_000
+    width, height = struct.unpack(">II", content[16:24])
+    assert width > 1_000
+    assert height > 1_000
+    pixels = imread(ran.figure)[:, :, :3]
+    for colour in ran.module.COLOURS.values():
+        drawn = abs(pixels - to_rgb(colour)).max(axis=2) < 0.01
+        # Each panel has this line: its colour stands in many columns, more than a label fills.
+        for top, bottom in ((0, 0.4), (0.45, 0.68), (0.73, 0.95)):
+            panel = drawn[int(height * top) : int(height * bottom)]
+            assert panel.any(axis=0).sum() > 300
+
+
+def test_market_takes_a_shorter_period_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_arch()
+    from mxm.pipeline.params import Text
+
+    monkeypatch.chdir(tmp_path)  # the defaults write below the working directory
+    market = load_example("market").market
+    given = {"start": Text("2018-01-01"), "end": Text("2018-06-30"), "window": Text("20")}
+    run = compile_flow(market, backend="inline").run(given)
+    closes = run.raise_for_failure().values["prices"]
+    wanted = [day for day, _ in raw_closes("sp500") if date(2018, 1, 1) <= day <= date(2018, 6, 30)]
+    assert [day.date() for day in closes.index] == wanted
+    assert len(run.values["volatility"]) == len(wanted) - 20
+    assert (tmp_path / "out" / "market.png").stat().st_size > 20_000
+    assert (tmp_path / "out" / "market.csv").exists()
+
+
+def test_market_names_a_period_without_prices() -> None:
+    need_arch()
+    load: Callable[..., Any] = load_example("market").load_sp500
+    with pytest.raises(ValueError, match="no prices of the S&P 500 from 2030-01-01 to 2030-12-31"):
+        load(date(2030, 1, 1), date(2030, 12, 31))

@@ -1,0 +1,121 @@
+"""What is loaded, and when: the start of the command and of an analyst's module stays light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import write
+
+HEAVY = ("prefect", "typer", "rich", "pydantic", "numpy", "pandas")
+
+FLOW = """
+    import mxm
+
+    @mxm.task
+    def load(limit: int = 3) -> list[int]:
+        return list(range(limit))
+
+    @mxm.task(upstream=load)
+    def total(rows: list[int]) -> int:
+        return sum(rows)
+
+    @mxm.flow
+    def light(limit: int = 3):
+        return total
+    """
+
+
+def loaded_by(code: str, folder: Path) -> set[str]:
+    """The top-level names of the modules that *code* loads in an interpreter of its own."""
+    told = "import json, sys; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{told}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: list[str] = json.loads(ran.stdout.splitlines()[-1])
+    return set(found)
+
+
+def loaded_by_command(arguments: list[str], folder: Path, code: int = 0) -> set[str]:
+    run = f"""
+from mxm.pipeline.cli.main import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert int(end.code or 0) == {code}, end.code
+"""
+    return loaded_by(run, folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write(tmp_path, {"light.py": FLOW})
+    return tmp_path
+
+
+def test_this_test_sees_what_is_loaded(tmp_path: Path) -> None:
+    pytest.importorskip("pydantic")
+    assert "pydantic" in loaded_by("import pydantic", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import mxm; mxm.task; mxm.flow",
+        "import mxm.pipeline; mxm.pipeline.FlowSpec; mxm.pipeline.register_flow",
+        "from mxm.pipeline.api import compile_flow, execute_flow",
+        "import light; light.light.spec",
+        "import light; light.load(3)",
+    ],
+)
+def test_declaring_flows_loads_no_library(project: Path, code: str) -> None:
+    assert loaded_by(code, project) & set(HEAVY) == set()
+
+
+def test_importing_mxm_loads_no_module_of_ours_before_it_is_used(project: Path) -> None:
+    code = "import mxm, sys; assert not [m for m in sys.modules if m.startswith('mxm.')]"
+    loaded_by(code, project)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["list", "--json"],
+        ["show", "light"],
+        ["graph", "light"],
+        ["graph", "light", "--format", "mermaid"],
+        ["check"],
+        ["--version"],
+        ["run", "light", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_command_that_runs_nothing_loads_no_engine(project: Path, arguments: list[str]) -> None:
+    heavy = set(HEAVY) - {"typer"}
+    assert loaded_by_command(arguments, project) & heavy == set()
+
+
+def test_inline_run_loads_no_engine(project: Path) -> None:
+    arguments = ["run", "light", "--backend", "inline"]
+    assert loaded_by_command(arguments, project) & (set(HEAVY) - {"typer"}) == set()
+
+
+def test_pydantic_is_loaded_where_a_value_must_be_read(project: Path) -> None:
+    arguments = ["run", "light", "--backend", "inline", "-p", "limit=4"]
+    loaded = loaded_by_command(arguments, project)
+    assert "pydantic" in loaded
+    assert loaded & {"prefect", "rich", "numpy", "pandas"} == set()
+
+
+def test_unknown_backend_loads_no_engine(project: Path) -> None:
+    arguments = ["run", "light", "--backend", "prefct"]
+    assert "prefect" not in loaded_by_command(arguments, project, code=2)
