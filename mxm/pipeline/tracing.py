@@ -22,7 +22,6 @@ from mxm.pipeline.spec import (
     Param,
     TaskSpec,
     Upstream,
-    upstreams_in,
 )
 
 __all__ = ["Group", "Node", "StandIn", "TaskBase", "Trace", "TracingError", "active_trace"]
@@ -394,9 +393,9 @@ class Trace:
         self.groups.append(group)
         source = body_source()
         for problem in find_problems(spec):
-            # Duplicates and signatures are found again among this flow's own steps.
-            again = problem.code in ("MXM101", "MXM104") and problem not in spec.problems
-            if not again and problem not in self.problems:
+            # The others are found again among this flow's own steps.
+            lost = problem in spec.problems or problem.code in ("MXM102", "MXM103", "MXM105")
+            if lost and problem not in self.problems:
                 self.problems.append(problem)
         given = self._given(spec, args, kwargs, source)
         nodes: dict[str, Node] = {}
@@ -409,16 +408,14 @@ class Trace:
                 if binding.kind is dict:
                     return dict(zip(binding.keys, items, strict=True))
                 return binding.kind(items)
-            if isinstance(binding, Upstream):
-                return StandIn(nodes[binding.name], binding.path)
+            if isinstance(binding, Upstream):  # one that is unknown is a problem, kept above
+                return StandIn(nodes.get(binding.name, binding.name), binding.path)
             value = given[binding.name]
             for key in binding.path:
                 value = value[key]
             return value
 
         for task in spec.tasks:  # in topological order: see assembly
-            if any(u.name not in nodes for u in upstreams_in(task.bindings)):
-                continue  # its graph is wrong, which its own problems tell
             kwargs = {k: raw(b) for k, b in task.bindings.kwargs.items()}
             if not spec.traced:
                 kwargs |= {k: v for k, v in given.items() if k in _open_inputs(task)}
@@ -429,7 +426,8 @@ class Trace:
             self.nodes.append(node)
         if spec.output is not None:
             return raw(spec.output)
-        last = [name for name in nodes if not any(name in t.upstream for t in spec.tasks)]
+        needed = {name for task in spec.tasks for name in (*task.upstream, *task.after)}
+        last = [name for name in nodes if name not in needed]
         if len(last) == 1:
             return StandIn(nodes[last[0]])
         return {name: StandIn(nodes[name]) for name in last}
