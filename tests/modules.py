@@ -1,4 +1,4 @@
-"""Modules as an analyst writes them, from text: their lines are known, and they are really imported."""
+"""Modules as an analyst writes them, from text, so that their lines are known."""
 
 from __future__ import annotations
 
