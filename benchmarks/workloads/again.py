@@ -5,6 +5,7 @@ import sys
 import time
 
 from four import four
+
 from mxm.pipeline import compile_flow
 
 compiled = compile_flow(four, backend=sys.argv[1])

@@ -10,7 +10,10 @@ import time
 from typing import get_type_hints
 
 size = int(sys.argv[2])
-source = ["from __future__ import annotations", "def t0(limit: int = 3) -> list[int]: return [limit]"]
+source = [
+    "from __future__ import annotations",
+    "def t0(limit: int = 3) -> list[int]: return [limit]",
+]
 source += [
     f"def t{i}(rows: list[int], factor: float = 2.0) -> list[int]: return rows"
     for i in range(1, size)

@@ -24,5 +24,5 @@ def report(values: list[float], total: float) -> float:
 
 
 @mxm.flow
-def four(size: int = 3):
+def four(size: int = 3):  # noqa: ARG001 - the flow's parameter
     return report

@@ -3,8 +3,6 @@
 import sys
 
 import numpy as np
-import prefect  # noqa: F401 - part of the base
-import prefect.flow_engine
 
 COUNT = int(sys.argv[2]) * 1_000_000 // 8
 
@@ -30,4 +28,6 @@ def run():
 if sys.argv[1] == "run":
     run()
 else:
+    from prefect import flow, task  # noqa: F401 - part of the base
+
     array = make()

@@ -1,0 +1,473 @@
+"""What is measured, and what it must reach."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from measuring import COMMAND, PYTHON, WORKLOADS, Place, Sample, middle, paired, place
+
+EARLIER = "measured earlier elsewhere"
+
+
+@dataclass
+class Figure:
+    """One line of the table; *reached* is None where there is nothing to reach."""
+
+    issue: str
+    what: str
+    target: str
+    seen: str
+    reached: bool | None
+    peer: str = ""
+    samples: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often something is measured: plain Prefect takes 10 to 30 s a run, so it gets fewer."""
+
+    quick: bool
+
+    @property
+    def many(self) -> int:
+        return 3 if self.quick else 15
+
+    @property
+    def some(self) -> int:
+        return 1 if self.quick else 5
+
+    @property
+    def few(self) -> int:
+        """Three rounds of plain Prefect; none in a quick run."""
+        return 0 if self.quick else 3
+
+
+def rounded(values: list[Any], what: str | None = None) -> list[float]:
+    """*values*, or one item of each, as they are kept in the results."""
+    if what is not None:
+        values = [v[what] if isinstance(v, dict) else getattr(v, what) for v in values]
+    return [float(f"{value:.4g}") for value in values]
+
+
+def times(samples: dict[str, list[Any]], what: str = "wall") -> dict[str, list[float]]:
+    """One measure of every case, as it is kept in the results."""
+    return {name: rounded(values, what) for name, values in samples.items()}
+
+
+def prefect_home(where: Place) -> None:
+    """Let plain Prefect make its database first: the migrations of a first run are not measured."""
+    where.script("plain_four.py")
+    where.end_strays()
+
+
+def plain(where: Place, name: str, *args: object) -> Sample:
+    """Run a plain Prefect workload, and end the server it may have left."""
+    sample = where.script(name, *args)
+    where.end_strays()
+    return sample
+
+
+def imports(rounds: Rounds) -> list[Figure]:
+    """`import mxm` beside a bare interpreter."""
+    with place() as where:
+        taken = paired(
+            rounds.many,
+            bare=lambda: where.run(PYTHON, "-c", "pass"),
+            mxm=lambda: where.run(PYTHON, "-c", "import mxm"),
+        )
+        check = "import sys, mxm; print(*{m.split('.')[0] for m in sys.modules})"
+        loaded = set(where.run(PYTHON, "-c", check).out.split())
+    ratio = middle(taken["mxm"], "wall") / middle(taken["bare"], "wall")
+    heavy = sorted(loaded & {"prefect", "typer", "rich", "pydantic"})
+    return [
+        Figure(
+            "2",
+            "`python -c 'import mxm'`",
+            "<= 2x `python -c pass`",
+            f"{ratio:.2f}x",
+            ratio <= 2,
+            "a bare interpreter, no flags",
+            times(taken),
+        ),
+        Figure(
+            "2",
+            "of prefect, typer, rich, pydantic, `import mxm` loads",
+            "none",
+            ", ".join(heavy) or "none",
+            not heavy,
+        ),
+    ]
+
+
+def start(rounds: Rounds) -> list[Figure]:
+    """`mxm-pipeline run` of four tasks beside `import prefect` and plain Prefect."""
+    with place() as where:
+        shutil.copy(WORKLOADS / "four.py", where.project)
+        where.run(COMMAND, "run", "four")
+        taken = paired(
+            rounds.some,
+            imported=lambda: where.run(PYTHON, "-c", "import prefect"),
+            ours=lambda: where.run(COMMAND, "run", "four"),
+        )
+        by_hand: dict[str, list[Any]] = {"plain": [], "beside": []}
+        if rounds.few:
+            prefect_home(where)
+            by_hand = paired(
+                rounds.few,
+                plain=lambda: plain(where, "plain_four.py"),
+                beside=lambda: where.run(COMMAND, "run", "four"),
+            )
+    wall = middle(taken["ours"], "wall") / middle(taken["imported"], "wall")
+    cpu = middle(taken["ours"], "cpu") / middle(taken["imported"], "cpu")
+    what = "`mxm-pipeline run` of four tasks, fresh process"
+    seen = f"{wall:.2f}x (CPU {cpu:.2f}x)"
+    peer = "`python -c 'import prefect'`"
+    rows = [
+        Figure("2", what, "<= 1.5x `import prefect`", seen, wall <= 1.5, peer, times(taken)),
+        Figure("4", what, "<= 1.35x `import prefect`", seen, wall <= 1.35, peer),
+    ]
+    if rounds.few:
+        ratio = middle(by_hand["beside"], "wall") / middle(by_hand["plain"], "wall")
+        told = f"plain Prefect, {middle(by_hand['plain'], 'wall'):.1f} s, {rounds.few} runs"
+        rows.append(
+            Figure(
+                "4",
+                what,
+                "<= 0.20x plain Prefect",
+                f"{ratio:.2f}x",
+                ratio <= 0.20,
+                told,
+                times(by_hand),
+            )
+        )
+    return rows
+
+
+def commands(rounds: Rounds) -> list[Figure]:
+    """`list`, `graph`, `check` and an inline `run`, beyond a Typer app that does nothing."""
+    with place() as where:
+        where.script("project.py", 100, 20)
+        cases: dict[str, Callable[[], Any]] = {
+            "bare": lambda: where.run(PYTHON, "-c", "pass"),
+            "noop": lambda: where.script("noop.py"),
+            "list": lambda: where.run(COMMAND, "list"),
+            "graph": lambda: where.run(COMMAND, "graph", "flow_50"),
+            "check": lambda: where.run(COMMAND, "check"),
+            "run": lambda: where.run(COMMAND, "run", "one.py", "--backend", "inline"),
+        }
+        for case in cases.values():
+            case()  # bytecode is written once
+        taken = paired(rounds.some, **cases)
+        if "100 flows" not in where.run(COMMAND, "check").out:
+            raise RuntimeError("check did not see the 100 flows")
+    bare, noop = middle(taken["bare"], "wall"), middle(taken["noop"], "wall")
+    peer = f"a no-op Typer app, {noop / bare:.1f}x bare"
+    rows: list[Figure] = []
+    for name, what, most in (
+        ("list", "`list`, 100 flows of 20 tasks", 5),
+        ("graph", "`graph NAME`, 100 flows of 20 tasks", 5),
+        ("check", "`check`, 100 flows of 20 tasks", 12),
+        ("run", "`run FILE --backend inline`, one task", 14),
+    ):
+        beyond = (middle(taken[name], "wall") - noop) / bare
+        target = f"no-op Typer app + {most}x bare"
+        rows.append(Figure("3", what, target, f"+ {beyond:.1f}x", beyond <= most, peer))
+    rows[0].samples = times(taken)
+    return rows
+
+
+def define(rounds: Rounds) -> list[Figure]:
+    """Define and check many tasks, in process."""
+    with place() as where:
+
+        def seconds(script: str, *args: object) -> Callable[[], float]:
+            return lambda: where.script(script, *args).json()["seconds"]
+
+        taken = paired(
+            rounds.some,
+            dicts=seconds("define.py", "dicts", 10_000),
+            ours=seconds("define.py", "mxm", 10_000),
+            large=seconds("define.py", "mxm", 100_000),
+            alone=seconds("distinct.py", "alone", 10_000),
+            distinct=seconds("distinct.py", "ours", 10_000),
+        )
+    ours, dicts = middle(taken["ours"]), middle(taken["dicts"])
+    growth = middle(taken["large"]) / ours
+    ratio = middle(taken["distinct"]) / middle(taken["alone"])
+    return [
+        Figure(
+            "3",
+            "define and check 10,000 tasks, four shared functions",
+            "<= 0.3 s",
+            f"{ours:.2f} s",
+            ours <= 0.3,
+            f"plain dicts and `graphlib` here {dicts:.3f} s; Kedro 0.48, Hamilton 0.64, Dagster "
+            f"7.5 s {EARLIER}",
+            {name: rounded(values) for name, values in taken.items()},
+        ),
+        Figure(
+            "3",
+            "the same, 100,000 tasks",
+            "linear: 10x 10,000",
+            f"{growth:.1f}x",
+            growth <= 12,
+            "12x and less counts as linear",
+        ),
+        Figure(
+            "3",
+            "define and check 10,000 distinct annotated functions",
+            "<= 2x reading them",
+            f"{ratio:.2f}x",
+            ratio <= 2,
+            "`inspect.signature` + `get_type_hints` alone",
+        ),
+    ]
+
+
+def inline(rounds: Rounds) -> list[Figure]:
+    """The inline backend, from Python."""
+    with place() as where:
+        taken = paired(
+            rounds.some,
+            bare=lambda: where.run(PYTHON, "-c", "pass"),
+            task=lambda: where.script("inline.py", 1_000).json()["task"],
+            fan=lambda: where.script("fan.py", "inline", "sequential", 0, 1_000),
+        )
+    task = middle(taken["task"]) * 1e6
+    fan, bare = middle(taken["fan"], "wall"), middle(taken["bare"], "wall")
+    return [
+        Figure(
+            "3",
+            "inline, chain of 1,000, a task beyond its function",
+            "<= 30 microseconds",
+            f"{task:.0f}",
+            task <= 30,
+            f"Hamilton 50, pydantic-graph 110, Dask 280, Kedro 2,200 {EARLIER}",
+            {"task": rounded(taken["task"])},
+        ),
+        Figure(
+            "3",
+            "inline, 1 -> 1,000 -> 1, whole process",
+            "<= 0.25 s",
+            f"{fan:.2f} s ({fan / bare:.0f}x bare)",
+            fan <= 0.25,
+            f"doit 0.30, Dask 0.51 s {EARLIER}",
+            {"fan": rounded(taken["fan"], "wall"), "bare": rounded(taken["bare"], "wall")},
+        ),
+    ]
+
+
+def beside_plain(
+    rounds: Rounds, what: str, most: float, ours: tuple[object, ...], theirs: tuple[object, ...]
+) -> Figure:
+    """What one more task costs beside plain Prefect; the ratio is of *most*'s measure, CPU."""
+    with place() as where:
+        cases: dict[str, Callable[[], Any]] = {
+            "ours": lambda: where.script(str(ours[0]), *ours[1:]).json()
+        }
+        if rounds.few:
+            prefect_home(where)
+            cases["plain"] = lambda: plain(where, str(theirs[0]), *theirs[1:]).json()
+        taken = paired(rounds.few or 1, **cases)
+    mine = middle(taken["ours"], "cpu") * 1e3
+    if not rounds.few:
+        return Figure("4", what, f"<= {most}x plain Prefect", f"{mine:.2f} ms", None)
+    hand = middle(taken["plain"], "cpu") * 1e3
+    walls = middle(taken["ours"], "wall") / middle(taken["plain"], "wall")
+    ratio = mine / hand
+    return Figure(
+        "4",
+        what,
+        f"<= {most}x plain Prefect",
+        f"{ratio:.3f}x: {mine:.2f} ms CPU (wall {walls:.3f}x)",
+        ratio <= most,
+        f"plain Prefect, {hand:.1f} ms, its server not counted, {rounds.few} runs",
+        {"cpu": times(taken, "cpu"), "wall": times(taken, "wall")},
+    )
+
+
+def chain(rounds: Rounds) -> list[Figure]:
+    """One more task in a chain."""
+    what = "one more task, chain of 500"
+    ours = "chain.py", "prefect", 500, 0
+    return [beside_plain(rounds, what, 0.30, ours, ("plain_chain.py", 500, 0))]
+
+
+def fan(rounds: Rounds) -> list[Figure]:
+    """One more task in a fan-out on threads."""
+    what = "one more task, fan-out of 500 on threads"
+    ours = "fan.py", "prefect", "threads", 0, 500, 20
+    return [beside_plain(rounds, what, 0.40, ours, ("plain_fan.py", "threads", 500, 20))]
+
+
+def payload(rounds: Rounds) -> list[Figure]:
+    """What tasks exchange, passed on."""
+    what = "one more task, chain of 30, each passing on 2,000 dicts"
+    ours = "chain.py", "prefect", 30, 2_000
+    return [beside_plain(rounds, what, 0.05, ours, ("plain_chain.py", 30, 2_000))]
+
+
+def wide(rounds: Rounds) -> list[Figure]:
+    """A thousand tasks side by side, as a whole process."""
+    with place() as where:
+        cases: dict[str, Callable[[], Any]] = {
+            "ours": lambda: where.script("fan.py", "prefect", "sequential", 0, 1_000)
+        }
+        if rounds.few:
+            prefect_home(where)
+            cases["plain"] = lambda: plain(where, "plain_fan.py", "threads", 1_000)
+        taken = paired(rounds.few or 1, **cases)
+    mine = middle(taken["ours"], "wall")
+    seen, peer = f"{mine:.1f} s", f"plain Prefect 24.8 s {EARLIER}"
+    if rounds.few:
+        hand = middle(taken["plain"], "wall")
+        seen += f", {mine / hand:.2f}x plain Prefect"
+        peer = f"plain Prefect here {hand:.1f} s, {rounds.few} runs; 24.8 s {EARLIER}"
+    what = "1 -> 1,000 -> 1, whole process"
+    return [Figure("4", what, "<= 4.5 s", seen, mine <= 4.5, peer, times(taken))]
+
+
+def memory(rounds: Rounds) -> list[Figure]:
+    """A large array through five tasks."""
+    with place() as where:
+        cases: dict[str, Callable[[], Any]] = {
+            "base": lambda: where.script("memory.py", "base", 200),
+            "ours": lambda: where.script("memory.py", "run", 200),
+        }
+        if rounds.few:
+            prefect_home(where)
+            cases["plain"] = lambda: plain(where, "plain_memory.py", 200)
+        taken = paired(rounds.few or 1, **cases)
+    ratio = middle(taken["ours"], "peak") / middle(taken["base"], "peak")
+    told = f"plain Prefect 562 MB {EARLIER}"
+    if rounds.few:
+        hand = middle(taken["plain"], "peak")
+        told = f"plain Prefect here {hand:.0f} MB, {rounds.few} runs; 562 MB {EARLIER}"
+    return [
+        Figure(
+            "4",
+            "200 MB array through 5 tasks, peak memory",
+            "<= 1.15x array + interpreter with prefect",
+            f"{ratio:.2f}x: {middle(taken['ours'], 'peak'):.0f} MB",
+            ratio <= 1.15,
+            told,
+            times(taken, "peak"),
+        )
+    ]
+
+
+def sleepers(rounds: Rounds) -> list[Figure]:
+    """Tasks that wait, on eight threads."""
+    with place() as where:
+        taken = paired(
+            rounds.some,
+            prefect=lambda: where.script("sleep.py", "prefect").json(),
+            inline=lambda: where.script("sleep.py", "inline").json(),
+        )
+    rows: list[Figure] = []
+    for backend, most in (("prefect", 0.25), ("inline", 0.03)):
+        first, second = middle(taken[backend], "first"), middle(taken[backend], "second")
+        rows.append(
+            Figure(
+                "4",
+                f"1 -> 32 tasks sleeping 0.1 s -> 1 on 8 threads, {backend}, beyond 0.4 s",
+                f"<= {most} s",
+                f"{first:.3f} s (second run {second:.3f})",
+                first <= most,
+                "the ideal, 4 rounds of 0.1 s; the first run in a process",
+                {"first": rounded(taken[backend], "first")},
+            )
+        )
+    return rows
+
+
+def again(rounds: Rounds) -> list[Figure]:
+    """The second run of a compiled flow in one process."""
+    with place() as where:
+        where.env["PYTHONPATH"] = ":".join(
+            part for part in (str(WORKLOADS), where.env.get("PYTHONPATH")) if part
+        )
+        taken = paired(rounds.some, ours=lambda: where.script("again.py", "prefect").json())
+        told = f"plain Prefect 1,011 ms {EARLIER}"
+        if rounds.few:
+            prefect_home(where)
+            hand = paired(rounds.few, plain=lambda: plain(where, "plain_four.py", "again").json())
+            seconds = middle(hand["plain"], "seconds") * 1e3
+            told = f"plain Prefect here {seconds:.0f} ms, {rounds.few} runs; 1,011 ms {EARLIER}"
+    mine = middle(taken["ours"], "seconds") * 1e3
+    what = "second run of a compiled flow in one process, 4 tasks"
+    return [
+        Figure("4", what, "<= 40 ms", f"{mine:.0f} ms", mine <= 40, told, times(taken, "seconds"))
+    ]
+
+
+def processes(rounds: Rounds) -> list[Figure]:
+    """Sixty trivial tasks in two worker processes."""
+    with place() as where:
+        cases: dict[str, Callable[[], Any]] = {
+            "ours": lambda: where.script("fan.py", "prefect", "processes", 2, 60).json()
+        }
+        if rounds.few:
+            prefect_home(where)
+            cases["plain"] = lambda: plain(where, "plain_fan.py", "processes", 60).json()
+        taken = paired(rounds.few or 1, **cases)
+    mine = middle(taken["ours"], "task") * 1e3
+    what = "`--runner processes`, 60 trivial tasks on 2 workers, a task, their start included"
+    target = "<= 0.15x Prefect's ProcessPoolTaskRunner"
+    if not rounds.few:
+        return [Figure("4", what, target, f"{mine:.1f} ms", None)]
+    hand = middle(taken["plain"], "task") * 1e3
+    peer = f"ProcessPoolTaskRunner here {hand:.0f} ms, {rounds.few} runs; 142 ms {EARLIER}"
+    ratio = mine / hand
+    seen = f"{ratio:.3f}x: {mine:.1f} ms"
+    return [Figure("4", what, target, seen, ratio <= 0.15, peer, times(taken, "task"))]
+
+
+def together(rounds: Rounds) -> list[Figure]:
+    """Runs at the same time, also the first two in a fresh home."""
+    rows: list[Figure] = []
+    for what, count, peer in (
+        ("8 runs at once", 8, "plain Prefect prints `database is locked`, earlier elsewhere"),
+        (
+            "two first runs at once in a fresh home",
+            2,
+            f"plain Prefect: 3 of 8 failed, {EARLIER}",
+        ),
+    ):
+        good = tried = locked = left = 0
+        for _ in range(rounds.some if count == 2 else max(1, rounds.few)):
+            with place() as where:
+                shutil.copy(WORKLOADS / "four.py", where.project)
+                if count > 2:
+                    where.run(COMMAND, "run", "four")
+                begun = [where.start(COMMAND, "run", "four") for _ in range(count)]
+                ended = [each.wait() for each in begun]
+                tried += count
+                good += sum(s.code == 0 and '"report": 6.0' in s.out for s in ended)
+                locked += sum("locked" in s.err for s in ended)
+                left += any(where.home.rglob("*"))
+        seen = f"{good} of {tried} succeed, {locked} with lock errors, {left} left files at home"
+        fine = good == tried and locked == 0
+        rows.append(Figure("4", what, "all succeed, no lock errors", seen, fine, peer))
+    return rows
+
+
+BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
+    "import": imports,
+    "start": start,
+    "commands": commands,
+    "define": define,
+    "inline": inline,
+    "chain": chain,
+    "fan": fan,
+    "wide": wide,
+    "payload": payload,
+    "memory": memory,
+    "sleep": sleepers,
+    "again": again,
+    "processes": processes,
+    "together": together,
+}
