@@ -136,15 +136,16 @@ def test_one_module_imports_upwards_by_name_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "door"),
+    ("library", "doors"),
     [
-        ("prefect", "mxm.pipeline.adapters.prefect_"),
-        ("httpx", "mxm.pipeline.adapters.prefect_"),
-        ("typer", "mxm.pipeline.cli."),
-        ("pydantic", "mxm.pipeline.coercion"),
+        ("prefect", ["mxm.pipeline.adapters.prefect_"]),
+        ("httpx", ["mxm.pipeline.adapters.prefect_"]),
+        ("typer", ["mxm.pipeline.cli."]),
+        # Prefect has loaded it already where its adapter is.
+        ("pydantic", ["mxm.pipeline.coercion", "mxm.pipeline.adapters.prefect_"]),
     ],
 )
-def test_library_is_imported_behind_its_own_door_only(library: str, door: str) -> None:
+def test_library_is_imported_behind_its_own_doors_only(library: str, doors: list[str]) -> None:
     users = {
         name
         for name, tree in modules().items()
@@ -152,7 +153,7 @@ def test_library_is_imported_behind_its_own_door_only(library: str, door: str) -
         if target.partition(".")[0] == library
     }
     assert users
-    assert all(name.startswith(door) for name in users), users
+    assert all(name.startswith(tuple(doors)) for name in users), users
 
 
 @pytest.mark.parametrize("library", ["rich", "click", "numpy", "pandas", "polars", "pyarrow"])

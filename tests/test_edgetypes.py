@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, NewType, Optional, Protocol, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NewType, Protocol, TypedDict, TypeVar
 
 import pytest
 
@@ -57,10 +57,10 @@ class Row(TypedDict):
         (list[int], tuple[int, ...], Fit.NEVER),
         (int | str, str | bytes, Fit.MAYBE),
         (int | str, bytes, Fit.NEVER),
-        (Optional[int], int, Fit.MAYBE),
-        (int, Optional[int], Fit.ALWAYS),
+        (int | None, int, Fit.MAYBE),
+        (int, int | None, Fit.ALWAYS),
         (None, int, Fit.NEVER),
-        (None, Optional[int], Fit.ALWAYS),
+        (None, int | None, Fit.ALWAYS),
         (object, int, Fit.MAYBE),
         (int, object, Fit.ALWAYS),
         (Any, int, Fit.MAYBE),

@@ -392,8 +392,6 @@ def test_retry_delay_is_prefects_own() -> None:
 
 # Assets
 
-PLAN_BUG = pytest.mark.xfail(reason="plan._step takes neither defaults nor what a body passes")
-
 
 def asset_lines(caplog: pytest.LogCaptureFixture, spec: FlowSpec, **params: Any) -> list[str]:
     with caplog.at_level(logging.INFO, logger="mxm.pipeline"):
@@ -412,7 +410,7 @@ def test_asset_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         ({"day": "run"}, {"day": "flow"}, {"day": "task"}, "run"),
         ({}, {"day": "flow"}, {"day": "task"}, "flow"),
         ({}, {}, {"day": "task"}, "task"),
-        pytest.param({}, {}, {}, "default", marks=PLAN_BUG),
+        ({}, {}, {}, "default"),
     ],
 )
 def test_asset_line_names_the_partition_by_the_merged_parameter(
@@ -438,7 +436,6 @@ def test_asset_line_names_the_partition_also_where_no_function_takes_it(
     assert lines == ["ASSET write prices/daily partition=day:2024-01-02"]
 
 
-@PLAN_BUG
 def test_asset_line_names_the_partition_by_what_a_flows_body_passes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -219,7 +219,8 @@ def _input(
     if isinstance(binding, Collection):
         held = _held(wanted)
         for i, item in enumerate(binding.items):
-            inner = held[i] if isinstance(held, list) and i < len(held) else (held[-1:] or [Any])[-1]
+            one_by_one = isinstance(held, list) and i < len(held)
+            inner = held[i] if one_by_one else (held[-1:] or [Any])[-1]
             yield from _input(spec, task, name, inner, item, tasks, known, strict=strict)
         return
     if not isinstance(binding, Upstream) or binding.name not in tasks:

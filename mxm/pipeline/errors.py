@@ -247,7 +247,7 @@ class WorkerDiedError(PipelineError, RuntimeError):
     """The process in which a task ran ended before the task did."""
 
 
-class Skip(Exception):
+class Skip(Exception):  # noqa: N818 - not an error
     """Raise it in a task to skip that task, and what depends on it, without failing the run.
 
     Parameters

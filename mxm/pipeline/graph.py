@@ -48,7 +48,7 @@ class FlowGraph:
                 self.downstreams[other].append(name)
 
     def order(self) -> list[str]:
-        """Names in topological, then declaration order; tasks on a cycle, or behind it, are not in it."""
+        """Names in topological, then declaration order, without those on a cycle or behind it."""
         index = {name: i for i, name in enumerate(self.tasks)}
         names = list(self.tasks)
         missing = {name: len(others) for name, others in self.upstreams.items()}
@@ -243,8 +243,10 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
     for name in kwargs:
         if name in positional[: len(args)]:
             yield (
-                f"task {task.name!r}: parameter {name!r} of {drawn} is filled twice, "
-                "by position and by name",
+                (
+                    f"task {task.name!r}: parameter {name!r} of {drawn} is filled twice, "
+                    "by position and by name"
+                ),
                 "leave out one of the two",
             )
         elif name not in parameters:

@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Unresolved", "hints_of", "type_text"]
 
@@ -23,7 +23,7 @@ class Unresolved:
         return self.text
 
 
-class _NotYet(Exception):
+class _NotYet(Exception):  # noqa: N818 - not an error, but hints to be asked for again
     """Holds hints with an `Unresolved` among them: a name may be defined later."""
 
     def __init__(self, hints: Mapping[str, Any]) -> None:
@@ -48,7 +48,7 @@ def _function_in(fn: Any) -> Any:
         fn = fn.func
     fn = inspect.unwrap(fn)
     if isinstance(fn, type):
-        return fn.__init__
+        return cast("Any", fn).__init__
     return fn if isinstance(fn, FunctionType | MethodType) else type(fn).__call__
 
 

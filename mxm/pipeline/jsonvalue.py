@@ -61,7 +61,8 @@ class _Writer:
                 hint="a value that contains itself has no JSON form",
             )
         if isinstance(value, Mapping):
-            return self._mapping(cast("Mapping[Any, Any]", value), path, depth)
+            mapping: Mapping[Any, Any] = value
+            return self._mapping(mapping, path, depth)
         if isinstance(value, list | tuple):
             items = enumerate(cast("Sequence[Any]", value))
             return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in items]
@@ -127,7 +128,7 @@ class _Writer:
 
     def _foreign(self, value: Any, path: str, depth: int) -> JSONValue:
         """Objects of libraries, known by their own methods; none of them is imported for it."""
-        kind: Any = type(value)
+        kind = cast("Any", type(value))
         fields = getattr(kind, "__attrs_attrs__", None)
         if fields is not None:
             return self._mapping({f.name: getattr(value, f.name) for f in fields}, path, depth)
@@ -157,10 +158,12 @@ class _Writer:
     def _table(self, value: Any, path: str, depth: int) -> JSONValue:
         rows, width = (int(n) for n in value.shape)
         names, dtypes, head = _table_parts(value)
+        labels = _labels(value)
         return {
             "type": _type_name(value),
             "shape": [rows, width],
             "columns": self._object(zip(names, dtypes, strict=True), f"{path}.columns", depth + 1),
+            **({"index": self.write(labels, f"{path}.index", depth + 1)} if labels else {}),
             "head": [
                 self._object(zip(names, row, strict=True), f"{path}.head[{i}]", depth + 1)
                 for i, row in enumerate(head)
@@ -238,7 +241,7 @@ def _array_items(value: Any) -> Any:
 
 
 def _numpy_times(value: Any) -> Any:
-    """NumPy's times as Python's; what Python cannot tell, months and far years, would be integers."""
+    """NumPy's times as Python's; months and far years, which Python cannot tell, have none."""
     numpy = sys.modules["numpy"]
     if numpy.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
         value = value.astype(f"{value.dtype.kind}8[us]")
@@ -262,6 +265,15 @@ def _table_parts(table: Any) -> tuple[list[str], list[str], list[Sequence[Any]]]
     columns = [column.to_pylist() for column in table.slice(0, _HEAD).columns]
     types = [str(field.type) for field in table.schema]
     return list(table.schema.names), types, list(zip(*columns, strict=True))
+
+
+def _labels(table: Any) -> list[Any]:
+    """The labels of a pandas table's first rows, where they say more than the rows' numbers."""
+    index = getattr(table, "index", None)
+    if index is None or type(index).__name__ == "RangeIndex":
+        return []
+    labels: list[Any] = index[:_HEAD].tolist()
+    return labels
 
 
 def _column(name: object) -> str:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from mxm.pipeline.errors import ParameterError, Problem, Source, closest, did_you_mean
 from mxm.pipeline.graph import signature_of
 from mxm.pipeline.hints import Unresolved, hints_of, type_text
-from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.spec import Binding, FlowSpec, Param, TaskSpec, upstreams_in
 
 __all__ = ["Origin", "Parameter", "Resolved", "Text", "parameters_of", "resolve"]
 
 Origin: TypeAlias = Literal["run", "flow", "task", "default", "required"]
 
 _empty = inspect.Parameter.empty
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Text(str):
-    """A value as it was typed at the command: the annotation of its parameter says what it means."""
+    """A value as it was typed at the command: its parameter's annotation says what it means."""
 
     __slots__ = ()
 
@@ -68,7 +70,8 @@ class Resolved:
     flow
         Values known to the flow as a whole: its own, and the run's.
     tasks
-        By task, the values for those parameters that no edge fills and no default is left to.
+        By task, the values for those parameters that no edge fills and no default is left to;
+        and for those to which a body hands on text, the text as the task reads it.
     warnings
         Keys that nothing takes, and the like.
     """
@@ -161,71 +164,172 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     ParameterError
         Values are missing or do not fit; all of them at once.
     """
-    own = own_parameters(spec)
-    problems: list[Problem] = []
-    resolved = Resolved(flow=dict(spec.params))
-    runtime: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in own and spec.fn is not None:
-            annotation = _annotation(spec.fn, own[name])
-            value = _fit(value, annotation, name, spec, None, spec.fn, problems)
-        runtime[name] = value
-    resolved.flow.update(runtime)
-    for name in own:
-        if name not in resolved.flow:
-            problems.append(_missing(name, own[name], spec, None))
-    taken = set(own)
-    for task in spec.tasks:
-        resolved.tasks[task.name] = _task_values(spec, task, runtime, own, taken, problems)
-        if task.produces and task.produces.partition_key:
-            taken.add(task.produces.partition_key)
-    unused = list(_unused(spec, runtime, taken))
-    if strict:
-        problems.extend(unused)
-    else:
-        resolved.warnings.extend(unused)
+    reading = _Reading(spec, given)
+    tasks = {task.name: reading.task_values(task) for task in spec.tasks}
+    unused = list(reading.unused())
+    problems = reading.problems + (unused if strict else [])
     if problems:
         raise ParameterError(spec.name, problems)
-    resolved.flow = {k: _plain(v) for k, v in resolved.flow.items()}
-    return resolved
+    warnings = [*([] if strict else unused), *reading.overridden()]
+    flow = {**spec.params, **reading.runtime, **reading.secrets}
+    return Resolved({k: _plain(v) for k, v in flow.items()}, tasks, warnings)
 
 
-def _task_values(
-    spec: FlowSpec,
-    task: TaskSpec,
-    runtime: Mapping[str, Any],
-    own: Mapping[str, inspect.Parameter],
-    taken: set[str],
-    problems: list[Problem],
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    free = list(free_parameters(task))
-    # In a traced flow a parameter of its signature reaches a task only where the body passes it.
-    open_to = {k: v for k, v in runtime.items() if k not in own} if spec.traced else runtime
-    flow = {} if spec.traced else spec.params
-    layers = (open_to, flow, task.params)
-    for parameter in free:
-        name = parameter.name
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            named = {p.name for p in free} | set(task.bindings.kwargs) | set(_filled(task))
-            for layer in reversed(layers):
-                values |= {k: _plain(v) for k, v in layer.items() if k not in named}
-            taken.update(open_to)
-            continue
-        taken.add(name)
-        layer = next((layer for layer in layers if name in layer), None)
-        if layer is not None:
-            annotation = _annotation(task.fn, parameter)
-            values[name] = _fit(layer[name], annotation, name, spec, task, task.fn, problems)
-        elif parameter.default is _empty and not (name in own and name in spec.params):
-            if not any(p.message.startswith(f"missing parameter {name!r}") for p in problems):
-                problems.append(_missing(name, parameter, spec, task))
-    return values
+class _Reading:
+    """The values of one run on their way to the flow and its tasks, and what is wrong with them."""
+
+    def __init__(self, spec: FlowSpec, given: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.own = own_parameters(spec)
+        self.problems: list[Problem] = []
+        self.secrets: dict[str, Any] = {}
+        # Where the flow does not say what its parameter is, text is left for the tasks to read.
+        self.runtime: dict[str, Any] = {
+            k: self.fit(v, k, self.own[k], None) if self._says(k) else v for k, v in given.items()
+        }
+        for name, parameter in self.own.items():
+            if name not in spec.params and name not in given:
+                self.problems.append(_missing(name, parameter, spec, None))
+        self.taken = set(self.own)
+        # In a traced flow a parameter of its signature reaches a task only where the body passes
+        # it, and an argument that the body omits does not ask the flow.
+        open_to = {k: v for k, v in self.runtime.items() if not (spec.traced and k in self.own)}
+        flow: Mapping[str, Any] = {} if spec.traced else spec.params
+        self.layers: tuple[Mapping[str, Any], ...] = (open_to, flow)
+
+    def _says(self, name: str) -> bool:
+        annotation = _annotation(self.spec.fn, self.own[name]) if name in self.own else _empty
+        return annotation is not _empty and not isinstance(annotation, Unresolved)
+
+    def task_values(self, task: TaskSpec) -> dict[str, Any]:
+        """By parameter, what *task* takes from the run, the flow and its own ``params``."""
+        values = dict(self._texts_passed(task))
+        free = list(free_parameters(task))
+        layers = (*self.layers, task.params)
+        if task.produces and task.produces.partition_key:
+            self.taken.add(task.produces.partition_key)
+        for parameter in free:
+            name = parameter.name
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named = {p.name for p in free} | set(_bound(task))
+                extra = {k: v for layer in reversed(layers) for k, v in layer.items()}
+                self.taken.update(layers[0])
+                names = [k for k in extra if k not in named]
+                values |= {k: self.fit(extra[k], k, parameter, task) for k in names}
+                continue
+            self.taken.add(name)
+            layer = next((layer for layer in layers if name in layer), None)
+            if layer is not None:
+                values[name] = self.fit(layer[name], name, parameter, task)
+                if hasattr(values[name], "get_secret_value") and name in self.runtime:
+                    self.secrets[name] = values[name]
+            elif parameter.default is _empty and not self._told(f"missing parameter {name!r}:"):
+                self.problems.append(_missing(name, parameter, self.spec, task))
+        return values
+
+    def _texts_passed(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
+        """What a body hands on as it was typed, read as *task* annotates it."""
+        signature = signature_of(task.fn)
+        for name, binding in _bound(task).items():
+            if not isinstance(binding, Param) or binding.path or not signature:
+                continue
+            text = self.runtime.get(binding.name)
+            if isinstance(text, Text) and name in signature.parameters:
+                value = self.fit(text, name, signature.parameters[name], task)
+                if hasattr(value, "get_secret_value"):
+                    self.secrets[binding.name] = value
+                yield name, value
+
+    def _told(self, opening: str) -> bool:
+        return any(problem.message.startswith(opening) for problem in self.problems)
+
+    def fit(
+        self, value: Any, name: str, parameter: inspect.Parameter, task: TaskSpec | None
+    ) -> Any:
+        """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem."""
+        fn = task.fn if task else self.spec.fn
+        annotation = _annotation(fn, parameter)
+        if value is parameter.default:  # "window: int = None" is common, and takes None
+            return value
+        try:
+            return coerce(value, annotation)
+        except ValueError as error:
+            if self._told(f"parameter {name!r} of flow"):
+                return value
+            owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
+            shown = str(value) if isinstance(value, Text) else repr(value)
+            shown = "what was given" if _is_secret(annotation) else shown[:200]
+            detail = f": {error}" if str(error) else ""
+            self.problems.append(
+                Problem(
+                    "MXM402",
+                    f"parameter {name!r} of {owner} takes {type_text(annotation)}, "
+                    f"not {shown}{detail}",
+                    None,
+                    (Source.of_function(fn) if fn else None) or (task or self.spec).source,
+                    self.spec.name,
+                    task.name if task else None,
+                )
+            )
+            return value
+
+    def unused(self) -> Iterator[Problem]:
+        """The run's keys that nothing takes, each with the reason."""
+        spec = self.spec
+        for name in self.runtime:
+            if name in self.taken:
+                continue
+            filled = [t for t in spec.tasks if name in _bound(t)]
+            task = filled[0].name if filled else None
+            source = filled[0].source if filled else spec.source
+            if filled and any(_has_edge(t, name) for t in filled):
+                why = f"task {task!r} has that input from an edge of the graph"
+                hint = "an edge is never overridden by a parameter"
+            elif filled:
+                why = f"the body of flow {spec.name!r} gives task {task!r} that input"
+                hint = f"it is bound at {spec.source}: make it a parameter of the flow"
+            else:
+                why = f"no task of flow {spec.name!r} takes it"
+                near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
+                known = ", ".join(sorted(self.taken))
+                hint = near or (f"known: {known}" if known else "no task takes any")
+            yield Problem(
+                "MXM403",
+                f"parameter {name!r} is not used: {why}",
+                hint,
+                source,
+                spec.name,
+                task,
+                "warning",
+            )
+
+    def overridden(self) -> Iterator[Problem]:
+        """The run's keys that some task takes, and another has from an edge."""
+        for task in self.spec.tasks:
+            for name in self.layers[0]:
+                if name in self.taken and name in _bound(task) and _has_edge(task, name):
+                    yield Problem(
+                        "MXM403",
+                        f"parameter {name!r} does not reach task {task.name!r}, "
+                        "which has that input from an edge of the graph",
+                        "an edge is never overridden by a parameter",
+                        task.source,
+                        self.spec.name,
+                        task.name,
+                        "warning",
+                    )
 
 
-def _filled(task: TaskSpec) -> list[str]:
-    signature = signature_of(task.fn)
-    return list(signature.parameters)[: len(task.bindings.args)] if signature else []
+def _bound(task: TaskSpec) -> dict[str, Binding]:
+    """The bindings of *task* by the parameter that each fills."""
+    names: list[str] = []
+    if task.bindings.args and (signature := signature_of(task.fn)):
+        names = [n for n, p in signature.parameters.items() if p.kind in _POSITIONAL]
+    return {**dict(zip(names, task.bindings.args, strict=False)), **task.bindings.kwargs}
+
+
+def _has_edge(task: TaskSpec, name: str) -> bool:
+    return next(upstreams_in([_bound(task)[name]]), None) is not None
 
 
 def _missing(
@@ -234,10 +338,16 @@ def _missing(
     fn = task.fn if task else spec.fn
     needs = f"task {task.name!r}" if task else f"flow {spec.name!r}"
     kind = "" if fn is None else _expected(_annotation(fn, parameter))
+    if task and spec.traced and name in own_parameters(spec):
+        why = f"the body of flow {spec.name!r} does not pass it"
+        hint = f"pass it in the call: {name}={name}"
+    else:
+        why = "nothing gives it a value"
+        hint = f"give it at the run: -p {name}=..., or a default in the signature"
     return Problem(
         "MXM401",
-        f"missing parameter {name!r}: {needs} needs it{kind} and nothing gives it a value",
-        f"give it at the run: -p {name}=..., or a default in the signature",
+        f"missing parameter {name!r}: {needs} needs it{kind} and {why}",
+        hint,
         (Source.of_function(fn) if fn else None) or (task or spec).source,
         spec.name,
         task.name if task else None,
@@ -248,36 +358,12 @@ def _expected(annotation: Any) -> str:
     return "" if annotation is _empty else f" ({type_text(annotation)})"
 
 
-def _unused(spec: FlowSpec, runtime: Mapping[str, Any], taken: set[str]) -> Iterator[Problem]:
-    for name in runtime:
-        filled = [t for t in spec.tasks if name in t.bindings.kwargs or name in _filled(t)]
-        if filled and (name not in own_parameters(spec)):
-            yield Problem(
-                "MXM403",
-                f"parameter {name!r} is not used: task {filled[0].name!r} has that input "
-                "from an edge of the graph",
-                "an edge is never overridden by a parameter",
-                filled[0].source,
-                spec.name,
-                filled[0].name,
-                "warning",
-            )
-        elif name not in taken:
-            hint = did_you_mean(name, taken) if closest(name, taken) else None
-            yield Problem(
-                "MXM403",
-                f"parameter {name!r} is not used: no task of flow {spec.name!r} takes it",
-                hint or (f"known: {', '.join(sorted(taken))}" if taken else "no task takes any"),
-                spec.source,
-                spec.name,
-                severity="warning",
-            )
-
-
 def _annotation(fn: Callable[..., Any] | None, parameter: inspect.Parameter) -> Any:
     if fn is None or parameter.annotation is _empty:
         return _empty
-    return hints_of(fn).get(parameter.name, _empty)
+    annotation = hints_of(fn).get(parameter.name, _empty)
+    # **options: Unpack[Options] speaks of all the keys, not of each.
+    return _empty if typing.get_origin(annotation) is typing.Unpack else annotation
 
 
 def _plain(value: Any) -> Any:
@@ -287,38 +373,19 @@ def _plain(value: Any) -> Any:
 
 def _json_or_text(value: str) -> Any:
     try:
-        return json.loads(value)
+        return _json(value)
     except ValueError:
         return str(value)
 
 
-def _fit(
-    value: Any,
-    annotation: Any,
-    name: str,
-    spec: FlowSpec,
-    task: TaskSpec | None,
-    fn: Callable[..., Any],
-    problems: list[Problem],
-) -> Any:
-    """*value* as *annotation* wants it; one that cannot be so becomes a problem."""
+def _json(text: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no JSON")  # Python reads NaN and Infinity by itself
+
     try:
-        return coerce(value, annotation)
-    except ValueError as error:
-        owner = f"task {task.name!r}" if task else f"flow {spec.name!r}"
-        detail = f": {error}" if str(error) else ""
-        problems.append(
-            Problem(
-                "MXM402",
-                f"parameter {name!r} of {owner} takes {type_text(annotation)}, "
-                f"not {str(value) if isinstance(value, Text) else value!r:.200}{detail}",
-                None,
-                Source.of_function(fn),
-                spec.name,
-                task.name if task else None,
-            )
-        )
-        return value
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def coerce(value: Any, annotation: Any) -> Any:
@@ -326,51 +393,93 @@ def coerce(value: Any, annotation: Any) -> Any:
 
     What is one already passes by identity. Text from the command is taken verbatim for ``str``,
     as JSON if it parses where there is no annotation, and otherwise read by pydantic in lax mode,
-    as JSON first where the type is a container or a union.
+    as JSON first where the type is a container or a union. What pydantic cannot check passes.
 
     Raises
     ------
     ValueError
         It does not fit; the message says why.
     """
+    annotation = _named_type(annotation)
     typed = isinstance(value, Text)
     if annotation in (_empty, Any, object) or isinstance(annotation, Unresolved):
-        return _json_or_text(value) if typed else value
-    if annotation is str and isinstance(value, str):
-        return str(value) if typed else value
-    if not typed and type(value) is annotation:
+        return _plain(value)
+    if typed and annotation is str:
+        return str(value)
+    if not typed and _is_instance(value, annotation):
         return value
     # Loaded only where a value must be read: pydantic is most of the command's start.
-    from mxm.pipeline.coercion import validate
+    from mxm.pipeline.coercion import NoSchemaError, read, validate
 
-    candidates: list[Any] = [value]
-    if typed:
-        candidates = [str(value)]
+    try:
+        if not typed:
+            return validate(value, annotation)
+        text = _with_dashes(value) if _is_date(annotation) else str(value)
         if _reads_json(annotation):
             try:
-                candidates.insert(0, json.loads(value))
+                parsed = _json(text)
             except ValueError:
-                pass
-    failure: ValueError | None = None
-    for candidate in candidates:
-        try:
-            return validate(candidate, annotation)
-        except ValueError as error:
-            failure = error
-    raise failure if failure is not None else ValueError
+                return read(text, annotation)
+            try:
+                return read(parsed, annotation)
+            except ValueError as error:
+                try:
+                    return read(text, annotation)
+                except ValueError:
+                    raise error from None
+        return read(text, annotation)
+    except NoSchemaError:
+        return _plain(value)
+
+
+def _named_type(annotation: Any) -> Any:
+    """What a NewType or a ``type`` statement names."""
+    while not isinstance(annotation, type):
+        named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
+        if named is None:
+            return annotation
+        annotation = named
+    return annotation
+
+
+def _is_instance(value: Any, annotation: Any) -> bool:
+    try:
+        return isinstance(annotation, type) and isinstance(value, annotation)
+    except TypeError:  # a protocol that cannot be asked
+        return False
+
+
+def _is_date(annotation: Any) -> bool:
+    return any(t in (date, datetime) for t in (annotation, *typing.get_args(annotation)))
+
+
+def _with_dashes(text: str) -> str:
+    """``20240131`` as the ISO date it is; pydantic takes digits for seconds since 1970."""
+    if len(text) == 8 and text.isdecimal():
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    return str(text)
+
+
+def _is_secret(annotation: Any) -> bool:
+    return hasattr(annotation, "get_secret_value") or any(
+        map(_is_secret, typing.get_args(annotation))
+    )
 
 
 def _reads_json(annotation: Any) -> bool:
     """Whether text for *annotation* is tried as JSON first: containers, unions, models, enums."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
-        return _reads_json(typing.get_args(annotation)[0])
+        return _reads_json(_named_type(typing.get_args(annotation)[0]))
     if origin is typing.Literal:
         return any(not isinstance(arg, str) for arg in typing.get_args(annotation))
     if origin is not None:
         return True
-    return isinstance(annotation, type) and (
-        issubclass(annotation, list | tuple | dict | set | frozenset | Enum)
-        or hasattr(annotation, "__dataclass_fields__")
-        or hasattr(annotation, "model_fields")
+    if not isinstance(annotation, type) or issubclass(annotation, str | bytes | bytearray):
+        return False
+    kind = cast("Any", annotation)
+    return (
+        issubclass(kind, Collection | Enum)
+        or hasattr(kind, "__dataclass_fields__")
+        or hasattr(kind, "model_fields")
     )

@@ -16,6 +16,9 @@ from mxm.pipeline.spec import Binding, Const, FlowSpec, Param, TaskSpec
 __all__ = ["Plan", "Step", "make_plan"]
 
 
+_BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A task placed in a plan, its inputs settled but for the results of other steps.
@@ -86,29 +89,35 @@ def _step(
 ) -> Step:
     args = list(task.bindings.args)
     kwargs = dict(task.bindings.kwargs)
+    signature = signature_of(task.fn)
+    positional = (
+        [p for p in signature.parameters.values() if p.kind in _BY_PLACE] if signature else []
+    )
     if values:
-        signature = signature_of(task.fn)
-        positional_only = [
-            name
-            for name, p in (signature.parameters.items() if signature else ())
-            if p.kind is Parameter.POSITIONAL_ONLY
-        ]
-        left = positional_only[len(args) :]
-        args.extend(Const(values.pop(name)) for name in left if name in values)
+        values = dict(values)
+        for i, parameter in enumerate(positional[: len(args)]):
+            if parameter.name in values:
+                args[i] = Const(values.pop(parameter.name))
+        left = [p for p in positional[len(args) :] if p.kind is Parameter.POSITIONAL_ONLY]
+        while left and left[-1].name not in values:
+            left.pop()
+        # One before the last that has no value takes its default, to keep the others' places.
+        args.extend(Const(values.pop(p.name, p.default)) for p in left)
         kwargs |= {name: Const(value) for name, value in values.items()}
     partition = None
     key = task.produces.partition_key if task.produces else None
     if key is not None:
-        value = _merged(key, task, kwargs, flow)
+        placed = {p.name: binding for p, binding in zip(positional, args, strict=False)}
+        value = _merged(key, task, placed | kwargs, flow)
         partition = None if value is None else f"{key}:{value}"
     return Step(task, tuple(args), kwargs, needs, partition)
 
 
 def _merged(
-    key: str, task: TaskSpec, kwargs: Mapping[str, Binding], flow: Mapping[str, Any]
+    key: str, task: TaskSpec, inputs: Mapping[str, Binding], flow: Mapping[str, Any]
 ) -> Any:
     """The value of the parameter *key* as the task has it, taken or not; None for none."""
-    bound = kwargs.get(key)
+    bound = inputs.get(key)
     if isinstance(bound, Const):
         return bound.value
     if isinstance(bound, Param):

@@ -179,7 +179,7 @@ class FlowRun:
         return [name for name in self.tasks if name not in needed]
 
     def raise_for_failure(self) -> FlowRun:
-        """This run, if no task failed.
+        """Return this run, if no task failed.
 
         Raises
         ------
@@ -206,8 +206,10 @@ class FlowRun:
         raise error
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The run as one JSON document, schema ``mxm.flowrun/1``; values without JSON form are null
-        and named in the task's ``error``."""
+        """The run as one JSON document, schema ``mxm.flowrun/1``.
+
+        Values without JSON form are null and named in the task's ``error``.
+        """
         params = {k: _shown(v) for k, v in self.params.items()}
         return {
             "schema": "mxm.flowrun/1",
@@ -246,7 +248,7 @@ def _shown(value: Any) -> JSONValue:
         return repr(value)
 
 
-class _NoValue(LookupError):
+class _NoValue(LookupError):  # noqa: N818 - never leaves this module
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name

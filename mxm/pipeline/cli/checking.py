@@ -1,6 +1,5 @@
 """`check`: the problems of some flows, or of all."""
 
-# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
 from typing import Any
 
@@ -111,9 +112,11 @@ def failure_document(failure: Failure) -> dict[str, Any]:
 
 
 def _default(parameter: Parameter) -> str:
+    """The default as it would be typed at the command."""
     if parameter.required:
         return "(required)"
-    text = repr(parameter.default)
+    plain = _plain(parameter.default)
+    text = plain if isinstance(plain, str) and plain else json.dumps(plain, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -1,6 +1,5 @@
 """The mxm-pipeline command: parse, call the library, print."""
 
-# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import sys

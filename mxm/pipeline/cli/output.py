@@ -1,6 +1,5 @@
 """What the command prints, where, and with which exit code it ends."""
 
-# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import contextlib

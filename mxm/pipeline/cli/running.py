@@ -1,6 +1,5 @@
 """`run`: parameters from the command line, one run, its results on stdout."""
 
-# ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
 import signal
