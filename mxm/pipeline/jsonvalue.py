@@ -61,8 +61,7 @@ class _Writer:
                 hint="a value that contains itself has no JSON form",
             )
         if isinstance(value, Mapping):
-            mapping: Mapping[Any, Any] = value
-            return self._mapping(mapping, path, depth)
+            return self._mapping(cast("Any", value), path, depth)
         if isinstance(value, list | tuple):
             items = enumerate(cast("Sequence[Any]", value))
             return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in items]

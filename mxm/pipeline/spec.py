@@ -379,7 +379,7 @@ def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
 
 def _bind(task: str, upstream: object, source: Source | None, problems: list[Problem]) -> Bindings:
     if isinstance(upstream, Mapping):
-        given: Mapping[Any, Any] = upstream
+        given = cast("Any", upstream)
         named = {str(k): _name_of(task, v, source, problems) for k, v in given.items()}
         return Bindings(kwargs={k: Upstream(v) for k, v in named.items() if v is not None})
     names = [_name_of(task, ref, source, problems) for ref in as_sequence(upstream)]
