@@ -23,6 +23,7 @@ LAYERS = [
         "mxm.pipeline.hints",
         "mxm.pipeline.coercion",
     ],
+    ["mxm.pipeline.edgetypes"],
     ["mxm.pipeline.graph"],
     ["mxm.pipeline.params", "mxm.pipeline.runs"],
     ["mxm.pipeline.plan"],
@@ -182,6 +183,8 @@ def offering() -> list[str]:
         name
         for name, tree in modules().items()
         if any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in tree.body)
+        # Taken with `import *`, tests and all.
+        and name != "mxm.pipeline.testing.conformance"
     ]
 
 
