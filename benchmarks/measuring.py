@@ -23,6 +23,9 @@ PYTHON = sys.executable
 COMMAND = str(Path(sys.executable).parent / "mxm-pipeline")
 LIMIT = 300.0
 """Seconds after which a command is killed and the benchmark fails."""
+# What would change a run: PYTHONDONTWRITEBYTECODE for one has every module compiled every time.
+_CHANGES = ("PREFECT_", "MXM_", "PYTHON", "XDG_")
+_KEPT = ("PYTHONPATH",)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Place:
         self.project = folder / "project"
         for each in (self.home, self.project):
             each.mkdir()
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MXM_"))}
-        kept.pop("XDG_CONFIG_HOME", None)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_CHANGES) or k in _KEPT}
         self.env = {
             **kept,
             "HOME": str(self.home),
