@@ -39,7 +39,10 @@ class _Member:
             return [], {}
         args = self.node.args if self.node else ()
         kwargs: Mapping[str, Any] = self.node.kwargs if self.node else {}
-        names = list(inspect.signature(self.task.fn).parameters)
+        parameters = inspect.signature(self.task.fn).parameters.values()
+        names = [
+            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
         upstream = self.task.upstream
         if isinstance(upstream, Mapping):
             given = {*names[: len(args)], *kwargs}
