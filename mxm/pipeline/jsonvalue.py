@@ -191,7 +191,7 @@ def _rank(item: JSONValue) -> tuple[str, Any]:
     return type(item).__name__, item if isinstance(item, str) else str(item)
 
 
-_TEXT_TYPES = (datetime, date, time, timedelta, UUID, PurePath)
+_TEXT_TYPES = datetime | date | time | timedelta | UUID | PurePath
 
 
 def _scalar_text(value: Any) -> str:
@@ -271,8 +271,14 @@ def _labels(table: Any) -> list[Any]:
     index = getattr(table, "index", None)
     if index is None or type(index).__name__ == "RangeIndex":
         return []
-    labels: list[Any] = index[:_HEAD].tolist()
-    return labels
+    return [_label(label) for label in index[:_HEAD].tolist()]
+
+
+def _label(label: Any) -> Any:
+    """*label* where JSON has it, else its text: a period, an interval."""
+    if isinstance(label, tuple):
+        return [_label(part) for part in cast("tuple[Any, ...]", label)]
+    return label if isinstance(label, int | float | str | _TEXT_TYPES) else str(label)
 
 
 def _column(name: object) -> str:

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+import types
+from collections.abc import Callable
+from datetime import date
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+
+import strategies
+from mxm.pipeline.authoring import task
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, TaskSpec, Upstream
+from mxm.pipeline.specdict import entrypoint, flow_from_dict, flow_to_dict, resolve_entrypoint
+
+
+def shouted(fn: Callable[..., str]) -> Callable[..., str]:
+    @functools.wraps(fn)
+    def louder(*args: Any) -> str:
+        return fn(*args).upper()
+
+    return louder
+
+
+@shouted
+def wrapped() -> str:
+    return "hi"
+
+
+@task
+@shouted
+def decorated() -> str:
+    return "hi"
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+class Loader:
+    def load(self) -> None: ...
+
+
+@given(strategies.specs)
+def test_the_dict_form_through_json_gives_the_same_spec(spec: FlowSpec) -> None:
+    data = flow_to_dict(spec)
+    assert flow_from_dict(data) == spec
+    assert flow_from_dict(json.loads(json.dumps(data, allow_nan=False))) == spec
+
+
+def test_problems_of_a_declaration_survive_the_dict_form() -> None:
+    spec = FlowSpec("f", [TaskSpec("t", strategies.give, upstream=[strategies.give])])  # type: ignore[list-item]
+    again = flow_from_dict(json.loads(json.dumps(flow_to_dict(spec))))
+    assert again.tasks[0].problems == spec.tasks[0].problems != ()
+
+
+def test_a_decorator_of_the_users_stays_on_the_function() -> None:
+    assert resolve_entrypoint(f"{__name__}:wrapped") is wrapped
+    again = resolve_entrypoint(f"{__name__}:decorated")
+    assert again is decorated.fn
+    assert again() == "HI"
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [lambda: None, functools.partial(print), Loader().load, functools.lru_cache(lambda: 1)],
+    ids=["lambda", "partial", "bound method", "cached lambda"],
+)
+def test_what_cannot_be_imported_says_so(fn: Callable[..., Any]) -> None:
+    assert entrypoint(fn) is None
+    data = flow_to_dict(FlowSpec("f", [TaskSpec("t", fn)]))
+    json.dumps(data)
+    with pytest.raises(SpecError, match="no importable name: define it with def"):
+        flow_from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, (1, 2), date(2024, 1, 1), {1: "a"}, {"a": [(1,)]}, object()],
+    ids=lambda v: type(v).__name__,
+)
+def test_a_value_that_json_would_change_says_so(value: Any) -> None:
+    bound = Bindings((Const(value),))
+    for spec in (
+        FlowSpec("f", [TaskSpec("t", strategies.take, bindings=bound)]),
+        FlowSpec("f", [TaskSpec("t", strategies.take, params={"x": value})]),
+        FlowSpec("f", params={"x": value}),
+    ):
+        data = json.loads(json.dumps(flow_to_dict(spec), allow_nan=False))
+        with pytest.raises(SpecError, match=f"{type(value).__name__} has no plain form"):
+            flow_from_dict(data)
+
+
+def test_a_named_tuple_of_results_says_so() -> None:
+    output = Collection(Pair, (Upstream("a"), Upstream("b")))
+    with pytest.raises(SpecError, match="Pair has no plain form"):
+        flow_from_dict(flow_to_dict(FlowSpec("f", output=output)))
+
+
+def test_the_dict_form_shares_nothing_with_the_spec() -> None:
+    rows = [1]
+    data = flow_to_dict(FlowSpec("f", params={"rows": rows}))
+    data["params"]["rows"]["const"].append(2)
+    assert rows == [1]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"tasks": []}, "'name' is missing"),
+        ({"name": "f", "tasks": [{"name": "t"}]}, "'fn' is missing"),
+        ({"name": 3, "tasks": []}, "name is a string"),
+        ({"name": "f", "tasks": [3]}, "not the dict form"),
+        ([], "not the dict form"),
+    ],
+)
+def test_data_of_another_form_is_a_spec_error(data: Any, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        flow_from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "name", ["no_such_module_at_all:f", f"{__name__}:absent", f"{__name__}:Loader.absent"]
+)
+def test_a_name_that_leads_nowhere_is_a_spec_error(name: str) -> None:
+    with pytest.raises(SpecError, match="cannot be imported"):
+        resolve_entrypoint(name)
+
+
+def test_a_module_that_fails_while_it_is_imported_is_a_spec_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError("HOME_OF_DATA")
+
+    monkeypatch.setitem(sys.modules, "failing_module", Failing("failing_module"))
+    with pytest.raises(SpecError, match="KeyError: 'HOME_OF_DATA'"):
+        resolve_entrypoint("failing_module:f")
