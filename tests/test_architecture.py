@@ -29,9 +29,9 @@ LAYERS = [
     ["mxm.pipeline.plan"],
     ["mxm.pipeline.registry", "mxm.pipeline.tracing"],
     ["mxm.pipeline.assembly"],
-    ["mxm.pipeline.authoring"],
     ["mxm.pipeline.discovery", "mxm.pipeline.adapters", "mxm.pipeline.views"],
     ["mxm.pipeline.api"],
+    ["mxm.pipeline.authoring"],
     ["mxm.pipeline.testing"],
     ["mxm.pipeline.cli"],
 ]
@@ -125,7 +125,8 @@ def test_imports_have_no_circles() -> None:
     graphlib.TopologicalSorter(edges).prepare()  # raises CycleError, which names the circle
 
 
-def test_one_module_imports_upwards_by_name_and_no_other() -> None:
+def test_no_module_imports_one_of_ours_by_a_string() -> None:
+    # It would run upwards unseen.
     found: list[tuple[str, str]] = []
     for name, tree in modules().items():
         for node in ast.walk(tree):
@@ -133,7 +134,7 @@ def test_one_module_imports_upwards_by_name_and_no_other() -> None:
                 for argument in node.args:
                     if isinstance(argument, ast.Constant) and str(argument.value)[:3] == "mxm":
                         found.append((name, str(argument.value)))
-    assert found == [("mxm.pipeline.authoring", "mxm.pipeline.api")]
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from mxm.pipeline.adapters.base import RunOptions, load_backend
-from mxm.pipeline.authoring import Flow
 from mxm.pipeline.errors import GraphError, PipelineError, Problem, did_you_mean
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.jsonvalue import JSONValue
@@ -14,6 +13,15 @@ from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow"]
+
+
+class HasSpec(Protocol):
+    """What has a FlowSpec: a function decorated with ``@mxm.flow``."""
+
+    @property
+    def spec(self) -> FlowSpec:
+        """The flow as data."""
+        ...
 
 
 @runtime_checkable
@@ -61,13 +69,13 @@ class MXMFlow(Protocol):
         ...
 
 
-def check_flow(flow: FlowSpec | Flow[..., Any]) -> list[Problem]:
+def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
     """Everything wrong with *flow*, found without running it."""
     return find_problems(_spec(flow))
 
 
 def compile_flow(
-    spec_or_flow: FlowSpec | Flow[..., Any], *, backend: str = "prefect", **options: Any
+    spec_or_flow: FlowSpec | HasSpec, *, backend: str = "prefect", **options: Any
 ) -> MXMFlow:
     """Check a flow and hand it to a backend.
 
@@ -133,11 +141,10 @@ def execute_flow(
     return flow.execute(params, options)
 
 
-def _spec(flow: FlowSpec | Flow[..., Any]) -> FlowSpec:
-    if isinstance(flow, FlowSpec):
-        return flow
-    if isinstance(flow, Flow):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return flow.spec
+def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:
+    spec = flow if isinstance(flow, FlowSpec) else getattr(flow, "spec", None)
+    if isinstance(spec, FlowSpec):
+        return spec
     raise PipelineError(
         f"not a flow: {flow!r}", hint="give a FlowSpec, or a function decorated with @mxm.flow"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -345,10 +344,10 @@ class Flow(Generic[P, R_co]):
         ParameterError
             Parameters are missing or do not fit.
         """
-        # The one call upwards: a flow is the natural place to look for run(), and api holds it.
-        api = importlib.import_module("mxm.pipeline.api")
-        found: FlowRun = api.compile_flow(self.spec, **self.run_options).run(params)
-        return found
+        # Loaded when it is needed: declaring flows takes no adapters.
+        from mxm.pipeline.api import compile_flow
+
+        return compile_flow(self.spec, **self.run_options).run(params)
 
     def with_options(self, **options: Any) -> Flow[P, R_co]:
         """Give this flow options for `run`, as `compile_flow` takes them: ``backend``, say."""
