@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import call, invoke, write
+from command import SCRIPT, call, invoke, write
 
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, execute_prefect_flow
 from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
@@ -189,10 +189,10 @@ def test_command_run_prints_results_as_json(example: Path) -> None:
 
 
 def test_shells_quotes_around_a_value_are_not_part_of_it(example: Path) -> None:
-    line = f'"{sys.executable}" "$0" run example --param limit=1 --param mode="fast" --quiet'
-    from command import SCRIPT
-
-    ran = subprocess.run(["bash", "-c", line, SCRIPT], capture_output=True, text=True, timeout=100)
+    line = '"$0" "$1" run example --param limit=1 --param mode="fast" --quiet --backend inline'
+    ran = subprocess.run(
+        ["bash", "-c", line, sys.executable, SCRIPT], capture_output=True, text=True, timeout=100
+    )
     assert json.loads(ran.stdout)["report"] == "1 rows, fast"
 
 

@@ -66,7 +66,7 @@ def _clashes(found: Found) -> list[Problem]:
     return [
         Problem(
             "MXM107",
-            f"two flows are named {name!r}: "
+            f"{len(entries)} flows are named {name!r}: "
             + " and ".join(str(e.source or shown_path(e.place.file)) for e in entries),
             "give one of them another name: @mxm.flow(name=...)",
             entries[0].source,
