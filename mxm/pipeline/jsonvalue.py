@@ -277,7 +277,7 @@ def _labels(table: Any) -> list[Any]:
 def _label(label: Any) -> Any:
     """*label* where JSON has it, else its text: a period, an interval."""
     if isinstance(label, tuple):
-        parts: tuple[Any, ...] = label
+        parts = cast("Any", label)
         return [_label(part) for part in parts]
     return label if isinstance(label, int | float | str | _TEXT_TYPES) else str(label)
 

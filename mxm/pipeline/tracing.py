@@ -265,6 +265,17 @@ def _column(code: Any, lasti: int) -> int | None:
 
 
 @dataclass
+class _Ready:
+    """What an async flow returned, to be awaited; as a dataclass it has no hash for `gather`."""
+
+    value: Any
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.value
+        yield  # makes this a generator that ends at once
+
+
+@dataclass
 class Trace:
     """One pass over the body of the flow named *flow*: its calls in order, and what went wrong."""
 
@@ -425,12 +436,13 @@ class Trace:
             nodes[task.name] = node
             self.nodes.append(node)
         if spec.output is not None:
-            return raw(spec.output)
-        needed = {name for task in spec.tasks for name in (*task.upstream, *task.after)}
-        last = [name for name in nodes if name not in needed]
-        if len(last) == 1:
-            return StandIn(nodes[last[0]])
-        return {name: StandIn(nodes[name]) for name in last}
+            returned = raw(spec.output)
+        else:
+            needed = {name for task in spec.tasks for name in (*task.upstream, *task.after)}
+            last = {name: StandIn(node) for name, node in nodes.items() if name not in needed}
+            returned = next(iter(last.values())) if len(last) == 1 else last
+        awaited = inspect.iscoroutinefunction(inspect.unwrap(cast("Any", spec.fn)))
+        return _Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
 
     def _given(
         self,

@@ -180,12 +180,9 @@ def print_failures(run: FlowRun) -> None:
 
 def _users_traceback(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = told
-    while part is not None:
-        frames = list(part.stack)
-        first = next((i for i, f in enumerate(frames) if not _ours(f.filename)), len(frames))
-        part.stack = traceback.StackSummary.from_list(frames[first:])
-        part = part.__cause__ or part.__context__
+    frames = list(told.stack)
+    first = next((i for i, f in enumerate(frames) if not _ours(f.filename)), len(frames))
+    told.stack = traceback.StackSummary.from_list(frames[first:])
     return "".join(told.format()).rstrip()
 
 

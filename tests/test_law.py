@@ -1,0 +1,206 @@
+"""The law of traced flows: `flow(**p)` is the target's value in `flow.run(**p)`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+import mxm
+from mxm.pipeline.authoring import Flow
+from mxm.pipeline.graph import find_problems
+
+# A parameter's value, and every task's result, has these parts, so that any of them may be taken.
+PARTS = ("", "['k']", "[0]", "['k'][0]", "['k'][-1]", "[0]['k']")
+
+
+def _made(*inputs: Any) -> dict[Any, Any]:
+    """A value that tells what it was made of, with something at each of the PARTS."""
+    print_ = hashlib.sha256(repr(inputs).encode()).hexdigest()[:8]
+    return {"k": [print_ + "a", print_ + "b"], 0: {"k": print_}}
+
+
+@mxm.task
+def a(x=0, *more, k=1):
+    return _made("a", x, more, k)
+
+
+@mxm.task
+def b(*args, **named):
+    return _made("b", args, sorted(named.items()))
+
+
+@mxm.task
+async def c(x, y=2):
+    await asyncio.sleep(0)
+    return _made("c", x, y)
+
+
+CALLS = {  # how each task may be called, E standing for an expression
+    "a": ("()", "(E)", "(E, E, E)", "(E, k=E)", "(x=E, k=E)", "(k=E)"),
+    "b": ("()", "(E)", "(E, E)", "(E, z=E)", "(z=E, y=E, k=E)"),
+    "c": ("(E)", "(E, E)", "(y=E, x=E)"),
+}
+FLOW_CALLS = ("(E)", "(E, E)", "(E, r=E)", "(r=E, q=E, p=E)")
+CONSTANTS = ("0", "-1.5", "'t'", "None", "True", "[]", "{}", "(1, [2])", "{'m': [3]}")
+
+
+class Writer:
+    """Writes one flow's body: statements in text, over the names they have made so far."""
+
+    def __init__(self, draw: Any, name: str, is_async: bool, inner: dict[str, bool]) -> None:
+        self.draw = draw
+        self.name = name
+        self.is_async = is_async
+        self.inner = inner  # flows that may be called, and whether they are async
+        self.results: list[str] = []  # names of results, which may be returned
+        self.parted = ["p", "q", "r"]  # names that have the PARTS
+        self.others: list[str] = []  # names of lists, and of what flows return
+        self.lists: list[str] = []
+        self.count = 0
+
+    def one_of(self, *items: Any) -> Any:
+        return self.draw(st.sampled_from(items))
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"v{self.count}"
+
+    def expression(self, depth: int = 2) -> str:
+        """Anything that a call may be given."""
+        kinds = ["name", "name", "constant", *(["other"] if self.others else [])]
+        if depth:
+            kinds += ["list", "tuple", "dict", "call"]
+        kind = self.one_of(*kinds)
+        if kind == "name":
+            return self.one_of(*self.parted) + self.one_of(*PARTS)
+        if kind == "constant":
+            return self.one_of(*CONSTANTS)
+        if kind == "other":
+            return self.one_of(*self.others)
+        if kind == "call":
+            return self.call(depth - 1)
+        items = [self.expression(depth - 1) for _ in range(self.draw(st.integers(1, 2)))]
+        return self.collection(kind, items)
+
+    def collection(self, kind: str, items: list[str]) -> str:
+        if kind == "list":
+            return f"[{', '.join(items)}]"
+        if kind == "tuple":
+            return f"({', '.join(items)},)"
+        return "{" + ", ".join(f"{key}: {i}" for key, i in zip(("'m'", "7"), items)) + "}"
+
+    def whole(self) -> str:
+        """What a flow may be given: something that has the PARTS."""
+        kind = self.one_of("name", "name", "call", "made")
+        if kind == "name":
+            return self.one_of(*self.parted)
+        if kind == "call":
+            return self.call(1)
+        first, second, third = (self.expression(1) for _ in range(3))
+        return f"{{'k': [{first}, {second}], 0: {{'k': {third}}}}}"
+
+    def filled(self, form: str, argument: Callable[[], str]) -> str:
+        head, *rest = form.split("E")
+        return head + "".join(argument() + text for text in rest)
+
+    def call(self, depth: int = 2) -> str:
+        """A call of a task, perhaps under a name of its own."""
+        task = self.one_of("a", "b", *("c" if self.is_async else ""))
+        form = self.one_of(*CALLS[task])
+        self.count += 1
+        # A chosen name that counting must skip.
+        name = self.one_of("", "", f".named('{task}_{self.count}')")
+        text = f"{task}{name}{self.filled(form, lambda: self.expression(depth))}"
+        return f"(await {text})" if task == "c" else text
+
+    def statement(self) -> list[str]:
+        kinds = ["call", "call", "call", "loop", "list"]
+        kinds += ["grow"] if self.lists else []
+        kinds += ["flow", "flow"] if self.inner else []
+        kind = self.one_of(*kinds)
+        if kind == "grow":
+            return [f"{self.one_of(*self.lists)}.append({self.call(1)})"]
+        if kind == "list":
+            text, name = f"[{self.call(1)}]", self.fresh()
+            self.lists.append(name)
+            self.others.append(name)
+            return [f"{name} = {text}"]
+        if kind == "flow":
+            flow = self.one_of(*self.inner)
+            text, name = f"{flow}{self.filled(self.one_of(*FLOW_CALLS), self.whole)}", self.fresh()
+            self.others.append(name)
+            return [f"{name} = {'await ' if self.inner[flow] else ''}{text}"]
+        text, name = self.call(), self.fresh()
+        lines = [f"{name} = {text}"]
+        self.results.append(name)
+        self.parted.append(name)
+        if kind == "loop":
+            lines += ["for i in range(2):", f"    {name} = a({name}, i)"]
+        return lines
+
+    def returned(self, depth: int = 2) -> str:
+        """Results and parameters, or parts of them, in any containers."""
+        kind = self.one_of("one", "one", *(["list", "tuple", "dict"] if depth else []))
+        if kind == "one":
+            names = [*self.results, *(["p", "r"] if self.name == "flow" else [])]
+            return self.one_of(*names) + self.one_of(*PARTS)
+        items = [self.returned(depth - 1) for _ in range(self.draw(st.integers(1, 2)))]
+        return self.collection(kind, items)
+
+    def write(self) -> str:
+        lines = ["v0 = a(p)"]
+        self.results.append("v0")
+        self.parted.append("v0")
+        for _ in range(self.draw(st.integers(0, 5))):
+            lines += self.statement()
+        lines.append(f"return {self.one_of(self.returned(), self.returned(), None)}")
+        kind = "async " if self.is_async else ""
+        head = ["@mxm.flow", f"{kind}def {self.name}(p, q=Q, *, r=R):"]
+        return "\n".join([*head, *(f"    {line}" for line in lines)])
+
+
+@st.composite
+def programs(draw: Any) -> str:
+    """The text of a flow, and of those that it calls."""
+    may_wait = draw(st.booleans())
+    flows: dict[str, bool] = {}
+    texts: list[str] = []
+    for name in [*("inner", "middle")[: draw(st.integers(0, 2))], "flow"]:
+        # A body that calls an async flow must be async itself.
+        is_async = may_wait and (name == "flow" or any(flows.values()) or draw(st.booleans()))
+        texts.append(Writer(draw, name, is_async, dict(flows)).write())
+        flows[name] = is_async
+    return "\n\n".join(texts)
+
+
+VALUES = st.sampled_from([_made("one"), _made("two")])
+PARAMS = st.fixed_dictionaries({"p": VALUES}, optional={"q": VALUES, "r": VALUES})
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None, report_multiple_bugs=False)
+@given(programs(), PARAMS)
+def test_calling_a_traced_flow_and_running_it_give_the_same_value(
+    program: str, params: dict[str, Any]
+) -> None:
+    note(program)
+    scope: dict[str, Any] = {"mxm": mxm, "a": a, "b": b, "c": c}
+    scope |= {"Q": _made("q"), "R": _made("r"), "__name__": "law"}
+    exec(compile(program, "<law>", "exec"), scope)
+    flow: Flow = scope["flow"]
+
+    called: Any = flow(**params)
+    if inspect.iscoroutine(called):
+        called = asyncio.run(called)
+
+    assert find_problems(flow.spec) == []
+    run = flow.with_options(backend="inline").run(**params)
+    assert run.value() == called
+    assert type(run.value()) is type(called)
+    names = [task.name for task in flow.spec.tasks]
+    assert list(run.tasks) == names, "the steps that ran are those that the graph shows, in order"
