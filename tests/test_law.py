@@ -183,7 +183,9 @@ VALUES = st.sampled_from([_made("one"), _made("two")])
 PARAMS = st.fixed_dictionaries({"p": VALUES}, optional={"q": VALUES, "r": VALUES})
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None, report_multiple_bugs=False)
+@settings(
+    max_examples=200, deadline=None, derandomize=True, database=None, report_multiple_bugs=False
+)
 @given(programs(), PARAMS)
 def test_calling_a_traced_flow_and_running_it_give_the_same_value(
     program: str, params: dict[str, Any]

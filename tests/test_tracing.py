@@ -623,6 +623,32 @@ def test_an_inlined_flow_gets_its_arguments_and_defaults_and_gives_what_it_retur
     assert limits == [Const(2)]
 
 
+@pytest.mark.parametrize("returned", ["None", "[s]", "{'k': s}", "x", "s['k']", "(s, fetch)"])
+def test_an_inlined_async_flow_is_awaited_whatever_it_returns(
+    returned: str, tmp_path: Path
+) -> None:
+    module = module_of(
+        tmp_path,
+        f"""{HEAD}
+@mxm.flow
+async def inner(x):
+    s = await fetch({{"k": x}})
+    return {returned}
+
+@mxm.flow
+async def outer(x):
+    return load(await inner(1))
+
+@mxm.flow
+async def wrong(x):
+    import asyncio
+    return load(await asyncio.gather(inner(1)))
+""",
+    )
+    assert problems_of(module.outer) == []
+    assert the_problem(module.wrong).code == "MXM303"
+
+
 def test_a_declared_flow_is_inlined_with_its_parameters_bound() -> None:
     @mxm.task
     def load(symbol, limit=5):

@@ -1,0 +1,118 @@
+"""What type checkers must accept, with the types they must see; checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import date
+from typing import Any, assert_type
+
+import mxm
+from mxm.pipeline import (
+    AssetDecl,
+    Flow,
+    FlowRun,
+    FlowSpec,
+    MXMFlow,
+    Task,
+    TaskSpec,
+    compile_flow,
+    execute_flow,
+    flow,
+    register_flow,
+    task,
+)
+
+
+@mxm.task
+def load(day: date, limit: int = 10) -> list[float]:
+    return [float(limit)]
+
+
+@mxm.task()
+def nothing() -> None: ...
+
+
+@mxm.task(name="total", upstream=load, after=[nothing, "load"], retries=3, retry_delay_s=0.5)
+def total(prices: list[float], *, scale: float = 1) -> float:
+    return sum(prices) * scale
+
+
+@mxm.task(upstream={"prices": load, "other": "total"}, params={"k": 1}, produces=AssetDecl("fit"))
+async def fit(prices: list[float], other: float) -> float:
+    return other
+
+
+@mxm.task
+async def fetch(day: date) -> dict[str, float]:
+    return {}
+
+
+# The signature survives bare and called forms, sync and async.
+assert_type(load(date(2024, 1, 2)), list[float])
+assert_type(load(day=date(2024, 1, 2), limit=3), list[float])
+assert_type(total([1.0], scale=2), float)
+assert_type(load.named("spy")(date(2024, 1, 2)), list[float])
+assert_type(load.fn(date(2024, 1, 2)), list[float])
+assert_type(load.name, str)
+assert_type(load.spec, TaskSpec)
+
+# A task goes where its function goes.
+function: Callable[[date], list[float]] = load
+keyword: Callable[[list[float]], float] = total
+awaiting: Callable[[date], Awaitable[dict[str, float]]] = fetch
+coroutines: Callable[[date], Coroutine[Any, Any, dict[str, float]]] = fetch
+any_task: Task[..., object] = load
+many: list[Task[..., object]] = [load, total, fit, nothing]
+mapped: list[list[float]] = list(map(load, [date(2024, 1, 2)]))
+
+
+@mxm.flow
+def risk(day: date, scale: float = 1) -> float:
+    """Calls: the checker sees every edge."""
+    return total(load(day), scale=scale)
+
+
+@mxm.flow(name="nightly", params={"limit": 3}, schedule_cron="0 6 * * *")
+async def nightly(day: date) -> tuple[float, float]:
+    prices = load(day)
+    found = await fetch(day)
+    value = await fit(prices, other=found["x"])
+    assert_type(found, dict[str, float])
+    assert_type(value, float)
+    return value, risk(day, scale=2)
+
+
+@mxm.flow
+def declared(symbol: str = "SPY") -> Task[..., float]:
+    """A target: this task and everything upstream of it."""
+    return total
+
+
+@mxm.flow(tasks=[total, fit, load.named("spare")])
+def listed() -> None: ...
+
+
+@flow
+def unannotated(symbol="SPY"):  # type: ignore[no-untyped-def]
+    return total
+
+
+@task
+def also() -> int:
+    return 1
+
+
+assert_type(risk(date(2024, 1, 2)), float)
+assert_type(risk.run(day="2024-01-02"), FlowRun)
+assert_type(risk.spec, FlowSpec)
+assert_type(risk.with_options(backend="inline", runner="threads")(date(2024, 1, 2)), float)
+assert_type(also(), int)
+any_flow: Flow[..., object] = risk
+compiled: MXMFlow = compile_flow(risk, backend="inline")
+execute_flow(compiled, {"day": "2024-01-02"})
+register_flow(FlowSpec("by-hand", [TaskSpec("load", load.fn), total.spec], params={"k": 1}))
+
+
+async def plainly() -> None:
+    assert_type(await fetch(date(2024, 1, 2)), dict[str, float])
+    assert_type(await nightly(date(2024, 1, 2)), tuple[float, float])

@@ -1,0 +1,120 @@
+"""What type checkers must reject; checked, never run.
+
+Each wrong line carries mypy's code for it. Pyright heeds the same comment, and for both a comment
+that hides no error is an error itself: so each line is rejected by both, and no other line is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import mxm
+
+
+@mxm.task
+def load(day: date, limit: int = 10) -> list[float]:
+    return [float(limit)]
+
+
+@mxm.task(retries=1)
+def total(prices: list[float]) -> float:
+    return sum(prices)
+
+
+@mxm.task
+async def fetch(day: date) -> list[float]:
+    return []
+
+
+@mxm.task(name="later")
+async def later(prices: list[float]) -> float:
+    return 0
+
+
+TODAY = date(2024, 1, 2)
+
+# A misspelt name of the front door.
+mxm.tsk  # type: ignore[attr-defined]
+mxm.flows  # type: ignore[attr-defined]
+
+# Wrong arguments, bare and called forms, sync and async.
+load("2024-01-02")  # type: ignore[arg-type]
+load()  # type: ignore[call-arg]
+load(TODAY, "3")  # type: ignore[arg-type]
+load(TODAY, limt=3)  # type: ignore[call-arg]
+load(TODAY, retries=3)  # type: ignore[call-arg]
+total(TODAY)  # type: ignore[arg-type]
+total([1.0], 2)  # type: ignore[call-arg]
+coroutine = fetch("2024-01-02")  # type: ignore[arg-type]
+other = later(3)  # type: ignore[arg-type]
+load.named(3)  # type: ignore[arg-type]
+load.nmae  # type: ignore[attr-defined]
+
+
+@mxm.flow
+def sync_flow(day: date) -> float:
+    total(load)  # type: ignore[arg-type]
+    return total(total(load(day)))  # type: ignore[arg-type]
+
+
+@mxm.flow
+async def async_flow(day: date) -> float:
+    total(fetch(day))  # type: ignore[arg-type]
+    await later(fetch(day))  # type: ignore[arg-type]
+    await load(day)  # type: ignore[misc]
+    return later(await fetch(day))  # type: ignore[return-value]
+
+
+# A flow's own signature.
+sync_flow("2024-01-02")  # type: ignore[arg-type]
+sync_flow()  # type: ignore[call-arg]
+sync_flow(TODAY, 1)  # type: ignore[call-arg]
+wrong_result: str = sync_flow(TODAY)  # type: ignore[assignment]
+wrong_function: Callable[[str], list[float]] = load  # type: ignore[assignment]
+
+
+# Misuse of the decorators.
+mxm.task("name")  # type: ignore[call-overload]
+mxm.task(3)  # type: ignore[call-overload]
+mxm.flow("name")  # type: ignore[call-overload]
+
+
+@mxm.task(retires=3)  # type: ignore[call-overload, untyped-decorator]
+def misspelt() -> None: ...
+
+
+@mxm.task(upstream=len)  # type: ignore[call-overload, untyped-decorator]
+def builtin_upstream() -> None: ...
+
+
+@mxm.task(upstream=3)  # type: ignore[call-overload, untyped-decorator]
+def number_upstream() -> None: ...
+
+
+@mxm.task(upstream={"x": len})  # type: ignore[dict-item]
+def builtin_in_mapping() -> None: ...
+
+
+@mxm.task(after=[len])  # type: ignore[list-item]
+def builtin_after() -> None: ...
+
+
+@mxm.task(retries="3")  # type: ignore[call-overload, untyped-decorator]
+def text_retries() -> None: ...
+
+
+@mxm.task(produces="prices")  # type: ignore[call-overload, untyped-decorator]
+def text_asset() -> None: ...
+
+
+@mxm.flow(tasks=["load"])  # type: ignore[list-item]
+def text_tasks() -> None: ...
+
+
+@mxm.flow(tasks=load)  # type: ignore[call-overload, untyped-decorator]
+def one_task() -> None: ...
+
+
+@mxm.flow(retries=3)  # type: ignore[call-overload, untyped-decorator]
+def retried() -> None: ...
