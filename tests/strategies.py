@@ -83,7 +83,8 @@ _tasks = st.builds(
     params=_params,
     retries=st.integers(0, 3),
     retry_delay_s=_seconds | st.lists(_seconds, max_size=2),
-    produces=st.none() | st.builds(AssetDecl, _words, st.none() | _words, _words, st.none() | _words),
+    produces=st.none()
+    | st.builds(AssetDecl, _words, st.none() | _words, _words, st.none() | _words),
     after=st.lists(_words, max_size=2),
     retry_on=st.sampled_from([Exception, (ValueError, OSError)]),
     timeout_s=st.none() | st.floats(0.1, 9),

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import UserDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import SecretStr
+
+from mxm.pipeline.errors import PipelineError, ResultError
+from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
+from mxm.pipeline.spec import Binding, Collection, Const, FlowSpec, Param, TaskSpec, Upstream
+
+NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
+
+
+def fn(*args: Any) -> Any: ...
+
+
+def done(name: str, value: Any = None) -> TaskRun:
+    return TaskRun(name, State.SUCCEEDED, value, attempts=1)
+
+
+def failed(name: str, error: BaseException, attempts: int = 1) -> TaskRun:
+    return TaskRun(name, State.FAILED, error=error, attempts=attempts)
+
+
+def run_of(
+    *tasks: TaskRun, output: Binding | None = None, edges: dict[str, list[str]] | None = None,
+    params: dict[str, Any] | None = None, state: State | None = None,
+) -> FlowRun:  # fmt: skip
+    names = [
+        *(t.name for t in tasks),
+        *(n for n in edges or {} if n not in {t.name for t in tasks}),
+    ]
+    spec = FlowSpec(
+        "risk", [TaskSpec(n, fn, upstream=(edges or {}).get(n, [])) for n in names], output=output
+    )
+    ended = State.FAILED if any(t.error for t in tasks) else State.SUCCEEDED
+    return FlowRun(spec, params or {}, {t.name: t for t in tasks}, state or ended)
+
+
+class Pair(NamedTuple):
+    low: Any
+    high: Any
+
+
+VALUES = {"a": {"rows": [10, 20]}, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("binding", "value"),
+    [
+        (Upstream("b"), 2),
+        (Upstream("a", ("rows", -1)), 20),
+        (Param("p"), (1, {"k": 5})),
+        (Param("p", (1, "k")), 5),
+        (Const(None), None),
+        (Collection(list, (Upstream("b"), Const(3))), [2, 3]),
+        (Collection(tuple, (Upstream("b"),)), (2,)),
+        (Collection(dict, (Upstream("b"), Collection(list, ())), ("x", 1)), {"x": 2, 1: []}),
+        (Collection(Pair, (Upstream("b"), Const(3))), Pair(2, 3)),
+    ],
+    ids=str,
+)
+def test_a_binding_gathers_what_it_stands_for(binding: Binding, value: Any) -> None:
+    found = gather(binding, VALUES, {"p": (1, {"k": 5})})
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_values_are_gathered_by_reference() -> None:
+    assert gather(Upstream("a"), VALUES, {}) is VALUES["a"]
+
+
+def test_the_value_is_what_the_body_returned_in_its_shape() -> None:
+    shape = Collection(dict, (Upstream("b"), Const("x")), ("two", "name"))
+    assert run_of(done("a", 1), done("b", 2), output=shape).value() == {"two": 2, "name": "x"}
+
+
+def test_without_a_body_the_value_is_that_of_the_last_task_or_of_each() -> None:
+    edges = {"b": ["a"]}
+    assert run_of(done("a", 1), done("b", 2), edges=edges).value() == 2
+    assert run_of(done("a", 1), done("b", 2), done("c", 3), edges=edges).value() == {"b": 2, "c": 3}
+
+
+def test_of_a_part_of_a_flow_the_value_is_that_of_the_last_task_that_ran() -> None:
+    assert run_of(done("a", 1), edges={"b": ["a"]}).value() == 1
+
+
+def test_a_value_that_needs_what_did_not_run_says_why() -> None:
+    skipped = TaskRun("a", State.SKIPPED, reason="market closed")
+    with pytest.raises(PipelineError, match="task 'a' was skipped: market closed"):
+        run_of(skipped, output=Upstream("a")).value()
+    with pytest.raises(PipelineError, match="task 'b' was not part of this run"):
+        run_of(done("a"), output=Upstream("b"), edges={"b": []}).value()
+
+
+@pytest.mark.parametrize("ask", [FlowRun.value, FlowRun.raise_for_failure])
+def test_a_failure_is_raised_unchanged_with_a_note_and_the_run(ask: Any) -> None:
+    error, other = KeyError("px"), ValueError("late")
+    run = run_of(done("a"), failed("b", error, 3), failed("c", other))
+    for _ in range(2):
+        with pytest.raises(KeyError) as caught:
+            ask(run)
+    assert caught.value is error
+    assert error.__notes__ == ["task 'b' of flow 'risk' failed after 3 attempts; failed too: 'c'"]
+    assert error.mxm_run is run  # type: ignore[attr-defined]
+    assert not hasattr(other, "mxm_run")
+
+
+def test_a_run_without_failure_gives_itself() -> None:
+    run = run_of(done("a"))
+    assert run.raise_for_failure() is run
+    assert run.error is None
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
+def test_a_failure_that_takes_no_notes_is_raised_all_the_same() -> None:
+    error = FrozenError(3)
+    # The handler of `pytest.raises` would set attributes of the frozen exception itself.
+    try:
+        run_of(failed("a", error)).raise_for_failure()
+    except FrozenError as caught:
+        assert caught is error
+    else:
+        pytest.fail("did not raise")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "shown"),
+    [
+        (
+            [done("a"), TaskRun("b", State.SKIPPED)],
+            "<FlowRun 'risk': 1 succeeded, 1 skipped>",
+        ),
+        (
+            [done("a"), done("b"), failed("c", ValueError("late"))],
+            "FAILED: <FlowRun 'risk': 2 succeeded, 1 failed: task 'c' raised ValueError('late')>",
+        ),
+    ],
+)
+def test_the_repr_of_a_failed_run_opens_with_failed(tasks: list[TaskRun], shown: str) -> None:
+    assert repr(run_of(*tasks)) == shown
+
+
+def test_the_repr_of_a_cancelled_run_opens_with_cancelled() -> None:
+    run = run_of(TaskRun("a", State.CANCELLED), state=State.CANCELLED)
+    assert repr(run) == "CANCELLED: <FlowRun 'risk': 1 cancelled>"
+
+
+def test_values_are_the_objects_and_results_their_json() -> None:
+    rows = (1, math.nan)
+    run = run_of(done("a", rows), TaskRun("b", State.SKIPPED), failed("c", ValueError()))
+    assert list(run.values) == list(run.results) == ["a"]
+    assert run.values["a"] is rows
+    assert run.results == {"a": [1, None]}
+    assert run.tasks["a"].to_json() == ([1, None], 1)
+
+
+def test_a_result_without_json_names_the_task_and_the_path() -> None:
+    run = run_of(done("a", {"rows": [1, b"x"]}))
+    with pytest.raises(ResultError) as caught:
+        _ = run.results
+    assert (caught.value.task, caught.value.path) == ("a", "$.rows[1]")
+    assert str(caught.value).startswith("result of task 'a': bytes has no JSON form at $.rows[1]")
+
+
+def test_the_document_of_a_run() -> None:
+    error = ValueError("late")
+    run = run_of(
+        TaskRun("a", State.SUCCEEDED, [1], attempts=2, started=NOON, ended=NOON),
+        done("b", b"x"),
+        TaskRun("c", State.FAILED, error=error, reason="ValueError: late", attempts=1),
+        TaskRun("d", State.SKIPPED, reason="task 'c' failed"),
+        params={"limit": 5, "key": SecretStr("s3cret"), "odd": UserDict(), "raw": b"x"},
+    )
+    document = run.to_dict()
+    json.dumps(document, allow_nan=False)
+    assert document["params"] == {"limit": 5, "key": "**********", "odd": {}, "raw": "b'x'"}
+    assert [document[k] for k in ("schema", "flow", "state")] == [
+        "mxm.flowrun/1", "risk", "failed",
+    ]  # fmt: skip
+    noon = "2024-01-31T12:00:00+00:00"
+    never = {"started": None, "ended": None}
+    assert document["tasks"] == [
+        {"name": "a", "state": "succeeded", "attempts": 2, "started": noon, "ended": noon,
+         "result": [1], "error": None, "reason": None},
+        {"name": "b", "state": "succeeded", "attempts": 1, **never, "result": None,
+         "error": "result of task 'b': bytes has no JSON form at $", "reason": None},
+        {"name": "c", "state": "failed", "attempts": 1, **never, "result": None,
+         "error": "ValueError: late", "reason": "ValueError: late"},
+        {"name": "d", "state": "skipped", "attempts": 0, **never, "result": None,
+         "error": None, "reason": "task 'c' failed"},
+    ]  # fmt: skip
+
+
+def test_the_seconds_of_a_task_that_never_began_are_unknown() -> None:
+    assert done("a").seconds is None
+    assert TaskRun("a", State.SUCCEEDED, started=NOON, ended=NOON.replace(second=2)).seconds == 2
