@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from strategies import flows, wrong_flows
 
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.graph import FlowGraph, find_problems, signature_of
 from mxm.pipeline.spec import Bindings, Const, FlowSpec, TaskSpec, Upstream
-from strategies import flows, wrong_flows
 
 
 def take(*args: Any, **kwargs: Any) -> Any: ...

@@ -10,9 +10,9 @@ from datetime import date
 from typing import Any, NamedTuple
 
 import pytest
+import strategies
 from hypothesis import given
 
-import strategies
 from mxm.pipeline.authoring import task
 from mxm.pipeline.errors import SpecError
 from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, TaskSpec, Upstream

@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from collections import OrderedDict, UserDict, deque
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import attrs
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, RootModel, SecretStr
+
+from mxm.pipeline.errors import ResultError
+from mxm.pipeline.jsonvalue import to_json
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+    BOTH = ("buy", "sell")
+    TRADE_DAY = date(2024, 1, 31)
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Text(str): ...
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Trade:
+    day: date
+    prices: tuple[float, ...] = ()
+
+
+@attrs.define
+class Quote:
+    bid: Decimal
+
+
+class Position(BaseModel):
+    day: date
+    lots: list[float]
+    key: SecretStr = SecretStr("s3cret")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int
+
+
+class Rows(RootModel[list[int]]): ...
+
+
+DAY = date(2024, 1, 31)
+ZONE = timezone(timedelta(hours=2))
+HASH = UUID("12345678-1234-5678-1234-567812345678")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (10**4000, 10**4000),
+        (-0.5, -0.5),
+        ("é\ud800", "é\ud800"),
+        (Text("x"), "x"),
+        (Decimal("0.10"), "0.10"),
+        (DAY, "2024-01-31"),
+        (datetime(2024, 1, 31, 9, 30), "2024-01-31T09:30:00"),
+        (datetime(2024, 1, 31, 9, 30, tzinfo=UTC), "2024-01-31T09:30:00+00:00"),
+        (time(9, 30, tzinfo=ZONE), "09:30:00+02:00"),
+        (timedelta(0), "PT0S"),
+        (timedelta(days=3), "P3D"),
+        (timedelta(days=1, hours=2, seconds=10), "P1DT2H10S"),
+        (timedelta(minutes=30, milliseconds=1), "PT30M0.001S"),
+        (timedelta(hours=-36), "-P1DT12H"),
+        (timedelta(seconds=100, microseconds=500_000), "PT1M40.5S"),
+        (Side.BUY, "buy"),
+        (Side.BOTH, ["buy", "sell"]),
+        (Side.TRADE_DAY, "2024-01-31"),
+        (Level.LOW, 1),
+        (PurePosixPath("/data/x.csv"), "/data/x.csv"),
+        (HASH, str(HASH)),
+        ((1, [2, (3,)]), [1, [2, [3]]]),
+        (Pair(1, DAY), [1, "2024-01-31"]),
+        ({"a": {"b": ()}}, {"a": {"b": []}}),
+        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (UserDict(a=1), {"a": 1}),
+        ({3, 1.5, 2}, [1.5, 2, 3]),
+        (frozenset({"b", "a", "c"}), ["a", "b", "c"]),
+        ({DAY, date(2023, 1, 1)}, ["2023-01-01", "2024-01-31"]),
+        ({frozenset({2, 1}), frozenset({0})}, [[0], [1, 2]]),
+        ({1, "a", None, (1,)}, [None, [1], 1, "a"]),
+        (Trade(DAY, (1.5,)), {"day": "2024-01-31", "prices": [1.5]}),
+        (Quote(Decimal("1.0")), {"bid": "1.0"}),
+        (
+            Position(day=DAY, lots=[1]),
+            {"day": "2024-01-31", "lots": [1.0], "key": "**********"},
+        ),
+        (Open(a=1, b=DAY), {"a": 1, "b": "2024-01-31"}),  # type: ignore[call-arg]
+        (Rows([1, 2]), [1, 2]),
+        (SecretStr("s3cret"), "**********"),
+        (np.bool_(True), True),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.longdouble(1.5), 1.5),
+        (np.str_("x"), "x"),
+        (np.datetime64("2024-01-31"), "2024-01-31"),
+        (np.datetime64("2024-01-31T09:30"), "2024-01-31T09:30:00"),
+        (np.datetime64("2024-01-31T09:30:00.5", "ns"), "2024-01-31T09:30:00.500000"),
+        (np.datetime64("NaT", "ns"), None),
+        (np.timedelta64(90, "m"), "PT1H30M"),
+        (np.timedelta64(1_500, "ns"), "PT0.000001S"),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.array(5), 5),
+        (np.array([1.5], dtype=np.longdouble), [1.5]),
+        (np.array(["2024-01-31"], dtype="datetime64[ns]"), ["2024-01-31T00:00:00"]),
+        (np.array([DAY, None], dtype=object), ["2024-01-31", None]),
+        (np.ma.masked_array([1, 2], [False, True]), [1, None]),
+        (pd.NaT, None),
+        (pd.NA, None),
+        (pd.Timestamp("2024-01-31", tz="UTC"), "2024-01-31T00:00:00+00:00"),
+        (pd.Timedelta("1 days 00:00:00.000000001"), "P1DT0.000000001S"),
+        (pd.Series([1, 2]), [1, 2]),
+        (pd.Series(pd.to_datetime(["2024-01-31", None])), ["2024-01-31T00:00:00", None]),
+        (pd.Series(["a", "b"], dtype="category"), ["a", "b"]),
+        (pd.Series([1, None], dtype="Int64"), [1, None]),
+        (pd.Index([1, 2]), [1, 2]),
+        (pd.RangeIndex(2), [0, 1]),
+    ],
+    ids=lambda v: repr(v)[:50],
+)
+def test_what_json_has_is_written_without_a_warning(value: Any, written: Any) -> None:
+    found, nonfinite = to_json(value)
+    assert json.dumps(found) == json.dumps(written)
+    assert nonfinite == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "written", "count"),
+    [
+        (math.nan, None, 1),
+        ([math.inf, -math.inf, 1.0], [None, None, 1.0], 2),
+        (Decimal("NaN"), None, 1),
+        (Decimal("sNaN"), None, 1),
+        (Decimal("-Infinity"), None, 1),
+        (np.float64("nan"), None, 1),
+        (np.float32("inf"), None, 1),
+        (np.longdouble("inf"), None, 1),
+        (np.array([[1.0, np.nan], [np.nan, 2.0]]), [[1.0, None], [None, 2.0]], 2),
+        (pd.Series([1.0, np.nan]), [1.0, None], 1),
+        ({math.nan: 1}, {"null": 1}, 1),
+        (Trade(DAY, (math.nan,)), {"day": "2024-01-31", "prices": [None]}, 1),
+        ({math.nan, 1}, [None, 1], 1),
+    ],
+    ids=lambda v: repr(v)[:50],
+)
+def test_numbers_that_are_not_finite_become_null_and_are_counted(
+    value: Any, written: Any, count: int
+) -> None:
+    assert to_json(value) == (written, count)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("a", "a"),
+        (1, "1"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, "null"),
+        (DAY, "2024-01-31"),
+        (Side.BUY, "buy"),
+        (Decimal("1.0"), "1.0"),
+        (np.int64(1), "1"),
+        (pd.Timestamp("2024-01-31"), "2024-01-31T00:00:00"),
+        (HASH, str(HASH)),
+    ],
+    ids=repr,
+)
+def test_keys_are_written_by_the_rules_of_values(key: Any, name: str) -> None:
+    assert to_json({key: 0}) == ({name: 0}, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "told"),
+    [
+        (b"x", "$", "bytes has no JSON form at $"),
+        ([1, {"rows": (b"x",)}], "$[1].rows[0]", "bytes has no JSON form"),
+        (object(), "$", "object has no JSON form"),
+        (1j, "$", "complex"),
+        (range(3), "$", "range"),
+        (deque([1]), "$", "deque"),
+        (int, "$", "type has no JSON form"),
+        (Trade, "$", "type has no JSON form"),
+        (np.complex128(1j), "$", "complex"),
+        (np.clongdouble(1j), "$", "numpy.clongdouble has no JSON form"),
+        (np.bytes_(b"x"), "$", "numpy.bytes_"),
+        (np.timedelta64(3, "M"), "$", "numpy.timedelta64"),
+        (np.datetime64("12024-01-01"), "$", "numpy.datetime64"),
+        ([np.array([b"x"])], "$[0][0]", "bytes"),
+        (Trade(DAY, (b"x",)), "$.prices[0]", "bytes"),  # type: ignore[arg-type]
+        ({"a": {b"x"}}, "$.a[]", "bytes"),
+        ({1: "a", "1": "b"}, "$", "two keys become the same JSON key '1'"),
+        ({"x": {DAY: 1, "2024-01-31": 2}}, "$.x", "two keys become the same JSON key"),
+        ({(1, 2): "a"}, "$", "a key of type tuple has no JSON form"),
+        (Open(a=1, **{"1": 2, "b": b""}), "$.b", "bytes"),  # type: ignore[arg-type]
+        (10**5000, "$", "whole number of 16610 bits"),
+        (pd.Period("2024Q1"), "$", "pandas.Period"),
+    ],
+    ids=lambda v: repr(v)[:50],
+)
+def test_what_json_lacks_is_an_error_naming_the_path(value: Any, path: str, told: str) -> None:
+    with pytest.raises(ResultError, match=told.replace("$", r"\$")) as caught:
+        to_json(value)
+    assert caught.value.path == path
+    assert isinstance(caught.value, TypeError)
+    assert caught.value.hint
+
+
+def itself_in_a_list() -> Any:
+    rows: list[Any] = []
+    rows.append(rows)
+    return rows
+
+
+def itself_in_a_dict() -> Any:
+    tree: dict[str, Any] = {}
+    tree["child"] = tree
+    return tree
+
+
+def itself_in_an_array() -> Any:
+    array = np.empty(1, dtype=object)
+    array[0] = array
+    return array
+
+
+@pytest.mark.parametrize("make", [itself_in_a_list, itself_in_a_dict, itself_in_an_array])
+def test_a_value_that_contains_itself_is_an_error_of_readable_length(
+    make: Callable[[], Any],
+) -> None:
+    with pytest.raises(ResultError, match="deeper than 200 levels") as caught:
+        to_json(make())
+    assert "contains itself" in (caught.value.hint or "")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "dtype"),
+    [
+        (lambda n: np.zeros(n), "numpy.ndarray", "float64"),
+        (lambda n: np.zeros(n, "datetime64[ns]"), "numpy.ndarray", "datetime64[ns]"),
+        (lambda n: pd.Series(np.zeros(n)), "pandas.Series", "float64"),
+        (lambda n: pd.RangeIndex(n), "pandas.RangeIndex", "int64"),
+    ],
+)
+def test_arrays_and_series_of_more_than_a_thousand_elements_are_described(
+    make: Callable[[int], Any], kind: str, dtype: str
+) -> None:
+    listed, _ = to_json(make(1_000))
+    assert isinstance(listed, list) and len(listed) == 1_000
+    assert to_json(make(1_001)) == ({"type": kind, "shape": [1_001], "dtype": dtype}, 0)
+
+
+def test_an_array_of_many_dimensions_is_described_by_its_elements() -> None:
+    assert to_json(np.zeros((2, 501)))[0] == {
+        "type": "numpy.ndarray",
+        "shape": [2, 501],
+        "dtype": "float64",
+    }
+
+
+def test_a_list_is_written_whole_however_long() -> None:
+    assert to_json(list(range(1_001)))[0] == list(range(1_001))
+
+
+def test_a_table_is_always_described() -> None:
+    frame = pd.DataFrame(
+        {
+            "day": pd.to_datetime(["2024-01-31"] * 6),
+            "close": [1.5, np.nan, 3.0, 4.0, 5.0, 6.0],
+            "lots": [[1, 2]] * 6,
+        }
+    )
+    day = "2024-01-31T00:00:00"
+    written, nonfinite = to_json({"table": frame})
+    assert nonfinite == 0
+    assert written == {
+        "table": {
+            "type": "pandas.DataFrame",
+            "shape": [6, 3],
+            "columns": {k: str(t) for k, t in frame.dtypes.items()},
+            "head": [
+                {"day": day, "close": close, "lots": [1, 2]} for close in (1.5, None, 3.0, 4.0, 5.0)
+            ],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("index", "labels"),
+    [
+        (["SPY", "QQQ"], ["SPY", "QQQ"]),
+        (pd.to_datetime(["2024-01-31", "2024-02-01"]), ["2024-01-31T00:00:00", "2024-02-01T00:00:00"]),
+        (pd.period_range("2024Q1", periods=2, freq="Q"), ["2024Q1", "2024Q2"]),
+        (pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), [["a", 1], ["b", 2]]),
+    ],
+)  # fmt: skip
+def test_a_table_shows_the_labels_of_its_rows(index: Any, labels: list[Any]) -> None:
+    written: Any = to_json(pd.DataFrame({"x": [1, 2]}, index=index))[0]
+    assert written["index"] == labels
+
+
+def test_columns_of_a_table_are_written_as_keys() -> None:
+    frame = pd.DataFrame([[1, 2, 3]], columns=[pd.Timestamp("2024-01-31"), 7, ("a", "b")])
+    written: Any = to_json(frame)[0]
+    assert list(written["columns"]) == ["2024-01-31T00:00:00", "7", "('a', 'b')"]
+    assert list(written["head"][0].values()) == [1, 2, 3]
+
+
+def test_columns_of_one_name_are_a_collision() -> None:
+    with pytest.raises(ResultError, match="same JSON key 'x'"):
+        to_json(pd.DataFrame([[1, 2]], columns=["x", "x"]))
+
+
+def test_an_empty_table_is_described() -> None:
+    assert to_json(pd.DataFrame())[0] == {
+        "type": "pandas.DataFrame",
+        "shape": [0, 0],
+        "columns": {},
+        "head": [],
+    }
+
+
+scalars: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.decimals()
+    | st.dates()
+    | st.datetimes(timezones=st.none() | st.just(UTC))
+    | st.timedeltas()
+    | st.uuids()
+    | st.sampled_from([*Side, Level.LOW, pd.NaT, pd.NA])
+    | st.builds(np.float32, st.floats(width=32))
+    | st.builds(np.datetime64, st.datetimes(), st.sampled_from(["D", "s", "us"]))
+)
+values: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.sets(st.integers() | st.text(max_size=3) | st.dates() | st.booleans(), max_size=4)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+        | st.builds(Trade, st.dates(), st.lists(st.floats(), max_size=3).map(tuple))
+        | st.lists(st.floats(), max_size=4).map(np.array)
+        | st.lists(inner, max_size=3).map(lambda items: pd.Series(items, dtype=object))
+    ),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_what_is_written_is_strict_json_and_stays_as_it_is(value: Any) -> None:
+    written, nonfinite = to_json(value)
+    text = json.dumps(written, allow_nan=False)
+    assert json.loads(text) == written
+    assert to_json(written) == (written, 0)
+    assert to_json(value) == (written, nonfinite)
+
+
+@given(st.sets(st.integers() | st.text(max_size=3) | st.dates() | st.floats(allow_nan=False)))
+def test_a_set_is_written_alike_whatever_its_order(value: set[Any]) -> None:
+    backwards = set(reversed(list(value)))
+    assert to_json(frozenset(backwards)) == to_json(value)
