@@ -78,7 +78,8 @@ def test_graph_and_parameter_errors_hold_every_problem_and_are_value_errors() ->
         assert isinstance(error, ValueError)
         assert error.problems == (PROBLEM, other)
         assert "'risk'" in str(error)
-        assert "MXM101" in str(error) and "MXM102" in str(error)
+        assert "MXM101" in str(error)
+        assert "MXM102" in str(error)
 
 
 def test_an_unknown_flow_is_a_key_error_that_reads_well() -> None:

@@ -145,7 +145,9 @@ def test_everything_wrong_is_told_at_once_with_place_and_words_of_the_runbook() 
     ):
         assert words in told[code].message
         source = told[code].source
-        assert source is not None and source.file == __file__ and source.line
+        assert source is not None
+        assert source.file == __file__
+        assert source.line
     assert told["MXM102"].hint == "did you mean 'load'?"
 
 
@@ -199,7 +201,8 @@ def test_a_signature_must_be_able_to_take_its_upstreams(
 def test_an_input_filled_by_position_and_by_name_is_a_problem() -> None:
     bound = Bindings((Upstream("u"),), {"a": Const(1)})
     (problem,) = problems_of(TaskSpec("u", take), TaskSpec("t", two, bindings=bound))
-    assert "'a'" in problem.message and "filled twice" in problem.message
+    assert "'a'" in problem.message
+    assert "filled twice" in problem.message
 
 
 def test_order_only_tasks_fill_no_parameter() -> None:

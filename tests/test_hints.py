@@ -1,3 +1,5 @@
+# ruff: noqa: UP045 - Optional is what users write
+
 from __future__ import annotations
 
 import functools

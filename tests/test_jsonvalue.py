@@ -213,7 +213,7 @@ def test_keys_are_written_by_the_rules_of_values(key: Any, name: str) -> None:
         (Trade, "$", "type has no JSON form"),
         (np.complex128(1j), "$", "complex"),
         (np.clongdouble(1j), "$", "numpy.clongdouble has no JSON form"),
-        (np.bytes_(b"x"), "$", "numpy.bytes_"),
+        (np.bytes_(b"x"), "$", "bytes has no JSON form"),
         (np.timedelta64(3, "M"), "$", "numpy.timedelta64"),
         (np.datetime64("12024-01-01"), "$", "numpy.datetime64"),
         ([np.array([b"x"])], "$[0][0]", "bytes"),
@@ -226,7 +226,7 @@ def test_keys_are_written_by_the_rules_of_values(key: Any, name: str) -> None:
         (10**5000, "$", "whole number of 16610 bits"),
         (pd.Period("2024Q1"), "$", "pandas.Period"),
     ],
-    ids=lambda v: repr(v)[:50],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_what_json_lacks_is_an_error_naming_the_path(value: Any, path: str, told: str) -> None:
     with pytest.raises(ResultError, match=told.replace("$", r"\$")) as caught:
@@ -277,7 +277,8 @@ def test_arrays_and_series_of_more_than_a_thousand_elements_are_described(
     make: Callable[[int], Any], kind: str, dtype: str
 ) -> None:
     listed, _ = to_json(make(1_000))
-    assert isinstance(listed, list) and len(listed) == 1_000
+    assert isinstance(listed, list)
+    assert len(listed) == 1_000
     assert to_json(make(1_001)) == ({"type": kind, "shape": [1_001], "dtype": dtype}, 0)
 
 
@@ -320,7 +321,7 @@ def test_a_table_is_always_described() -> None:
     ("index", "labels"),
     [
         (["SPY", "QQQ"], ["SPY", "QQQ"]),
-        (pd.to_datetime(["2024-01-31", "2024-02-01"]), ["2024-01-31T00:00:00", "2024-02-01T00:00:00"]),
+        (pd.to_datetime(["2024-01-31"] * 2), ["2024-01-31T00:00:00"] * 2),
         (pd.period_range("2024Q1", periods=2, freq="Q"), ["2024Q1", "2024Q2"]),
         (pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), [["a", 1], ["b", 2]]),
     ],

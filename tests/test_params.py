@@ -1,3 +1,5 @@
+# ruff: noqa: UP045 - Optional is what users write
+
 from __future__ import annotations
 
 import enum
@@ -390,7 +392,8 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
     limit, *others = refused(spec, {"limit": Text("lots")})
     assert limit.code == "MXM402"
     assert limit.message.startswith("parameter 'limit' of task 't' takes int, not lots: ")
-    assert limit.source is not None and limit.source.file == __file__
+    assert limit.source is not None
+    assert limit.source.file == __file__
     assert limit.source.line == fn.__code__.co_firstlineno
     missing = [p for p in others if p.code == "MXM401"]
     assert [p.message for p in missing] == [

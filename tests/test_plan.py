@@ -45,7 +45,8 @@ def test_parameters_stand_beside_the_edges_by_reference() -> None:
         TaskSpec("load", take), TaskSpec("fit", fit, bindings=bound), given={"window": window}
     )[1]
     assert step.args == (Upstream("load"), Const(window))
-    assert isinstance(step.args[1], Const) and step.args[1].value is window
+    assert isinstance(step.args[1], Const)
+    assert step.args[1].value is window
     assert step.kwargs == {}
 
 

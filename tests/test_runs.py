@@ -125,13 +125,9 @@ class FrozenError(Exception):
 
 def test_a_failure_that_takes_no_notes_is_raised_all_the_same() -> None:
     error = FrozenError(3)
-    # The handler of `pytest.raises` would set attributes of the frozen exception itself.
-    try:
+    with pytest.raises(FrozenError) as caught:
         run_of(failed("a", error)).raise_for_failure()
-    except FrozenError as caught:
-        assert caught is error
-    else:
-        pytest.fail("did not raise")
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,10 @@ def test_a_plain_function_as_upstream_is_kept_as_a_problem(where: str) -> None:
     task = TaskSpec("t", fn, **{where: [fn]})
     (problem,) = task.problems
     assert problem.code == "MXM102"
-    assert "'fn'" in problem.message and "plain function" in problem.message
-    assert problem.source is not None and problem.source.file == __file__
+    assert "'fn'" in problem.message
+    assert "plain function" in problem.message
+    assert problem.source is not None
+    assert problem.source.file == __file__
 
 
 def test_what_is_no_task_at_all_as_upstream_is_a_problem() -> None:
@@ -130,7 +132,8 @@ def test_specs_are_frozen_and_their_mappings_read_only() -> None:
 def test_specs_know_the_line_that_declares_them_and_are_equal_across_lines() -> None:
     one = FlowSpec("f", [TaskSpec("t", fn)])
     two = FlowSpec("f", [TaskSpec("t", fn)])
-    assert one.source is not None and two.source is not None
+    assert one.source is not None
+    assert two.source is not None
     assert (one.source.file, one.source.line) == (__file__, (two.source.line or 0) - 1)
     assert one == two
     assert one != FlowSpec("f", [TaskSpec("t", fn, retries=1)])
