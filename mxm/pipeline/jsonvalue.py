@@ -139,7 +139,7 @@ class _Writer:
         if hasattr(value, "get_secret_value"):
             return "**********"
         root = _root(value)
-        if root in _TABLES and hasattr(value, "columns") and hasattr(value, "shape"):
+        if root in _TABLES and hasattr(value, "shape") and hasattr(value, "columns"):
             return self._table(value, path, depth)
         if root in _ARRAYS:
             if kind.__name__ == "NAType":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -306,7 +307,7 @@ class FlowSpec:
     @property
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
-        return ((self.fn and self.fn.__doc__) or "").strip()
+        return (self.fn and inspect.getdoc(self.fn)) or ""
 
 
 def _check_options(

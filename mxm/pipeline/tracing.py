@@ -128,7 +128,9 @@ class StandIn:
     def _refuse(self, use: str, mend: str) -> NoReturn:
         trace = _active.get()
         error = TracingError(
-            f"{self!r}: {use} cannot be used in a flow's body", hint=mend, source=body_source()
+            f"{self!r}: {use} cannot be used in a flow's body",
+            hint=mend,
+            source=body_source(column=True),
         )
         if trace is not None:
             called = _asyncio_call(_body_frames())
@@ -218,10 +220,15 @@ def _body_frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def body_source() -> Source | None:
-    """The line of the body's file that is being carried out, with its column.
+def body_source(*, column: bool = False) -> Source | None:
+    """The line of the body's file that is being carried out.
 
     Where a library uses a stand-in that the body gave it, the user's line is the one to show.
+
+    Parameters
+    ----------
+    column
+        Whether to look for the column too, which takes as long as the body is.
     """
     trace = _active.get()
     frames = list(_body_frames())
@@ -229,7 +236,8 @@ def body_source() -> Source | None:
     frame = next(iter(own or frames), None)
     if frame is None:
         return None
-    return Source(frame.f_code.co_filename, frame.f_lineno, _column(frame.f_code, frame.f_lasti))
+    place = _column(frame.f_code, frame.f_lasti) if column else None
+    return Source(frame.f_code.co_filename, frame.f_lineno, place)
 
 
 def _asyncio_call(frames: Iterable[FrameType]) -> str | None:
@@ -474,18 +482,20 @@ class Trace:
     def _name(self) -> None:
         """Give every node its name: the first call keeps the task's, later ones count."""
         taken: set[str] = set()
+        counts: dict[str, int] = {}
         for node in self.nodes:
             if node.group is None and (_chosen(node) or node.task.name not in taken):
                 node.final = node.task.name
                 taken.add(node.final)
         for node in self.nodes:
             if node.group is None and not node.final:
-                node.final = _numbered(node.task.name, taken)
+                node.final = _numbered(node.task.name, taken, counts)
         prefixes: set[str] = set()
+        counts = {}
         for group in self.groups:
             group.final = group.name
             if group.name in prefixes:
-                group.final = _numbered(group.name, prefixes)
+                group.final = _numbered(group.name, prefixes, counts)
             prefixes.add(group.final)
         for node in self.nodes:
             if node.group is not None:
@@ -496,10 +506,12 @@ def _chosen(node: Node) -> bool:
     return isinstance(node.task, TaskBase) and node.task.chosen
 
 
-def _numbered(name: str, taken: set[str]) -> str:
-    count = 2
+def _numbered(name: str, taken: set[str], counts: dict[str, int]) -> str:
+    """The next of ``name_2``, ``name_3`` that is not *taken*; *counts* says where to go on."""
+    count = counts.get(name, 1) + 1
     while f"{name}_{count}" in taken:
         count += 1
+    counts[name] = count
     taken.add(f"{name}_{count}")
     return f"{name}_{count}"
 
