@@ -327,6 +327,8 @@ def test_run_returns_what_happened_and_takes_options() -> None:
     assert run.value() == 3
     assert list(run.tasks) == ["load", "count"]
     assert risk.run_options == {}
+    both = risk.with_options(backend="inline").with_options(fail_fast=True)
+    assert both.run_options == {"backend": "inline", "fail_fast": True}
     with pytest.raises(TypeError, match="runer"):
         risk.with_options(backend="inline", runer="threads").run()
 
@@ -422,7 +424,7 @@ def test_a_named_tuple_cannot_be_returned() -> None:
 
     @mxm.flow
     def f():
-        return Pair(load("a"), 1)
+        return Pair(load("a"), load("b"))
 
     assert [p.code for p in find_problems(f.spec)] == ["MXM106"]
 

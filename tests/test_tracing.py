@@ -196,6 +196,22 @@ def risk(x, y):
     assert lines == [line_of(module, "# first"), line_of(module, "# second")]
 
 
+def test_what_follows_from_a_refusal_that_the_body_caught_is_not_told(tmp_path: Path) -> None:
+    module = module_of(
+        tmp_path,
+        f"""{HEAD}
+@mxm.flow
+def risk(x):
+    try:
+        count = len(x)
+    except TypeError:
+        count = None
+    return load(count + 1)
+""",
+    )
+    assert the_problem(module.risk).code == "MXM301"
+
+
 def test_a_refusal_shows_the_column_of_the_use(tmp_path: Path) -> None:
     module = module_of(tmp_path, HEAD + "@mxm.flow\ndef risk(x):\n    return load(1), load(x + 1)")
     source = the_problem(module.risk).source
@@ -685,10 +701,14 @@ def test_a_flow_with_listed_tasks_gives_its_last_tasks() -> None:
     def add(x, y):
         return x + y
 
+    @mxm.task(after=a)
+    def c():
+        return 3
+
     @mxm.flow(tasks=[a, b])
     def both(): ...
 
-    @mxm.flow(tasks=[a])
+    @mxm.flow(tasks=[a, c])
     def single(): ...
 
     @mxm.flow
@@ -697,7 +717,35 @@ def test_a_flow_with_listed_tasks_gives_its_last_tasks() -> None:
         return add(add(found["a"], found["b"]), single())
 
     assert problems_of(outer) == []
-    assert outer.with_options(backend="inline").run().value() == 4
+    assert outer.with_options(backend="inline").run().value() == 6
+
+
+def test_an_inlined_task_keeps_its_options_and_its_place_after_others() -> None:
+    @mxm.task
+    def first(): ...
+
+    @mxm.task(after=first, retries=2, params={"k": 5})
+    def second(k=1):
+        return k
+
+    @mxm.task(upstream="inner.second")
+    def last(x):
+        return x
+
+    @mxm.flow
+    def inner():
+        return second
+
+    @mxm.flow
+    def outer():
+        found = last()
+        inner()
+        return found
+
+    assert problems_of(outer) == []
+    assert [t.name for t in outer.spec.tasks] == ["inner.first", "inner.second", "last"]
+    assert outer.spec.tasks[1].retries == 2
+    assert outer.with_options(backend="inline").run().value() == 5
 
 
 @pytest.mark.parametrize(
