@@ -71,15 +71,30 @@ def test_a_function_without_python_code_has_no_source() -> None:
     assert Source.of_function(len) is None
 
 
+def test_a_function_has_the_place_of_its_def() -> None:
+    line = test_a_function_has_the_place_of_its_def.__code__.co_firstlineno
+    assert Source.of_function(test_a_function_has_the_place_of_its_def) == Source(__file__, line)
+
+
 def test_graph_and_parameter_errors_hold_every_problem_and_are_value_errors() -> None:
     other = Problem("MXM102", "unknown upstream 'x'")
     for kind in (GraphError, ParameterError):
         error = kind("risk", [PROBLEM, other])
         assert isinstance(error, ValueError)
         assert error.problems == (PROBLEM, other)
-        assert "'risk'" in str(error)
-        assert "MXM101" in str(error)
-        assert "MXM102" in str(error)
+        opening, first, _, second = str(error).splitlines()
+        assert "'risk'" in opening
+        assert "2 p" in opening
+        assert (first, second) == (str(PROBLEM).splitlines()[0], str(other))
+
+
+def test_one_problem_reads_as_one() -> None:
+    assert str(GraphError("risk", [PROBLEM])).startswith("flow 'risk' has 1 problem\n")
+    assert str(ParameterError("risk", [PROBLEM])).startswith("flow 'risk': a parameter cannot")
+
+
+def test_an_error_without_a_hint_is_its_message() -> None:
+    assert str(PipelineError("wrong")) == "wrong"
 
 
 def test_an_unknown_flow_is_a_key_error_that_reads_well() -> None:

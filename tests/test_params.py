@@ -7,10 +7,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, Optional, TypedDict
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NewType,
+    Optional,
+    TypedDict,
+    Unpack,
+)
 from uuid import UUID
 
 import numpy as np
@@ -80,7 +90,7 @@ EMPTY = inspect.Parameter.empty
         (str, '"fast"', '"fast"'),
         (str, " null ", " null "),
         (Ticker, "007", "007"),
-        (Annotated[str, "symbol"], "123", "123"),
+        (Annotated[str, "symbol"], '"fast"', '"fast"'),
         (EMPTY, "100", 100),
         (EMPTY, "fast", "fast"),
         (EMPTY, '{"a": [1.5, null, true]}', {"a": [1.5, None, True]}),
@@ -100,6 +110,7 @@ EMPTY = inspect.Parameter.empty
         (date, "20240131", date(2024, 1, 31)),
         (datetime, "20240131", datetime(2024, 1, 31)),
         (datetime, "2024-01-31T10:00", datetime(2024, 1, 31, 10)),
+        (datetime, "1704067200", datetime(2024, 1, 1, tzinfo=UTC)),
         (Optional[date], "20240131", date(2024, 1, 31)),
         (Optional[datetime], "20240131", datetime(2024, 1, 31)),
         (Optional[date], "null", None),
@@ -378,6 +389,13 @@ def test_functions_with_kwargs_take_every_key_typed_as_annotated() -> None:
     ]
 
 
+def test_the_type_of_all_kwargs_together_is_not_that_of_each() -> None:
+    def fn(**kwargs: Unpack[Options]) -> Any:
+        return kwargs
+
+    assert called(FlowSpec("f", [TaskSpec("t", fn)]), {"a": Text("1")}) == [{"a": 1}]
+
+
 def test_a_positional_only_parameter_left_out_keeps_the_places_of_the_others() -> None:
     def fn(a: int = 1, b: int = 2, c: int = 3, /, d: int = 4) -> Any:
         return a, b, c, d
@@ -386,7 +404,7 @@ def test_a_positional_only_parameter_left_out_keeps_the_places_of_the_others() -
 
 
 def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
-    def fn(limit: int, day: date, mode) -> None: ...  # type: ignore[no-untyped-def]
+    def fn(limit: int, day: date, size, mode) -> None: ...  # type: ignore[no-untyped-def]
 
     spec = FlowSpec("f", [TaskSpec("t", fn), TaskSpec("u", fn)], {"mode": 1})
     limit, *others = refused(spec, {"limit": Text("lots")})
@@ -397,7 +415,8 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
     assert limit.source.line == fn.__code__.co_firstlineno
     missing = [p for p in others if p.code == "MXM401"]
     assert [p.message for p in missing] == [
-        "missing parameter 'day': task 't' needs it (date) and nothing gives it a value"
+        "missing parameter 'day': task 't' needs it (date) and nothing gives it a value",
+        "missing parameter 'size': task 't' needs it and nothing gives it a value",
     ]
     assert "-p day=..." in (missing[0].hint or "")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import pytest
@@ -32,9 +33,10 @@ LOAD = TaskSpec("load", fn)
         (["a", "b", "a"], Bindings((Upstream("a"), Upstream("b"), Upstream("a")))),
         (("a", LOAD), Bindings((Upstream("a"), Upstream("load")))),
         ({"x": "a", "y": LOAD}, Bindings((), {"x": Upstream("a"), "y": Upstream("load")})),
+        ({"b", "a"}, Bindings((Upstream("a"), Upstream("b")))),
         ((), Bindings()),
     ],
-    ids=["a name", "a list", "a tuple with a spec", "a mapping", "none"],
+    ids=["a name", "a list", "a tuple with a spec", "a mapping", "a set", "none"],
 )
 def test_upstream_is_sugar_for_bindings(upstream: Any, bound: Bindings) -> None:
     task = TaskSpec("t", fn, upstream=upstream)
@@ -132,6 +134,7 @@ def test_specs_are_frozen_and_their_mappings_read_only() -> None:
 def test_specs_know_the_line_that_declares_them_and_are_equal_across_lines() -> None:
     one = FlowSpec("f", [TaskSpec("t", fn)])
     two = FlowSpec("f", [TaskSpec("t", fn)])
+    assert one.tasks[0].source == one.source
     assert one.source is not None
     assert two.source is not None
     assert (one.source.file, one.source.line) == (__file__, (two.source.line or 0) - 1)
@@ -147,6 +150,19 @@ def test_the_names_and_defaults_of_the_runbook() -> None:
     assert (task.retry_delay_s, task.produces) == (3, asset)
     flow = FlowSpec("f", [task], {"k": 2}, "0 6 * * *")
     assert (flow.params, flow.schedule_cron, flow.doc) == ({"k": 2}, "0 6 * * *", "")
+
+
+def test_bindings_keep_no_list_of_the_callers() -> None:
+    args = [Upstream("a")]
+    bound = Bindings(args)  # type: ignore[arg-type]
+    args.append(Upstream("b"))
+    assert bound.args == (Upstream("a"),)
+
+
+def test_an_object_that_is_called_reads_as_no_task() -> None:
+    (problem,) = TaskSpec("t", fn, upstream=[functools.partial(fn)]).problems  # type: ignore[list-item]
+    assert "functools.partial" in problem.message
+    assert "is not a task" in problem.message
 
 
 def test_an_upstream_is_shown_with_its_path() -> None:

@@ -471,8 +471,6 @@ def _reads_json(annotation: Any) -> bool:
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         return _reads_json(_named_type(typing.get_args(annotation)[0]))
-    if origin is typing.Literal:
-        return any(not isinstance(arg, str) for arg in typing.get_args(annotation))
     if origin is not None:
         return True
     if not isinstance(annotation, type) or issubclass(annotation, str | bytes | bytearray):
