@@ -482,6 +482,24 @@ def test_control_c_in_a_body_is_not_kept() -> None:
     assert active_trace() is None
 
 
+def test_a_context_that_outlives_the_pass_records_nothing() -> None:
+    import contextvars
+
+    contexts = []
+
+    @mxm.task
+    def load(x):
+        return x
+
+    @mxm.flow
+    def risk(x):
+        contexts.append(contextvars.copy_context())
+        return load(x)
+
+    assert contexts[0].run(load, 3) == 3
+    assert len(risk.spec.tasks) == 1
+
+
 def test_a_flow_whose_parameters_have_no_names_is_a_problem() -> None:
     @mxm.task
     def load(x):

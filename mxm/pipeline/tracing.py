@@ -84,7 +84,9 @@ _active: ContextVar[Trace | None] = ContextVar("mxm_trace", default=None)
 
 def active_trace() -> Trace | None:
     """The pass that is going on here and now, or None."""
-    return _active.get()
+    trace = _active.get()
+    # A context that was copied in a body, for an asyncio task say, outlives the pass.
+    return None if trace is None or trace.over else trace
 
 
 class StandIn:
@@ -117,6 +119,8 @@ class StandIn:
         return StandIn(self._origin, (*self._path, key))
 
     def __await__(self) -> Generator[Any, Any, StandIn]:
+        if active_trace() is not None and _asyncio_call(_body_frames()) is not None:
+            self._refuse("awaiting it by way of asyncio", "await it in the body")
         return self
         yield  # makes this a generator that ends at once
 
@@ -126,7 +130,7 @@ class StandIn:
         self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
 
     def _refuse(self, use: str, mend: str) -> NoReturn:
-        trace = _active.get()
+        trace = active_trace()
         error = TracingError(
             f"{self!r}: {use} cannot be used in a flow's body",
             hint=mend,
@@ -230,7 +234,7 @@ def body_source(*, column: bool = False) -> Source | None:
     column
         Whether to look for the column too, which takes as long as the body is.
     """
-    trace = _active.get()
+    trace = active_trace()
     frames = list(_body_frames())
     own = [f for f in frames if trace is not None and f.f_code.co_filename == trace.file]
     frame = next(iter(own or frames), None)
@@ -293,6 +297,7 @@ class Trace:
     problems: list[Problem] = field(default_factory=list[Problem])
     returned: Any = None
     file: str = ""
+    over: bool = False
 
     def run(self, fn: Callable[..., Any]) -> None:
         """Run the body *fn* once, on stand-ins for its parameters; never raises for its errors."""
@@ -307,6 +312,7 @@ class Trace:
             self._keep_foreign(error, fn)
         finally:
             _active.reset(token)
+            self.over = True
         self._name()
 
     def call_body(self, fn: Callable[..., Any]) -> Any:
