@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -358,6 +359,7 @@ def test_where_the_flow_has_no_annotation_the_tasks_read_the_text() -> None:
     bound = Bindings((Param("account"),), {"day": Param("day")})
     traced = FlowSpec("f", [TaskSpec("t", load, bindings=bound)], fn=flow, traced=True)
     assert called(traced, given) == [("007", date(2024, 1, 31))]
+    assert resolve(traced, given).flow == {"account": "007", "day": 20240131}
 
 
 def test_python_values_that_a_body_passes_are_never_changed() -> None:
@@ -381,7 +383,7 @@ def test_functions_with_kwargs_take_every_key_typed_as_annotated() -> None:
     spec = FlowSpec(
         "f", [TaskSpec("t", tags, params={"c": "task"}), TaskSpec("u", loose)], {"b": "flow"}
     )
-    resolved = resolve(spec, {"a": Text("1"), "x": Text("2")}, strict=True)
+    resolved = resolve(spec, {"a": Text("1"), "x": Text("2"), "z": 3}, strict=True)
     assert warned(resolved) == []
     assert called(spec, {"a": Text("1"), "x": Text("2")}) == [
         (1, {"b": "flow", "c": "task", "x": "2"}),
@@ -407,6 +409,10 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
     def fn(limit: int, day: date, size, mode) -> None: ...  # type: ignore[no-untyped-def]
 
     spec = FlowSpec("f", [TaskSpec("t", fn), TaskSpec("u", fn)], {"mode": 1})
+    assert refused(spec, {"limit": "lots"})[0].message.endswith(
+        "takes int, not 'lots': Input should be a valid integer, "
+        "unable to parse string as an integer"
+    )
     limit, *others = refused(spec, {"limit": Text("lots")})
     assert limit.code == "MXM402"
     assert limit.message.startswith("parameter 'limit' of task 't' takes int, not lots: ")
@@ -419,6 +425,14 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
         "missing parameter 'size': task 't' needs it and nothing gives it a value",
     ]
     assert "-p day=..." in (missing[0].hint or "")
+    assert (missing[0].flow, missing[0].task) == ("f", "t")
+    assert missing[0].source == limit.source
+
+
+def test_a_parameter_of_a_callable_without_code_is_placed_at_its_task() -> None:
+    task = TaskSpec("t", functools.partial(required, 1))
+    missing = refused(FlowSpec("f", [task]), {})
+    assert [p.source for p in missing] == [task.source] * 2
 
 
 def test_what_does_not_fit_the_flow_is_not_told_again_for_its_tasks() -> None:
@@ -503,7 +517,7 @@ def test_a_key_that_nothing_takes_is_ignored_with_a_hint_unless_strict(key: str,
     spec = FlowSpec("f", [LOAD, TaskSpec("t", two, upstream=["load"])])
     resolved = resolve(spec, {key: 3})
     (problem,) = resolved.warnings
-    assert problem.severity == "warning"
+    assert (problem.severity, problem.source, problem.task) == ("warning", spec.source, None)
     assert problem.message == f"parameter {key!r} is not used: no task of flow 'f' takes it"
     assert problem.hint == hint
     assert [p.message for p in refused(spec, {key: 3}, strict=True)] == [problem.message]
@@ -571,6 +585,15 @@ def test_parameters_are_listed_with_type_default_origin_and_takers() -> None:
         ("limit", int, 250, "default", ("load",)),
         ("alpha", EMPTY, EMPTY, "required", ("fit",)),
         ("mode", EMPTY, "slow", "task", ("fit",)),
+    ]
+
+
+def test_a_parameter_of_a_traced_flow_has_no_takers_by_name() -> None:
+    spec = traced(Bindings((Upstream("load"),)))
+    assert [(p.name, p.tasks) for p in parameters_of(spec)] == [
+        ("window", ()),
+        ("spare", ()),
+        ("limit", ("load",)),
     ]
 
 

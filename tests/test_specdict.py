@@ -14,7 +14,7 @@ import strategies
 from hypothesis import given
 
 from mxm.pipeline.authoring import task
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import Problem, SpecError
 from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, TaskSpec, Upstream
 from mxm.pipeline.specdict import entrypoint, flow_from_dict, flow_to_dict, resolve_entrypoint
 
@@ -58,6 +58,14 @@ def test_problems_of_a_declaration_survive_the_dict_form() -> None:
     spec = FlowSpec("f", [TaskSpec("t", strategies.give, upstream=[strategies.give])])  # type: ignore[list-item]
     again = flow_from_dict(json.loads(json.dumps(flow_to_dict(spec))))
     assert again.tasks[0].problems == spec.tasks[0].problems != ()
+    placeless = FlowSpec("f", problems=[Problem("MXM302", "the body raised")])
+    assert flow_from_dict(flow_to_dict(placeless)) == placeless
+
+
+def test_what_a_dict_form_leaves_out_has_its_default() -> None:
+    task = {"name": "t", "fn": "strategies:give", "args": [], "kwargs": {}}
+    spec = FlowSpec("f", [TaskSpec("t", strategies.give)])
+    assert flow_from_dict({"name": "f", "tasks": [task]}) == spec
 
 
 def test_a_decorator_of_the_users_stays_on_the_function() -> None:
