@@ -383,7 +383,7 @@ def test_functions_with_kwargs_take_every_key_typed_as_annotated() -> None:
     spec = FlowSpec(
         "f", [TaskSpec("t", tags, params={"c": "task"}), TaskSpec("u", loose)], {"b": "flow"}
     )
-    resolved = resolve(spec, {"a": Text("1"), "x": Text("2"), "z": 3}, strict=True)
+    resolved = resolve(spec, {"a": Text("1"), "x": Text("2"), "z": "3"}, strict=True)
     assert warned(resolved) == []
     assert called(spec, {"a": Text("1"), "x": Text("2")}) == [
         (1, {"b": "flow", "c": "task", "x": "2"}),
