@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent / "mxm"
 # modules, which may import each other.
 LAYERS = [
     ["mxm.pipeline.errors", "mxm.pipeline.logs"],
+    ["mxm.pipeline.functions"],
     ["mxm.pipeline.spec"],
     [
         "mxm.pipeline.specdict",

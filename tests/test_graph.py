@@ -9,7 +9,8 @@ from hypothesis import given
 from strategies import flows, wrong_flows
 
 from mxm.pipeline.errors import Problem
-from mxm.pipeline.graph import FlowGraph, find_problems, signature_of
+from mxm.pipeline.functions import signature_of
+from mxm.pipeline.graph import FlowGraph, find_problems
 from mxm.pipeline.spec import Bindings, Const, FlowSpec, TaskSpec, Upstream
 
 

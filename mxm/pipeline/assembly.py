@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
+from mxm.pipeline.functions import shape_of, unwrapped
 from mxm.pipeline.spec import Bindings, TaskSpec, Upstream, as_sequence
 from mxm.pipeline.tracing import Node, TaskBase, stand_ins_in, to_binding
 
@@ -33,17 +34,18 @@ class _Member:
     node: Node | None = None
     resolved: dict[int, _Member] = field(default_factory=dict[int, "_Member"])
 
+    @cached_property
     def declared(self) -> tuple[list[Any], dict[str, Any]]:
         """What upstream= fills of the inputs that no call does: by position, and by name."""
         if not isinstance(self.task, TaskBase):
             return [], {}
+        upstream = self.task.upstream
         args = self.node.args if self.node else ()
         kwargs: Mapping[str, Any] = self.node.kwargs if self.node else {}
-        parameters = inspect.signature(self.task.fn).parameters.values()
-        names = [
-            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        upstream = self.task.upstream
+        if not args and not kwargs and not isinstance(upstream, Mapping):
+            return list(as_sequence(upstream)), {}
+        shape = shape_of(self.task.fn)
+        names = shape.positional if shape else ()
         if isinstance(upstream, Mapping):
             given = {*names[: len(args)], *kwargs}
             declared = cast("Mapping[str, Any]", upstream)
@@ -59,11 +61,12 @@ class _Member:
                 named[names[i]] = reference
         return positional, named
 
+    @cached_property
     def references(self) -> list[Any]:
         """What its decorator names, in upstream= and after=, as far as it holds for this use."""
         if not isinstance(self.task, TaskBase):
             return []
-        positional, named = self.declared()
+        positional, named = self.declared
         return [*positional, *named.values(), *as_sequence(self.task.after)]
 
 
@@ -124,7 +127,7 @@ class _Assembly:
             while unread < len(self.members):
                 member = self.members[unread]
                 unread += 1
-                for reference in member.references():
+                for reference in member.references:
                     if isinstance(reference, TaskBase):
                         member.resolved[id(reference)] = self.member(reference)
                     elif isinstance(reference, str):
@@ -166,7 +169,7 @@ class _Assembly:
         return ordered
 
     def _upstreams(self, member: _Member) -> list[_Member]:
-        found = [member.resolved[id(r)] for r in member.references() if id(r) in member.resolved]
+        found = [member.resolved[id(r)] for r in member.references if id(r) in member.resolved]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values()]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
@@ -187,7 +190,7 @@ class _Assembly:
             bindings = _called(node) if node else task.bindings
             return make_spec(task, member.name, bindings, after)
         after = (*after, *(name(r) for r in as_sequence(task.after)))
-        declared = member.declared()
+        declared = member.declared
         positional = [name(r) for r in declared[0]]
         named = {k: name(r) for k, r in declared[1].items()}
         if node is None or not (node.args or node.kwargs):
@@ -202,7 +205,7 @@ class _Assembly:
 
 def _in_module(member: _Member, name: str) -> TaskBase | None:
     """The task called *name* among those of the module that *member*'s function stands in."""
-    scope: Mapping[str, Any] = getattr(inspect.unwrap(member.task.fn), "__globals__", {})
+    scope: Mapping[str, Any] = getattr(unwrapped(member.task.fn), "__globals__", {})
     found = scope.get(name)
     if isinstance(found, TaskBase) and found.name == name:
         return found

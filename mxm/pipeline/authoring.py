@@ -11,9 +11,11 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from mxm.pipeline.assembly import assemble
 from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.functions import signature_of, source_of
 from mxm.pipeline.registry import Place, Registration, current_registry
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import (
+    CHECKED,
     AssetDecl,
     Binding,
     Bindings,
@@ -23,15 +25,9 @@ from mxm.pipeline.spec import (
     TaskSpec,
     Upstream,
     as_sequence,
+    check_options,
 )
-from mxm.pipeline.tracing import (
-    StandIn,
-    TaskBase,
-    Trace,
-    active_trace,
-    source_of,
-    to_binding,
-)
+from mxm.pipeline.tracing import StandIn, TaskBase, Trace, active_trace, to_binding
 
 __all__ = ["Flow", "Task", "flow", "task"]
 
@@ -67,7 +63,9 @@ class Task(TaskBase, Generic[P, R_co]):
         self.upstream = options.get("upstream", ())
         self.after = options.get("after", ())
         self.source = source_of(fn)
-        self.spec  # noqa: B018 - options of a wrong type are refused here, at the decorator
+        checked = {k: v for k, v in options.items() if k in CHECKED}
+        if checked:
+            check_options(self.name, **checked)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function; in the body of a flow, record the call."""
@@ -124,7 +122,7 @@ def _task_spec(
     given = cast("AnyTask", task)
     options = {k: v for k, v in given.options.items() if k in _CARRIED}
     if isinstance(upstream, Bindings):  # upstreams that are no tasks are not among them
-        options["problems"] = given.spec.problems
+        options["problems"] = given.spec.problems if given.upstream or given.after else ()
         after = tuple(name for name in after if isinstance(name, str))
     return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
 
@@ -234,17 +232,19 @@ def _check_function(kind: str, fn: object) -> None:
         raise TypeError(f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}")
     if not isinstance(fn, FunctionType):
         raise TypeError(f"@mxm.{kind} decorates functions defined with def, not {fn!r}")
-    place = Source.of_function(fn)
     if fn.__name__ == "<lambda>":
+        place = Source.of_function(fn)
         raise TypeError(f"@mxm.{kind} at {place}: a lambda has no name; define it with def")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if fn.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise TypeError(
-            f"@mxm.{kind} at {place}: {fn.__name__!r} is a generator; return a list instead"
+            f"@mxm.{kind} at {Source.of_function(fn)}: {fn.__name__!r} is a generator; "
+            "return a list instead"
         )
     owner = fn.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>"):
         raise TypeError(
-            f"@mxm.{kind} at {place}: {fn.__qualname__!r} is a method; move it out of its class"
+            f"@mxm.{kind} at {Source.of_function(fn)}: {fn.__qualname__!r} is a method; "
+            "move it out of its class"
         )
 
 
@@ -314,8 +314,9 @@ class Flow(Generic[P, R_co]):
         output: Binding | None = None
         if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)
-        signature = inspect.signature(self.fn).parameters.values()
-        defaults = {p.name: p.default for p in signature if p.default is not p.empty}
+        signature = signature_of(self.fn)
+        parameters = signature.parameters.values() if signature else ()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         spec = FlowSpec(
             self.name,
             built.tasks,
@@ -451,7 +452,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
         _check_function("flow", fn)
         for name in options.get("params") or ():
-            parameter = inspect.signature(fn).parameters.get(name)
+            signature = signature_of(fn)
+            parameter = signature.parameters.get(name) if signature else None
             if parameter is not None and parameter.default is not parameter.empty:
                 raise TypeError(
                     f"@mxm.flow at {source_of(fn)}: params gives {name!r} a value, and so does the "

@@ -10,11 +10,12 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
 from mxm.pipeline.errors import Problem, Source
+from mxm.pipeline.functions import shape_of, unwrapped
 from mxm.pipeline.hints import Unresolved, hints_of, type_text
 from mxm.pipeline.spec import Binding, Collection, FlowSpec, TaskSpec, Upstream
 
@@ -173,10 +174,9 @@ def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
     tasks: dict[str, TaskSpec] = {}
     for task in spec.tasks:
         tasks.setdefault(task.name, task)
-    known: dict[tuple[int, int, Any], Fit] = {}
     for task in spec.tasks:
         for name, wanted, binding in _inputs(task):
-            yield from _input(spec, task, name, wanted, binding, tasks, known, strict=strict)
+            yield from _input(spec, task, name, wanted, binding, tasks, strict=strict)
 
 
 def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
@@ -184,25 +184,15 @@ def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
     bindings = task.bindings
     if not bindings.args and not bindings.kwargs:
         return
-    names = _positional_names(task.fn)
+    shape = shape_of(unwrapped(task.fn))
     hints = hints_of(task.fn)
-    for i, binding in enumerate(bindings.args):
-        if names:
-            name = names[min(i, len(names) - 1)]  # the last one may be *args
-            yield name, hints.get(name, Any), binding
+    if bindings.args and shape is not None:
+        for i, binding in enumerate(bindings.args):
+            at = shape.positional[i] if i < len(shape.positional) else shape.var_positional
+            if at is not None:
+                yield at, hints.get(at, Any), binding
     for name, binding in bindings.kwargs.items():
         yield name, hints.get(name, Any), binding
-
-
-def _positional_names(fn: Callable[..., Any]) -> tuple[str, ...]:
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    if code is None:
-        return ()
-    count = code.co_argcount
-    names: tuple[str, ...] = code.co_varnames[:count]
-    if code.co_flags & inspect.CO_VARARGS:
-        names += (code.co_varnames[count + code.co_kwonlyargcount],)
-    return names
 
 
 def _input(
@@ -212,7 +202,6 @@ def _input(
     wanted: Any,
     binding: Binding,
     tasks: dict[str, TaskSpec],
-    known: dict[tuple[int, int, Any], Fit],
     *,
     strict: bool,
 ) -> Iterator[Problem]:
@@ -221,16 +210,15 @@ def _input(
         for i, item in enumerate(binding.items):
             one_by_one = isinstance(held, list) and i < len(held)
             inner = held[i] if one_by_one else (held[-1:] or [Any])[-1]
-            yield from _input(spec, task, name, inner, item, tasks, known, strict=strict)
+            yield from _input(spec, task, name, inner, item, tasks, strict=strict)
         return
     if not isinstance(binding, Upstream) or binding.name not in tasks:
         return
     source = tasks[binding.name]
-    key = (id(source.fn), id(task.fn), (name, binding.path, id(wanted)))
-    found = known.get(key)
     made = _projected(hints_of(source.fn).get("return", Any), binding.path)
-    if found is None:
-        found = known[key] = fit(made, wanted)
+    if not strict and _same(made, wanted):
+        return
+    found = fit(made, wanted)
     if found is Fit.NEVER:
         yield _mismatch(spec, task, name, wanted, binding, made, source)
     elif strict and found is Fit.MAYBE:
@@ -244,6 +232,13 @@ def _input(
             task.name,
             "warning",
         )
+
+
+def _same(made: Any, wanted: Any) -> bool:
+    try:
+        return made is wanted or bool(made == wanted)
+    except Exception:  # an annotation may be any object
+        return False
 
 
 def _mismatch(

@@ -9,9 +9,10 @@ from typing import Any
 
 from mxm.pipeline.edgetypes import edge_problems
 from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.functions import shape_of
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
-__all__ = ["FlowGraph", "find_problems", "signature_of"]
+__all__ = ["FlowGraph", "find_problems"]
 
 
 class FlowGraph:
@@ -196,29 +197,18 @@ def _drawn(path: Sequence[str]) -> str:
     return " -> ".join(path)
 
 
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of *fn*, or None for a builtin that does not tell."""
-    try:
-        return inspect.signature(fn)
-    except (TypeError, ValueError):
-        return None
-
-
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _signatures(spec: FlowSpec) -> Iterator[Problem]:
-    known: dict[Any, inspect.Signature | None] = {}
     for task in spec.tasks:
         bindings = task.bindings
         if not bindings.args and not bindings.kwargs:
             continue
-        key = id(task.fn)
-        if key not in known:
-            known[key] = signature_of(task.fn)
-        signature = known[key]
-        if signature is None:
+        shape = shape_of(task.fn)
+        if shape is None or shape.takes(len(bindings.args), list(bindings.kwargs)):
             continue
+        signature = inspect.signature(task.fn)
         for message, hint in _misfits(task, signature):
             yield Problem("MXM104", message, hint, task.source, spec.name, task.name)
 

@@ -7,8 +7,10 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
+
+from mxm.pipeline.functions import unwrapped
 
 __all__ = ["Unresolved", "hints_of", "type_text"]
 
@@ -46,7 +48,7 @@ def _function_in(fn: Any) -> Any:
     """The function whose annotations go with the signature of *fn*, which may be any callable."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    fn = inspect.unwrap(fn)
+    fn = unwrapped(fn)
     if isinstance(fn, type):
         return cast("Any", fn).__init__
     return fn if isinstance(fn, FunctionType | MethodType) else type(fn).__call__
@@ -57,6 +59,9 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
     raw: Mapping[str, Any] = getattr(fn, "__annotations__", {})
     if not any(isinstance(value, str) for value in raw.values()):
         return {k: type(None) if v is None else v for k, v in raw.items()}
+    quick = _evaluated(fn, raw)
+    if quick is not None:
+        return quick
     try:
         return typing.get_type_hints(fn, include_extras=True)
     except Exception:  # an annotation may run any code, and fail in any way
@@ -64,6 +69,38 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
     if any(isinstance(hint, Unresolved) for hint in hints.values()):
         raise _NotYet(hints)
     return hints
+
+
+def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `typing.get_type_hints` gives, in a fraction of its time; None where that must do it."""
+    if type(fn) is not FunctionType or getattr(fn, "__type_params__", ()):
+        return None
+    scope = fn.__globals__
+    hints: dict[str, Any] = {}
+    try:
+        for name, value in raw.items():
+            hint: Any = eval(_compiled(value), scope) if type(value) is str else value  # noqa: S307 - the user's own annotation
+            if hint is None:
+                hint = type(None)
+            if type(hint) is not type and not _settled(hint):
+                return None
+            hints[name] = hint
+    except Exception:  # an annotation may run any code, and fail in any way
+        return None
+    return hints
+
+
+@functools.lru_cache(maxsize=4_096)
+def _compiled(annotation: str) -> CodeType:
+    return compile(annotation, "<annotation>", "eval")
+
+
+def _settled(hint: Any) -> bool:
+    """Whether no part of *hint* is a string that names a type."""
+    if isinstance(hint, type) or hint is Ellipsis or hint is Any:
+        return True
+    args: tuple[Any, ...] = typing.get_args(hint)
+    return bool(args) and all(_settled(arg) for arg in args)
 
 
 def _resolve(fn: Any, annotation: Any) -> Any:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from mxm.pipeline.errors import ParameterError, Problem, Source, closest, did_you_mean
-from mxm.pipeline.graph import signature_of
+from mxm.pipeline.functions import signature_of
 from mxm.pipeline.hints import Unresolved, hints_of, type_text
 from mxm.pipeline.spec import Binding, FlowSpec, Param, TaskSpec, upstreams_in
 

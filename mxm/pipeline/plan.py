@@ -8,7 +8,8 @@ from inspect import Parameter
 from typing import Any
 
 from mxm.pipeline.errors import Problem
-from mxm.pipeline.graph import FlowGraph, signature_of
+from mxm.pipeline.functions import signature_of
+from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.params import resolve
 from mxm.pipeline.runs import gather
 from mxm.pipeline.spec import Binding, Const, FlowSpec, Param, TaskSpec

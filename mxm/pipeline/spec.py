@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeGuard, cast
 
@@ -20,6 +21,7 @@ __all__ = [
     "Param",
     "TaskSpec",
     "Upstream",
+    "check_options",
     "upstreams_in",
 ]
 
@@ -203,7 +205,7 @@ class TaskSpec:
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and upstream:
             raise TypeError(f"task {name!r}: give upstream= or bindings=, not both")
-        delays, types = _check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
+        delays, types = check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
         source = source or Source.of_caller()
         found = list(problems)
         put = object.__setattr__
@@ -221,10 +223,10 @@ class TaskSpec:
         put(self, "source", source)
         put(self, "problems", tuple(found))
 
-    @property
+    @cached_property
     def upstream(self) -> tuple[str, ...]:
         """Names of the tasks whose results this task takes, each once, in order."""
-        return tuple(dict.fromkeys(u.name for u in upstreams_in(self.bindings)))
+        return tuple(dict.fromkeys([u.name for u in upstreams_in(self.bindings)]))
 
     def retry_delay(self, attempts: int) -> float:
         """Seconds to wait after *attempts* have failed."""
@@ -310,13 +312,16 @@ class FlowSpec:
         return (self.fn and inspect.getdoc(self.fn)) or ""
 
 
-def _check_options(
+CHECKED = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")
+
+
+def check_options(
     name: str,
-    retries: object,
-    retry_delay_s: object,
-    retry_on: object,
-    timeout_s: object,
-    tags: object,
+    retries: object = 0,
+    retry_delay_s: object = 0,
+    retry_on: object = Exception,
+    timeout_s: object = None,
+    tags: object = (),
 ) -> tuple[float | tuple[float, ...], tuple[type[Exception], ...]]:
     """Raise TypeError or ValueError, naming task and option, where one cannot be used."""
     if not isinstance(retries, int) or isinstance(retries, bool):

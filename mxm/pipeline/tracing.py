@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn, cast
 
 from mxm.pipeline.errors import PipelineError, Problem, Source
+from mxm.pipeline.functions import shape_of, signature_of, source_of, unwrapped
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.spec import (
     Binding,
@@ -210,11 +211,6 @@ for _use, (_names, _mend) in _REFUSED.items():
         setattr(StandIn, _name, _refusal(_use, _mend))
 
 
-def source_of(fn: Callable[..., Any]) -> Source | None:
-    """Where the user wrote *fn*, beneath decorators that wrap it."""
-    return Source.of_function(inspect.unwrap(fn)) or Source.of_function(fn)
-
-
 def _body_frames() -> Iterator[FrameType]:
     """What is being carried out, from here out to the flow's body; our own code is left out."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
@@ -319,7 +315,8 @@ class Trace:
         """What *fn* returns for stand-ins; stacks are read up to here."""
         args: list[StandIn] = []
         kwargs: dict[str, StandIn] = {}
-        for name, parameter in inspect.signature(fn).parameters.items():
+        signature = signature_of(fn)
+        for name, parameter in signature.parameters.items() if signature else ():
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 kwargs[name] = StandIn(name)
             elif parameter.kind in (
@@ -372,7 +369,9 @@ class Trace:
         """Record a call of *task*; its result's stand-in."""
         source = body_source()
         try:
-            inspect.signature(task.fn).bind_partial(*args, **kwargs)
+            shape = shape_of(task.fn)
+            if shape is None or not shape.takes(len(args), list(kwargs)):
+                inspect.signature(task.fn).bind_partial(*args, **kwargs)
         except TypeError as error:
             self.problems.append(
                 Problem(
@@ -455,7 +454,7 @@ class Trace:
             needed = {name for task in spec.tasks for name in (*task.upstream, *task.after)}
             last = {name: StandIn(node) for name, node in nodes.items() if name not in needed}
             returned = next(iter(last.values())) if len(last) == 1 else last
-        awaited = inspect.iscoroutinefunction(inspect.unwrap(cast("Any", spec.fn)))
+        awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
         return _Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
 
     def _given(

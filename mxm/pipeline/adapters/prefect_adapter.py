@@ -20,7 +20,7 @@ from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
 from mxm.pipeline.adapters.execution import drive
 from mxm.pipeline.errors import BackendError, ResultError
-from mxm.pipeline.graph import signature_of
+from mxm.pipeline.functions import signature_of
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.params import parameters_of
 from mxm.pipeline.plan import Plan, Step, make_plan
