@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mxm.pipeline.errors import (
     AmbiguousFlowError,
@@ -43,7 +44,12 @@ class Place:
     @classmethod
     def of(cls, file: str, qualname: str) -> Place:
         """The place of *qualname* in *file*; REPL and notebook cells have no real file."""
-        return cls(os.path.realpath(file) if os.path.exists(file) else file, qualname)
+        return cls(_real(file), qualname)
+
+
+@lru_cache(maxsize=8)  # a module's flows come one after the other
+def _real(file: str) -> str:
+    return os.path.realpath(file) if os.path.exists(file) else file
 
 
 @dataclass(frozen=True, slots=True)

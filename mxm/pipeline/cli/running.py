@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 from mxm.pipeline.cli.describe import parameter_rows
 from mxm.pipeline.cli.output import (
     ExitCode,
+    Outcome,
     json_results,
     logged,
     print_error,
@@ -57,6 +59,8 @@ def run_flow(
                 entry = find_flow(name, modules)
                 from mxm.pipeline.api import compile_flow
 
+                gc.enable()
+                Outcome.ran = True
                 run = compile_flow(entry.spec(), backend=backend, **options).run(given)
         except (KeyboardInterrupt, _Terminated) as error:
             code = ExitCode.SIGINT if isinstance(error, KeyboardInterrupt) else ExitCode.SIGTERM
