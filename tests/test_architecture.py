@@ -28,7 +28,7 @@ LAYERS = [
     ["mxm.pipeline.graph"],
     ["mxm.pipeline.params", "mxm.pipeline.runs"],
     ["mxm.pipeline.plan"],
-    ["mxm.pipeline.registry", "mxm.pipeline.tracing"],
+    ["mxm.pipeline.registry", "mxm.pipeline.tracing", "mxm.pipeline.scanning"],
     ["mxm.pipeline.assembly"],
     ["mxm.pipeline.discovery", "mxm.pipeline.adapters", "mxm.pipeline.views"],
     ["mxm.pipeline.api"],

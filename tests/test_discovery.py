@@ -202,6 +202,10 @@ def test_hidden_files_tests_and_virtual_environments_are_not_scanned(
         "def flow(f): return f\n@flow\ndef f(): raise SystemExit\nraise SystemExit('imported')\n",
         "# import mxm; @mxm.flow\nraise SystemExit('imported')\n",
         "import pandas_mxm\n@pandas_mxm.flow\ndef f(): ...\n",
+        "import mxm\n'@mxm.flow'  # @mxm.flow\nraise SystemExit('imported')\n",
+        "import mxm\n'''\n\\'''\n@mxm.flow\n'''\nraise SystemExit('imported')\n",
+        'import mxm\n"""Write:\n\n@mxm.flow\ndef f(): ...\n"""\nraise SystemExit(\'imported\')\n',
+        "import mxm\ndef register_flow(spec): ...\nraise SystemExit('imported')\n",
     ],
 )
 def test_file_that_declares_no_flow_is_not_imported(project: Path, text: str) -> None:
@@ -215,6 +219,8 @@ def test_file_that_declares_no_flow_is_not_imported(project: Path, text: str) ->
     [
         "import mxm\n@mxm.flow\ndef found(): return t\n",
         "from mxm import flow\n@flow()\ndef found(): return t\n",
+        "import os as o, mxm\nif o.name:\n    @ mxm . flow\n    def found(): return t\n",
+        'if True: import mxm\nx = \'"\' "#"\n@mxm.flow\ndef found(): return t\n',
         "import mxm.pipeline as p\n@p.flow(name='found')\nasync def g(): return t\n",
         "from mxm.pipeline import FlowSpec, registry\nregistry.register_flow(FlowSpec('found'))\n",
     ],
@@ -248,7 +254,7 @@ def test_root_of_the_file_system_is_never_scanned(
     def no_walk(folder: str) -> Iterator[str]:
         raise AssertionError(f"{folder} is scanned")
 
-    monkeypatch.setattr(discovery, "_python_files", no_walk)
+    monkeypatch.setattr(discovery, "python_files", no_walk)
     assert names(discover(start=os.sep)) == []
 
 

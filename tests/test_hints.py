@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
@@ -117,3 +118,30 @@ def test_a_class_of_a_function_reads_by_its_name() -> None:
     class Color: ...
 
     assert type_text(Color) == "Color"
+
+
+def test_hints_are_those_of_typing() -> None:
+    def fn(
+        a: int,
+        b: list[int] | None,
+        c: None,
+        d: Literal["x", 1],
+        e: dict[str, list["Scale"]],  # noqa: UP037 - a forward reference within
+        f: tuple[int, ...],
+        g: Annotated[int, "unit"],
+        h: Optional[Scale] = None,
+        *more: Any,
+    ) -> Scale: ...
+
+    assert hints_of(fn) == typing.get_type_hints(fn, include_extras=True)
+    assert len(hints_of(fn)) == 10
+
+
+def test_an_annotation_is_evaluated_anew_for_another_function() -> None:
+    space: dict[str, Any] = {"Kind": int}
+    code = "from __future__ import annotations\ndef fn(a: Kind): ..."
+    exec(code, space)
+    first = hints_of(space["fn"])
+    space["Kind"] = str
+    exec(code, space)
+    assert (first["a"], hints_of(space["fn"])["a"]) == (int, str)

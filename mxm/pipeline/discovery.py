@@ -6,11 +6,10 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,14 +25,12 @@ from mxm.pipeline.errors import (
     shown_path,
 )
 from mxm.pipeline.registry import FlowRegistry, Registration, collecting
+from mxm.pipeline.scanning import declares_flows, python_files, read
 
 __all__ = ["Failure", "Found", "discover", "find_flow"]
 
 ENTRY_POINTS = "mxm.flows"
 MOST_FILES = 2_000
-_SKIPPED = frozenset(
-    {"tests", "test", "node_modules", "__pycache__", "site-packages", "build", "dist"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +262,7 @@ class _Search:
             self.found.looked_at.append(f"not {folder}: a home folder is never scanned")
             return
         files, declaring = 0, 0
-        for path in _python_files(folder):
+        for path in python_files(folder):
             files += 1
             if files > MOST_FILES:
                 self.found.looked_at.append(
@@ -273,7 +270,7 @@ class _Search:
                     "name modules in [tool.mxm.pipeline]"
                 )
                 break
-            if _declares_flows(path):
+            if declares_flows(path):
                 declaring += 1
                 self.load_file(path)
         self.found.looked_at.append(
@@ -325,20 +322,12 @@ def _may_have_entry_points() -> bool:
         except OSError:
             continue
         for info in infos:
-            if ENTRY_POINTS.encode() in _read(os.path.join(info, "entry_points.txt")):
+            if ENTRY_POINTS.encode() in read(os.path.join(info, "entry_points.txt")):
                 return True
     return False
 
 
 _INFO = (".dist-info", "egg-info")
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 def _checked(settings: Any, file: str, folder: Path) -> dict[str, Any]:
@@ -358,52 +347,6 @@ def _checked(settings: Any, file: str, folder: Path) -> dict[str, Any]:
                 "which is no folder"
             )
     return {**settings, **({"paths": paths} if paths else {})}
-
-
-def _python_files(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in _SKIPPED
-            and not os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
-        )
-        for name in sorted(files):
-            if (
-                name.endswith(".py")
-                and not name.startswith((".", "test_"))
-                and name != "conftest.py"
-            ):
-                yield os.path.join(parent, name)
-
-
-_UNREAD = re.compile(  # strings and comments
-    rb'''"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|'''
-    rb""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""",
-    re.DOTALL,
-)
-_IMPORTS = re.compile(
-    rb"(?:^|[;:])[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+mxm\b",
-    re.MULTILINE,
-)
-_USES_FLOW = re.compile(
-    rb"^[ \t]*@[ \t]*(?:\w+[ \t]*\.[ \t]*)*flow\b(?![ \t]*\.)|(?<!def )\bregister_flow[ \t]*\(",
-    re.MULTILINE,
-)
-
-
-def _declares_flows(path: str) -> bool:
-    """Whether the text of the file imports mxm and uses ``@...flow`` or ``register_flow``.
-
-    Its strings and comments aside, the text is matched, not parsed: a parse takes longer than
-    everything else that `list` does.
-    """
-    text = _read(path)
-    if b"mxm" not in text or b"flow" not in text:
-        return False
-    code = _UNREAD.sub(b" ", text)
-    return bool(_IMPORTS.search(code) and _USES_FLOW.search(code))
 
 
 def _dotted(path: str) -> tuple[str, str]:

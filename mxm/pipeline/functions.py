@@ -44,8 +44,9 @@ class Shape(NamedTuple):
         """Whether so many positional arguments, and arguments of these names, have a place."""
         if args > len(self.positional) and self.var_positional is None:
             return False
-        named = {*self.positional[max(args, self.positional_only) :], *self.keyword_only}
-        clashing = self.positional[self.positional_only : args]
+        filled, by_place = sorted((args, self.positional_only))
+        named = {*self.positional[by_place:], *self.keyword_only}
+        clashing = self.positional[filled:by_place]
         return all(
             name in named or (self.var_keyword is not None and name not in clashing)
             for name in names
