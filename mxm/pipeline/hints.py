@@ -7,12 +7,12 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
 from mxm.pipeline.functions import unwrapped
 
-__all__ = ["Unresolved", "hints_of", "type_text"]
+__all__ = ["Unresolved", "hints_of", "named_type", "type_text"]
 
 
 class Unresolved:
@@ -117,12 +117,43 @@ def _resolve(fn: Any, annotation: Any) -> Any:
         return Unresolved(annotation)
 
 
+def named_type(annotation: Any) -> Any:
+    """What a NewType or a ``type`` statement names; any other annotation is itself."""
+    while not isinstance(annotation, type):
+        named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
+        if named is None:
+            return annotation
+        annotation = named
+    return annotation
+
+
 def type_text(annotation: Any) -> str:
     """*annotation* as a user would write it: ``int``, ``list[str] | None``, ``date``."""
     if annotation is inspect.Parameter.empty:
         return "any"
     if annotation is type(None):
         return "None"
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__qualname__.rpartition("<locals>.")[2]
-    return str(annotation).replace("typing.", "").replace("datetime.", "")
+    if annotation is ...:
+        return "..."
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:  # what stands beside the type is long, and not for reading
+        return type_text(args[0])
+    if origin in (typing.Union, UnionType):
+        return " | ".join(type_text(arg) for arg in args)
+    if origin is not None and origin is not typing.Literal and args:
+        inner = ", ".join(_argument_text(arg) for arg in args)
+        return f"{_name(origin)}[{inner}]"
+    return _name(annotation)
+
+
+def _argument_text(argument: Any) -> str:
+    if isinstance(argument, list):  # the parameters of a Callable
+        parts = cast("list[Any]", argument)
+        return f"[{', '.join(map(type_text, parts))}]"
+    return type_text(argument)
+
+
+def _name(kind: Any) -> str:
+    if isinstance(kind, type):
+        return kind.__qualname__.rpartition("<locals>.")[2]
+    return str(getattr(kind, "__supertype__", None) and kind.__name__ or kind).replace("typing.", "")

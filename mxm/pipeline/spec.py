@@ -171,7 +171,7 @@ class TaskSpec:
     fn: Callable[..., Any]
     bindings: Bindings
     after: tuple[str, ...]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     retries: int
     retry_delay_s: float | tuple[float, ...]
     retry_on: tuple[type[Exception], ...]
@@ -265,7 +265,7 @@ class FlowSpec:
 
     name: str
     tasks: tuple[TaskSpec, ...]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     schedule_cron: str | None
     fn: Callable[..., Any] | None
     output: Binding | None
