@@ -10,7 +10,7 @@ import typing
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import Enum
-from typing import Any, cast
+from typing import Any
 
 from mxm.pipeline.errors import closest
 from mxm.pipeline.hints import named_type
@@ -124,7 +124,7 @@ def _fields(kind: Any) -> dict[str, Any]:
     elif hasattr(kind, "model_fields"):
         names = list(kind.model_fields)
     elif typing.is_typeddict(kind):
-        names = list(cast("Any", kind).__annotations__)
+        names = list(kind.__annotations__)
     else:
         return {}
     try:

@@ -147,13 +147,16 @@ def type_text(annotation: Any) -> str:
 
 
 def _argument_text(argument: Any) -> str:
-    if isinstance(argument, list):  # the parameters of a Callable
-        parts = cast("list[Any]", argument)
-        return f"[{', '.join(map(type_text, parts))}]"
-    return type_text(argument)
+    # A list holds the types of a Callable's parameters.
+    return f"[{', '.join(map(type_text, argument))}]" if _is_list(argument) else type_text(argument)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def _name(kind: Any) -> str:
     if isinstance(kind, type):
         return kind.__qualname__.rpartition("<locals>.")[2]
-    return str(getattr(kind, "__supertype__", None) and kind.__name__ or kind).replace("typing.", "")
+    named = kind.__name__ if hasattr(kind, "__supertype__") else kind
+    return str(named).replace("typing.", "")

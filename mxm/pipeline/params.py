@@ -88,9 +88,6 @@ class Resolved:
     warnings: list[Problem] = field(default_factory=list[Problem])
 
 
-_SECRET_HINT = "a secret is best kept out of the command line: -p {}=@env:NAME"
-
-
 def own_parameters(spec: FlowSpec) -> Mapping[str, inspect.Parameter]:
     """The parameters of the flow's own signature; empty for a flow by hand."""
     signature = signature_of(spec.fn) if spec.fn else None
@@ -134,7 +131,7 @@ def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
         bound = _bound(task)
         found.update(*(_params_in(bound[name]) for name in secrets if name in bound))
         signature = signature_of(task.fn)
-        named = signature.parameters if signature else {}
+        named: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
         if any(named[n].kind is inspect.Parameter.VAR_KEYWORD for n in secrets if n in named):
             found |= {*given, *spec.params, *task.params} - set(named)
     return frozenset(found)
@@ -143,7 +140,7 @@ def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
 def _params_in(binding: Binding) -> set[str]:
     """The parameters of the flow from which *binding* is made."""
     if isinstance(binding, Collection):
-        return set().union(*map(_params_in, binding.items))
+        return {name for item in binding.items for name in _params_in(item)}
     return {binding.name} if isinstance(binding, Param) else set()
 
 
@@ -326,9 +323,9 @@ class _Reading:
                 return value
             owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
             told = f"takes {type_text(annotation)}, not "
+            hint: str | None = None
             if secret or {name, key} & self.secrets:
                 told += "what was given, which is a secret and not shown"
-                hint = _SECRET_HINT.format(key) if secret else None
             else:
                 typed = isinstance(value, Text)
                 told += (str(value) if typed else repr(value))[:200]

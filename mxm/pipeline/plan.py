@@ -97,8 +97,7 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     resolved = resolve(spec, given, strict=strict_params)
     graph = FlowGraph(spec)
     steps = tuple(
-        _step(graph.tasks[name], graph.upstreams[name], resolved)
-        for name in graph.order()
+        _step(graph.tasks[name], graph.upstreams[name], resolved) for name in graph.order()
     )
     warnings = tuple(resolved.warnings)
     return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)

@@ -66,9 +66,7 @@ def _is_decorated(fn: object) -> bool:
     return hasattr(type(fn), "spec") and hasattr(fn, "fn")
 
 
-def task_to_dict(
-    spec: TaskSpec, *, secrets: Set[str] = frozenset()
-) -> dict[str, Any]:
+def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str, Any]:
     """*spec* as plain data.
 
     Parameters
