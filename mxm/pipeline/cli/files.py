@@ -137,7 +137,8 @@ def _yaml(path: str, text: str) -> Any:
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         # An alias or a tag is named in it, and a password that begins with "*" is taken for one.
-        why = re.sub(r"'[^'<]{2,}'", "'...'", error.problem or "it cannot be parsed")
+        problem = error.problem or "it cannot be parsed"
+        why = re.sub(r"(alias|anchor|handle|tag) ['\"].*", r"\1", problem)
         _refuse(path, "YAML", why, error.problem_mark)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -74,7 +74,7 @@ def _params_file(path: str) -> dict[str, Any]:
         hint = "it is a .toml, .json, .yaml or .yml file"
         raise PipelineError(f"--params-file: cannot tell the format of {path!r}", hint=hint)
     found = value_of(path, text_of(path, "--params-file: "))
-    kind = _KINDS.get(type(found), "one value")
+    kind = _kind(found)
     if kind == "null" and not path.lower().endswith(".json"):  # YAML with nothing but comments
         return {}
     if kind != "a mapping":
@@ -86,9 +86,7 @@ def _params_file(path: str) -> dict[str, Any]:
     return dict(found)
 
 
-_KINDS: dict[type, str] = {
-    dict: "a mapping",
-    list: "a list",
-    str: "text",
-    type(None): "null",
-}
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    return "null" if value is None else "a list" if isinstance(value, list) else "a single value"
