@@ -245,6 +245,18 @@ def test_in_a_part_of_a_parameter_and_in_a_container(backend: str, watched: Watc
     assert CANARY not in told(run) + watched.text()
 
 
+def test_given_the_very_object_that_is_the_default() -> None:
+    def fn(key: SecretStr = CANARY) -> str:  # type: ignore[assignment]
+        return type(key).__name__
+
+    flow = compile_flow(FlowSpec("f", [TaskSpec("t", fn)]), backend="inline")
+    assert flow.run({"key": CANARY}).value() == "SecretStr"
+
+
+def test_of_what_a_file_gives() -> None:
+    assert CANARY not in repr(Given(CANARY, "params.toml"))
+
+
 def test_in_a_function_that_takes_any_key() -> None:
     def tokens(**keys: SecretStr) -> list[str]:
         return [type(k).__name__ for k in keys.values()]
@@ -383,14 +395,20 @@ def test_of_the_partition_of_an_asset(caplog: pytest.LogCaptureFixture) -> None:
             ]
             compile_flow(FlowSpec("f", tasks), backend="inline").run(params)
     bound = Bindings((Param("token"),))
+    named = AssetDecl("days", partition_key="day")
+    tasks = [
+        TaskSpec("t", lambda day: day, bindings=bound, produces=named),
+        TaskSpec("u", use, bindings=bound),
+    ]
     traced = FlowSpec(
         "f",
-        [TaskSpec("t", plain, bindings=bound, produces=asset), TaskSpec("u", use, bindings=bound)],
+        tasks,
         fn=lambda token: None,
         traced=True,
     )
     compile_flow(traced, backend="inline").run({"token": CANARY})
     assert f"partition=key:{MASK}" in caplog.text
+    assert f"partition=day:{MASK}" in caplog.text
     assert CANARY not in caplog.text
 
 
