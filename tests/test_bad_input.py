@@ -120,7 +120,7 @@ def test_parameter_without_a_value(project: Path) -> None:
 
 
 def test_parameter_without_a_name(project: Path) -> None:
-    assert_told(invoke("run", "good", "-p", "=3"), 2, "'=3'", "-p name=VALUE")
+    assert_told(invoke("run", "good", "-p", "=3"), 2, "-p names no parameter", "-p name=VALUE")
 
 
 def test_missing_parameter_is_asked_for_before_anything_runs(project: Path) -> None:
