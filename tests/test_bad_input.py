@@ -139,7 +139,7 @@ def test_missing_parameter_is_asked_for_before_anything_runs(project: Path) -> N
         """
     write(project, {"needs.py": module(text)})
     ran = invoke("run", "needs", *INLINE)
-    assert_told(ran, 2, "missing parameter 'day'", "'second'", "needs.py:7", "-p day=...")
+    assert_told(ran, 2, "missing parameter 'day'", "'second'", "needs.py:7", "-p day=VALUE")
     assert not (project / "ran").exists()
 
 

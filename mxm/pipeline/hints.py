@@ -73,7 +73,7 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
 
 def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What `typing.get_type_hints` gives, in a fraction of its time; None where that must do it."""
-    if type(fn) is not FunctionType or getattr(fn, "__type_params__", ()):
+    if type(fn) is not FunctionType or getattr(fn, "__type_params__", None):
         return None
     scope = fn.__globals__
     hints: dict[str, Any] = {}
