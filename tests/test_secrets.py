@@ -433,6 +433,25 @@ def test_of_the_dict_form() -> None:
     assert CANARY not in json.dumps(flow_to_dict(given))
 
 
+def test_of_a_constant_in_a_body() -> None:
+    task = mxm.task(use)
+
+    @mxm.flow(params={"key": CANARY})
+    def inner():  # type: ignore[no-untyped-def]
+        return task
+
+    @mxm.flow
+    def outer():  # type: ignore[no-untyped-def]
+        return inner(), task(CANARY), task(key=[CANARY, task])  # type: ignore[arg-type]
+
+    spec = outer.spec
+    assert len(spec.tasks) == 3
+    assert CANARY not in repr(spec)
+    plainly = flow_to_dict(spec)
+    assert CANARY not in json.dumps(plainly)
+    assert "a secret has no plain form" in json.dumps(plainly)
+
+
 # Prefect
 
 

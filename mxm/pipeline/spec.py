@@ -47,11 +47,14 @@ class Param:
     path: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Const:
     """An input that is this value, handed on by reference."""
 
     value: Any
+
+    def __repr__(self) -> str:
+        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
 
 
 @dataclass(frozen=True, slots=True)

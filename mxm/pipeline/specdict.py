@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
 from mxm.pipeline.errors import Problem, Source, SpecError
+from mxm.pipeline.functions import shape_of
 from mxm.pipeline.masking import secret_parameters
 from mxm.pipeline.params import secret_names
 from mxm.pipeline.spec import (
@@ -76,13 +77,21 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
     secrets
         Names of parameters that its flow knows to be secret, beside its own.
     """
+    secrets = secrets | secret_parameters(spec.fn)
+    shape = shape_of(spec.fn)
+    places = shape.positional if shape else ()
     return {
         "name": spec.name,
         "fn": _fn_to_dict(spec.fn),
-        "args": [_binding_to_dict(b) for b in spec.bindings.args],
-        "kwargs": {k: _binding_to_dict(b) for k, b in spec.bindings.kwargs.items()},
+        "args": [
+            _binding_to_dict(b, secret=not secrets.isdisjoint(places[i : i + 1]))
+            for i, b in enumerate(spec.bindings.args)
+        ],
+        "kwargs": {
+            k: _binding_to_dict(b, secret=k in secrets) for k, b in spec.bindings.kwargs.items()
+        },
         "after": list(spec.after),
-        "params": _params_to_dict(spec.params, secrets | secret_parameters(spec.fn)),
+        "params": _params_to_dict(spec.params, secrets),
         "retries": spec.retries,
         "retry_delay_s": (
             list(spec.retry_delay_s)
@@ -213,16 +222,18 @@ def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
     }
 
 
-def _binding_to_dict(binding: Binding) -> dict[str, Any]:
+def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any]:
     if isinstance(binding, Upstream):
         return {"upstream": binding.name, "path": list(binding.path)}
     if isinstance(binding, Param):
         return {"param": binding.name, "path": list(binding.path)}
     if isinstance(binding, Const):
+        if secret:
+            return {"none": "a secret has no plain form: make it a parameter of the flow"}
         return _value_to_dict(binding.value)
     if binding.kind not in _KINDS.values():
         return {"none": f"{binding.kind.__name__} has no plain form: use a list, tuple or dict"}
-    items = [_binding_to_dict(item) for item in binding.items]
+    items = [_binding_to_dict(item, secret=secret) for item in binding.items]
     plain: dict[str, Any] = {"collection": binding.kind.__name__, "items": items}
     if binding.kind is dict:
         plain["keys"] = [_value_to_dict(key) for key in binding.keys]
