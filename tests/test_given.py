@@ -233,6 +233,13 @@ def test_a_tilde_is_the_home_folder(project: Path, home: Path) -> None:
     assert (found["text"], found["limit"]) == ("str hello", "int 5")
 
 
+def test_text_that_no_stream_can_write_is_escaped(project: Path) -> None:
+    write(project, {"p.json": '{"text": "\\ud800"}'})
+    ran = invoke("run", "f", "--params-file", "p.json", "--json", *INLINE)
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["params"] == {"text": "\ud800"}
+
+
 @pytest.mark.parametrize(("value", "text"), [("@@joe", "@joe"), ("@@", "@"), ("@@@x", "@@x")])
 def test_two_at_signs_are_one(project: Path, value: str, text: str) -> None:
     assert read("-p", f"text={value}")["text"] == f"str {text}"
