@@ -13,7 +13,7 @@ from modules import module_of
 import mxm
 from mxm.pipeline.authoring import Flow
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.spec import Param, Upstream
+from mxm.pipeline.spec import Const, Param, Upstream
 
 HEAD = """
 import mxm
@@ -39,6 +39,8 @@ def shape(flow: Flow) -> dict[str, tuple[Any, ...]]:
 
 
 def _text(binding: Any) -> str:
+    if isinstance(binding, Const):
+        return repr(binding.value)
     return f"${binding.name}" if isinstance(binding, Param) else str(binding)
 
 
@@ -372,7 +374,7 @@ def f(p):
 """)
     assert shape(found.f) == {
         "load": ("$p",),
-        "load_2": ("Const(value='again')",),
+        "load_2": ("'again'",),
         "last": ("load",),
     }
 
@@ -414,7 +416,7 @@ def g(s="b"):
     assert shape(found.g) == {
         "load": ("$s",),
         "last": ("load",),
-        "load_2": ("Const(value='c')",),
+        "load_2": ("'c'",),
     }
     assert found.f.with_options(backend="inline").run().value() == ["a"]
     assert found.g.with_options(backend="inline").run().value() == (["b"], ["c"])

@@ -120,7 +120,7 @@ def test_parameter_without_a_value(project: Path) -> None:
 
 
 def test_parameter_without_a_name(project: Path) -> None:
-    assert_told(invoke("run", "good", "-p", "=3"), 2, "'=3'", "-p name=VALUE")
+    assert_told(invoke("run", "good", "-p", "=3"), 2, "-p names no parameter", "-p name=VALUE")
 
 
 def test_missing_parameter_is_asked_for_before_anything_runs(project: Path) -> None:
@@ -139,7 +139,7 @@ def test_missing_parameter_is_asked_for_before_anything_runs(project: Path) -> N
         """
     write(project, {"needs.py": module(text)})
     ran = invoke("run", "needs", *INLINE)
-    assert_told(ran, 2, "missing parameter 'day'", "'second'", "needs.py:7", "-p day=...")
+    assert_told(ran, 2, "missing parameter 'day'", "'second'", "needs.py:7", "-p day=VALUE")
     assert not (project / "ran").exists()
 
 

@@ -91,6 +91,91 @@ def shown(outcome: Outcome, folder: Path) -> str:
     return "".join(parts)
 
 
+TYPES = """
+import enum
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, Union
+
+import mxm
+from pydantic import BaseModel, Field, SecretBytes, SecretStr
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Ticker = NewType("Ticker", str)
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+
+
+@dataclass
+class Window:
+    days: int
+    key: SecretStr = SecretStr("canary")
+
+
+class Model(BaseModel):
+    name: str = "x"
+
+
+@mxm.task
+def typed(
+    a: str, b: int = 3, c: float = 1.5, d: bool = True, e: date = date(2024, 1, 31),
+    f: datetime = datetime(2024, 1, 31, 9), g: time = time(9, 30),
+    h: timedelta = timedelta(minutes=90), i: Decimal = Decimal("0.10"), j: Path = Path("/data"),
+    k: uuid.UUID = uuid.UUID(int=0), l: Side = Side.BUY, m: Literal["x", 1] = "x",
+    n: list[int] = [1], o: dict[str, list[date]] = {}, p: tuple[int, ...] = (1, 2),
+    q: Window | None = None, r: Optional[Model] = Model(), s: Union[int, str, None] = None,
+    t: Annotated[int, Field(gt=0)] = 1, u: Ticker = Ticker("SPY"), v: Any = None, w=(1, 2),
+    x: "DataFrame" = None, y: Sequence[Mapping[str, Side]] = (), z: set[str] = frozenset(),
+    sa: SecretStr = SecretStr("canary"), sb: SecretStr = "canary", sc: SecretStr | None = None,
+    sd: list[SecretStr] = ["canary"], se: Window = Window(1, "canary"), sf: SecretBytes = b"canary",
+    sg: SecretStr = "",
+    *, long: str = "x" * 99, call=print, needed: Window, secret: SecretStr,
+):
+    return 1
+
+
+@mxm.flow(params={"b": 5})
+def types(a: str = "SPY"):
+    return typed
+"""
+
+
+def test_a_parameter_of_every_type_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"typed.py": TYPES})
+    monkeypatch.chdir(tmp_path)
+    table = invoke("show", "types")
+    assert "canary" not in table.out + table.err
+    golden("show_types", shown(table, tmp_path))
+    rows = [line for line in table.out.splitlines() if " typed" in line or " flow" in line]
+    helped = invoke("run", "types", "--help").out
+    for row in rows[1:-1]:
+        name, *rest = row.split()
+        line = next(x for x in helped.splitlines() if x.startswith(f"-p {name}= "))
+        assert line.split()[2:] == rest
+    document = invoke("show", "types", "--json")
+    assert "canary" not in document.out
+    params = {p["name"]: p for p in json.loads(document.out)["params"]}
+    assert params["secret"]["required"]
+    assert params["sb"] == {
+        "name": "sb",
+        "type": "SecretStr",
+        "required": False,
+        "default": "**********",
+        "origin": "default",
+        "tasks": ["typed"],
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "args"),
     [

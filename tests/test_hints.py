@@ -103,7 +103,7 @@ def test_without_the_future_import_annotations_are_taken_as_they_are() -> None:
         (None.__class__, "None"),
         (list[str], "list[str]"),
         (list[datetime] | None, "list[datetime] | None"),
-        (Optional[int], "Optional[int]"),
+        (Optional[int], "int | None"),
         (Literal["a", 1], "Literal['a', 1]"),
         (inspect.Parameter.empty, "any"),
         (Unresolved("pd.DataFrame"), "pd.DataFrame"),

@@ -116,6 +116,12 @@ def test_pydantic_is_loaded_where_a_value_must_be_read(project: Path) -> None:
     assert loaded_by_command(arguments, project) & ENGINES == {"mxm.pipeline.coercion"}
 
 
+def test_file_of_parameters_that_fit_loads_no_library(project: Path) -> None:
+    write(project, {"p.toml": "limit = 4"})
+    arguments = ["run", "light", "--backend", "inline", "--params-file", "p.toml"]
+    assert loaded_by_command(arguments, project) & {*ENGINES, "yaml"} == set()
+
+
 def test_unknown_backend_loads_no_engine(project: Path) -> None:
     arguments = ["run", "light", "--backend", "prefct"]
     assert "prefect" not in loaded_by_command(arguments, project, code=2)

@@ -424,7 +424,10 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
         "missing parameter 'day': task 't' needs it (date) and nothing gives it a value",
         "missing parameter 'size': task 't' needs it and nothing gives it a value",
     ]
-    assert "-p day=..." in (missing[0].hint or "")
+    assert missing[0].hint == (
+        "give it at the run: -p day=VALUE, from Python .run(day=...); "
+        "or give it a default in the signature"
+    )
     assert (missing[0].flow, missing[0].task) == ("f", "t")
     assert missing[0].source == limit.source
 

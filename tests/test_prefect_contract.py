@@ -112,6 +112,47 @@ def ask(url: str, what: str) -> list[dict[str, Any]]:
     return found
 
 
+SECRET = """
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+from pydantic import SecretStr
+
+def use(key: SecretStr, limit: int = 1) -> SecretStr:
+    assert key.get_secret_value() == CANARY
+    return key
+def fail(key): raise ValueError("by design")
+
+tasks = [TaskSpec("use", use, tags=["quick"]), TaskSpec("fail", fail, params={"key": CANARY})]
+spec = FlowSpec("marker-of-the-flow", tasks, params={"key": CANARY})
+for params in ({}, {"key": CANARY}, {"kye": CANARY}):
+    run = compile_flow(spec).run(params)
+    assert run.tasks["use"].state == "succeeded", run
+"""
+
+
+def test_the_server_never_sees_a_secret(server: str, tmp_path: Path) -> None:
+    canary = "canary-" + "7f3a"
+    subprocess.run(
+        [sys.executable, "-c", SECRET.replace("CANARY", repr(canary))],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PREFECT_API_URL": server,
+            "PREFECT_HOME": str(tmp_path / "client"),
+        },
+        timeout=120,
+        check=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(ask(server, "task_runs")) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert [run["parameters"]["key"] for run in ask(server, "flow_runs")] == 3 * ["*" * 10]
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"marker-of-the-flow" in kept
+    assert canary.encode() not in kept
+
+
 def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) -> None:
     here = run_flows(tmp_path)
     there = run_flows(tmp_path, PREFECT_API_URL=server, PREFECT_HOME=str(tmp_path / "client"))

@@ -170,8 +170,15 @@ class ParameterError(PipelineError, ValueError):
     """Parameters given to a run do not fit; `problems` holds all of them."""
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
-        count = "a parameter" if len(problems) == 1 else f"{len(problems)} parameters"
-        lines = [f"flow {flow!r}: {count} cannot be used", *map(str, problems)]
+        missing = sum(problem.code == "MXM401" for problem in problems)
+        told: list[str] = []
+        for count, one, many in (
+            (missing, "is missing", "are missing"),
+            (len(problems) - missing, "cannot be used", "cannot be used"),
+        ):
+            if count:
+                told.append(f"a parameter {one}" if count == 1 else f"{count} parameters {many}")
+        lines = [f"flow {flow!r}: {', and '.join(told)}", *map(str, problems)]
         super().__init__("\n".join(lines))
         self.flow = flow
         self.problems = tuple(problems)

@@ -10,6 +10,7 @@ from typing import Any
 from mxm.pipeline.edgetypes import edge_problems
 from mxm.pipeline.errors import Problem, Source, did_you_mean
 from mxm.pipeline.functions import shape_of
+from mxm.pipeline.masking import signature_text
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["FlowGraph", "find_problems"]
@@ -219,7 +220,7 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
     kinds = {p.kind for p in parameters.values()}
     positional = [name for name, p in parameters.items() if p.kind in _POSITIONAL]
     args, kwargs = task.bindings.args, task.bindings.kwargs
-    drawn = f"signature {_fn_name(task.fn)}{_short(signature)}"
+    drawn = f"signature {_fn_name(task.fn)}{signature_text(task.fn, annotated=False)}"
     if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         given = ", ".join(repr(name) for name in task.upstream) or "the call"
         named = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -252,11 +253,6 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
 
 def _fn_name(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", repr(fn))
-
-
-def _short(signature: inspect.Signature) -> str:
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 def declared_at(spec: TaskSpec) -> Source | None:

@@ -7,12 +7,12 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
 from mxm.pipeline.functions import unwrapped
 
-__all__ = ["Unresolved", "hints_of", "type_text"]
+__all__ = ["Unresolved", "hints_of", "named_type", "type_text"]
 
 
 class Unresolved:
@@ -73,7 +73,7 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
 
 def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What `typing.get_type_hints` gives, in a fraction of its time; None where that must do it."""
-    if type(fn) is not FunctionType or (hasattr(fn, "__type_params__") and fn.__type_params__):
+    if type(fn) is not FunctionType or getattr(fn, "__type_params__", None):
         return None
     scope = fn.__globals__
     hints: dict[str, Any] = {}
@@ -117,12 +117,46 @@ def _resolve(fn: Any, annotation: Any) -> Any:
         return Unresolved(annotation)
 
 
+def named_type(annotation: Any) -> Any:
+    """What a NewType or a ``type`` statement names; any other annotation is itself."""
+    while not isinstance(annotation, type):
+        named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
+        if named is None:
+            return annotation
+        annotation = named
+    return annotation
+
+
 def type_text(annotation: Any) -> str:
     """*annotation* as a user would write it: ``int``, ``list[str] | None``, ``date``."""
     if annotation is inspect.Parameter.empty:
         return "any"
     if annotation is type(None):
         return "None"
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__qualname__.rpartition("<locals>.")[2]
-    return str(annotation).replace("typing.", "").replace("datetime.", "")
+    if annotation is ...:
+        return "..."
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:  # what stands beside the type is long, and not for reading
+        return type_text(args[0])
+    if origin in (typing.Union, UnionType):
+        return " | ".join(type_text(arg) for arg in args)
+    if origin is not None and origin is not typing.Literal and args:
+        inner = ", ".join(_argument_text(arg) for arg in args)
+        return f"{_name(origin)}[{inner}]"
+    return _name(annotation)
+
+
+def _argument_text(argument: Any) -> str:
+    # A list holds the types of a Callable's parameters.
+    return f"[{', '.join(map(type_text, argument))}]" if _is_list(argument) else type_text(argument)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _name(kind: Any) -> str:
+    if isinstance(kind, type):
+        return kind.__qualname__.rpartition("<locals>.")[2]
+    named = kind.__name__ if hasattr(kind, "__supertype__") else kind
+    return str(named).replace("typing.", "")

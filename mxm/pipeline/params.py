@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import inspect
-import json
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from enum import Enum
-from typing import Any, Literal, NoReturn, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 from mxm.pipeline.errors import ParameterError, Problem, Source, closest, did_you_mean
+from mxm.pipeline.examples import example_of
 from mxm.pipeline.functions import signature_of
 from mxm.pipeline.hints import Unresolved, hints_of, type_text
-from mxm.pipeline.spec import Binding, FlowSpec, Param, TaskSpec, upstreams_in
+from mxm.pipeline.masking import is_secret, mask, secret_parameters
+from mxm.pipeline.reading import Given, Text, coerce, plain
+from mxm.pipeline.spec import Binding, Collection, FlowSpec, Param, TaskSpec, upstreams_in
 
-__all__ = ["Origin", "Parameter", "Resolved", "Text", "parameters_of", "resolve"]
+__all__ = [
+    "Given",
+    "Origin",
+    "Parameter",
+    "Resolved",
+    "Text",
+    "coerce",
+    "parameters_of",
+    "resolve",
+    "secret_names",
+]
 
 Origin: TypeAlias = Literal["run", "flow", "task", "default", "required"]
 
 _empty = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-class Text(str):
-    """A value as it was typed at the command: its parameter's annotation says what it means."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,15 @@ class Resolved:
     tasks
         By task, the values for those parameters that no edge fills and no default is left to;
         and for those to which a body hands on text, the text as the task reads it.
+    secrets
+        Names in `flow` whose values are not to be shown: they are masked there, and not in `tasks`.
     warnings
         Keys that nothing takes, and the like.
     """
 
     flow: dict[str, Any] = field(default_factory=dict[str, Any])
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
+    secrets: frozenset[str] = frozenset()
     warnings: list[Problem] = field(default_factory=list[Problem])
 
 
@@ -105,8 +112,51 @@ def free_parameters(task: TaskSpec) -> Iterator[inspect.Parameter]:
             yield parameter
 
 
+def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
+    """Keys whose values are shown nowhere: those that the flow, or any of its tasks, calls secret.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    given
+        The run's keys, for functions that take any: ``**tokens: SecretStr``.
+    """
+    found = set(secret_parameters(spec.fn))
+    for task in spec.tasks:
+        secrets = secret_parameters(task.fn)
+        if not secrets:
+            continue
+        found |= secrets
+        bound = _bound(task)
+        found.update(*(_params_in(bound[name]) for name in secrets if name in bound))
+        signature = signature_of(task.fn)
+        named: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
+        if any(named[n].kind is inspect.Parameter.VAR_KEYWORD for n in secrets if n in named):
+            found |= {*given, *spec.params, *task.params} - set(named)
+    return frozenset(found)
+
+
+def _params_in(binding: Binding) -> set[str]:
+    """The parameters of the flow from which *binding* is made."""
+    if isinstance(binding, Collection):
+        return {name for item in binding.items for name in _params_in(item)}
+    return {binding.name} if isinstance(binding, Param) else set()
+
+
 def parameters_of(spec: FlowSpec) -> list[Parameter]:
-    """Every parameter that a run of *spec* takes: the flow's own first, then the tasks'."""
+    """Every parameter that a run of *spec* takes: the flow's own first, then the tasks'.
+
+    The default of a secret is masked.
+    """
+    secrets = secret_names(spec)
+    return [
+        replace(p, default=mask(p.default)) if p.name in secrets and not p.required else p
+        for p in _parameters_of(spec)
+    ]
+
+
+def _parameters_of(spec: FlowSpec) -> list[Parameter]:
     own = own_parameters(spec)
     takers: dict[str, list[tuple[TaskSpec, inspect.Parameter]]] = {}
     for task in spec.tasks:
@@ -171,8 +221,12 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     if problems:
         raise ParameterError(spec.name, problems)
     warnings = [*([] if strict else unused), *reading.overridden()]
-    flow = {**spec.params, **reading.runtime, **reading.secrets}
-    return Resolved({k: _plain(v) for k, v in flow.items()}, tasks, warnings)
+    values = {k: plain(v) for k, v in {**spec.params, **reading.runtime}.items()}
+    secrets = reading.secrets
+    # One that is misspelt is a secret all the same.
+    secrets |= {k for k in values if k not in reading.taken and closest(k, secrets)}
+    flow = {k: mask(v) if k in secrets else v for k, v in values.items()}
+    return Resolved(flow, tasks, secrets, warnings)
 
 
 class _Reading:
@@ -182,10 +236,12 @@ class _Reading:
         self.spec = spec
         self.own = own_parameters(spec)
         self.problems: list[Problem] = []
-        self.secrets: dict[str, Any] = {}
+        self.secrets = secret_names(spec, given)
+        self.origins = {k: v.origin for k, v in given.items() if isinstance(v, Given)}
+        values = {k: v.value if isinstance(v, Given) else v for k, v in given.items()}
         # Where the flow does not say what its parameter is, text is left for the tasks to read.
         self.runtime: dict[str, Any] = {
-            k: self.fit(v, k, self.own[k], None) if self._says(k) else v for k, v in given.items()
+            k: self.fit(v, k, self.own[k], None) if self._says(k) else v for k, v in values.items()
         }
         for name, parameter in self.own.items():
             if name not in spec.params and name not in given:
@@ -203,7 +259,7 @@ class _Reading:
 
     def task_values(self, task: TaskSpec) -> dict[str, Any]:
         """By parameter, what *task* takes from the run, the flow and its own ``params``."""
-        values = dict(self._texts_passed(task))
+        values = dict(self._read_here(task))
         free = list(free_parameters(task))
         layers = (*self.layers, task.params)
         if task.produces and task.produces.partition_key:
@@ -221,57 +277,74 @@ class _Reading:
             layer = next((layer for layer in layers if name in layer), None)
             if layer is not None:
                 values[name] = self.fit(layer[name], name, parameter, task)
-                if hasattr(values[name], "get_secret_value") and name in self.runtime:
-                    self.secrets[name] = values[name]
             elif parameter.default is _empty and not self._told(f"missing parameter {name!r}:"):
                 self.problems.append(_missing(name, parameter, self.spec, task))
         return values
 
-    def _texts_passed(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
-        """What a body hands on as it was typed, read as *task* annotates it."""
+    def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
+        """What a body hands on and *task* reads as it annotates it: typed text, and secrets."""
         signature = signature_of(task.fn)
+        secrets = secret_parameters(task.fn)
+        known = {**self.spec.params, **self.runtime}
         for name, binding in _bound(task).items():
             if not isinstance(binding, Param) or binding.path or not signature:
                 continue
-            text = self.runtime.get(binding.name)
-            if isinstance(text, Text) and name in signature.parameters:
-                value = self.fit(text, name, signature.parameters[name], task)
-                if hasattr(value, "get_secret_value"):
-                    self.secrets[binding.name] = value
-                yield name, value
+            value = known.get(binding.name)
+            reads = isinstance(value, Text) or (name in secrets and isinstance(value, str | bytes))
+            if reads and name in signature.parameters:
+                yield name, self.fit(value, name, signature.parameters[name], task, binding.name)
 
     def _told(self, opening: str) -> bool:
         return any(problem.message.startswith(opening) for problem in self.problems)
 
     def fit(
-        self, value: Any, name: str, parameter: inspect.Parameter, task: TaskSpec | None
+        self,
+        value: Any,
+        name: str,
+        parameter: inspect.Parameter,
+        task: TaskSpec | None,
+        key: str | None = None,
     ) -> Any:
-        """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem."""
+        """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem.
+
+        *key* is the name that the run gives it by, where that is not the parameter's own.
+        """
+        key = key or name
         fn = task.fn if task else self.spec.fn
         annotation = _annotation(fn, parameter)
-        if value is parameter.default:  # "window: int = None" is common, and takes None
+        secret = is_secret(annotation)
+        # "window: int = None" is common, and takes None; a secret's default may be plain text.
+        if value is parameter.default and (value is None or not secret):
             return value
         try:
             return coerce(value, annotation)
         except ValueError as error:
-            if self._told(f"parameter {name!r} of flow"):
+            if self._told(f"parameter {name!r}{self._from(key)} of flow"):
                 return value
             owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
-            shown = str(value) if isinstance(value, Text) else repr(value)
-            shown = "what was given" if _is_secret(annotation) else shown[:200]
-            detail = f": {error}" if str(error) else ""
+            told = f"takes {type_text(annotation)}, not "
+            hint: str | None = None
+            if secret or {name, key} & self.secrets:
+                told += "what was given, which is a secret and not shown"
+            else:
+                typed = isinstance(value, Text)
+                told += (str(value) if typed else repr(value))[:200]
+                told += f": {error}" if str(error) else ""
+                hint = example_of(annotation, key, value, typed=typed)
             self.problems.append(
                 Problem(
                     "MXM402",
-                    f"parameter {name!r} of {owner} takes {type_text(annotation)}, "
-                    f"not {shown}{detail}",
-                    None,
+                    f"parameter {name!r}{self._from(key)} of {owner} {told}",
+                    hint,
                     (Source.of_function(fn) if fn else None) or (task or self.spec).source,
                     self.spec.name,
                     task.name if task else None,
                 )
             )
             return value
+
+    def _from(self, key: str) -> str:
+        return f" (from {self.origins[key]})" if key in self.origins else ""
 
     def unused(self) -> Iterator[Problem]:
         """The run's keys that nothing takes, each with the reason."""
@@ -295,7 +368,7 @@ class _Reading:
                 hint = near or (f"known: {known}" if known else "no task takes any")
             yield Problem(
                 "MXM403",
-                f"parameter {name!r} is not used: {why}",
+                f"parameter {name!r}{self._from(name)} is not used: {why}",
                 hint,
                 source,
                 spec.name,
@@ -343,7 +416,11 @@ def _missing(
         hint = f"pass it in the call: {name}={name}"
     else:
         why = "nothing gives it a value"
-        hint = f"give it at the run: -p {name}=..., or a default in the signature"
+        value = "@env:NAME" if name in secret_parameters(fn) else "VALUE"
+        hint = (
+            f"give it at the run: -p {name}={value}, from Python .run({name}=...); "
+            "or give it a default in the signature"
+        )
     return Problem(
         "MXM401",
         f"missing parameter {name!r}: {needs} needs it{kind} and {why}",
@@ -364,120 +441,3 @@ def _annotation(fn: Callable[..., Any] | None, parameter: inspect.Parameter) -> 
     annotation = hints_of(fn).get(parameter.name, _empty)
     # **options: Unpack[Options] speaks of all the keys, not of each.
     return _empty if typing.get_origin(annotation) is typing.Unpack else annotation
-
-
-def _plain(value: Any) -> Any:
-    """*value* without the mark of the command: where no annotation speaks, JSON if it parses."""
-    return _json_or_text(value) if isinstance(value, Text) else value
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return _json(value)
-    except ValueError:
-        return str(value)
-
-
-def _json(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")  # Python reads NaN and Infinity by itself
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def coerce(value: Any, annotation: Any) -> Any:
-    """*value* as an instance of *annotation*.
-
-    What is one already passes by identity. Text from the command is taken verbatim for ``str``,
-    as JSON if it parses where there is no annotation, and otherwise read by pydantic in lax mode,
-    as JSON first where the type is a container or a union. What pydantic cannot check passes.
-
-    Raises
-    ------
-    ValueError
-        It does not fit; the message says why.
-    """
-    annotation = _named_type(annotation)
-    typed = isinstance(value, Text)
-    if annotation in (_empty, Any, object) or isinstance(annotation, Unresolved):
-        return _plain(value)
-    if typed and annotation is str:
-        return str(value)
-    if not typed and _is_instance(value, annotation):
-        return value
-    # Loaded only where a value must be read: pydantic is most of the command's start.
-    from mxm.pipeline.coercion import NoSchemaError, read, validate
-
-    try:
-        if not typed:
-            return validate(value, annotation)
-        text = _with_dashes(value) if _is_date(annotation) else str(value)
-        if _reads_json(annotation):
-            try:
-                parsed = _json(text)
-            except ValueError:
-                return read(text, annotation)
-            try:
-                return read(parsed, annotation)
-            except ValueError as error:
-                try:
-                    return read(text, annotation)
-                except ValueError:
-                    raise error from None
-        return read(text, annotation)
-    except NoSchemaError:
-        return _plain(value)
-
-
-def _named_type(annotation: Any) -> Any:
-    """What a NewType or a ``type`` statement names."""
-    while not isinstance(annotation, type):
-        named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
-        if named is None:
-            return annotation
-        annotation = named
-    return annotation
-
-
-def _is_instance(value: Any, annotation: Any) -> bool:
-    try:
-        return isinstance(annotation, type) and isinstance(value, annotation)
-    except TypeError:  # a protocol that cannot be asked
-        return False
-
-
-def _is_date(annotation: Any) -> bool:
-    return any(t in (date, datetime) for t in (annotation, *typing.get_args(annotation)))
-
-
-def _with_dashes(text: str) -> str:
-    """``20240131`` as the ISO date it is; pydantic takes digits for seconds since 1970."""
-    if len(text) == 8 and text.isdecimal():
-        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
-    return str(text)
-
-
-def _is_secret(annotation: Any) -> bool:
-    return hasattr(annotation, "get_secret_value") or any(
-        map(_is_secret, typing.get_args(annotation))
-    )
-
-
-def _reads_json(annotation: Any) -> bool:
-    """Whether text for *annotation* is tried as JSON first: containers, unions, models, enums."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _reads_json(_named_type(typing.get_args(annotation)[0]))
-    if origin is not None:
-        return True
-    if not isinstance(annotation, type) or issubclass(annotation, str | bytes | bytearray):
-        return False
-    kind = cast("Any", annotation)
-    return (
-        issubclass(kind, Collection | Enum)
-        or hasattr(kind, "__dataclass_fields__")
-        or hasattr(kind, "model_fields")
-    )

@@ -10,7 +10,8 @@ from typing import Any
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.functions import signature_of
 from mxm.pipeline.graph import FlowGraph
-from mxm.pipeline.params import resolve
+from mxm.pipeline.masking import mask
+from mxm.pipeline.params import Resolved, resolve
 from mxm.pipeline.runs import gather
 from mxm.pipeline.spec import Binding, Const, FlowSpec, Param, TaskSpec
 
@@ -50,12 +51,29 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of one run in topological, then declaration order."""
+    """The steps of one run in topological, then declaration order.
+
+    Parameters
+    ----------
+    flow
+        The spec.
+    params
+        The flow's parameters; `secrets` names those that are masked.
+    steps
+        The steps, their inputs in clear.
+    downstreams
+        By step, those that need it.
+    secrets
+        Keys whose values are shown nowhere.
+    warnings
+        What was noticed about parameters.
+    """
 
     flow: FlowSpec
     params: Mapping[str, Any]
     steps: tuple[Step, ...]
     downstreams: Mapping[str, list[str]]
+    secrets: frozenset[str] = frozenset()
     warnings: tuple[Problem, ...] = ()
 
 
@@ -79,15 +97,14 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     resolved = resolve(spec, given, strict=strict_params)
     graph = FlowGraph(spec)
     steps = tuple(
-        _step(graph.tasks[name], graph.upstreams[name], resolved.tasks[name], resolved.flow)
-        for name in graph.order()
+        _step(graph.tasks[name], graph.upstreams[name], resolved) for name in graph.order()
     )
-    return Plan(spec, resolved.flow, steps, graph.downstreams, tuple(resolved.warnings))
+    warnings = tuple(resolved.warnings)
+    return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)
 
 
-def _step(
-    task: TaskSpec, needs: tuple[str, ...], values: dict[str, Any], flow: Mapping[str, Any]
-) -> Step:
+def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
+    values = resolved.tasks[task.name]
     args = list(task.bindings.args)
     kwargs = dict(task.bindings.kwargs)
     signature = signature_of(task.fn)
@@ -109,7 +126,11 @@ def _step(
     key = task.produces.partition_key if task.produces else None
     if key is not None:
         placed = {p.name: binding for p, binding in zip(positional, args, strict=False)}
-        value = _merged(key, task, placed | kwargs, flow)
+        inputs = placed | kwargs
+        value = _merged(key, task, inputs, resolved.flow)
+        bound = inputs.get(key)
+        secret = {key, bound.name} if isinstance(bound, Param) else {key}
+        value = mask(value) if secret & resolved.secrets else value
         partition = None if value is None else f"{key}:{value}"
     return Step(task, tuple(args), kwargs, needs, partition)
 

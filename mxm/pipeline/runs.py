@@ -11,6 +11,7 @@ from typing import Any
 
 from mxm.pipeline.errors import PipelineError, Problem, ResultError
 from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.masking import unmask
 from mxm.pipeline.spec import Binding, Collection, Const, FlowSpec, Param, Upstream
 
 __all__ = ["FlowRun", "State", "TaskRun", "gather"]
@@ -93,7 +94,8 @@ class FlowRun:
     flow
         The spec that ran.
     params
-        The run's parameters, as the flow knows them.
+        The run's parameters, as the flow knows them; secrets show as ``**********``, and have
+        `get_secret_value`.
     tasks
         A `TaskRun` for each task, in topological, then declaration order.
     state
@@ -275,7 +277,7 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
         # A named tuple takes its members one by one.
         return getattr(binding.kind, "_make", binding.kind)(items)
     if isinstance(binding, Param):
-        value = params[binding.name]
+        value = unmask(params[binding.name])
     elif binding.name in values:
         value = values[binding.name]
     else:

@@ -47,11 +47,14 @@ class Param:
     path: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Const:
     """An input that is this value, handed on by reference."""
 
     value: Any
+
+    def __repr__(self) -> str:
+        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ class TaskSpec:
     fn: Callable[..., Any]
     bindings: Bindings
     after: tuple[str, ...]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     retries: int
     retry_delay_s: float | tuple[float, ...]
     retry_on: tuple[type[Exception], ...]
@@ -266,7 +269,7 @@ class FlowSpec:
 
     name: str
     tasks: tuple[TaskSpec, ...]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     schedule_cron: str | None
     fn: Callable[..., Any] | None
     output: Binding | None

@@ -6,10 +6,13 @@ import dataclasses
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
 from mxm.pipeline.errors import Problem, Source, SpecError
+from mxm.pipeline.functions import shape_of
+from mxm.pipeline.masking import secret_parameters
+from mxm.pipeline.params import secret_names
 from mxm.pipeline.spec import (
     AssetDecl,
     Binding,
@@ -64,15 +67,31 @@ def _is_decorated(fn: object) -> bool:
     return hasattr(type(fn), "spec") and hasattr(fn, "fn")
 
 
-def task_to_dict(spec: TaskSpec) -> dict[str, Any]:
-    """*spec* as plain data."""
+def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str, Any]:
+    """*spec* as plain data.
+
+    Parameters
+    ----------
+    spec
+        The task.
+    secrets
+        Names of parameters that its flow knows to be secret, beside its own.
+    """
+    secrets = secrets | secret_parameters(spec.fn)
+    shape = shape_of(spec.fn)
+    places = shape.positional if shape else ()
     return {
         "name": spec.name,
         "fn": _fn_to_dict(spec.fn),
-        "args": [_binding_to_dict(b) for b in spec.bindings.args],
-        "kwargs": {k: _binding_to_dict(b) for k, b in spec.bindings.kwargs.items()},
+        "args": [
+            _binding_to_dict(b, secret=not secrets.isdisjoint(places[i : i + 1]))
+            for i, b in enumerate(spec.bindings.args)
+        ],
+        "kwargs": {
+            k: _binding_to_dict(b, secret=k in secrets) for k, b in spec.bindings.kwargs.items()
+        },
         "after": list(spec.after),
-        "params": {k: _value_to_dict(v) for k, v in spec.params.items()},
+        "params": _params_to_dict(spec.params, secrets),
         "retries": spec.retries,
         "retry_delay_s": (
             list(spec.retry_delay_s)
@@ -88,12 +107,13 @@ def task_to_dict(spec: TaskSpec) -> dict[str, Any]:
 
 
 def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
-    """*spec* as plain data."""
+    """*spec* as plain data; a secret has no dict form, and is given at the run."""
+    secrets = secret_names(spec)
     return {
         "name": spec.name,
         "fn": _fn_to_dict(spec.fn) if spec.fn else None,
-        "tasks": [task_to_dict(task) for task in spec.tasks],
-        "params": {k: _value_to_dict(v) for k, v in spec.params.items()},
+        "tasks": [task_to_dict(task, secrets=secrets) for task in spec.tasks],
+        "params": _params_to_dict(spec.params, secrets),
         "schedule_cron": spec.schedule_cron,
         "output": _binding_to_dict(spec.output) if spec.output is not None else None,
         "traced": spec.traced,
@@ -166,6 +186,15 @@ def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:
     raise SpecError(data["none"])
 
 
+def _params_to_dict(params: Mapping[str, Any], secrets: Set[str]) -> dict[str, Any]:
+    return {
+        k: {"none": f"parameter {k!r} is a secret, which has no plain form: give it at the run"}
+        if k in secrets and v is not None
+        else _value_to_dict(v)
+        for k, v in params.items()
+    }
+
+
 def _value_to_dict(value: object) -> dict[str, Any]:
     try:
         plain = json.loads(json.dumps(value, allow_nan=False))
@@ -193,16 +222,18 @@ def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
     }
 
 
-def _binding_to_dict(binding: Binding) -> dict[str, Any]:
+def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any]:
     if isinstance(binding, Upstream):
         return {"upstream": binding.name, "path": list(binding.path)}
     if isinstance(binding, Param):
         return {"param": binding.name, "path": list(binding.path)}
     if isinstance(binding, Const):
+        if secret:
+            return {"none": "a secret has no plain form: make it a parameter of the flow"}
         return _value_to_dict(binding.value)
     if binding.kind not in _KINDS.values():
         return {"none": f"{binding.kind.__name__} has no plain form: use a list, tuple or dict"}
-    items = [_binding_to_dict(item) for item in binding.items]
+    items = [_binding_to_dict(item, secret=secret) for item in binding.items]
     plain: dict[str, Any] = {"collection": binding.kind.__name__, "items": items}
     if binding.kind is dict:
         plain["keys"] = [_value_to_dict(key) for key in binding.keys]

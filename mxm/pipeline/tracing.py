@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 from mxm.pipeline.errors import PipelineError, Problem, Source
 from mxm.pipeline.functions import shape_of, signature_of, source_of, unwrapped
 from mxm.pipeline.graph import find_problems
+from mxm.pipeline.masking import signature_text
 from mxm.pipeline.spec import (
     Binding,
     Collection,
@@ -377,7 +378,7 @@ class Trace:
                 Problem(
                     "MXM104",
                     f"task {task.name!r} cannot be called so: {error}",
-                    f"signature {task.fn.__name__}{inspect.signature(task.fn)}",
+                    f"signature {task.fn.__name__}{signature_text(task.fn)}",
                     source,
                     self.flow,
                     task.name,
@@ -473,7 +474,7 @@ class Trace:
                 Problem(
                     "MXM104",
                     f"flow {spec.name!r} cannot be called so: {error}",
-                    f"signature {spec.name}{signature}",
+                    f"signature {spec.name}{signature_text(cast('Any', spec.fn))}",
                     source,
                     self.flow,
                 )

@@ -22,6 +22,7 @@ from mxm.pipeline.adapters.execution import drive
 from mxm.pipeline.errors import BackendError, ResultError
 from mxm.pipeline.functions import signature_of
 from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.masking import MASK
 from mxm.pipeline.params import parameters_of
 from mxm.pipeline.plan import Plan, Step, make_plan
 from mxm.pipeline.runs import FlowRun, TaskRun
@@ -253,14 +254,14 @@ def _signature(spec: FlowSpec, *, typed: bool) -> inspect.Signature:
     """The flow's parameters as a signature.
 
     Types are for those who look at the flow: Prefect makes a schema of them, which a run need not
-    wait for.
+    wait for. So are defaults: the plan has its own, in clear.
     """
     known = [p for p in parameters_of(spec) if p.name.isidentifier() and p.name != "extra"]
     parameters = [
         inspect.Parameter(
             p.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=p.default,
+            default=MASK if hasattr(p.default, "get_secret_value") else p.default,
             annotation=p.annotation if typed else inspect.Parameter.empty,
         )
         for p in known

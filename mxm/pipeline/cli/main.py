@@ -187,7 +187,18 @@ def run(
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("-p", "--param", metavar="KEY=VALUE", help="A parameter; may be repeated."),
+        typer.Option(
+            "-p",
+            "--param",
+            metavar="KEY=VALUE",
+            help="A parameter; may be repeated. VALUE may be @FILE or @env:VARIABLE.",
+        ),
+    ] = None,
+    params_file: Annotated[
+        str | None,
+        typer.Option(
+            "--params-file", metavar="FILE", help="Parameters from a .toml, .json or .yaml file."
+        ),
     ] = None,
     strict_params: Annotated[
         bool, typer.Option("--strict-params", help="A parameter that no task takes is an error.")
@@ -228,6 +239,7 @@ def run(
             name,
             module or [],
             param or [],
+            params_file=params_file,
             backend=backend,
             options={
                 "runner": runner,

@@ -83,7 +83,12 @@ def print_error(error: str | BaseException | Problem) -> None:
 
 def print_json(document: Any) -> None:
     """*document* on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, or a stream that is not UTF-8
+        text = json.dumps(document, indent=2, allow_nan=False)
+    print(text)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,11 +6,12 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mxm.pipeline.cli.describe import parameter_rows
+from mxm.pipeline.cli.given import given_params
 from mxm.pipeline.cli.output import (
     ExitCode,
     Outcome,
@@ -23,8 +24,6 @@ from mxm.pipeline.cli.output import (
     stdout_kept,
 )
 from mxm.pipeline.discovery import find_flow
-from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.params import Text
 from mxm.pipeline.runs import FlowRun, State
 
 __all__ = ["print_help", "run_flow"]
@@ -39,6 +38,7 @@ def run_flow(
     modules: Sequence[str],
     params: Sequence[str],
     *,
+    params_file: str | None,
     backend: str,
     options: Mapping[str, Any],
     verbosity: int,
@@ -51,7 +51,7 @@ def run_flow(
     PipelineError
         Anything that keeps the flow from running.
     """
-    given = dict(_parsed(params))
+    given = given_params(params, params_file)
     code = ExitCode.OK
     with stdout_kept(), logged(verbosity):
         try:
@@ -89,16 +89,6 @@ def _cancelled_run(error: BaseException) -> FlowRun | None:
             return run
         part = part.__context__
     return None
-
-
-def _parsed(params: Sequence[str]) -> Iterator[tuple[str, Text]]:
-    for item in params:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise PipelineError(
-                f"parameter {item!r} has no value", hint=f"write -p {name or 'name'}=VALUE"
-            )
-        yield name.strip(), Text(value)
 
 
 @contextmanager
