@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from environments import Artifact, build
 
 # Before anything imports Prefect: no telemetry, from tests least of all.
 os.environ["DO_NOT_TRACK"] = "1"
@@ -29,3 +30,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Sdist and wheel of this tree, built once: what is tested is what is released."""
+    return build(tmp_path_factory.mktemp("artifact"))

@@ -52,8 +52,8 @@ class PrefectFlow:
 
     def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
         self.spec = spec
-        self.name = spec.name
-        self.options = options or RunOptions()
+        self.name: str = spec.name
+        self.options: RunOptions = options or RunOptions()
         with prefect_api.quiet():
             self._flow = _Flow(spec, typed=False)
 
