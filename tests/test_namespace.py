@@ -15,7 +15,16 @@ pytestmark = pytest.mark.slow
 FAMILY = ("mxm-types", "mxm-config")
 OURS = "mxm-pipeline"
 # What importing all of them needs, and what editable installs need that build without a download.
-NEEDED = ("typer", "pydantic", "numpy", "pandas", "omegaconf", "hatchling", "editables", "poetry-core")
+NEEDED = (
+    "typer",
+    "pydantic",
+    "numpy",
+    "pandas",
+    "omegaconf",
+    "hatchling",
+    "editables",
+    "poetry-core",
+)
 LOOK = """
 import importlib
 
