@@ -12,7 +12,7 @@ run: .venv/examples  ## the market example through Prefect: its graph, then its 
 test: .venv/dev  ## the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/dev  ## the tests, and those that need a server, wheels or other Pythons
+test-all: .venv/dev  ## the tests, and those that need a server, wheels, other Pythons, oldest dependencies
 	$(BIN)/python -m pytest
 
 lint: .venv/dev
@@ -48,9 +48,9 @@ clean:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/examples: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	$(BIN)/python -m pip install --quiet --editable '.[prefect,examples]'
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
+	$(BIN)/python -m pip install --quiet --editable '.[prefect,yaml,examples,dev]'
 	@touch $@

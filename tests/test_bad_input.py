@@ -452,10 +452,13 @@ def tree(folder: Path) -> set[str]:
     return {path for path in found if "__pycache__" not in path}
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
 @pytest.mark.parametrize("kind", ["fresh", "read-only", "missing", "no folder", "unset"])
 def test_run_through_prefect_leaves_nothing_whatever_the_home_folder_is(
-    project: Path, tmp_path: Path, kind: str
+    project: Path, tmp_path: Path, kind: str, fails: bool
 ) -> None:
+    if fails:
+        write(project, {"good.py": GOOD.replace("sum(rows)", "sum(rows) // 0")})
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     temporary.mkdir()
     if kind in ("fresh", "read-only"):
@@ -470,8 +473,8 @@ def test_run_through_prefect_leaves_nothing_whatever_the_home_folder_is(
     env |= dict.fromkeys(unset)
     env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     ran = call("run", "good", cwd=project, env=env)
-    assert_told(ran, 0)
-    assert json.loads(ran.out)["total"] == 3
+    assert ran.code == (1 if fails else 0), ran.err
+    assert json.loads(ran.out).get("total") == (None if fails else 3)
     assert "warning" not in ran.err.lower()
     assert tree(tmp_path) == before
     assert real.exists() == had_real

@@ -140,7 +140,7 @@ def test_tasks_of_operations_are_still_functions(tmp_path: Path) -> None:
 
 def need_arch() -> types.ModuleType:
     module: types.ModuleType = pytest.importorskip(
-        "arch", reason="the prices come with arch: pip install '.[examples]'"
+        "arch", reason="the prices come with arch: pip install '.[prefect,examples]'"
     )
     return module
 

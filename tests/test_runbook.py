@@ -611,6 +611,14 @@ def test_unknown_backend_is_a_value_error() -> None:
 # Development
 
 
+def test_no_extra_names_the_project_itself() -> None:
+    # Poetry takes no package that depends on itself: `poetry install -E prefect` would fail.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [name for extra in project["optional-dependencies"].values() for name in extra]
+    assert wanted
+    assert not [name for name in wanted if name.startswith(project["name"])]
+
+
 def test_make_check_is_lint_type_and_test() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
     [check] = [line for line in lines if line.startswith("check:")]

@@ -57,12 +57,12 @@ class Task(TaskBase, Generic[P, R_co]):
         functools.update_wrapper(self, fn)
         self.fn: Callable[P, R_co] = fn
         self.options = options
-        self.name = options.get("name") or fn.__name__
+        self.name: str = options.get("name") or fn.__name__
         self.origin = origin
-        self.chosen = origin is not None
-        self.upstream = options.get("upstream", ())
-        self.after = options.get("after", ())
-        self.source = source_of(fn)
+        self.chosen: bool = origin is not None
+        self.upstream: Any = options.get("upstream", ())
+        self.after: Any = options.get("after", ())
+        self.source: Source | None = source_of(fn)
         checked = {k: v for k, v in options.items() if k in CHECKED}
         if checked:
             check_options(self.name, **checked)
@@ -269,7 +269,7 @@ class Flow(Generic[P, R_co]):
         self.options = options
         self.run_options = run_options
         self.name: str = options.get("name") or fn.__name__
-        self.source = source_of(fn)
+        self.source: Source | None = source_of(fn)
         self._spec: FlowSpec | None = None
         self._trace = Trace(self.name)
         if options.get("tasks") is None:

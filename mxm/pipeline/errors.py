@@ -163,7 +163,7 @@ class GraphError(PipelineError, ValueError):
         lines = [f"flow {flow!r} has {count}", *map(str, problems)]
         super().__init__("\n".join(lines))
         self.flow = flow
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
 
 
 class ParameterError(PipelineError, ValueError):
@@ -181,14 +181,15 @@ class ParameterError(PipelineError, ValueError):
         lines = [f"flow {flow!r}: {', and '.join(told)}", *map(str, problems)]
         super().__init__("\n".join(lines))
         self.flow = flow
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
 
 
 class UnknownFlowError(PipelineError, KeyError):
     """No flow has this name."""
 
-    # KeyError would print the repr of its argument.
-    __str__ = PipelineError.__str__
+    def __str__(self) -> str:
+        # KeyError would print the repr of its argument.
+        return PipelineError.__str__(self)
 
 
 class AmbiguousFlowError(PipelineError, LookupError):

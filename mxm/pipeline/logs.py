@@ -12,7 +12,7 @@ from typing import TextIO
 
 __all__ = ["TaskFilter", "TaskLines", "current_task", "logger", "within_task"]
 
-logger = logging.getLogger("mxm.pipeline")
+logger: logging.Logger = logging.getLogger("mxm.pipeline")
 
 _current: ContextVar[tuple[str, str] | None] = ContextVar("mxm_task", default=None)
 

@@ -202,7 +202,7 @@ class FlowRun:
         try:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
-            error.mxm_run = self  # type: ignore[attr-defined]
+            error.mxm_run = self  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         except AttributeError:  # a frozen exception keeps its type, and goes without
             pass
         raise error

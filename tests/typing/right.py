@@ -93,7 +93,7 @@ def listed() -> None: ...
 
 
 @flow
-def unannotated(symbol="SPY"):  # type: ignore[no-untyped-def]
+def unannotated(symbol="SPY"):  # type: ignore[no-untyped-def]  # pyright: ignore[reportMissingParameterType]
     return total
 
 

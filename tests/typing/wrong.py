@@ -1,7 +1,7 @@
 """What type checkers must reject; checked, never run.
 
-Each wrong line carries mypy's code for it. Pyright heeds the same comment, and for both a comment
-that hides no error is an error itself: so each line is rejected by both, and no other line is.
+Each wrong line carries mypy's code and pyright's rule for it, and for both a comment that hides no
+error is an error itself: so each line is rejected by both, for that reason, and no other line is.
 """
 
 from __future__ import annotations
@@ -35,86 +35,86 @@ async def later(prices: list[float]) -> float:
 TODAY = date(2024, 1, 2)
 
 # A misspelt name of the front door.
-mxm.tsk  # type: ignore[attr-defined]
-mxm.flows  # type: ignore[attr-defined]
+mxm.tsk  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+mxm.flows  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 # Wrong arguments, bare and called forms, sync and async.
-load("2024-01-02")  # type: ignore[arg-type]
-load()  # type: ignore[call-arg]
-load(TODAY, "3")  # type: ignore[arg-type]
-load(TODAY, limt=3)  # type: ignore[call-arg]
-load(TODAY, retries=3)  # type: ignore[call-arg]
-total(TODAY)  # type: ignore[arg-type]
-total([1.0], 2)  # type: ignore[call-arg]
-coroutine = fetch("2024-01-02")  # type: ignore[arg-type]
-other = later(3)  # type: ignore[arg-type]
-load.named(3)  # type: ignore[arg-type]
-load.nmae  # type: ignore[attr-defined]
+load("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+load(TODAY, "3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load(TODAY, limt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+load(TODAY, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+total(TODAY)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+total([1.0], 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+coroutine = fetch("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+other = later(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.named(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.nmae  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 @mxm.flow
 def sync_flow(day: date) -> float:
-    total(load)  # type: ignore[arg-type]
-    return total(total(load(day)))  # type: ignore[arg-type]
+    total(load)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return total(total(load(day)))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @mxm.flow
 async def async_flow(day: date) -> float:
-    total(fetch(day))  # type: ignore[arg-type]
-    await later(fetch(day))  # type: ignore[arg-type]
-    await load(day)  # type: ignore[misc]
-    return later(await fetch(day))  # type: ignore[return-value]
+    total(fetch(day))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await later(fetch(day))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await load(day)  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    return later(await fetch(day))  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
 # A flow's own signature.
-sync_flow("2024-01-02")  # type: ignore[arg-type]
-sync_flow()  # type: ignore[call-arg]
-sync_flow(TODAY, 1)  # type: ignore[call-arg]
-wrong_result: str = sync_flow(TODAY)  # type: ignore[assignment]
-wrong_function: Callable[[str], list[float]] = load  # type: ignore[assignment]
+sync_flow("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sync_flow()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+sync_flow(TODAY, 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+wrong_result: str = sync_flow(TODAY)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+wrong_function: Callable[[str], list[float]] = load  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
 # Misuse of the decorators.
-mxm.task("name")  # type: ignore[call-overload]
-mxm.task(3)  # type: ignore[call-overload]
-mxm.flow("name")  # type: ignore[call-overload]
+mxm.task("name")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+mxm.task(3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+mxm.flow("name")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
-@mxm.task(retires=3)  # type: ignore[call-overload, untyped-decorator]
+@mxm.task(retires=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
 def misspelt() -> None: ...
 
 
-@mxm.task(upstream=len)  # type: ignore[call-overload, untyped-decorator]
+@mxm.task(upstream=len)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 def builtin_upstream() -> None: ...
 
 
-@mxm.task(upstream=3)  # type: ignore[call-overload, untyped-decorator]
+@mxm.task(upstream=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 def number_upstream() -> None: ...
 
 
-@mxm.task(upstream={"x": len})  # type: ignore[dict-item]
+@mxm.task(upstream={"x": len})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
 def builtin_in_mapping() -> None: ...
 
 
-@mxm.task(after=[len])  # type: ignore[list-item]
+@mxm.task(after=[len])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 def builtin_after() -> None: ...
 
 
-@mxm.task(retries="3")  # type: ignore[call-overload, untyped-decorator]
+@mxm.task(retries="3")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 def text_retries() -> None: ...
 
 
-@mxm.task(produces="prices")  # type: ignore[call-overload, untyped-decorator]
+@mxm.task(produces="prices")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 def text_asset() -> None: ...
 
 
-@mxm.flow(tasks=["load"])  # type: ignore[list-item]
+@mxm.flow(tasks=["load"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 def text_tasks() -> None: ...
 
 
-@mxm.flow(tasks=load)  # type: ignore[call-overload, untyped-decorator]
+@mxm.flow(tasks=load)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
 def one_task() -> None: ...
 
 
-@mxm.flow(retries=3)  # type: ignore[call-overload, untyped-decorator]
+@mxm.flow(retries=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
 def retried() -> None: ...

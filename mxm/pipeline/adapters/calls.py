@@ -51,11 +51,11 @@ class Call:
         self.step = step
         self.args = args
         self.kwargs = kwargs
-        self.attempts = 0
+        self.attempts: int = 0
         self.value: Any = None
         self.error: BaseException | None = None
         self.skipped: Skip | None = None
-        self.started = datetime.now(UTC)
+        self.started: datetime = datetime.now(UTC)
 
     def attempt(self) -> None:
         """Call the function once.

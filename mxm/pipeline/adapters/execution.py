@@ -69,7 +69,7 @@ class _Drive:
             for step in self.plan.steps:
                 if step.name not in self.ended:
                     self._end(TaskRun(step.name, State.CANCELLED, reason="the run was cancelled"))
-            error.mxm_run = self._flow_run(State.CANCELLED)  # type: ignore[attr-defined]
+            error.mxm_run = self._flow_run(State.CANCELLED)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
             raise
         finally:
             runner.close()

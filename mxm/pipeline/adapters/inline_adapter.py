@@ -25,8 +25,8 @@ class InlineFlow:
 
     def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
         self.spec = spec
-        self.name = spec.name
-        self.options = options or RunOptions()
+        self.name: str = spec.name
+        self.options: RunOptions = options or RunOptions()
 
     def run(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None

@@ -14,7 +14,7 @@ from uuid import uuid4
 from mxm.pipeline.adapters import prefect_api  # isort: skip
 import prefect
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed
+from prefect.states import Completed, Failed, format_exception
 
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
@@ -41,6 +41,7 @@ class _Request:
     options: RunOptions
     run: FlowRun | None = None
     json: bool = False
+    results: dict[str, JSONValue] | None = None
 
 
 _request: ContextVar[_Request] = ContextVar("mxm_prefect_request")
@@ -53,8 +54,8 @@ class PrefectFlow:
 
     def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
         self.spec = spec
-        self.name = spec.name
-        self.options = options or RunOptions()
+        self.name: str = spec.name
+        self.options: RunOptions = options or RunOptions()
         with prefect_api.quiet():
             self._flow = _Flow(spec, typed=False)
 
@@ -120,17 +121,18 @@ class _Flow(prefect.Flow[..., Any]):
         self.spec = spec
         self._tasks: dict[str, prefect.Task[..., Any]] = {}
 
-        def body(**_: Any) -> dict[str, JSONValue] | None:
+        def body(**_: Any) -> dict[str, JSONValue] | prefect.State[Any] | None:
             request = _request.get()
             perform = _Perform(self._tasks, request.plan)
             request.run = run = drive(request.plan, perform, request.options)
             try:
                 run.raise_for_failure()
-            except Exception:
-                raise
             except BaseException as error:
-                raise FatalError(error) from error  # the engine would take it for its own end
-            return run.results if request.json else None
+                # Goes no further: Prefect would pickle the exception, with all that it holds, into
+                # the home folder; and takes some for its own end.
+                return Failed(message=format_exception(error))
+            request.results = run.results if request.json else None
+            return request.results
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
@@ -146,14 +148,19 @@ class _Flow(prefect.Flow[..., Any]):
         bound = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given = {**bound, **bound.pop("extra", {})}
         plan = make_plan(self.spec, given)
-        return self.perform(_Request(plan, RunOptions(), json=True))
+        request = _Request(plan, RunOptions(), json=True)
+        self.perform(request)
+        if request.run is None:
+            raise BackendError(f"Prefect did not run flow {self.name!r}")
+        request.run.raise_for_failure()
+        return request.results
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Parameters as they are: what is shown is JSON already, and Prefect would load FastAPI."""
         return parameters
 
-    def perform(self, request: _Request) -> Any:
-        """Run *request* through Prefect's flow engine."""
+    def perform(self, request: _Request) -> None:
+        """Run *request* through Prefect's flow engine; what becomes of it is told there."""
         names = inspect.signature(self.fn).parameters
         shown = {k: _shown(v) for k, v in request.plan.params.items() if k in names}
         shown |= {
@@ -166,9 +173,7 @@ class _Flow(prefect.Flow[..., Any]):
             with prefect_api.session(engine_logs=request.options.engine_logs):
                 # Called by way of the class: the overloads of the method are not fully typed.
                 call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
-                return call(self, **shown)
-        except FatalError as fatal:
-            raise fatal.error from None
+                call(self, **shown, return_state=True)
         finally:
             _request.reset(token)
 

@@ -23,7 +23,7 @@ from mxm.pipeline.cli.output import (
 __all__ = ["app", "main"]
 
 # Rich help and pretty exceptions double the time of `--help`.
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="mxm-pipeline",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -104,7 +104,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def reporting() -> Generator[None]:
     """Turn this package's errors into a message on stderr and an exit code, without a traceback."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # rather than when Python ends, where nothing could be caught
     except PipelineError as error:
         if Outcome.debug:
             raise

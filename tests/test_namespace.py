@@ -1,0 +1,179 @@
+"""``mxm`` is shared: the real family beside ours, installed and removed in every way; slow."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from environments import PIP, UV, Artifact, Environment, environment, find_python, run
+
+pytestmark = pytest.mark.slow
+
+FAMILY = ("mxm-types", "mxm-config")
+OURS = "mxm-pipeline"
+# What importing all of them needs, and what editable installs need that build without a download.
+NEEDED = (
+    "typer",
+    "pydantic",
+    "numpy",
+    "pandas",
+    "omegaconf",
+    "hatchling",
+    "editables",
+    "poetry-core",
+)
+LOOK = """
+import importlib
+
+found = []
+for name in ("mxm.types", "mxm.config", "mxm.pipeline"):
+    try:
+        found.append(importlib.import_module(name).__name__)
+    except ModuleNotFoundError as error:
+        assert error.name == name, error
+
+import mxm
+
+if hasattr(mxm, "task"):
+
+    @mxm.task
+    def one() -> int:
+        return 1
+
+    @mxm.flow
+    def whole():
+        return one
+
+    assert whole.with_options(backend="inline").run().value() == 1
+    found.append("mxm.task")
+print(found)
+"""
+OF_FAMILY, OF_OURS = ["mxm.types", "mxm.config"], ["mxm.pipeline", "mxm.task"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The family's distributions as wheels and as unpacked sdists, and what all need to run."""
+
+    python: str
+    needed: Path
+    wheels: list[Path]
+    sources: list[Path]
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    folder, python = tmp_path_factory.mktemp("family"), find_python("3.13")  # their oldest
+    needed = folder / "needed"
+    run(*UV, "pip", "install", "--quiet", "--python", python, "--target", str(needed), *NEEDED)
+    fetch = (*PIP, "--python", python, "download", "--no-deps", "--quiet", *FAMILY)
+    run(*fetch, "--only-binary", ":all:", "--dest", str(folder / "wheels"))
+    run(*fetch, "--no-binary", ",".join(FAMILY), "--dest", str(folder / "sdists"))
+    sources = folder / "sources"
+    sources.mkdir()
+    for sdist in (folder / "sdists").iterdir():
+        run("tar", "xzf", str(sdist), "-C", str(sources))
+    return Family(python, needed, sorted((folder / "wheels").iterdir()), sorted(sources.iterdir()))
+
+
+def editable(sources: Sequence[Path]) -> list[str]:
+    return [word for source in sources for word in ("--editable", str(source))]
+
+
+def install(installer: str, place: Environment, packages: Sequence[str]) -> None:
+    offline = ("--no-deps", "--no-build-isolation")
+    start = {
+        "pip": (*PIP, "--python", place.python, "install"),
+        "uv": (*UV, "pip", "install", "--python", place.python),
+    }[installer]
+    run(*start, "--quiet", *offline, *packages, env=place.variables())
+
+
+def uninstall(installer: str, place: Environment, names: Sequence[str]) -> None:
+    start = {
+        "pip": (*PIP, "--python", place.python, "uninstall", "--yes"),
+        "uv": (*UV, "pip", "uninstall", "--python", place.python),
+    }[installer]
+    run(*start, "--quiet", *names)
+
+
+def found(place: Environment) -> list[str]:
+    """Which of the family and of ours can be imported, and work."""
+    script = place.folder / "look.py"
+    script.write_text(LOOK)
+    return ast.literal_eval(place.run(str(script)))
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("first", ["family first", "ours first"])
+@pytest.mark.parametrize("theirs", ["their wheels", "they editable"])
+@pytest.mark.parametrize("ours", ["our wheel", "we editable"])
+def test_ours_and_the_family_live_side_by_side(
+    ours: str,
+    theirs: str,
+    first: str,
+    installer: str,
+    family: Family,
+    artifact: Artifact,
+    tmp_path: Path,
+) -> None:
+    place = environment(tmp_path / "place", family.python, family.needed)
+    us = [str(artifact.wheel)] if ours == "our wheel" else editable([artifact.source])
+    them = list(map(str, family.wheels))
+    if theirs == "they editable":
+        them = editable(family.sources)
+
+    for packages in (them, us) if first == "family first" else (us, them):
+        install(installer, place, packages)
+    assert found(place) == OF_FAMILY + OF_OURS
+
+    uninstall(installer, place, [OURS])
+    assert found(place) == OF_FAMILY
+    install(installer, place, us)
+    assert found(place) == OF_FAMILY + OF_OURS
+
+    uninstall(installer, place, FAMILY)
+    assert found(place) == OF_OURS
+    install(installer, place, them)
+    assert found(place) == OF_FAMILY + OF_OURS
+
+
+PROGRAM = """
+from typing import assert_type
+
+import mxm
+import mxm.config
+import mxm.types
+from mxm.pipeline import FlowRun
+from mxm.types import JSONObj
+
+
+@mxm.task
+def load(limit: int) -> list[float]:
+    return [float(limit)]
+
+
+@mxm.flow
+def whole(limit: int = 3) -> list[float]:
+    return load(limit)
+
+
+text: JSONObj = {"limit": 3}
+wrong: JSONObj = 3  # type: ignore[assignment]
+assert_type(load(3), list[float])
+assert_type(whole.run(limit=3), FlowRun)
+mxm.tsk  # type: ignore[attr-defined]
+"""
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_type_checkers_see_both(
+    checker: str, family: Family, artifact: Artifact, tmp_path: Path
+) -> None:
+    place = environment(tmp_path / "place", family.python)
+    install("uv", place, [str(artifact.wheel), *map(str, family.wheels)])
+    place.install("typer", "pydantic", "numpy", "pandas", "omegaconf")
+    assert checker, PROGRAM
