@@ -30,6 +30,8 @@ examples: .venv/examples  ## every example through Prefect
 	$(BIN)/mxm-pipeline run example -p limit=100 -p mode=fast
 	$(BIN)/mxm-pipeline run operations
 	$(BIN)/mxm-pipeline run market
+	$(BIN)/mxm-pipeline run book
+	$(BIN)/mxm-pipeline run quotes
 
 bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

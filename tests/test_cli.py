@@ -390,6 +390,32 @@ def test_failing_tasks_traceback_starts_in_the_users_file_and_keeps_its_cause(
             assert "parsing.py" in line
 
 
+def test_failing_async_tasks_traceback_starts_in_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import asyncio
+        import mxm
+
+        @mxm.task
+        async def ask() -> int:
+            await asyncio.sleep(0)
+            raise RuntimeError("no answer")
+
+        @mxm.flow
+        def asking():
+            return ask
+        """
+    write(tmp_path, {"asking.py": text})
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("run", "asking", "--backend", "inline")
+    assert ran.code == 1
+    told = ran.err.partition("Traceback (most recent call last):\n")[2].splitlines()
+    assert told[0].endswith('asking.py", line 7, in ask')
+    assert "RuntimeError: no answer" in told
+    assert "During handling" not in ran.err
+
+
 def test_fail_fast_starts_nothing_more(project: Path) -> None:
     params = ("-p", "limit=2", "-p", "symbol=Q", "--backend", "inline", "--quiet")
     assert "load" in json.loads(invoke("run", "failing", *params).out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import hashlib
@@ -13,6 +14,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable
 from datetime import date, datetime
@@ -20,7 +22,7 @@ from decimal import Decimal
 from importlib.metadata import distributions
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,6 +33,7 @@ from mxm.pipeline.runs import State
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = ["inline", "prefect"]
+RUNNERS = ["sequential", "threads", "processes"]
 
 
 def load_example(name: str) -> types.ModuleType:
@@ -46,7 +49,7 @@ def load_example(name: str) -> types.ModuleType:
 def test_listing_the_examples_loads_nothing_heavy() -> None:
     # In a process of its own, as this one has loaded them for other tests.
     code = (
-        "import sys, by_hand, market, operations; from mxm.pipeline.registry import list_flows;"
+        "import sys, book, by_hand, market, operations, quotes; from mxm.pipeline.registry import list_flows;"
         "print(list_flows(), {'arch', 'matplotlib', 'pandas', 'prefect'} & set(sys.modules))"
     )
     path = os.pathsep.join([str(EXAMPLES), *filter(None, sys.path)])
@@ -58,7 +61,10 @@ def test_listing_the_examples_loads_nothing_heavy() -> None:
         check=True,
         timeout=60,
     )
-    assert done.stdout.strip() == "['example', 'market', 'operations'] set()"
+    assert (
+        done.stdout.strip()
+        == "['book', 'example', 'index', 'market', 'operations', 'quotes'] set()"
+    )
 
 
 # --- by hand
@@ -298,3 +304,147 @@ def test_market_names_a_period_without_prices() -> None:
     load: Callable[..., Any] = load_example("market").load_sp500
     with pytest.raises(ValueError, match="no prices of the S&P 500 from 2030-01-01 to 2030-12-31"):
         load(date(2030, 1, 1), date(2030, 12, 31))
+
+
+# --- book: the law, by its example
+
+
+class Risked(NamedTuple):
+    volatility: float
+    worst_day: float
+
+
+def risked(daily: list[float]) -> Risked:
+    return Risked(statistics.stdev(daily) * 252**0.5, min(daily))
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_book_called_is_book_run(backend: str, runner: str) -> None:
+    need_arch()
+    book = load_example("book").book
+    run = book.with_options(backend=backend, runner=runner).run(tech=0.2)
+    assert run.value() == book(tech=0.2)
+    assert list(run.results["report"]["crises"]) == ["dotcom", "subprime", "autumn_2018"]
+
+
+def test_book_agrees_with_plain_python() -> None:
+    need_arch()
+    run = load_example("book").book.with_options(backend="inline").run(tech=0.2)
+    closes = {name: raw_closes(name) for name in ("sp500", "nasdaq")}
+    alone = {
+        name: [after / before - 1 for (_, before), (_, after) in pairwise(history)]
+        for name, history in closes.items()
+    }
+    days = [day for day, _ in closes["sp500"]][1:]
+    mixed = [0.8 * a + 0.2 * b for a, b in zip(alone["sp500"], alone["nasdaq"], strict=True)]
+    report = run.value()
+    wanted = {name: risked(daily).volatility for name, daily in alone.items()}
+    assert report["volatility"] == pytest.approx({**wanted, "book": risked(mixed).volatility})
+    assert report["worst_day"] == pytest.approx(min(mixed))
+    parts = 0.8 * wanted["sp500"] + 0.2 * wanted["nasdaq"]
+    assert report["diversification"] == pytest.approx(parts - risked(mixed).volatility)
+    growth = 1.0
+    for day, change in zip(days, mixed, strict=True):
+        if date(2007, 10, 9) < day <= date(2009, 3, 9):
+            growth *= 1 + change
+    assert report["crises"]["subprime"] == pytest.approx(growth - 1)
+
+
+def test_book_all_in_one_index_loses_what_the_index_lost() -> None:
+    need_arch()
+    run = load_example("book").book.with_options(backend="inline").run(tech=0)
+    history = dict(raw_closes("sp500"))
+    assert run.values["subprime"] == pytest.approx(
+        history[date(2009, 3, 9)] / history[date(2007, 10, 9)] - 1
+    )
+    assert run.value()["diversification"] == pytest.approx(0)
+
+
+def test_book_names_its_steps_as_the_file_says() -> None:
+    spec = load_example("book").book.spec
+    assert {task.name for task in spec.tasks} == {
+        *("index.load", "index.returns", "index.risk"),
+        *("index_2.load", "index_2.returns", "index_2.risk"),
+        *("mix", "dotcom", "subprime", "autumn_2018", "risk", "report"),
+    }
+
+
+def test_index_of_the_book_is_a_flow_of_its_own() -> None:
+    need_arch()
+    index = load_example("book").index.with_options(backend="inline")
+    value = index.run(symbol="nasdaq").value()
+    daily = [b / a - 1 for (_, a), (_, b) in pairwise(raw_closes("nasdaq"))]
+    assert list(value["daily"]) == pytest.approx(daily)
+    assert value["risk"] == pytest.approx(risked(daily)._asdict())
+    failed = index.run(symbol="dax")
+    assert failed.tasks["load"].reason == "ValueError: no prices of 'dax'; there are sp500, nasdaq"
+
+
+# --- quotes
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_quotes_asks_for_several_at_once(backend: str, runner: str) -> None:
+    need_arch()
+    quotes = load_example("quotes").quotes.with_options(backend=backend, runner=runner)
+    run = quotes.run(symbols=("sp500", "nasdaq"))
+    assert run.value() == [
+        {"symbol": "sp500", "before": 2913.97998, "after": 2506.850098, "change": -0.1397},
+        {"symbol": "nasdaq", "before": 8046.350098, "after": 6635.279785, "change": -0.1754},
+    ]
+    history = dict(raw_closes("sp500"))
+    assert run.value()[0]["before"] == history[date(2018, 9, 28)]
+    assert run.value()[0]["after"] == history[date(2018, 12, 31)]
+
+
+def test_quotes_waits_for_answers_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_arch()
+    module = load_example("quotes")
+    # No answer leaves before another question has come: one after the other, they never would.
+    two = threading.Barrier(2)
+    monkeypatch.setattr(module, "sleep", lambda _: two.wait(timeout=60))
+    run = module.quotes.with_options(backend="inline").run(symbols=("sp500",))
+    assert run.raise_for_failure().values["fetch"]["at_once"] == 2
+
+
+def test_quotes_called_is_quotes_run() -> None:
+    need_arch()
+    quotes = load_example("quotes").quotes
+    start = date(2018, 11, 30)
+    called = asyncio.run(quotes(start=start))
+    assert called == quotes.with_options(backend="inline").run(start=start).value()
+    assert [row["symbol"] for row in called] == sorted(
+        ("sp500", "nasdaq", "vix", "wti"),
+        key=lambda symbol: next(-row["change"] for row in called if row["symbol"] == symbol),
+    )
+
+
+def test_quotes_takes_the_last_close_before_a_day_without_one() -> None:
+    need_arch()
+    quotes = load_example("quotes").quotes.with_options(backend="inline")
+    run = quotes.run(symbols=("sp500",), end=date(2018, 12, 30))  # a Sunday
+    assert run.values["fetch"]["after"] == [
+        {
+            "symbol": "sp500",
+            "day": "2018-12-28",
+            "close": dict(raw_closes("sp500"))[date(2018, 12, 28)],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "start"), [(("sp500", "dax"), "2018-09-28"), (("sp500",), "1990-01-01")]
+)
+def test_quotes_names_what_the_vendor_has_not_and_leaves_nothing_open(
+    symbols: tuple[str, ...], start: str
+) -> None:
+    need_arch()
+    before = set(threading.enumerate())
+    quotes = load_example("quotes").quotes.with_options(backend="inline")
+    run = quotes.run(symbols=symbols, start=date.fromisoformat(start))
+    assert run.tasks["fetch"].reason == (
+        f"LookupError: no quote of {symbols[-1]!r} on {start}: the vendor has none"
+    )
+    assert set(threading.enumerate()) == before

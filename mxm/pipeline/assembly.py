@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from mxm.pipeline.functions import shape_of, unwrapped
-from mxm.pipeline.spec import Bindings, TaskSpec, Upstream, as_sequence
-from mxm.pipeline.tracing import Node, TaskBase, stand_ins_in, to_binding
+from mxm.pipeline.spec import Bindings, TaskBase, TaskSpec, Upstream, as_sequence
+from mxm.pipeline.tracing import Node, stand_ins_in, to_binding
 
-__all__ = ["Assembled", "assemble"]
+__all__ = ["Assembled", "assemble", "current"]
+
+T = TypeVar("T")
 
 MakeSpec = Callable[[TaskBase | TaskSpec, str, Bindings, tuple[Any, ...]], TaskSpec]
 
@@ -22,6 +25,7 @@ class Assembled:
 
     tasks: list[TaskSpec]
     names: Mapping[int, str]
+    decorated: list[TaskBase]
     pending: bool
 
 
@@ -96,7 +100,32 @@ def assemble(
         flow.member(task)
     flow.close()
     tasks = [flow.spec(member, make_spec) for member in flow.ordered()]
-    return Assembled(tasks, {k: m.name for k, m in flow.by_task.items()}, flow.pending)
+    names = {k: m.name for k, m in flow.by_task.items()}
+    decorated = [m.task for m in flow.members if isinstance(m.task, TaskBase)]
+    return Assembled(tasks, names, decorated, flow.pending)
+
+
+def current(thing: T) -> T:
+    """What the name of *thing*, a task or a flow, means now.
+
+    In a notebook or at a prompt it may be defined again: who refers to it then means the new one.
+    """
+    given = cast("Any", thing)
+    origin = getattr(given, "origin", None)
+    if origin is not None:
+        now = current(origin)
+        return thing if now is origin else now.named(given.name)
+    fn = unwrapped(given.fn)
+    found: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
+    if found is given or type(found) is not type(given) or found.name != given.name:
+        return thing
+    old, new = fn.__code__, unwrapped(found.fn).__code__
+    # Two of one name in one cell, or made in a loop, are two; so are those of a file.
+    in_one_text = old.co_filename == new.co_filename and old.co_firstlineno != new.co_firstlineno
+    if old is new or in_one_text or os.path.exists(new.co_filename):
+        return thing
+    again: T = found
+    return again
 
 
 class _Assembly:
@@ -115,8 +144,11 @@ class _Assembly:
     def member(self, task: TaskBase) -> _Member:
         found = self.by_task.get(id(task))
         if found is None:
-            found = self.by_task[id(task)] = _Member(task, task.name)
-            self.members.append(found)
+            now = current(task)
+            found = self.by_task.get(id(now)) or _Member(now, now.name)
+            if id(now) not in self.by_task:
+                self.members.append(found)
+            self.by_task[id(task)] = self.by_task[id(now)] = found
         return found
 
     def close(self) -> None:

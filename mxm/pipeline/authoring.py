@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
-from mxm.pipeline.assembly import assemble
+from mxm.pipeline.assembly import assemble, current
 from mxm.pipeline.errors import Problem, Source, did_you_mean
 from mxm.pipeline.functions import signature_of, source_of
 from mxm.pipeline.registry import Place, Registration, current_registry
@@ -22,12 +22,13 @@ from mxm.pipeline.spec import (
     Collection,
     Const,
     FlowSpec,
+    TaskBase,
     TaskSpec,
     Upstream,
     as_sequence,
     check_options,
 )
-from mxm.pipeline.tracing import StandIn, TaskBase, Trace, active_trace, to_binding
+from mxm.pipeline.tracing import StandIn, Trace, active_trace, to_binding
 
 __all__ = ["Flow", "Task", "flow", "task"]
 
@@ -270,15 +271,27 @@ class Flow(Generic[P, R_co]):
         self.run_options = run_options
         self.name: str = options.get("name") or fn.__name__
         self.source: Source | None = source_of(fn)
+        self._of: AnyFlow | None = None  # the flow that this one is, with other options
         self._spec: FlowSpec | None = None
+        self._trace_body()
+
+    def _trace_body(self) -> None:
         self._trace = Trace(self.name)
-        if options.get("tasks") is None:
-            self._trace.run(fn)
+        if self.options.get("tasks") is None:
+            self._trace.run(self.fn)
+        called = [node.task for node in self._trace.nodes if isinstance(node.task, TaskBase)]
+        self._keep_parts(called)
+
+    def _keep_parts(self, tasks: Iterable[TaskBase]) -> None:
+        """Remember what this flow is made of, so that what was defined again since is noticed."""
+        inner = [part for called in self._trace.flows for part in (called, *called._parts)]
+        self._parts = [current(part) for part in (*tasks, *inner)]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         trace = active_trace()
         if trace is not None:
+            trace.flows.append(self)
             return cast("R_co", trace.inline(self.spec, args, kwargs))
         if not self._trace.nodes and not self._trace.problems:
             raise TypeError(
@@ -292,8 +305,14 @@ class Flow(Generic[P, R_co]):
         """The flow as data.
 
         While a name among its upstreams is unknown it is made anew each time, so that the order of
-        definitions in a module does not matter.
+        definitions in a module does not matter; and so once a notebook's cell has defined one of
+        its tasks, or a flow that its body calls, again.
         """
+        if self._of is not None:
+            return self._of.spec
+        if any(current(part) is not part for part in self._parts):
+            self._spec = None
+            self._trace_body()
         if self._spec is not None:
             return self._spec
         spec, pending = self._assemble()
@@ -311,6 +330,7 @@ class Flow(Generic[P, R_co]):
         elif not trace.problems:
             targets = _targets(trace.returned, "the body's return value", self, problems)
         built = assemble(trace.nodes, targets, _task_spec)
+        self._keep_parts(built.decorated)
         output: Binding | None = None
         if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)
@@ -353,7 +373,8 @@ class Flow(Generic[P, R_co]):
     def with_options(self, **options: Any) -> Flow[P, R_co]:
         """Give this flow options for `run`, as `compile_flow` takes them: ``backend``, say."""
         other = Flow[P, R_co].__new__(type(self))
-        other.__dict__.update(self.__dict__, run_options={**self.run_options, **options})
+        run_options = {**self.run_options, **options}
+        other.__dict__.update(self.__dict__, run_options=run_options, _of=self._of or self)
         return other
 
     def __repr__(self) -> str:

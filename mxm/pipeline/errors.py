@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -79,12 +80,26 @@ class Source:
 
 
 def shown_path(path: str) -> str:
-    """*path* relative to the working directory where it lies beneath it, else unchanged."""
+    """*path* relative to the working directory where it lies beneath it, else unchanged.
+
+    A notebook's cell is called what IPython calls it: ``Cell In[3]``.
+    """
+    cell = _cell(path)
+    if cell is not None:
+        return cell
     try:
         relative = os.path.relpath(path)
     except (ValueError, OSError):  # another drive; a working directory that was removed
         return path
     return path if relative.startswith("..") else relative
+
+
+def _cell(path: str) -> str | None:
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    named = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    words = named(path) if named else None
+    return " ".join(words) if words else None
 
 
 @dataclass(frozen=True, slots=True)

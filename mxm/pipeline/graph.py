@@ -11,7 +11,7 @@ from mxm.pipeline.edgetypes import edge_problems
 from mxm.pipeline.errors import Problem, Source, did_you_mean
 from mxm.pipeline.functions import shape_of
 from mxm.pipeline.masking import signature_text
-from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.spec import FlowSpec, TaskBase, TaskSpec
 
 __all__ = ["FlowGraph", "find_problems"]
 
@@ -160,11 +160,17 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
                 yield Problem(
                     "MXM102",
                     f"unknown upstream {name!r} of task {task.name!r}",
-                    did_you_mean(name, known - {task.name}),
+                    did_you_mean(name, (known | _in_module(task)) - {task.name}),
                     task.source,
                     spec.name,
                     task.name,
                 )
+
+
+def _in_module(task: TaskSpec) -> set[str]:
+    """The names of the decorated tasks in the module of *task*'s function."""
+    scope: Mapping[str, Any] = getattr(inspect.unwrap(task.fn), "__globals__", {})
+    return {value.name for value in scope.values() if isinstance(value, TaskBase)}
 
 
 _MOST_CYCLES = 20  # each is searched anew; past that a graph is better mended in rounds

@@ -19,6 +19,7 @@ __all__ = [
     "Const",
     "FlowSpec",
     "Param",
+    "TaskBase",
     "TaskSpec",
     "Upstream",
     "check_options",
@@ -26,6 +27,17 @@ __all__ = [
 ]
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class TaskBase:
+    """What the layers beneath need to know of a decorated task; `authoring.Task` is one."""
+
+    fn: Callable[..., Any]
+    name: str
+    chosen: bool
+    upstream: Any
+    after: Any
+    source: Source | None
 
 
 @dataclass(frozen=True, slots=True)

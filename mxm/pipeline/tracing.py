@@ -22,28 +22,18 @@ from mxm.pipeline.spec import (
     Const,
     FlowSpec,
     Param,
+    TaskBase,
     TaskSpec,
     Upstream,
 )
 
-__all__ = ["Group", "Node", "StandIn", "TaskBase", "Trace", "TracingError", "active_trace"]
+__all__ = ["Group", "Node", "StandIn", "Trace", "TracingError", "active_trace"]
 
 
 class TracingError(PipelineError, TypeError):
     """A flow's body used a value that exists only when the flow runs."""
 
     code = "MXM301"
-
-
-class TaskBase:
-    """What tracing and assembly need to know of a decorated task; `authoring.Task` is one."""
-
-    fn: Callable[..., Any]
-    name: str
-    chosen: bool
-    upstream: Any
-    after: Any
-    source: Source | None
 
 
 @dataclass(eq=False)
@@ -286,11 +276,15 @@ class _Ready:
 
 @dataclass
 class Trace:
-    """One pass over the body of the flow named *flow*: its calls in order, and what went wrong."""
+    """One pass over the body of the flow named *flow*: its calls in order, and what went wrong.
+
+    *flows* are those that it called.
+    """
 
     flow: str
     nodes: list[Node] = field(default_factory=list[Node])
     groups: list[Group] = field(default_factory=list[Group])
+    flows: list[Any] = field(default_factory=list[Any])
     problems: list[Problem] = field(default_factory=list[Problem])
     returned: Any = None
     file: str = ""

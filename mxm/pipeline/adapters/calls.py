@@ -162,12 +162,19 @@ def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     value = fn(*args, **kwargs)
     if not inspect.iscoroutine(value):
         return value
+    if not _loop_runs():
+        return asyncio.run(value)
+    # As in a notebook's cell.
+    return _in_thread(lambda: asyncio.run(value), None)
+
+
+def _loop_runs() -> bool:
+    """Whether this thread runs an event loop already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(value)
-    # A loop runs in this thread already, as in a notebook's cell.
-    return _in_thread(lambda: asyncio.run(value), None)
+        return False
+    return True
 
 
 class _LateError(Exception):

@@ -42,6 +42,7 @@ class _Request:
     run: FlowRun | None = None
     json: bool = False
     results: dict[str, JSONValue] | None = None
+    error: Exception | None = None
 
 
 _request: ContextVar[_Request] = ContextVar("mxm_prefect_request")
@@ -67,16 +68,13 @@ class PrefectFlow:
         plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
         request = _Request(plan, chosen)
         try:
-            self._flow.perform(request)
+            return self._flow.perform(request)
         except BaseException as error:
             if request.run is not None:
                 return request.run  # a failed task: the run says so
             if isinstance(error, BackendError) or not isinstance(error, Exception):
                 raise
             raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
-        if request.run is None:
-            raise BackendError(f"Prefect did not run flow {self.name!r}")
-        return request.run
 
     def execute(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
@@ -124,7 +122,11 @@ class _Flow(prefect.Flow[..., Any]):
         def body(**_: Any) -> dict[str, JSONValue] | prefect.State[Any] | None:
             request = _request.get()
             perform = _Perform(self._tasks, request.plan)
-            request.run = run = drive(request.plan, perform, request.options)
+            try:
+                request.run = run = drive(request.plan, perform, request.options)
+            except Exception as error:  # no task's: ours, and not for Prefect to keep
+                request.error = error
+                return Failed(message=format_exception(error))
             try:
                 run.raise_for_failure()
             except BaseException as error:
@@ -149,18 +151,15 @@ class _Flow(prefect.Flow[..., Any]):
         given = {**bound, **bound.pop("extra", {})}
         plan = make_plan(self.spec, given)
         request = _Request(plan, RunOptions(), json=True)
-        self.perform(request)
-        if request.run is None:
-            raise BackendError(f"Prefect did not run flow {self.name!r}")
-        request.run.raise_for_failure()
+        self.perform(request).raise_for_failure()
         return request.results
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Parameters as they are: what is shown is JSON already, and Prefect would load FastAPI."""
         return parameters
 
-    def perform(self, request: _Request) -> None:
-        """Run *request* through Prefect's flow engine; what becomes of it is told there."""
+    def perform(self, request: _Request) -> FlowRun:
+        """Run *request* through Prefect's flow engine."""
         names = inspect.signature(self.fn).parameters
         shown = {k: _shown(v) for k, v in request.plan.params.items() if k in names}
         shown |= {
@@ -173,9 +172,14 @@ class _Flow(prefect.Flow[..., Any]):
             with prefect_api.session(engine_logs=request.options.engine_logs):
                 # Called by way of the class: the overloads of the method are not fully typed.
                 call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
-                call(self, **shown, return_state=True)
+                state = call(self, **shown, return_state=True)
         finally:
             _request.reset(token)
+        if request.error is not None:
+            raise request.error
+        if request.run is None:
+            raise BackendError(f"Prefect did not run flow {self.spec.name!r}: {state.message}")
+        return request.run
 
 
 class _Perform:

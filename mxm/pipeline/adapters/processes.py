@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
@@ -21,7 +22,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mxm.pipeline.adapters.calls import Call, call_function
-from mxm.pipeline.errors import SpecError, TaskTimeoutError, WorkerDiedError
+from mxm.pipeline.errors import BackendError, Source, SpecError, TaskTimeoutError, WorkerDiedError
 from mxm.pipeline.logs import TaskLines, within_task
 
 __all__ = ["WorkerPool"]
@@ -31,9 +32,22 @@ _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods(
 
 
 class WorkerPool:
-    """Worker processes, as many as attempts at once; one that died is replaced."""
+    """Worker processes, as many as attempts at once; one that died is replaced.
+
+    Raises
+    ------
+    BackendError
+        The program is in no file: a worker begins by importing it.
+    """
 
     def __init__(self) -> None:
+        main = sys.modules.get("__main__")
+        file = getattr(main, "__file__", None)
+        if file and getattr(main, "__spec__", None) is None and not os.path.exists(file):
+            raise BackendError(
+                f"a program read from {file} can have no workers",
+                hint="write it to a file, or use runner 'threads'",
+            )
         self._context = multiprocessing.get_context(_METHOD)
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
@@ -149,7 +163,14 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str, str]:
             f"{fn.__qualname__!r} cannot be sent to a worker process",
             hint="define it with def at the top level of a module",
         )
-    return fn.__module__, fn.__qualname__, fn.__code__.co_filename
+    file = fn.__code__.co_filename
+    if fn.__module__ == "__main__" and not os.path.exists(file):
+        raise SpecError(
+            f"{fn.__qualname__!r} was defined at {Source.of_function(fn)}, where no worker process "
+            "can import it from",
+            hint="put it into a module and import it here, or use runner 'threads'",
+        )
+    return fn.__module__, fn.__qualname__, file
 
 
 def _serve(pipe: Connection) -> None:

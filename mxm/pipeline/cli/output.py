@@ -206,14 +206,15 @@ def print_failures(run: FlowRun) -> None:
 def _users_traceback(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)
     frames = list(told.stack)
-    first = next((i for i, f in enumerate(frames) if not _ours(f.filename)), len(frames))
+    first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
     told.stack = traceback.StackSummary.from_list(frames[first:])
     return "".join(told.format()).rstrip()
 
 
-def _ours(file: str) -> bool:
-    packages = (f"{os.sep}mxm{os.sep}pipeline{os.sep}", f"{os.sep}prefect{os.sep}")
-    return any(package in file for package in packages)
+def _leads_in(file: str) -> bool:
+    """Whether *file* is of what calls a task: this package, Prefect, an async task's event loop."""
+    packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",))
+    return any(f"{os.sep}{os.path.join(*names)}{os.sep}" in file for names in packages)
 
 
 def json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
