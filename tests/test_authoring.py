@@ -606,3 +606,26 @@ def test_mxm_has_the_decorators_and_knows_what_it_has_not() -> None:
     assert {"task", "flow", "Task", "Flow"} <= set(dir(mxm))
     with pytest.raises(AttributeError, match="module 'mxm' has no attribute 'tsk'"):
         mxm.tsk  # noqa: B018
+
+
+def test_a_flow_among_the_upstreams_is_told_as_one() -> None:
+    @mxm.task
+    def load() -> int:
+        return 1
+
+    @mxm.flow
+    def prices() -> Any:
+        return load
+
+    @mxm.task(upstream=prices)  # type: ignore[arg-type]
+    def total(value: int) -> int:
+        return value
+
+    @mxm.flow
+    def report() -> Any:
+        return total
+
+    (problem,) = find_problems(report.spec)
+    assert problem.message == "unknown upstream of task 'total': 'prices' is a flow, not a task"
+    assert problem.hint is not None
+    assert "prices(...)" in problem.hint

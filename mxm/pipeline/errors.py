@@ -30,6 +30,7 @@ __all__ = [
     "WorkerDiedError",
     "closest",
     "did_you_mean",
+    "drawn_places",
 ]
 
 Severity = Literal["error", "warning", "note"]
@@ -120,6 +121,9 @@ class Problem:
         Names, where the problem belongs to one.
     severity
         ``error`` stops a run; ``warning`` and ``note`` do not.
+    places
+        What the message speaks of, with the place of each: the tasks of a cycle, both of two that
+        share a name. Shown one under the other.
     """
 
     code: str
@@ -129,11 +133,19 @@ class Problem:
     flow: str | None = None
     task: str | None = None
     severity: Severity = "error"
+    places: tuple[tuple[str, Source | None], ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.source}: " if self.source else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{place}{self.code} {self.message}{hint}"
+        return f"{place}{self.code} {self.message}{drawn_places(self.places)}{hint}"
+
+
+def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
+    """*places* as lines in two columns, each after a line break."""
+    rows = list(places)
+    width = max((len(name) for name, _ in rows), default=0)
+    return "".join(f"\n    {name.ljust(width)}  {place or ''}".rstrip() for name, place in rows)
 
 
 class PipelineError(Exception):

@@ -140,15 +140,15 @@ def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
         if task.name not in first:
             first[task.name] = task
         else:
-            known = first[task.name]
-            place = f" at {known.source}" if known.source else ""
+            both = (first[task.name], task)
             yield Problem(
                 "MXM101",
-                f"duplicate task name {task.name!r}: another task of that name stands{place}",
+                f"duplicate task name {task.name!r}",
                 "give one of them another name: name=...",
                 task.source,
                 spec.name,
                 task.name,
+                places=tuple((_fn_name(one.fn), one.source) for one in both),
             )
 
 
@@ -182,26 +182,34 @@ def _cycles(spec: FlowSpec) -> Iterator[Problem]:
         path = graph.cycle()
         if path is None:
             return
-        places = dict.fromkeys(f"{name} at {graph.tasks[name].source}" for name in path[:-1])
-        shown = list(places)[:10]
-        more = [f"and {len(places) - 10} more"] if len(places) > 10 else []
+        first, more, last = _ends(path[:-1])
+        left_out = [f"... {more} more ..."] if more else []
+        places = [(name, graph.tasks[name].source) for name in first]
+        places += [(told, None) for told in left_out]
+        places += [(name, graph.tasks[name].source) for name in last]
         yield Problem(
             "MXM103",
-            f"cycle: {_drawn(path)}",
-            "a task cannot need its own result; remove one upstream of: " + ", ".join(shown + more),
+            "cycle: " + " -> ".join([*first, *left_out, *last, path[0]]),
+            "a task cannot need its own result; remove one upstream of one of them",
             graph.tasks[path[0]].source,
             spec.name,
             path[0],
+            places=tuple(places),
         )
         # Cut this cycle where it closes, so that the next one is found too.
         graph.upstreams[path[0]] = tuple(n for n in graph.upstreams[path[0]] if n != path[-2])
         graph.downstreams[path[-2]].remove(path[0])
 
 
-def _drawn(path: Sequence[str]) -> str:
-    if len(path) > 24:
-        path = [*path[:12], f"... {len(path) - 24} more ...", *path[-12:]]
-    return " -> ".join(path)
+_MOST_DRAWN = 8  # tasks of a cycle; of a longer one, its two ends
+
+
+def _ends(names: Sequence[str]) -> tuple[Sequence[str], int, Sequence[str]]:
+    """The first of *names*, how many are left out, and the last."""
+    if len(names) <= _MOST_DRAWN:
+        return names, 0, ()
+    half = _MOST_DRAWN // 2
+    return names[:half], len(names) - 2 * half, names[-half:]
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from mxm.pipeline.errors import (
     Source,
     UnknownFlowError,
     did_you_mean,
+    drawn_places,
     shown_path,
 )
 from mxm.pipeline.spec import FlowSpec
@@ -27,6 +28,7 @@ __all__ = [
     "current_registry",
     "get_flow",
     "list_flows",
+    "places_of",
     "register_flow",
 ]
 
@@ -80,6 +82,11 @@ class Registration:
     flow: object | None = None
 
 
+def places_of(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
+    """The qualified name and the place of each of *entries*, to be drawn."""
+    return tuple((e.place.qualname, e.source or Source(e.place.file)) for e in entries)
+
+
 class FlowRegistry:
     """Registered flows by name; the same place replaces, another place is kept beside."""
 
@@ -116,10 +123,9 @@ class FlowRegistry:
             hint = did_you_mean(name, self._entries) or "no flows are registered"
             raise UnknownFlowError(f"unknown flow {name!r}", hint=hint)
         if len(known) > 1:
-            places = " and ".join(str(e.source or shown_path(e.place.file)) for e in known.values())
             first = next(iter(known.values()))
             raise AmbiguousFlowError(
-                f"{len(known)} flows are named {name!r}: {places}",
+                f"{len(known)} flows are named {name!r}{drawn_places(places_of(known.values()))}",
                 hint=f"give the file: {shown_path(first.place.file)}:{first.place.qualname}",
                 source=first.source,
             )

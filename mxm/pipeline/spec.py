@@ -383,6 +383,14 @@ def _name_of(
 def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
     """The problem of an upstream that is something else, a plain function above all."""
     name = getattr(reference, "__name__", None)
+    if isinstance(getattr(reference, "spec", None), FlowSpec):
+        return Problem(
+            "MXM102",
+            f"unknown upstream of task {task!r}: {name!r} is a flow, not a task",
+            hint=f"give the task whose result is wanted, or call both in a body: {name}(...)",
+            source=source,
+            task=task,
+        )
     if callable(reference) and name:
         place = Source.of_function(reference)
         where = f", defined at {place}," if place else ""

@@ -170,6 +170,9 @@ def _problem_from_dict(data: Mapping[str, Any]) -> Problem:
     plain: dict[str, Any] = dict(data)
     if plain.get("source"):
         plain["source"] = Source(**plain["source"])
+    plain["places"] = tuple(
+        (name, Source(**place) if place else None) for name, place in plain.get("places", ())
+    )
     return Problem(**plain)
 
 

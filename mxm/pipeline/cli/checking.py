@@ -3,60 +3,132 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from mxm.pipeline.cli.describe import counted, failure_document, problem_document
-from mxm.pipeline.cli.output import ExitCode, print_error, print_json, stdout_kept
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    print_error,
+    print_json,
+    print_problems,
+    stdout_kept,
+)
 from mxm.pipeline.discovery import Failure, Found, discover, find_flow
-from mxm.pipeline.errors import Problem, shown_path
+from mxm.pipeline.errors import (
+    PipelineError,
+    Problem,
+    Source,
+    did_you_mean,
+    drawn_places,
+    shown_path,
+)
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.registry import Registration
+from mxm.pipeline.registry import Registration, places_of
 
-__all__ = ["check_flows"]
+__all__ = ["Checked", "check_flows", "printer"]
 
 
-def check_flows(names: Sequence[str], modules: Sequence[str], *, as_json: bool) -> ExitCode:
-    """Check the flows *names*, or all that can be found, and print what is wrong."""
-    failures: list[Failure] = []
+@dataclass
+class Checked:
+    """What a check found."""
+
+    flows: Sequence[Registration]
+    problems: list[Problem] = field(default_factory=list[Problem])
+    failures: list[Failure] = field(default_factory=list[Failure])
+
+
+def check_flows(
+    names: Sequence[str],
+    modules: Sequence[str],
+    *,
+    strict_types: bool,
+    told: Callable[[Checked], None],
+) -> ExitCode:
+    """Check the flows *names*, or all that can be found, and tell what is wrong."""
     if names:
         with stdout_kept():
-            entries = [find_flow(name, modules) for name in names]
-        problems: list[Problem] = []
+            checked = Checked([find_flow(name, modules) for name in names])
     else:
         with stdout_kept():
             found = discover(modules)
-        entries, failures, problems = found.flows, found.failures, _clashes(found)
-        if not entries and not as_json:
+        checked = Checked(found.flows, _clashes(found), found.failures)
+        if not checked.flows:
             print("no flows were found; looked at: " + "; ".join(found.looked_at), file=sys.stderr)
-    for entry in entries:
-        problems.extend(find_problems(entry.spec()))
-    wrong = any(problem.severity == "error" for problem in problems)
-    if as_json:
-        print_json(
-            {
-                "schema": "mxm.check/1",
-                "flows": [entry.name for entry in entries],
-                "problems": [problem_document(p) for p in problems],
-                "failures": [failure_document(f) for f in failures],
-            }
-        )
-    else:
-        _print(entries, problems, failures)
-    if wrong:
+    for entry in checked.flows:
+        checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
+    told(checked)
+    if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH
-    return ExitCode.IMPORT_FAILED if failures else ExitCode.OK
+    return ExitCode.IMPORT_FAILED if checked.failures else ExitCode.OK
 
 
-def _print(
-    entries: Sequence[Registration], problems: Sequence[Problem], failures: Sequence[Failure]
-) -> None:
-    for failure in failures:
+def printer(name: str) -> Callable[[Checked], None]:
+    """What prints in the format *name*.
+
+    Raises
+    ------
+    PipelineError
+        There is no such format.
+    """
+    if name not in _FORMATS:
+        raise PipelineError(f"unknown format {name!r}", hint=did_you_mean(name, _FORMATS))
+    return _FORMATS[name]
+
+
+def _as_text(checked: Checked) -> None:
+    for failure in checked.failures:
         print_error(str(failure))
-    for problem in problems:
-        print_error(problem)
-    errors = sum(problem.severity == "error" for problem in problems)
+    print_problems(checked.problems)
+    errors = sum(problem.severity == "error" for problem in checked.problems)
     told = counted(errors, "problem") if errors else "no problems"
-    print(f"{counted(len(entries), 'flow')} checked: {told}")
+    print(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+
+
+def _as_json(checked: Checked) -> None:
+    print_json(
+        {
+            "schema": "mxm.check/1",
+            "flows": [entry.name for entry in checked.flows],
+            "problems": [problem_document(p) for p in checked.problems],
+            "failures": [failure_document(f) for f in checked.failures],
+        }
+    )
+
+
+def _as_github(checked: Checked) -> None:
+    """Workflow commands, which GitHub shows beside the lines of a pull request."""
+    for failure in checked.failures:
+        print(_command("error", "import failed", str(failure), failure.source))
+    for problem in checked.problems:
+        kind = "notice" if problem.severity == "note" else problem.severity
+        hint = f"\nhint: {problem.hint}" if problem.hint else ""
+        text = problem.message + drawn_places(problem.places) + hint
+        print(_command(kind, problem.code, text, problem.source))
+
+
+def _command(kind: str, title: str, message: str, source: Source | None) -> str:
+    properties: dict[str, object] = {}
+    if source is not None:
+        properties = {
+            "file": shown_path(source.file),
+            "line": source.line,
+            "col": source.column,
+        }
+    properties["title"] = title
+    told = ",".join(
+        f"{key}={_escaped(str(value)).replace(':', '%3A').replace(',', '%2C')}"
+        for key, value in properties.items()
+        if value is not None
+    )
+    return f"::{kind} {told}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+_FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
 
 
 def _clashes(found: Found) -> list[Problem]:
@@ -66,11 +138,11 @@ def _clashes(found: Found) -> list[Problem]:
     return [
         Problem(
             "MXM107",
-            f"{len(entries)} flows are named {name!r}: "
-            + " and ".join(str(e.source or shown_path(e.place.file)) for e in entries),
+            f"{len(entries)} flows are named {name!r}",
             "give one of them another name: @mxm.flow(name=...)",
             entries[0].source,
             name,
+            places=places_of(entries),
         )
         for name, entries in by_name.items()
         if len(entries) > 1

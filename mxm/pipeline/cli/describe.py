@@ -99,6 +99,10 @@ def problem_document(problem: Problem) -> dict[str, Any]:
         "file": shown_path(source.file) if source else None,
         "line": source.line if source else None,
         "column": source.column if source else None,
+        "places": [
+            {"name": name, "source": str(place) if place else None}
+            for name, place in problem.places
+        ],
     }
 
 

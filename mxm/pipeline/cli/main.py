@@ -15,6 +15,7 @@ from mxm.pipeline.cli.output import (
     leave,
     print_error,
     print_json,
+    print_problems,
     print_table,
     reporting,
     stdout_kept,
@@ -124,8 +125,7 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
             print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), parameters)
         print()
         print_table(("TASK", "TAKES", "OPTIONS", "SOURCE"), task_rows(spec))
-        for problem in find_problems(spec):
-            print_error(problem)
+        print_problems(find_problems(spec))
 
 
 @app.command()
@@ -166,14 +166,51 @@ def check(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Flows; all, without any.")
     ] = None,
+    strict_types: Annotated[
+        bool,
+        typer.Option(
+            "--strict-types", help="Warn, too, of edges whose types may not fit (exit code 0)."
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--format", "-f", help="text, json or github.")
+    ] = "text",
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the graphs of flows: names, upstreams, cycles, signatures. Nothing runs."""
     with reporting():
-        from mxm.pipeline.cli.checking import check_flows
+        from mxm.pipeline.cli.checking import check_flows, printer
 
-        raise typer.Exit(check_flows(names or [], module or [], as_json=as_json))
+        told = printer("json" if as_json else format)
+        raise typer.Exit(
+            check_flows(names or [], module or [], strict_types=strict_types, told=told)
+        )
+
+
+@app.command()
+def explain(
+    codes: Annotated[
+        list[str] | None, typer.Argument(metavar="[CODE]...", help="As in MXM103; all, without.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a problem by its code: the smallest program that has it, and its mend."""
+    with reporting():
+        from mxm.pipeline.cli import explaining
+
+        pages = {c.upper(): explaining.page(c) for c in codes or explaining.codes()}
+        if as_json:
+            listed = [
+                {"code": c, "title": explaining.title(text), "text": text}
+                for c, text in pages.items()
+            ]
+            print_json({"schema": "mxm.explain/1", "pages": listed})
+        elif codes:
+            print("\n".join(pages.values()), end="")
+        else:
+            rows = [(code, explaining.title(text)) for code, text in pages.items()]
+            print_table(("CODE", "PROBLEM"), rows)
 
 
 @app.command(context_settings={"help_option_names": []})

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from mxm.pipeline.errors import GraphError, LoadError, PipelineError, Problem
+from mxm.pipeline.errors import GraphError, LoadError, ParameterError, PipelineError, Problem
 from mxm.pipeline.logs import TaskLines, current_task
 from mxm.pipeline.runs import FlowRun, State
 
@@ -26,6 +26,7 @@ __all__ = [
     "logged",
     "print_error",
     "print_json",
+    "print_problems",
     "print_table",
     "reporting",
     "stdout_kept",
@@ -81,6 +82,20 @@ def print_error(error: str | BaseException | Problem) -> None:
     print(f"{style(f'{kind}:', colour)} {error}", file=sys.stderr)
 
 
+def print_problems(problems: Sequence[Problem]) -> None:
+    """*problems* on stderr, and where to read more of them."""
+    for problem in problems:
+        print_error(problem)
+    print_pointer(problems)
+
+
+def print_pointer(problems: Sequence[Problem]) -> None:
+    """How to read more of *problems*, on stderr."""
+    codes = sorted({problem.code for problem in problems})
+    if codes:
+        print(f"more: mxm-pipeline explain {' '.join(codes)}", file=sys.stderr)
+
+
 def print_json(document: Any) -> None:
     """*document* on stdout."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
@@ -112,6 +127,8 @@ def reporting() -> Generator[None]:
         if Outcome.debug:
             raise
         print_error(error)
+        if isinstance(error, GraphError | ParameterError):
+            print_pointer(error.problems)
         raise typer.Exit(_code(error)) from None
     except BrokenPipeError:
         # `| head` went away: nothing is left to say, and nobody to say it to.

@@ -1,0 +1,142 @@
+"""The pages of docs/errors: each program has its problem, each mend has none, each output is real."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from command import invoke as run
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.stem: path.read_text("utf-8") for path in (ROOT / "docs/errors").glob("MXM*.md")}
+BLOCKS = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parts(page: str) -> tuple[list[str], str, str, list[str]]:
+    """The programs, the command, what it says, and the programs mended."""
+    program, said, mend = re.split(r"^## .*\n", page, flags=re.MULTILINE)[1:]
+    found = [[text for _, text in BLOCKS.findall(section)] for section in (program, said, mend)]
+    command, _, output = found[1][0].partition("\n")
+    assert command.startswith("$ mxm-pipeline ")
+    return found[0], command.removeprefix("$ mxm-pipeline "), output, found[2]
+
+
+def write(folder: Path, programs: list[str]) -> None:
+    for text in programs:
+        named = re.match(r"# file: (\S+)\n", text)
+        (folder / (named[1] if named else "flows.py")).write_text(text, "utf-8")
+
+
+def test_every_code_in_the_sources_has_a_page_and_every_page_a_code() -> None:
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "mxm").rglob("*.py"))
+    # This one stands as an example in texts for users.
+    assert set(re.findall(r"\"(MXM\d{3})\"", sources)) == set(PAGES)
+
+
+@pytest.mark.parametrize("code", sorted(PAGES))
+def test_the_program_of_each_page_has_its_problem(code: str, project: Path) -> None:
+    programs, command, output, _ = parts(PAGES[code])
+    write(project, programs)
+    ran = run(*command.split())
+    assert code in ran.err
+    assert ran.err + ran.out == output
+
+
+@pytest.mark.parametrize("code", sorted(PAGES))
+def test_the_mend_of_each_page_has_none(code: str, project: Path) -> None:
+    _, command, _, mended = parts(PAGES[code])
+    write(project, mended)
+    ran = run(*command.split())
+    assert (ran.code, re.findall(r"MXM\d{3}", ran.err + ran.out)) == (0, [])
+
+
+@pytest.mark.parametrize("code", sorted(PAGES))
+def test_explain_prints_the_page(code: str) -> None:
+    ran = run("explain", code.lower())
+    assert (ran.code, ran.out, ran.err) == (0, PAGES[code], "")
+
+
+def test_explain_without_a_code_lists_them_all() -> None:
+    lines = run("explain").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["CODE", *sorted(PAGES)]
+    assert "MXM103  cycle" in lines
+
+
+def test_the_index_names_every_page_by_its_title() -> None:
+    index = (ROOT / "docs/errors/README.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \|$", index, re.MULTILINE)
+    titles = {c: text.partition("\n")[0].partition(": ")[2] for c, text in PAGES.items()}
+    assert dict(listed) == titles
+
+
+def test_explain_as_json() -> None:
+    document = json.loads(run("explain", "MXM101", "--json").out)
+    assert document["schema"] == "mxm.explain/1"
+    assert [(p["code"], p["title"], p["text"]) for p in document["pages"]] == [
+        ("MXM101", "duplicate task name", PAGES["MXM101"])
+    ]
+
+
+def test_an_unknown_code_is_told_with_the_nearest() -> None:
+    ran = run("explain", "MXM1103")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: unknown code 'MXM1103'\n  hint: did you mean 'MXM103'?\n"
+
+
+CYCLE = """
+import mxm
+
+@mxm.task(upstream="b")
+def a(x: int) -> int: return x
+
+@mxm.task(upstream=a)
+def b(x: int) -> int: return x
+
+@mxm.flow(name="50%, a: b")
+def f(): return b
+"""
+
+
+def test_check_for_github_is_one_command_a_line(project: Path) -> None:
+    write(project, [CYCLE])
+    (project / "broken.py").write_text("import mxm\nraise OSError('a\\nb')\n@mxm.flow\ndef f(): ...")
+    ran = run("check", "--format", "github")
+    assert ran.code == 4
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("::error file=broken.py,line=2,title=import failed::")
+    assert lines[0].endswith("OSError: a%0Ab")
+    assert lines[1].startswith("::error file=flows.py,line=4,title=MXM103::cycle: a -> b -> a%0A")
+    assert len(lines) == 2
+
+
+def test_properties_for_github_are_escaped(project: Path) -> None:
+    (project / "a,b:c.py").write_text(CYCLE)
+    ran = run("check", "a,b:c.py:f", "--format", "github")
+    assert ran.out.startswith("::error file=a%2Cb%3Ac.py,line=4,title=MXM103::"), ran.err
+
+
+def test_strict_types_warn_and_do_not_fail(project: Path) -> None:
+    programs, command, _, _ = parts(PAGES["MXM202"])
+    write(project, programs)
+    assert command == "check --strict-types"
+    assert run("check").err == ""
+    ran = run("check", "--strict-types", "--format", "github")
+    assert (ran.code, ran.out.split(",")[0]) == (0, "::warning file=flows.py")
+    document = json.loads(run("check", "--strict-types", "--format", "json").out)
+    assert [p["code"] for p in document["problems"]] == ["MXM202"]
+
+
+def test_an_unknown_format_is_told_with_the_nearest(project: Path) -> None:
+    ran = run("check", "--format", "githup")
+    assert ran.code == 2
+    assert ran.err == "error: unknown format 'githup'\n  hint: did you mean 'github'?\n"
