@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "mxm"
+import mxm.pipeline
+
+ROOT = Path(mxm.pipeline.__file__).parent.parent
 
 # From the ground up: a module imports from the lines before its own. A folder stands for its
 # modules, which may import each other.

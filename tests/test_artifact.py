@@ -1,0 +1,236 @@
+"""The built wheel, as it is released: what it holds, and that it works wherever it may; slow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from command import write
+from environments import (
+    ROOT,
+    UV,
+    Artifact,
+    Environment,
+    environment,
+    find_python,
+    outcome,
+    run,
+)
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+pytestmark = pytest.mark.slow
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+OLDEST = PYTHONS[0]
+
+
+def lower_bounds(names: list[str]) -> dict[str, str]:
+    """By distribution, the ``>=`` of each requirement in *names*; this project's own are none."""
+    wanted = [Requirement(name) for name in names]
+    return {r.name: s.version for r in wanted for s in r.specifier if s.operator == ">="}
+
+
+def extra(name: str) -> list[str]:
+    return PROJECT["optional-dependencies"][name]
+
+
+# What it holds
+
+
+def files_of(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_holds_the_package_and_what_is_put_there_and_nothing_else(artifact: Artifact) -> None:
+    own = {p for p in (ROOT / "mxm").rglob("*") if p.is_file() and p.parent.name != "__pycache__"}
+    expected = {path.relative_to(ROOT).as_posix() for path in own}
+    put = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"].get("force-include", {})
+    for source, target in put.items():
+        found = [ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*")
+        expected |= {
+            (Path(target) / path.relative_to(ROOT / source)).as_posix()
+            for path in found
+            if path.is_file()
+        }
+    about = f"mxm_pipeline-{PROJECT['version']}.dist-info"
+    names = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+    assert files_of(artifact.wheel) == expected | {f"{about}/{name}" for name in names}
+    # The namespace's root is these two files; all else of ours is beneath mxm.pipeline.
+    assert {"mxm/__init__.py", "mxm/py.typed", "mxm/pipeline/py.typed"} <= expected
+    assert all(
+        n.startswith("mxm/pipeline/") for n in expected - {"mxm/__init__.py", "mxm/py.typed"}
+    )
+    with zipfile.ZipFile(artifact.wheel) as archive:
+        recorded = archive.read(f"{about}/RECORD").decode().splitlines()
+    assert {line.split(",")[0] for line in recorded} == files_of(artifact.wheel)
+
+
+def test_wheel_of_the_sdist_is_the_wheel_of_the_tree(artifact: Artifact, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT))
+    [wheel] = tmp_path.glob("*.whl")
+    assert wheel.read_bytes() == artifact.wheel.read_bytes()
+
+
+def test_metadata_says_which_pythons_are_tested() -> None:
+    told = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r"3\.\d+$", c)}
+    assert told
+    assert told <= set(PYTHONS)
+    assert PROJECT["requires-python"] == f">={OLDEST}"
+
+
+# The tests beside it, from the sdist, where the package is to be had from the wheel only
+
+# What needs neither Prefect nor what comes with it.
+OF_THE_CORE = [
+    *("assembly", "authoring", "discovery", "edgetypes", "errors", "graph", "hints", "jsonvalue"),
+    *("law", "params", "plan", "registry", "runs", "spec", "specdict", "tracing", "views"),
+]
+
+
+def run_tests(place: Environment, artifact: Artifact, folder: Path, *which: str) -> None:
+    """The tests that are not slow, of the files *which* or all, in *place*."""
+    alone = folder / "alone"
+    shutil.copytree(artifact.source, alone, ignore=shutil.ignore_patterns("mxm"))
+    where = place.run("-c", "import mxm.pipeline; print(mxm.pipeline.__file__)", cwd=alone)
+    assert where.startswith(str(place.folder))
+    path = os.pathsep.join([str(place.folder / "bin"), os.environ["PATH"]])
+    files = [f"tests/test_{name}.py" for name in which]
+    command = (place.python, "-m", "pytest", "-m", "not slow", *files)
+    done = outcome(*command, cwd=alone, env={"PATH": path})
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_other_pythons(version: str, artifact: Artifact, tmp_path: Path) -> None:
+    python = find_python(version)
+    if python == sys.executable:
+        pytest.skip(f"Python {version} is what these tests run on")
+    place = environment(tmp_path / "place", python)
+    place.install(f"{artifact.wheel}[prefect,yaml,examples,dev]")
+    run_tests(place, artifact, tmp_path)
+
+
+# The oldest dependencies that pyproject.toml allows
+
+
+def oldest(place: Environment, artifact: Artifact, extras: list[str]) -> dict[str, str]:
+    """Install the wheel with the oldest of what it asks for; what is installed, by name."""
+    asked = [*PROJECT["dependencies"], *(name for e in extras for name in extra(e))]
+    wheel = f"{artifact.wheel}[{','.join(extras)}]"
+    place.install("--resolution", "lowest-direct", wheel, *asked)
+    return installed(place)
+
+
+def installed(place: Environment) -> dict[str, str]:
+    text = "import json; from importlib.metadata import distributions as found; "
+    text += "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in found()}))"
+    return json.loads(place.run("-c", text))
+
+
+def assert_at(found: dict[str, str], bounds: dict[str, str]) -> None:
+    assert bounds
+    assert {n: Version(found[n]) for n in bounds} == {n: Version(v) for n, v in bounds.items()}
+
+
+def test_oldest_dependencies_of_the_core(artifact: Artifact, tmp_path: Path) -> None:
+    place = environment(tmp_path / "place", find_python(OLDEST))
+    bounds = lower_bounds(PROJECT["dependencies"])
+    assert_at(oldest(place, artifact, []), bounds)
+    place.install("pytest", "hypothesis", "attrs", "numpy", "pandas")
+    assert_at(installed(place), bounds)
+    run_tests(place, artifact, tmp_path, *OF_THE_CORE)
+
+
+def test_oldest_dependencies_of_the_extras(artifact: Artifact, tmp_path: Path) -> None:
+    place = environment(tmp_path / "place", find_python(OLDEST))
+    extras = ["prefect", "yaml", "examples"]
+    bounds = lower_bounds([name for e in extras for name in extra(e)])
+    assert_at(oldest(place, artifact, extras), bounds)
+    place.install(*extra("dev"))
+    assert_at(installed(place), bounds)
+    run_tests(place, artifact, tmp_path)
+
+
+# The core alone
+
+FLOW = """
+    from datetime import date
+
+    import mxm
+
+    @mxm.task
+    def load(day: date, limit: int = 3) -> list[int]:
+        return [day.day] * limit
+
+    @mxm.task(upstream=load)
+    def total(rows: list[int]) -> int:
+        return sum(rows)
+
+    @mxm.flow
+    def small(day: date):
+        return total
+    """
+
+
+def test_core_alone_does_all_but_run_through_prefect(artifact: Artifact, tmp_path: Path) -> None:
+    place = environment(tmp_path / "place", sys.executable)
+    place.install(str(artifact.wheel))
+    folder = tmp_path / "project"
+    write(folder, {"small.py": FLOW})
+    command = str(place.folder / "bin" / "mxm-pipeline")
+
+    assert "small.py" in run(command, "list", cwd=folder)
+    assert "total" in run(command, "graph", "small", cwd=folder)
+    assert "small" in run(command, "show", "small", cwd=folder)
+    run(command, "check", cwd=folder)
+    start = (command, "run", "small", "-p", "day=2024-01-02", "--quiet")
+    told = run(*start, "--backend", "inline", cwd=folder)
+    assert json.loads(told) == {"load": [2, 2, 2], "total": 6}
+
+    done = outcome(*start, cwd=folder)
+    assert done.returncode == 2
+    assert "Prefect is not installed" in done.stdout
+    assert "pip install 'mxm-pipeline[prefect]'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "prefect" not in installed(place)
+
+
+# By Poetry, as the runbook has it
+
+
+def test_poetry_installs_it_with_prefect(artifact: Artifact, tmp_path: Path) -> None:
+    tool = environment(tmp_path / "tool", sys.executable)
+    tool.install("poetry")
+    poetry = (str(tool.folder / "bin" / "poetry"), "--no-interaction")
+    source = Path(shutil.copytree(artifact.source, tmp_path / "source"))
+    env = {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_CACHE_DIR": str(tmp_path / "cache")}
+    # The index that uv uses: Poetry asks its own by a second protocol, which mirrors do not speak.
+    first = PROJECT["dependencies"][0]
+    (tmp_path / "one.in").write_text(first)
+    told = run(*UV, "pip", "compile", "--no-deps", "--emit-index-url", str(tmp_path / "one.in"))
+    [index] = re.findall(r"^--index-url (\S+)", told, re.MULTILINE)
+    add = ("source", "add", "--priority=primary", "index", index)
+    run(*poetry, *add, cwd=source, env=env)
+
+    run(*poetry, "install", "-E", "prefect", cwd=source, env=env)
+    place = Environment(source / ".venv")
+    found = installed(place)
+    assert found["mxm-pipeline"] == PROJECT["version"]
+    assert found["prefect"].startswith("3.")
+    assert "matplotlib" not in found
+    folder = tmp_path / "project"
+    write(folder, {"small.py": FLOW})
+    command = str(place.folder / "bin" / "mxm-pipeline")
+    told = run(command, "run", "small", "-p", "day=2024-01-02", "--quiet", cwd=folder)
+    assert json.loads(told) == {"load": [2, 2, 2], "total": 6}
