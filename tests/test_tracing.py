@@ -883,3 +883,37 @@ def test_copies_of_a_flow_do_not_copy_its_pass() -> None:
     assert copy.deepcopy(risk) is risk
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(risk)  # a local object, like a local function
+
+
+def test_flow_may_be_called_above_the_tasks_that_it_names(tmp_path: Path) -> None:
+    module = module_of(
+        tmp_path,
+        """
+        import mxm
+
+        @mxm.task(upstream="load")
+        def mean(prices):
+            return sum(prices) / len(prices)
+
+        @mxm.flow
+        def average():
+            return mean
+
+        @mxm.flow
+        def middle():
+            return average()
+
+        @mxm.flow
+        def report():
+            return middle(), average()
+
+        @mxm.task
+        def load():
+            return [1.0, 3.0]
+        """,
+    )
+    assert module.report.with_options(backend="inline").run().value() == (2.0, 2.0)
+    assert module.report.spec is module.report.spec
+    assert [task.name for task in module.report.spec.tasks] == [
+        *("middle.average.load", "middle.average.mean", "average.load", "average.mean"),
+    ]

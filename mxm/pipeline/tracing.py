@@ -278,13 +278,13 @@ class _Ready:
 class Trace:
     """One pass over the body of the flow named *flow*: its calls in order, and what went wrong.
 
-    *flows* are those that it called.
+    *flows* are those that it called, and what they were.
     """
 
     flow: str
     nodes: list[Node] = field(default_factory=list[Node])
     groups: list[Group] = field(default_factory=list[Group])
-    flows: list[Any] = field(default_factory=list[Any])
+    flows: list[tuple[Any, FlowSpec]] = field(default_factory=list[tuple[Any, FlowSpec]])
     problems: list[Problem] = field(default_factory=list[Problem])
     returned: Any = None
     file: str = ""
