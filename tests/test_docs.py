@@ -1,4 +1,4 @@
-"""What the README and docs/language.md show is what their programs print."""
+"""What the README, docs/language.md and docs/comparison.md show is what is printed."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ def output(text: str, folder: Path, name: str = "example") -> str:
     return printed.getvalue()
 
 
-LANGUAGE = ROOT / "docs" / "language.md"
-PROGRAMS = list(programs(LANGUAGE))
+PROGRAMS = list(programs(ROOT / "docs" / "language.md"))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +89,11 @@ def sessions() -> Iterator[tuple[str, str]]:
                 yield line, shown
 
 
+def risk_program() -> str:
+    (program,) = [b.text for b in README if b.text.startswith("# risk.py\n")]
+    return program
+
+
 SESSIONS = list(sessions())
 
 
@@ -97,8 +101,7 @@ SESSIONS = list(sessions())
 def test_command_of_the_readme_prints_what_is_shown(
     line: str, shown: str, tmp_path: Path, home: Path
 ) -> None:
-    (program,) = [b.text for b in README if b.text.startswith("# risk.py\n")]
-    (tmp_path / "risk.py").write_text(program, encoding="utf-8")
+    (tmp_path / "risk.py").write_text(risk_program(), encoding="utf-8")
     ran = subprocess.run(
         ["bash", "-c", line],
         cwd=tmp_path,
@@ -123,3 +126,29 @@ def test_programs_of_the_readme_run_one_after_the_other() -> None:
     assert [task.name for task in get_flow("risk").tasks] == ["load", "returns"]
     results = compile_flow(get_flow("risk"), backend="inline").run().values
     assert results["returns"] == scope["returns"](scope["load"]("SPY"))
+
+
+# The comparison
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("upstream=load", 'upstream="lod"'),
+        ("@mxm.task\ndef load", '@mxm.task(after="volatility")\ndef load'),
+        ("series: list[float]", "series: str"),
+    ],
+    ids=["misspelt", "cycle", "type"],
+)
+def test_comparison_quotes_what_is_said_of_a_mistake(
+    right: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert right in risk_program()
+    told = output(risk_program().replace(right, wrong) + "\nrisk.run()\n", tmp_path, "risk")
+    head, problem, hint = told.splitlines()
+    assert head.endswith("flow 'risk' has 1 problem")
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    assert f"| mxm-pipeline | before the run | `{problem}`" in page
+    if "did you mean" in hint:
+        assert f"`{problem}`, `{hint.strip()}` |" in page

@@ -349,7 +349,9 @@ class Trace:
         if called is not None:
             self.keep(_not_awaitable(called, source))
             return
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        # As Python prints it: with the nearest name, where one is not defined.
+        text = str(traceback.TracebackException.from_exception(error))
+        told = f"{type(error).__name__}: {text}" if text else type(error).__name__
         self.problems.append(
             Problem(
                 "MXM302",
