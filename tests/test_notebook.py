@@ -238,6 +238,56 @@ def test_body_runs_again_only_where_something_was_defined_again(notebook: Notebo
     assert len(notebook.passes) == 2
 
 
+def test_tasks_that_a_closure_keeps_stay_and_the_body_runs_no_more_than_once(
+    notebook: Notebook,
+) -> None:
+    notebook.cell(LOAD)
+    notebook.cell(TOTAL)
+    notebook.cell(TRACED)
+    notebook.cell("""
+        passes = []
+
+        def made(load, summed):
+            @mxm.flow
+            def kept(n: int = 3):
+                passes.append(1)
+                return load(n), summed(n)
+            return kept
+
+        kept = made(load, summed)
+        """)
+    notebook.cell(LOAD_OTHERS)
+    notebook.cell(TRACED.replace("total(load(n))", "load(n)"))
+    for _ in range(3):
+        assert value(notebook.kept)[0] == [0, 1, 2]
+    assert len(notebook.passes) == 2
+
+
+def test_flow_that_calls_itself_is_told_so(notebook: Notebook) -> None:
+    for text in (LOAD, TOTAL, TRACED):
+        notebook.cell(text)
+    notebook.cell(TRACED.replace("total(load(n))", "summed(n)"))
+    with pytest.raises(GraphError, match="flow 'summed' calls itself"):
+        notebook.summed.run()
+    with pytest.raises(RecursionError):
+        notebook.summed()
+
+
+def test_flow_may_call_the_one_that_had_its_name(notebook: Notebook) -> None:
+    for text in (LOAD, TOTAL, TRACED):
+        notebook.cell(text)
+    notebook.cell("""
+        before = summed
+
+        @mxm.flow
+        def summed(n: int = 3):
+            return before(n), total.named("shorter")(load.named("fewer")(2))
+        """)
+    assert value(notebook.summed) == notebook.summed() == (3, 1)
+    notebook.cell(LOAD_OTHERS)
+    assert value(notebook.summed) == notebook.summed() == (300, 200)
+
+
 def test_two_tasks_of_one_name_in_one_cell_are_two(notebook: Notebook) -> None:
     notebook.cell("""
         import mxm

@@ -883,3 +883,47 @@ def test_copies_of_a_flow_do_not_copy_its_pass() -> None:
     assert copy.deepcopy(risk) is risk
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(risk)  # a local object, like a local function
+
+
+def test_flow_may_be_called_above_the_tasks_that_it_names(tmp_path: Path) -> None:
+    module = module_of(
+        tmp_path,
+        """
+        import mxm
+
+        @mxm.task(upstream="load")
+        def mean(prices):
+            return sum(prices) / len(prices)
+
+        @mxm.flow
+        def average():
+            return mean
+
+        @mxm.flow
+        def middle():
+            return average()
+
+        @mxm.flow
+        def report():
+            return middle(), average()
+
+        @mxm.task
+        def load():
+            return [1.0, 3.0]
+        """,
+    )
+    assert module.report.with_options(backend="inline").run().value() == (2.0, 2.0)
+    assert module.report.spec is module.report.spec
+    assert [task.name for task in module.report.spec.tasks] == [
+        *("middle.average.load", "middle.average.mean", "average.load", "average.mean"),
+    ]
+
+
+def test_misspelt_task_in_a_body_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    module = module_of(tmp_path, HEAD + "@mxm.flow\ndef f(x=1):\n    return lod(x)  # here\n")
+    problem = the_problem(module.f)
+    assert problem.message == (
+        "the body of flow 'f' raised NameError: name 'lod' is not defined. Did you mean: 'load'?"
+    )
+    assert problem.source is not None
+    assert problem.source.line == line_of(module, "# here")

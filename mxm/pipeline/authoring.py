@@ -273,25 +273,27 @@ class Flow(Generic[P, R_co]):
         self.source: Source | None = source_of(fn)
         self._of: AnyFlow | None = None  # the flow that this one is, with other options
         self._spec: FlowSpec | None = None
+        self._in_body = False
         self._trace_body()
 
     def _trace_body(self) -> None:
         self._trace = Trace(self.name)
         if self.options.get("tasks") is None:
+            self._in_body = True
             self._trace.run(self.fn)
-        called = [node.task for node in self._trace.nodes if isinstance(node.task, TaskBase)]
-        self._keep_parts(called)
-
-    def _keep_parts(self, tasks: Iterable[TaskBase]) -> None:
-        """Remember what this flow is made of, so that what was defined again since is noticed."""
-        inner = [part for called in self._trace.flows for part in (called, *called._parts)]
-        self._parts = [current(part) for part in (*tasks, *inner)]
+            self._in_body = False
+        tasks = [node.task for node in self._trace.nodes if isinstance(node.task, TaskBase)]
+        self._tasks = list(map(current, tasks))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         trace = active_trace()
         if trace is not None:
-            trace.flows.append(self)
+            if self._in_body:
+                raise RecursionError(f"flow {self.name!r} calls itself")
+            now = current(self)
+            if not now._in_body:  # else its body calls what had its name before
+                trace.flows.append((now, now.spec))
             return cast("R_co", trace.inline(self.spec, args, kwargs))
         if not self._trace.nodes and not self._trace.problems:
             raise TypeError(
@@ -305,12 +307,12 @@ class Flow(Generic[P, R_co]):
         """The flow as data.
 
         While a name among its upstreams is unknown it is made anew each time, so that the order of
-        definitions in a module does not matter; and so once a notebook's cell has defined one of
-        its tasks, or a flow that its body calls, again.
+        definitions in a module does not matter; and so it is once a task of it, or a flow that its
+        body calls, has changed since: by a later definition, or by a notebook's cell run again.
         """
         if self._of is not None:
             return self._of.spec
-        if any(current(part) is not part for part in self._parts):
+        if self._changed():
             self._spec = None
             self._trace_body()
         if self._spec is not None:
@@ -319,6 +321,13 @@ class Flow(Generic[P, R_co]):
         if not pending:
             self._spec = spec
         return spec
+
+    def _changed(self) -> bool:
+        """Whether something that this flow is made of is not what it was."""
+        called = [(current(flow), spec) for flow, spec in self._trace.flows]
+        return any(current(task) is not task for task in self._tasks) or any(
+            flow is self or flow.spec is not spec for flow, spec in called
+        )
 
     def _assemble(self) -> tuple[FlowSpec, bool]:
         trace = self._trace
@@ -330,7 +339,7 @@ class Flow(Generic[P, R_co]):
         elif not trace.problems:
             targets = _targets(trace.returned, "the body's return value", self, problems)
         built = assemble(trace.nodes, targets, _task_spec)
-        self._keep_parts(built.decorated)
+        self._tasks = list(map(current, built.decorated))
         output: Binding | None = None
         if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)

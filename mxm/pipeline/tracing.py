@@ -278,13 +278,13 @@ class _Ready:
 class Trace:
     """One pass over the body of the flow named *flow*: its calls in order, and what went wrong.
 
-    *flows* are those that it called.
+    *flows* are those that it called, and what they were.
     """
 
     flow: str
     nodes: list[Node] = field(default_factory=list[Node])
     groups: list[Group] = field(default_factory=list[Group])
-    flows: list[Any] = field(default_factory=list[Any])
+    flows: list[tuple[Any, FlowSpec]] = field(default_factory=list[tuple[Any, FlowSpec]])
     problems: list[Problem] = field(default_factory=list[Problem])
     returned: Any = None
     file: str = ""
@@ -349,7 +349,9 @@ class Trace:
         if called is not None:
             self.keep(_not_awaitable(called, source))
             return
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        # As Python prints it: with the nearest name, where one is not defined.
+        text = str(traceback.TracebackException.from_exception(error))
+        told = f"{type(error).__name__}: {text}" if text else type(error).__name__
         self.problems.append(
             Problem(
                 "MXM302",
