@@ -592,7 +592,7 @@ def later():
     assert one.returns.source.file == one.__file__
     assert one.daily.source.line == line_of(one, "def daily") - 2
     # Two flows of one name, not one that replaces the other.
-    with pytest.raises(AmbiguousFlowError, match=r"one\.py.*two\.py"):
+    with pytest.raises(AmbiguousFlowError, match=r"(?s)one\.py.*two\.py"):
         current_registry().find("daily")
     # Its name is looked up in its own module, not in that of the wrapper.
     assert one.daily.with_options(backend="inline").run().value() == 7
