@@ -471,7 +471,7 @@ def test_one_name_in_two_files_is_found_by_its_path(project: Path) -> None:
     write(project, {"a.py": flow("same"), "b.py": flow("same")})
     with pytest.raises(AmbiguousFlowError) as caught:
         find_flow("same")
-    assert "a.py:7 and b.py:7" in str(caught.value)
+    assert "same  a.py:7\n    same  b.py:7\n" in str(caught.value)
     assert "a.py:same" in str(caught.value)
     assert find_flow("b.py:same").place.file == str((project / "b.py").resolve())
 

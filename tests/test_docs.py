@@ -146,7 +146,7 @@ def test_comparison_quotes_what_is_said_of_a_mistake(
     monkeypatch.chdir(tmp_path)
     assert right in risk_program()
     told = output(risk_program().replace(right, wrong) + "\nrisk.run()\n", tmp_path, "risk")
-    head, problem, hint = told.splitlines()
+    head, problem, *_, hint = told.splitlines()
     assert head.endswith("flow 'risk' has 1 problem")
     page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
     assert f"| mxm-pipeline | before the run | `{problem}`" in page

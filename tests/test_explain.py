@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from command import invoke as run
 
 ROOT = Path(__file__).parent.parent
@@ -109,7 +108,9 @@ def f(): return b
 
 def test_check_for_github_is_one_command_a_line(project: Path) -> None:
     write(project, [CYCLE])
-    (project / "broken.py").write_text("import mxm\nraise OSError('a\\nb')\n@mxm.flow\ndef f(): ...")
+    (project / "broken.py").write_text(
+        "import mxm\nraise OSError('a\\nb')\n@mxm.flow\ndef f(): ..."
+    )
     ran = run("check", "--format", "github")
     assert ran.code == 4
     lines = ran.out.splitlines()

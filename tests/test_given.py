@@ -405,6 +405,8 @@ def test_a_value_that_does_not_fit_shows_one_that_does(
     assert told.startswith(f"error: flow 'f': a parameter cannot be used\nflows.py:{line}: MXM402")
     assert f"parameter {name!r} of task 'typed' " in told
     assert message in told
+    told, _, more = told.rpartition("more: ")
+    assert more == "mxm-pipeline explain MXM402\n"
     assert told.partition("hint: ")[2].rstrip() == (hint or "")
     if hint and hint.startswith("write -p ") and "true" not in hint:
         assert read(*shlex.split(hint.removeprefix("write ")))[name]
