@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from environments import PIP, UV, Artifact, Environment, environment, find_python, run
+from typecheckers import type_check
 
 pytestmark = pytest.mark.slow
 
@@ -146,9 +147,8 @@ from typing import assert_type
 
 import mxm
 import mxm.config
-import mxm.types
 from mxm.pipeline import FlowRun
-from mxm.types import JSONObj
+from mxm.types import JSONMap
 
 
 @mxm.task
@@ -161,19 +161,23 @@ def whole(limit: int = 3) -> list[float]:
     return load(limit)
 
 
-text: JSONObj = {"limit": 3}
-wrong: JSONObj = 3  # type: ignore[assignment]
+right: JSONMap = {"limit": 3}
+wrong: JSONMap = 3  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+mxm.config.no_such  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+mxm.tsk  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 assert_type(load(3), list[float])
 assert_type(whole.run(limit=3), FlowRun)
-mxm.tsk  # type: ignore[attr-defined]
 """
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_type_checkers_see_both(
+def test_type_checkers_see_ours_and_the_familys(
     checker: str, family: Family, artifact: Artifact, tmp_path: Path
 ) -> None:
+    # All as wheels: pyright does not follow what one editable install adds to the path of `mxm`.
     place = environment(tmp_path / "place", family.python)
-    install("uv", place, [str(artifact.wheel), *map(str, family.wheels)])
-    place.install("typer", "pydantic", "numpy", "pandas", "omegaconf")
-    assert checker, PROGRAM
+    place.install(str(artifact.wheel), *map(str, family.wheels))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = type_check(checker, place.python, tmp_path, program)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -527,7 +527,7 @@ def test_stdin(args: list[str], last: str, tmp_path: Path) -> None:
         [sys.executable, *args],
         input=SESSION,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONSTARTUP": ""},
+        env={**os.environ, "PYTHONSTARTUP": "", "HOME": str(tmp_path)},  # where -i keeps a history
         capture_output=True,
         text=True,
         timeout=100,
