@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn, cast
 
-from mxm.pipeline.errors import PipelineError, Problem, Source
+from mxm.pipeline.errors import PipelineError, Problem, Source, closest
 from mxm.pipeline.functions import shape_of, signature_of, source_of, unwrapped
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.masking import signature_text
@@ -349,14 +349,18 @@ class Trace:
         if called is not None:
             self.keep(_not_awaitable(called, source))
             return
-        # As Python prints it: with the nearest name, where one is not defined.
-        text = str(traceback.TracebackException.from_exception(error))
-        told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        hint = "the body runs once, when the module is imported, to find the flow's tasks"
+        if isinstance(error, NameError):
+            scope: Mapping[str, Any] = getattr(inspect.unwrap(fn), "__globals__", {})
+            tasks = [name for name, value in scope.items() if isinstance(value, TaskBase)]
+            near = closest(error.name or "", tasks)
+            hint = f"did you mean {near!r}?" if near else hint
         self.problems.append(
             Problem(
                 "MXM302",
                 f"the body of flow {self.flow!r} raised {told}",
-                "the body runs once, when the module is imported, to find the flow's tasks",
+                hint,
                 source,
                 self.flow,
             )
