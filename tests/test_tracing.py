@@ -919,10 +919,13 @@ def test_flow_may_be_called_above_the_tasks_that_it_names(tmp_path: Path) -> Non
     ]
 
 
-def test_misspelt_task_in_a_body_is_told_with_the_nearest_name(tmp_path: Path) -> None:
-    module = module_of(tmp_path, HEAD + "@mxm.flow\ndef f(x=1):\n    return lod(x)  # here\n")
+def test_misspelt_task_in_a_body_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    text = HEAD + "@mxm.flow\ndef f(x=1):\n    return lod(x)  # here\n"
+    module = module_of(tmp_path, text)
     problem = the_problem(module.f)
     assert problem.message == "the body of flow 'f' raised NameError: name 'lod' is not defined"
     assert problem.hint == "did you mean 'load'?"
     assert problem.source is not None
     assert problem.source.line == line_of(module, "# here")
+    far = the_problem(module_of(tmp_path, text.replace("lod(", "xyz("), "other").f)
+    assert "the body runs once" in str(far.hint)

@@ -350,16 +350,17 @@ class Trace:
             self.keep(_not_awaitable(called, source))
             return
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        near = None
-        if isinstance(error, NameError) and error.name and own:
-            near = closest(error.name, [*own[-1][0].f_locals, *own[-1][0].f_globals])
+        hint = "the body runs once, when the module is imported, to find the flow's tasks"
+        if isinstance(error, NameError):
+            scope: Mapping[str, Any] = getattr(inspect.unwrap(fn), "__globals__", {})
+            tasks = [name for name, value in scope.items() if isinstance(value, TaskBase)]
+            near = closest(error.name or "", tasks)
+            hint = f"did you mean {near!r}?" if near else hint
         self.problems.append(
             Problem(
                 "MXM302",
                 f"the body of flow {self.flow!r} raised {told}",
-                f"did you mean {near!r}?"
-                if near
-                else "the body runs once, when the module is imported, to find the flow's tasks",
+                hint,
                 source,
                 self.flow,
             )
