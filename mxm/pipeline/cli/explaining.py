@@ -10,23 +10,14 @@ from mxm.pipeline.scanning import read
 
 __all__ = ["codes", "page", "title"]
 
-# In an installed package, and in a checkout that is installed as editable.
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_FOLDERS = (
-    os.path.join(_HERE, "docs", "errors"),
-    os.path.join(os.path.dirname(os.path.dirname(_HERE)), "docs", "errors"),
-)
-
-
-def _folder() -> str:
-    return next(filter(os.path.isdir, _FOLDERS), _FOLDERS[0])
+# They stand in the package, to be installed with it; docs/errors of a checkout leads here.
+_PAGES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs", "errors")
 
 
 def codes() -> Sequence[str]:
     """Every code that has a page, in order."""
-    folder = _folder()
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(name.removesuffix(".md") for name in names if name.startswith("MXM"))
+    names = [name for name in os.listdir(_PAGES) if name.startswith("MXM")]
+    return sorted(name.removesuffix(".md") for name in names)
 
 
 def page(code: str) -> str:
@@ -41,7 +32,7 @@ def page(code: str) -> str:
     if code.upper() not in known:
         hint = did_you_mean(code.upper(), known) or "`mxm-pipeline explain` lists them all"
         raise PipelineError(f"unknown code {code!r}", hint=hint)
-    return read(os.path.join(_folder(), f"{code.upper()}.md")).decode("utf-8")
+    return read(os.path.join(_PAGES, f"{code.upper()}.md")).decode("utf-8")
 
 
 def title(text: str) -> str:
