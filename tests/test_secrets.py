@@ -7,13 +7,15 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypedDict
 
 import httpx
 import pytest
 from command import Outcome, invoke, write
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 
 import mxm
@@ -101,6 +103,19 @@ Key = NewType("Key", SecretStr)
 )
 def test_which_annotations_are_secret(annotation: Any, secret: bool) -> None:
     assert is_secret(annotation) is secret
+
+
+@dataclass
+class Hidden:
+    keys: list[SecretStr]
+
+
+@given(kinds=st.lists(st.sampled_from(["int", "list[int]", "dict[str, int]", "Hidden"])))
+def test_a_secret_is_found_whatever_stands_beside_it(kinds: list[str]) -> None:
+    # Annotations that are text are objects anew each time they are read, as list[int] is.
+    kind = make_dataclass("Made", [(f"f{i}", text) for i, text in enumerate(kinds)])
+    kind.__module__ = __name__
+    assert is_secret(kind) is ("Hidden" in kinds)
 
 
 def test_a_masked_value_shows_as_the_mask_and_gives_its_value() -> None:

@@ -94,13 +94,14 @@ def is_secret(annotation: Any) -> bool:
 
 
 def _search(annotation: Any) -> bool:
-    seen: set[int] = set()
+    seen: set[type] = set()  # only a class can hold itself
     stack = [annotation]
     while stack:
         kind = named_type(stack.pop())
-        if id(kind) in seen:
-            continue
-        seen.add(id(kind))
+        if isinstance(kind, type) and typing.get_origin(kind) is None:
+            if kind in seen:
+                continue
+            seen.add(kind)
         if isinstance(kind, Unresolved | str | typing.ForwardRef):
             # An import under TYPE_CHECKING: the name is all there is to go by.
             if _NAMED_SO.search(_name(kind)):
