@@ -6,17 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mxm.pipeline.spec import (
-    AssetDecl,
-    Binding,
-    Bindings,
-    Collection,
-    Const,
-    FlowSpec,
-    Param,
-    TaskSpec,
-    Upstream,
-)
+from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
 LETTERS = "abcdefghijkl"
 

@@ -12,8 +12,8 @@ from modules import module_of
 
 import mxm
 from mxm.pipeline.authoring import Flow
+from mxm.pipeline.bindings import Const, Param, Upstream
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.spec import Const, Param, Upstream
 
 HEAD = """
 import mxm

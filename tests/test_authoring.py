@@ -17,10 +17,11 @@ from modules import line_of, module_of
 
 import mxm
 from mxm.pipeline.authoring import Flow, Task
+from mxm.pipeline.bindings import Const
 from mxm.pipeline.errors import AmbiguousFlowError, GraphError
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.registry import FlowRegistry, current_registry, get_flow, list_flows
-from mxm.pipeline.spec import AssetDecl, Const
+from mxm.pipeline.spec import AssetDecl
 
 BOTH = pytest.mark.parametrize("decorator", [mxm.task, mxm.flow], ids=["task", "flow"])
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, NewType, Protocol, TypedDict, TypeVa
 
 import pytest
 
+from mxm.pipeline.bindings import Bindings, Collection, Upstream
 from mxm.pipeline.edgetypes import Fit, edge_problems, fit
 from mxm.pipeline.hints import Unresolved
-from mxm.pipeline.spec import Bindings, Collection, FlowSpec, TaskSpec, Upstream
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 T = TypeVar("T")
 Price = NewType("Price", float)

@@ -21,7 +21,9 @@ from mxm.pipeline.errors import (
     did_you_mean,
 )
 
-PROBLEM = Problem("MXM101", "duplicate task name 'a'", "rename it", Source("/x/flows.py", 3, 5))
+PROBLEM = Problem(
+    "MXM101", "duplicate task name 'a'", "rename it", source=Source("/x/flows.py", 3, 5)
+)
 
 
 def test_a_problem_reads_as_place_code_message_and_hint() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow
 from mxm.pipeline.adapters.base import RunOptions, backend_names, load_backend
+from mxm.pipeline.bindings import Bindings, Upstream
 from mxm.pipeline.errors import BackendError, UnknownBackendError
-from mxm.pipeline.spec import Bindings, Upstream
 
 
 def one() -> int:

@@ -428,7 +428,7 @@ def test_what_is_missing_is_told_all_at_once_and_as_missing(project: Path) -> No
 
 def test_from_python_the_example_is_a_value(project: Path) -> None:
     from mxm.pipeline.errors import ParameterError
-    from mxm.pipeline.params import resolve
+    from mxm.pipeline.resolution import resolve
     from mxm.pipeline.spec import FlowSpec, TaskSpec
 
     def fn(tags: list[int]) -> None: ...

@@ -31,11 +31,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
+from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError, Problem
 from mxm.pipeline.hints import Unresolved
-from mxm.pipeline.params import Resolved, Text, coerce, parameters_of, resolve
+from mxm.pipeline.params import parameters_of
 from mxm.pipeline.plan import make_plan
-from mxm.pipeline.spec import AssetDecl, Bindings, Const, FlowSpec, Param, TaskSpec, Upstream
+from mxm.pipeline.reading import Text, coerce
+from mxm.pipeline.resolution import Resolved, resolve
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
 if TYPE_CHECKING:
     from somewhere import Elsewhere

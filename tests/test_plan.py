@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError
-from mxm.pipeline.params import Text
 from mxm.pipeline.plan import Step, make_plan
-from mxm.pipeline.spec import AssetDecl, Bindings, Const, FlowSpec, Param, TaskSpec, Upstream
+from mxm.pipeline.reading import Text
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
 
 def take(*args: Any, **kwargs: Any) -> Any:

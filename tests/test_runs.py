@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import SecretStr
 
+from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import PipelineError, ResultError
 from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
-from mxm.pipeline.spec import Binding, Collection, Const, FlowSpec, Param, TaskSpec, Upstream
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
 

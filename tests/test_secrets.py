@@ -22,14 +22,17 @@ import mxm
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 from mxm.pipeline.adapters import prefect_api
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow
+from mxm.pipeline.bindings import Bindings, Collection, Param
 from mxm.pipeline.errors import ParameterError, SpecError
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.hints import Unresolved
 from mxm.pipeline.masking import MASK, Masked, is_secret, mask, signature_text, unmask
-from mxm.pipeline.params import Given, Text, parameters_of, resolve, secret_names
+from mxm.pipeline.params import parameters_of, secret_names
 from mxm.pipeline.plan import make_plan
+from mxm.pipeline.reading import Given, Text
+from mxm.pipeline.resolution import resolve
 from mxm.pipeline.runs import FlowRun
-from mxm.pipeline.spec import AssetDecl, Bindings, Collection, Param
+from mxm.pipeline.spec import AssetDecl
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 
 CANARY = "canary-7f3a"

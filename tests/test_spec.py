@@ -6,17 +6,8 @@ from typing import Any
 
 import pytest
 
-from mxm.pipeline.spec import (
-    AssetDecl,
-    Bindings,
-    Collection,
-    Const,
-    FlowSpec,
-    Param,
-    TaskSpec,
-    Upstream,
-    upstreams_in,
-)
+from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream, upstreams_in
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
 
 def fn(*args: Any) -> Any:

@@ -14,8 +14,9 @@ import strategies
 from hypothesis import given
 
 from mxm.pipeline.authoring import task
+from mxm.pipeline.bindings import Bindings, Collection, Const, Upstream
 from mxm.pipeline.errors import Problem, SpecError
-from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, TaskSpec, Upstream
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.specdict import entrypoint, flow_from_dict, flow_to_dict, resolve_entrypoint
 
 

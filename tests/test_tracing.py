@@ -13,9 +13,9 @@ from modules import line_of, module_of
 
 import mxm
 from mxm.pipeline.authoring import Flow
+from mxm.pipeline.bindings import Collection, Const, Param, Upstream
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.spec import Collection, Const, Param, Upstream
 from mxm.pipeline.tracing import StandIn, TracingError, active_trace
 
 HEAD = """

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from mxm.pipeline.adapters.base import RunOptions, load_backend
-from mxm.pipeline.errors import GraphError, PipelineError, Problem, did_you_mean
-from mxm.pipeline.graph import find_problems
+from mxm.pipeline.errors import PipelineError, Problem, did_you_mean
+from mxm.pipeline.graph import find_problems, require_valid
 from mxm.pipeline.jsonvalue import JSONValue
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
@@ -100,10 +100,7 @@ def compile_flow(
     TypeError
         An option is unknown.
     """
-    spec = _spec(spec_or_flow)
-    problems = [p for p in find_problems(spec) if p.severity == "error"]
-    if problems:
-        raise GraphError(spec.name, problems)
+    spec = require_valid(_spec(spec_or_flow))
     for option in options:
         if option not in RunOptions.__slots__:
             hint = did_you_mean(option, ("backend", *RunOptions.__slots__))

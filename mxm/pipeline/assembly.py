@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
+from mxm.pipeline.bindings import Bindings, Upstream
 from mxm.pipeline.functions import shape_of, unwrapped
-from mxm.pipeline.spec import Bindings, TaskBase, TaskSpec, Upstream, as_sequence
+from mxm.pipeline.spec import TaskBase, TaskSpec, as_sequence
 from mxm.pipeline.tracing import Node, stand_ins_in, to_binding
 
 __all__ = ["Assembled", "assemble", "current"]
 
 T = TypeVar("T")
-
-MakeSpec = Callable[[TaskBase | TaskSpec, str, Bindings, tuple[Any, ...]], TaskSpec]
 
 
 @dataclass

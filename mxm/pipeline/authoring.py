@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from mxm.pipeline.assembly import assemble, current
+from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Upstream
 from mxm.pipeline.errors import Problem, Source, did_you_mean
 from mxm.pipeline.functions import signature_of, source_of
 from mxm.pipeline.registry import Place, Registration, current_registry
@@ -17,14 +18,9 @@ from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import (
     CHECKED,
     AssetDecl,
-    Binding,
-    Bindings,
-    Collection,
-    Const,
     FlowSpec,
     TaskBase,
     TaskSpec,
-    Upstream,
     as_sequence,
     check_options,
 )
@@ -419,7 +415,7 @@ def _targets(given: Any, where: str, flow: AnyFlow, problems: list[Problem]) -> 
                 what = f"{item.__name__!r}, a plain function"
                 hint = f"put @mxm.task above {item.__name__!r}"
             told = f"{where} of flow {flow.name!r} holds {what:.120}, which is no task"
-            problems.append(Problem("MXM106", told, hint, flow.source, flow.name))
+            problems.append(Problem("MXM106", told, hint, source=flow.source, flow=flow.name))
     return found
 
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
+from mxm.pipeline.bindings import Binding, Collection, Upstream
 from mxm.pipeline.errors import Problem, Source
 from mxm.pipeline.functions import shape_of, unwrapped
 from mxm.pipeline.hints import Unresolved, hints_of, type_text
-from mxm.pipeline.spec import Binding, Collection, FlowSpec, TaskSpec, Upstream
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["Fit", "edge_problems", "fit"]
 
@@ -188,7 +189,7 @@ def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
     hints = hints_of(task.fn)
     if bindings.args and shape is not None:
         for i, binding in enumerate(bindings.args):
-            at = shape.positional[i] if i < len(shape.positional) else shape.var_positional
+            at = shape.name_at(i)
             if at is not None:
                 yield at, hints.get(at, Any), binding
     for name, binding in bindings.kwargs.items():
@@ -227,10 +228,10 @@ def _input(
             f"{_described(made, binding, source)} may not be what parameter {name!r} of task "
             f"{task.name!r} takes, {type_text(wanted)}",
             "annotate both so that one is the other's",
-            task.source,
-            spec.name,
-            task.name,
-            "warning",
+            source=task.source,
+            flow=spec.name,
+            task=task.name,
+            severity="warning",
         )
 
 
@@ -256,9 +257,9 @@ def _mismatch(
         f"{_described(made, binding, source)}{f' at {place}' if place else ''}, and parameter "
         f"{name!r} of task {task.name!r} takes {type_text(wanted)}: no value is both",
         "change one of the two annotations, or put a task between them",
-        task.source,
-        spec.name,
-        task.name,
+        source=task.source,
+        flow=spec.name,
+        task=task.name,
     )
 
 

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from types import FrameType
 from typing import Any, Literal
 
@@ -129,6 +129,7 @@ class Problem:
     code: str
     message: str
     hint: str | None = None
+    _: KW_ONLY
     source: Source | None = None
     flow: str | None = None
     task: str | None = None

@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 
 from mxm.pipeline.errors import Source
 
-__all__ = ["Shape", "shape_of", "signature_of", "source_of", "unwrapped"]
+__all__ = [
+    "POSITIONAL",
+    "VARIADIC",
+    "Shape",
+    "shape_of",
+    "signature_of",
+    "source_of",
+    "unwrapped",
+]
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
@@ -39,6 +48,10 @@ class Shape(NamedTuple):
     keyword_only: tuple[str, ...]
     var_positional: str | None
     var_keyword: str | None
+
+    def name_at(self, place: int) -> str | None:
+        """What the positional argument at *place*, from 0, fills; None where it has no place."""
+        return self.positional[place] if place < len(self.positional) else self.var_positional
 
     def takes(self, args: int, names: list[str]) -> bool:
         """Whether so many positional arguments, and arguments of these names, have a place."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import heapq
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mxm.pipeline.edgetypes import edge_problems
-from mxm.pipeline.errors import Problem, Source, did_you_mean
-from mxm.pipeline.functions import shape_of
+from mxm.pipeline.errors import GraphError, Problem, did_you_mean
+from mxm.pipeline.functions import POSITIONAL, shape_of
 from mxm.pipeline.masking import signature_text
 from mxm.pipeline.spec import FlowSpec, TaskBase, TaskSpec
 
-__all__ = ["FlowGraph", "find_problems"]
+__all__ = ["FlowGraph", "find_errors", "find_problems", "require_valid"]
 
 
 class FlowGraph:
@@ -66,18 +66,6 @@ class FlowGraph:
                     heapq.heappush(ready, index[other])
         return ordered
 
-    def ancestors(self, names: Iterable[str]) -> set[str]:
-        """Everything upstream of *names*, without themselves unless on a path to another."""
-        return _reach(self.upstreams, names)
-
-    def descendants(self, names: Iterable[str]) -> set[str]:
-        """Everything downstream of *names*."""
-        return _reach(self.downstreams, names)
-
-    def leaves(self) -> list[str]:
-        """Names that no task is downstream of, in the order of declaration."""
-        return [name for name, others in self.downstreams.items() if not others]
-
     def cycle(self) -> tuple[str, ...] | None:
         """One cycle as a path that ends where it began, in the direction of the data, or None."""
         ordered = set(self.order())
@@ -99,17 +87,6 @@ class FlowGraph:
         return (*loop, loop[0])
 
 
-def _reach(edges: Mapping[str, Sequence[str]], names: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    stack = list(names)
-    while stack:
-        for other in edges[stack.pop()]:
-            if other not in found:
-                found.add(other)
-                stack.append(other)
-    return found
-
-
 def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem]:
     """Everything wrong with *spec*, all at once, in the order of declaration."""
     if not spec.tasks and not spec.problems:
@@ -125,13 +102,34 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     return problems
 
 
+def find_errors(spec: FlowSpec) -> list[Problem]:
+    """Those problems of *spec* that keep it from running."""
+    return [problem for problem in find_problems(spec) if problem.severity == "error"]
+
+
+def require_valid(spec: FlowSpec) -> FlowSpec:
+    """*spec* itself.
+
+    Raises
+    ------
+    GraphError
+        It has errors; all of them together.
+    """
+    errors = find_errors(spec)
+    if errors:
+        raise GraphError(spec.name, errors)
+    return spec
+
+
 def _no_tasks(spec: FlowSpec) -> Problem:
     hint = (
         "return a task from the body, or list them: @mxm.flow(tasks=[...])"
         if spec.fn
         else "FlowSpec(name, tasks=[TaskSpec(...), ...])"
     )
-    return Problem("MXM105", f"flow {spec.name!r} has no tasks", hint, spec.source, spec.name)
+    return Problem(
+        "MXM105", f"flow {spec.name!r} has no tasks", hint, source=spec.source, flow=spec.name
+    )
 
 
 def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
@@ -145,9 +143,9 @@ def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
                 "MXM101",
                 f"duplicate task name {task.name!r}",
                 "give one of them another name: name=...",
-                task.source,
-                spec.name,
-                task.name,
+                source=task.source,
+                flow=spec.name,
+                task=task.name,
                 places=tuple((_fn_name(one.fn), one.source) for one in both),
             )
 
@@ -161,9 +159,9 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
                     "MXM102",
                     f"unknown upstream {name!r} of task {task.name!r}",
                     did_you_mean(name, (known | _in_module(task)) - {task.name}),
-                    task.source,
-                    spec.name,
-                    task.name,
+                    source=task.source,
+                    flow=spec.name,
+                    task=task.name,
                 )
 
 
@@ -191,9 +189,9 @@ def _cycles(spec: FlowSpec) -> Iterator[Problem]:
             "MXM103",
             "cycle: " + " -> ".join([*first, *left_out, *last, path[0]]),
             "a task cannot need its own result; remove one upstream of one of them",
-            graph.tasks[path[0]].source,
-            spec.name,
-            path[0],
+            source=graph.tasks[path[0]].source,
+            flow=spec.name,
+            task=path[0],
             places=tuple(places),
         )
         # Cut this cycle where it closes, so that the next one is found too.
@@ -212,9 +210,6 @@ def _ends(names: Sequence[str]) -> tuple[Sequence[str], int, Sequence[str]]:
     return names[:half], len(names) - 2 * half, names[-half:]
 
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
 def _signatures(spec: FlowSpec) -> Iterator[Problem]:
     for task in spec.tasks:
         bindings = task.bindings
@@ -225,14 +220,16 @@ def _signatures(spec: FlowSpec) -> Iterator[Problem]:
             continue
         signature = inspect.signature(task.fn)
         for message, hint in _misfits(task, signature):
-            yield Problem("MXM104", message, hint, task.source, spec.name, task.name)
+            yield Problem(
+                "MXM104", message, hint, source=task.source, flow=spec.name, task=task.name
+            )
 
 
 def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str, str]]:
     """What of *task*'s bindings its function cannot take, as message and hint."""
     parameters = signature.parameters
     kinds = {p.kind for p in parameters.values()}
-    positional = [name for name, p in parameters.items() if p.kind in _POSITIONAL]
+    positional = [name for name, p in parameters.items() if p.kind in POSITIONAL]
     args, kwargs = task.bindings.args, task.bindings.kwargs
     drawn = f"signature {_fn_name(task.fn)}{signature_text(task.fn, annotated=False)}"
     if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
@@ -267,8 +264,3 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
 
 def _fn_name(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", repr(fn))
-
-
-def declared_at(spec: TaskSpec) -> Source | None:
-    """Where the function of *spec* is defined, else where the task is declared."""
-    return Source.of_function(spec.fn) or spec.source

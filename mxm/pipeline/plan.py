@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
+from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter, with_named
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.functions import signature_of
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.masking import mask
-from mxm.pipeline.params import Resolved, resolve
+from mxm.pipeline.resolution import Resolved, resolve
 from mxm.pipeline.runs import gather
-from mxm.pipeline.spec import Binding, Const, FlowSpec, Param, TaskSpec
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["Plan", "Step", "make_plan"]
-
-
-_BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +102,13 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
 
 
 def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
-    values = resolved.tasks[task.name]
-    args = list(task.bindings.args)
-    kwargs = dict(task.bindings.kwargs)
-    signature = signature_of(task.fn)
-    positional = (
-        [p for p in signature.parameters.values() if p.kind in _BY_PLACE] if signature else []
-    )
-    if values:
-        values = dict(values)
-        for i, parameter in enumerate(positional[: len(args)]):
-            if parameter.name in values:
-                args[i] = Const(values.pop(parameter.name))
-        left = [p for p in positional[len(args) :] if p.kind is Parameter.POSITIONAL_ONLY]
-        while left and left[-1].name not in values:
-            left.pop()
-        # One before the last that has no value takes its default, to keep the others' places.
-        args.extend(Const(values.pop(p.name, p.default)) for p in left)
-        kwargs |= {name: Const(value) for name, value in values.items()}
+    values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
+    own = task.bindings
+    args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
     partition = None
     key = task.produces.partition_key if task.produces else None
     if key is not None:
-        placed = {p.name: binding for p, binding in zip(positional, args, strict=False)}
-        inputs = placed | kwargs
+        inputs = by_parameter(task.fn, Bindings(tuple(args), kwargs))
         value = _merged(key, task, inputs, resolved.flow)
         bound = inputs.get(key)
         secret = {key, bound.name} if isinstance(bound, Param) else {key}

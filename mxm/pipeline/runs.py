@@ -9,10 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
 from mxm.pipeline.errors import PipelineError, Problem, ResultError
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.masking import unmask
-from mxm.pipeline.spec import Binding, Collection, Const, FlowSpec, Param, Upstream
+from mxm.pipeline.spec import FlowSpec, last_of
 
 __all__ = ["FlowRun", "State", "TaskRun", "gather"]
 
@@ -159,13 +160,13 @@ class FlowRun:
             A task that it needs was skipped, or is not part of this run.
         """
         self.raise_for_failure()
+        values = self.values
         output = self.flow.output
         if output is None:
-            last = self._last()
+            last = last_of(task for task in self.flow.tasks if task.name in self.tasks)
             if len(last) != 1:
-                return {name: self.tasks[name].value for name in last if name in self.values}
+                return {name: values[name] for name in self.tasks if name in {*last} & {*values}}
             output = Upstream(last[0])
-        values = self.values
         try:
             return gather(output, values, self.params)
         except _NoValue as missing:
@@ -174,11 +175,6 @@ class FlowRun:
             raise PipelineError(
                 f"flow {self.flow.name!r} has no value: task {missing.name!r} {why}"
             ) from None
-
-    def _last(self) -> list[str]:
-        ran = [task for task in self.flow.tasks if task.name in self.tasks]
-        needed = {name for task in ran for name in (*task.upstream, *task.after)}
-        return [name for name in self.tasks if name not in needed]
 
     def raise_for_failure(self) -> FlowRun:
         """Return this run, if no task failed.
@@ -268,20 +264,12 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
     params
         The flow's parameters.
     """
-    if isinstance(binding, Const):
-        return binding.value
-    if isinstance(binding, Collection):
-        items = [gather(item, values, params) for item in binding.items]
-        if binding.kind is dict:
-            return dict(zip(binding.keys, items, strict=True))
-        # A named tuple takes its members one by one.
-        return getattr(binding.kind, "_make", binding.kind)(items)
-    if isinstance(binding, Param):
-        value = unmask(params[binding.name])
-    elif binding.name in values:
-        value = values[binding.name]
-    else:
-        raise _NoValue(binding.name)
-    for key in binding.path:
-        value = value[key]
-    return value
+
+    def look_up(origin: Upstream | Param) -> Any:
+        if isinstance(origin, Param):
+            return unmask(params[origin.name])
+        if origin.name not in values:
+            raise _NoValue(origin.name)
+        return values[origin.name]
+
+    return value_of(binding, look_up)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeGuard, cast
 
+from mxm.pipeline.bindings import Binding, Bindings, Upstream, upstreams_in
 from mxm.pipeline.errors import Problem, Source
 
 __all__ = [
     "AssetDecl",
-    "Binding",
-    "Bindings",
-    "Collection",
-    "Const",
+    "CHECKED",
     "FlowSpec",
-    "Param",
     "TaskBase",
     "TaskSpec",
-    "Upstream",
+    "as_sequence",
     "check_options",
-    "upstreams_in",
+    "last_of",
 ]
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -40,76 +37,7 @@ class TaskBase:
     source: Source | None
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """An input that is the result of another task, or the part of it that *path* leads to."""
-
-    name: str
-    path: tuple[str | int, ...] = ()
-
-    def __str__(self) -> str:
-        return self.name + "".join(f"[{key!r}]" for key in self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """An input that is a parameter of the flow, or the part of it that *path* leads to."""
-
-    name: str
-    path: tuple[str | int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Const:
-    """An input that is this value, handed on by reference."""
-
-    value: Any
-
-    def __repr__(self) -> str:
-        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """A list, tuple or dict whose members are bindings themselves."""
-
-    kind: type
-    items: tuple[Binding, ...]
-    keys: tuple[Any, ...] = ()
-
-
-Binding: TypeAlias = Upstream | Param | Const | Collection
-
-
-@dataclass(frozen=True)
-class Bindings:
-    """Where a task's inputs come from: positional ones in order, and named ones."""
-
-    args: tuple[Binding, ...] = ()
-    kwargs: Mapping[str, Binding] = field(default_factory=lambda: _EMPTY)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "args", tuple(self.args))
-        if self.kwargs is not _EMPTY:
-            object.__setattr__(self, "kwargs", MappingProxyType(dict(self.kwargs)))
-
-    def __iter__(self) -> Iterator[Binding]:
-        yield from self.args
-        yield from self.kwargs.values()
-
-
 _NO_BINDINGS = Bindings()
-
-
-def upstreams_in(bindings: Iterable[Binding]) -> Iterator[Upstream]:
-    """Every `Upstream` in *bindings*, collections included, in order."""
-    stack = list(bindings)[::-1]
-    while stack:
-        binding = stack.pop()
-        if isinstance(binding, Upstream):
-            yield binding
-        elif isinstance(binding, Collection):
-            stack.extend(reversed(binding.items))
 
 
 @dataclass(frozen=True)
@@ -326,6 +254,13 @@ class FlowSpec:
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
         return (self.fn and inspect.getdoc(self.fn)) or ""
+
+
+def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
+    """The names of those *tasks* that none of them is downstream of, in their order."""
+    members = list(tasks)
+    needed = {name for task in members for name in (*task.upstream, *task.after)}
+    return [task.name for task in members if task.name not in needed]
 
 
 CHECKED = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")

@@ -9,21 +9,12 @@ import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
+from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import Problem, Source, SpecError
 from mxm.pipeline.functions import shape_of
 from mxm.pipeline.masking import secret_parameters
 from mxm.pipeline.params import secret_names
-from mxm.pipeline.spec import (
-    AssetDecl,
-    Binding,
-    Bindings,
-    Collection,
-    Const,
-    FlowSpec,
-    Param,
-    TaskSpec,
-    Upstream,
-)
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
 __all__ = ["entrypoint", "flow_from_dict", "flow_to_dict", "resolve_entrypoint", "task_to_dict"]
 
@@ -79,12 +70,11 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
     """
     secrets = secrets | secret_parameters(spec.fn)
     shape = shape_of(spec.fn)
-    places = shape.positional if shape else ()
     return {
         "name": spec.name,
         "fn": _fn_to_dict(spec.fn),
         "args": [
-            _binding_to_dict(b, secret=not secrets.isdisjoint(places[i : i + 1]))
+            _binding_to_dict(b, secret=shape is not None and shape.name_at(i) in secrets)
             for i, b in enumerate(spec.bindings.args)
         ],
         "kwargs": {

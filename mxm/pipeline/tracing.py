@@ -12,20 +12,21 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn, cast
 
+from mxm.pipeline.bindings import (
+    Binding,
+    Collection,
+    Const,
+    Param,
+    Upstream,
+    keys_taken,
+    value_of,
+    with_named,
+)
 from mxm.pipeline.errors import PipelineError, Problem, Source, closest
 from mxm.pipeline.functions import shape_of, signature_of, source_of, unwrapped
 from mxm.pipeline.graph import find_problems
 from mxm.pipeline.masking import signature_text
-from mxm.pipeline.spec import (
-    Binding,
-    Collection,
-    Const,
-    FlowSpec,
-    Param,
-    TaskBase,
-    TaskSpec,
-    Upstream,
-)
+from mxm.pipeline.spec import FlowSpec, TaskBase, TaskSpec, last_of
 
 __all__ = ["Group", "Node", "StandIn", "Trace", "TracingError", "active_trace"]
 
@@ -323,8 +324,8 @@ class Trace:
                         "MXM304",
                         f"flow {self.flow!r} takes {parameter}: a flow's parameters need names",
                         "write each parameter in the signature",
-                        source_of(fn),
-                        self.flow,
+                        source=source_of(fn),
+                        flow=self.flow,
                     )
                 )
             else:
@@ -336,7 +337,9 @@ class Trace:
         """Keep *error* as a problem, one for each place: the body may catch it, or let it go on."""
         if any((p.code, p.source) == (error.code, error.source) for p in self.problems):
             return
-        problem = Problem(error.code, error.message, error.hint, error.source, self.flow)
+        problem = Problem(
+            error.code, error.message, error.hint, source=error.source, flow=self.flow
+        )
         self.problems.append(problem)
 
     def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
@@ -361,8 +364,8 @@ class Trace:
                 "MXM302",
                 f"the body of flow {self.flow!r} raised {told}",
                 hint,
-                source,
-                self.flow,
+                source=source,
+                flow=self.flow,
             )
         )
 
@@ -379,9 +382,9 @@ class Trace:
                     "MXM104",
                     f"task {task.name!r} cannot be called so: {error}",
                     f"signature {task.fn.__name__}{signature_text(task.fn)}",
-                    source,
-                    self.flow,
-                    task.name,
+                    source=source,
+                    flow=self.flow,
+                    task=task.name,
                 )
             )
             args, kwargs = (), {}
@@ -425,35 +428,28 @@ class Trace:
         given = self._given(spec, args, kwargs, source)
         nodes: dict[str, Node] = {}
 
-        def raw(binding: Binding) -> Any:
-            if isinstance(binding, Const):
-                return binding.value
-            if isinstance(binding, Collection):
-                items = [raw(item) for item in binding.items]
-                if binding.kind is dict:
-                    return dict(zip(binding.keys, items, strict=True))
-                return binding.kind(items)
-            if isinstance(binding, Upstream):  # one that is unknown is a problem, kept above
-                return StandIn(nodes.get(binding.name, binding.name), binding.path)
-            value = given[binding.name]
-            for key in binding.path:
-                value = value[key]
-            return value
+        def look_up(origin: Upstream | Param) -> Any:
+            if isinstance(origin, Param):
+                return given[origin.name]
+            # One that is unknown is a problem, kept above.
+            return StandIn(nodes.get(origin.name, origin.name))
 
         for task in spec.tasks:  # in topological order: see assembly
-            kwargs = {k: raw(b) for k, b in task.bindings.kwargs.items()}
-            if not spec.traced:
-                kwargs |= {k: v for k, v in given.items() if k in _open_inputs(task)}
+            own = task.bindings
+            filled = [value_of(b, look_up) for b in own.args]
+            named = {k: value_of(b, look_up) for k, b in own.kwargs.items()}
+            taken = [] if spec.traced else keys_taken(task.fn, own, given)
+            filled, named = with_named(
+                task.fn, filled, named, {k: given[k] for k in taken}, lambda default: default
+            )
             after = tuple(nodes[name] for name in task.after if name in nodes)
-            args = tuple(raw(b) for b in task.bindings.args)
-            node = Node(task, args, kwargs, source, after, group)
+            node = Node(task, tuple(filled), named, source, after, group)
             nodes[task.name] = node
             self.nodes.append(node)
         if spec.output is not None:
-            returned = raw(spec.output)
+            returned = value_of(spec.output, look_up)
         else:
-            needed = {name for task in spec.tasks for name in (*task.upstream, *task.after)}
-            last = {name: StandIn(node) for name, node in nodes.items() if name not in needed}
+            last = {name: StandIn(nodes[name]) for name in last_of(spec.tasks)}
             returned = next(iter(last.values())) if len(last) == 1 else last
         awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
         return _Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
@@ -475,8 +471,8 @@ class Trace:
                     "MXM104",
                     f"flow {spec.name!r} cannot be called so: {error}",
                     f"signature {spec.name}{signature_text(cast('Any', spec.fn))}",
-                    source,
-                    self.flow,
+                    source=source,
+                    flow=self.flow,
                 )
             )
             return {name: StandIn(name) for name in signature.parameters}
@@ -520,12 +516,6 @@ def _numbered(name: str, taken: set[str], counts: dict[str, int]) -> str:
     counts[name] = count
     taken.add(f"{name}_{count}")
     return f"{name}_{count}"
-
-
-def _open_inputs(task: TaskSpec) -> set[str]:
-    """The names of *task*'s parameters that no edge fills."""
-    names = list(inspect.signature(task.fn).parameters)
-    return set(names[len(task.bindings.args) :]) - set(task.bindings.kwargs)
 
 
 def _drive(coroutine: Any) -> Any:

@@ -19,14 +19,16 @@ from prefect.states import Completed, Failed, format_exception
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
 from mxm.pipeline.adapters.execution import drive
+from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.errors import BackendError, ResultError
-from mxm.pipeline.functions import signature_of
+from mxm.pipeline.functions import shape_of
+from mxm.pipeline.graph import require_valid
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.masking import MASK
 from mxm.pipeline.params import parameters_of
 from mxm.pipeline.plan import Plan, Step, make_plan
 from mxm.pipeline.runs import FlowRun, TaskRun
-from mxm.pipeline.spec import FlowSpec, TaskSpec, upstreams_in
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["PrefectFlow", "build_prefect_flow", "execute_prefect_flow"]
 
@@ -93,9 +95,11 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
     ------
     EngineMissingError
         Prefect is not installed.
+    GraphError
+        The graph is wrong; all problems together.
     """
     with prefect_api.quiet():
-        return _Flow(spec, typed=True)
+        return _Flow(require_valid(spec), typed=True)
 
 
 def execute_prefect_flow(
@@ -147,8 +151,8 @@ class _Flow(prefect.Flow[..., Any]):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
-        given = {**bound, **bound.pop("extra", {})}
+        given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
+        given |= given.pop("extra", {})
         plan = make_plan(self.spec, given)
         request = _Request(plan, RunOptions(), json=True)
         self.perform(request).raise_for_failure()
@@ -214,15 +218,18 @@ class _Perform:
 
 def _inputs(step: Step) -> dict[str, list[str]]:
     """By parameter, the upstreams it comes from; ``after`` for those that only go before."""
-    signature = signature_of(step.task.fn)
-    names = list(signature.parameters) if signature else []
-    positional = {(names[i : i + 1] or [f"arg{i}"])[0]: b for i, b in enumerate(step.args)}
-    found = {
-        name: [upstream.name for upstream in upstreams_in([binding])]
-        for name, binding in (positional | dict(step.kwargs)).items()
-        if name != "call"
-    }
+    shape = shape_of(step.task.fn)
+    found: dict[str, list[str]] = {}
+    for i, binding in enumerate(step.args):
+        name = shape.name_at(i) if shape else None
+        found.setdefault(name or f"arg{i}", []).extend(_names(binding))
+    found |= {name: _names(binding) for name, binding in step.kwargs.items()}
+    found.pop("call", None)
     return {**found, **({"after": list(step.task.after)} if step.task.after else {})}
+
+
+def _names(binding: Binding) -> list[str]:
+    return [upstream.name for upstream in upstreams_in([binding])]
 
 
 def _prefect_task(

@@ -140,8 +140,8 @@ def _clashes(found: Found) -> list[Problem]:
             "MXM107",
             f"{len(entries)} flows are named {name!r}",
             "give one of them another name: @mxm.flow(name=...)",
-            entries[0].source,
-            name,
+            source=entries[0].source,
+            flow=name,
             places=places_of(entries),
         )
         for name, entries in by_name.items()

@@ -9,7 +9,7 @@ from typing import Any
 
 from mxm.pipeline.discovery import Failure, Found
 from mxm.pipeline.errors import Problem, shown_path
-from mxm.pipeline.graph import find_problems
+from mxm.pipeline.graph import find_errors, find_problems
 from mxm.pipeline.hints import type_text
 from mxm.pipeline.jsonvalue import to_json
 from mxm.pipeline.params import Parameter, parameters_of
@@ -25,10 +25,6 @@ __all__ = [
     "problem_document",
     "task_rows",
 ]
-
-
-def _errors(spec: FlowSpec) -> list[Problem]:
-    return [p for p in find_problems(spec) if p.severity == "error"]
 
 
 def _summary(spec: FlowSpec) -> str:
@@ -50,7 +46,7 @@ def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
     rows: list[tuple[str, str, str, str]] = []
     for entry in found.flows:
         spec = entry.spec()
-        wrong = len(_errors(spec))
+        wrong = len(find_errors(spec))
         name = (
             f"{entry.name} ({shown_path(entry.place.file)})"
             if entry.name in clashing
@@ -67,7 +63,7 @@ def list_document(found: Found) -> dict[str, Any]:
     flows: list[dict[str, Any]] = []
     for entry in found.flows:
         spec = entry.spec()
-        problems = _errors(spec)
+        problems = find_errors(spec)
         flows.append(
             {
                 "name": entry.name,

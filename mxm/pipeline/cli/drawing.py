@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mxm.pipeline.errors import GraphError, PipelineError, did_you_mean
-from mxm.pipeline.graph import FlowGraph, find_problems
+from mxm.pipeline.errors import PipelineError, did_you_mean
+from mxm.pipeline.graph import FlowGraph, require_valid
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
 from mxm.pipeline.views.tree import draw_tree
@@ -14,13 +14,6 @@ from mxm.pipeline.views.tree import draw_tree
 __all__ = ["drawing", "graph_document"]
 
 _FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
-
-
-def _checked(spec: FlowSpec) -> FlowSpec:
-    problems = [p for p in find_problems(spec) if p.severity == "error"]
-    if problems:
-        raise GraphError(spec.name, problems)
-    return spec
 
 
 def drawing(format: str) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
@@ -33,12 +26,12 @@ def drawing(format: str) -> Callable[[FlowSpec], str]:  # noqa: A002 - the optio
     """
     if format not in _FORMATS:
         raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
-    return lambda spec: _FORMATS[format](_checked(spec))
+    return lambda spec: _FORMATS[format](require_valid(spec))
 
 
 def graph_document(spec: FlowSpec) -> dict[str, Any]:
     """The graph as one JSON document: nodes in order, edges with their kind."""
-    graph = FlowGraph(_checked(spec))
+    graph = FlowGraph(require_valid(spec))
     order = graph.order()
     return {
         "schema": "mxm.graph/1",

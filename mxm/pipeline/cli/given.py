@@ -8,7 +8,7 @@ from typing import Any
 
 from mxm.pipeline.cli.files import is_document, text_of, value_of
 from mxm.pipeline.errors import PipelineError, did_you_mean
-from mxm.pipeline.params import Given, Text
+from mxm.pipeline.reading import Given, Text
 
 __all__ = ["given_params"]
 

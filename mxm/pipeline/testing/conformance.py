@@ -23,9 +23,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from mxm.pipeline.api import MXMFlow
+from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError, Skip, TaskTimeoutError
 from mxm.pipeline.runs import FlowRun, State
-from mxm.pipeline.spec import Bindings, Collection, Const, FlowSpec, Param, TaskSpec, Upstream
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
 
 Compiled: TypeAlias = Callable[..., MXMFlow]

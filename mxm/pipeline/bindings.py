@@ -1,0 +1,200 @@
+"""Bindings: where each input of a task comes from, and which parameter it fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
+
+from mxm.pipeline.functions import POSITIONAL, VARIADIC, shape_of, signature_of
+
+__all__ = [
+    "Binding",
+    "Bindings",
+    "Collection",
+    "Const",
+    "Param",
+    "Upstream",
+    "by_parameter",
+    "free_parameters",
+    "keys_taken",
+    "parts_in",
+    "upstreams_in",
+    "value_of",
+    "with_named",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An input that is the result of another task, or the part of it that *path* leads to."""
+
+    name: str
+    path: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name + "".join(f"[{key!r}]" for key in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """An input that is a parameter of the flow, or the part of it that *path* leads to."""
+
+    name: str
+    path: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Const:
+    """An input that is this value, handed on by reference."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A list, tuple or dict whose members are bindings themselves."""
+
+    kind: type
+    items: tuple[Binding, ...]
+    keys: tuple[Any, ...] = ()
+
+
+Binding: TypeAlias = Upstream | Param | Const | Collection
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """Where a task's inputs come from: positional ones in order, and named ones."""
+
+    args: tuple[Binding, ...] = ()
+    kwargs: Mapping[str, Binding] = field(default_factory=lambda: _EMPTY)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", tuple(self.args))
+        if self.kwargs is not _EMPTY:
+            object.__setattr__(self, "kwargs", MappingProxyType(dict(self.kwargs)))
+
+    def __iter__(self) -> Iterator[Binding]:
+        yield from self.args
+        yield from self.kwargs.values()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args, dict(self.kwargs))  # a mapping proxy cannot be copied
+
+
+def parts_in(bindings: Iterable[Binding]) -> Iterator[Upstream | Param | Const]:
+    """Every binding in *bindings*, the members of collections in place of them, in order."""
+    stack = list(bindings)[::-1]
+    while stack:
+        binding = stack.pop()
+        if isinstance(binding, Collection):
+            stack.extend(reversed(binding.items))
+        else:
+            yield binding
+
+
+def upstreams_in(bindings: Iterable[Binding]) -> Iterator[Upstream]:
+    """Every `Upstream` in *bindings*, collections included, in order."""
+    return (part for part in parts_in(bindings) if isinstance(part, Upstream))
+
+
+def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> Any:
+    """The value that *binding* stands for, by reference.
+
+    Parameters
+    ----------
+    binding
+        Where the value comes from.
+    look_up
+        Gives the result of a task, or the value of a parameter, as a whole.
+    """
+    if isinstance(binding, Const):
+        return binding.value
+    if isinstance(binding, Collection):
+        items = [value_of(item, look_up) for item in binding.items]
+        if binding.kind is dict:
+            return dict(zip(binding.keys, items, strict=True))
+        # A named tuple takes its members one by one.
+        return getattr(binding.kind, "_make", binding.kind)(items)
+    value = look_up(binding)
+    for key in binding.path:
+        value = value[key]
+    return value
+
+
+def by_parameter(fn: Callable[..., Any], bindings: Bindings) -> dict[str, Binding]:
+    """*bindings* by the parameter of *fn* that each fills; those in its ``*args`` are left out."""
+    shape = shape_of(fn) if bindings.args else None
+    names = shape.positional if shape else ()
+    return {**dict(zip(names, bindings.args, strict=False)), **bindings.kwargs}
+
+
+def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Parameter]:
+    """The parameters of *fn* that none of *bindings* fills; ``**kwargs`` is one of them."""
+    signature = signature_of(fn)
+    if signature is None:
+        return
+    filled = len(bindings.args)
+    for index, parameter in enumerate(signature.parameters.values()):
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            continue
+        if parameter.kind in POSITIONAL and index < filled:
+            continue
+        if parameter.name not in bindings.kwargs:
+            yield parameter
+
+
+def keys_taken(fn: Callable[..., Any], bindings: Bindings, keys: Iterable[str]) -> list[str]:
+    """Those of *keys* that *fn* takes beside *bindings*, ``**kwargs`` taking any."""
+    free = list(free_parameters(fn, bindings))
+    names = {p.name for p in free if p.kind not in VARIADIC}
+    if all(p.kind is not Parameter.VAR_KEYWORD for p in free):
+        return [key for key in keys if key in names]
+    filled = by_parameter(fn, bindings)
+    return [key for key in keys if key not in filled]
+
+
+def with_named(
+    fn: Callable[..., Any],
+    args: Sequence[T],
+    kwargs: Mapping[str, T],
+    named: Mapping[str, T],
+    default: Callable[[Any], T],
+) -> tuple[list[T], dict[str, T]]:
+    """*args* and *kwargs* of a call of *fn*, with what *named* gives by name put in its place.
+
+    Parameters
+    ----------
+    fn
+        What is called.
+    args, kwargs
+        What is given already.
+    named
+        By parameter, what goes before that.
+    default
+        Makes an argument of a parameter's default: one that is positional-only and stands before
+        another one that is given cannot be left out.
+    """
+    left = dict(named)
+    signature = signature_of(fn) if left else None
+    parameters = signature.parameters.values() if signature else ()
+    positional = [p for p in parameters if p.kind in POSITIONAL]
+    placed = list(args)
+    for i, parameter in enumerate(positional[: len(placed)]):
+        if parameter.name in left:
+            placed[i] = left.pop(parameter.name)
+    more = [p for p in positional[len(placed) :] if p.kind is Parameter.POSITIONAL_ONLY]
+    while more and more[-1].name not in left:
+        more.pop()
+    placed.extend(left.pop(p.name) if p.name in left else default(p.default) for p in more)
+    return placed, {**kwargs, **left}
