@@ -112,7 +112,7 @@ def test_a_task_under_another_name_pickles_as_one() -> None:
     spy = load.named("spy")
     for other in (pickle.loads(pickle.dumps(spy)), copy.deepcopy(spy)):
         assert isinstance(other, Task)
-        assert (other.name, other.fn, other.chosen) == ("spy", load.fn, True)
+        assert (other.name, other.fn, other.origin) == ("spy", load.fn, load)
     assert load.name == "load"
     assert spy("a", 1) == ["a"]
 

@@ -75,7 +75,10 @@ def test_a_cycle_is_told_exactly_when_there_is_one_and_is_drawn_as_it_is(spec: F
         path = message.removeprefix("cycle: ").split(" -> ")
         assert path[0] == path[-1]
         assert len(set(path)) == len(path) - 1
-        assert all(a in edges[b] for a, b in zip(path, path[1:], strict=False))
+        # A long one is drawn by its two ends, "... 3 more ..." between them.
+        steps = [(a, b) for a, b in zip(path, path[1:], strict=False) if "..." not in a + b]
+        assert all(a in edges[b] for a, b in steps)
+        assert len(steps) >= min(len(path) - 1, 7)
 
 
 @given(wrong_flows())

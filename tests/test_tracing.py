@@ -16,13 +16,29 @@ from mxm.pipeline.authoring import Flow
 from mxm.pipeline.bindings import Collection, Const, Param, Upstream
 from mxm.pipeline.errors import Problem
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.tracing import StandIn, TracingError, active_trace
+from mxm.pipeline.standins import StandIn, TracingError
+from mxm.pipeline.tracing import active_trace
 
 HEAD = """
 import logging
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, deque, namedtuple
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 
 import mxm
+
+@dataclass(frozen=True)
+class Window:
+    symbol: str
+
+def objects(value):
+    made = np.empty(1, dtype=object)
+    made[0] = value
+    return made
 
 @mxm.task
 def load(x=1, *rest, **more):
@@ -128,6 +144,18 @@ FORBIDDEN = {
     "log text": ("logging.makeLogRecord({'msg': '%s', 'args': (s,)}).getMessage()", "text"),
     "named tuple": ("load(namedtuple('T', 'a')(s))", "plain list"),
     "ordered dict deep inside": ("load([OrderedDict(a=s)])", "plain list"),
+    "dataclass": ("load(Window(s))", "plain list"),
+    "namespace deep inside": ("load({'k': [SimpleNamespace(a={'b': s})]})", "plain list"),
+    "deque": ("load(deque([s]))", "plain list"),
+    "partial": ("load(partial(max, s))", "plain list"),
+    "closure": ("load(lambda: s)", "plain list"),
+    "default of a function": ("load(lambda a=s: a)", "plain list"),
+    "generator": ("load(v for v in [s])", "plain list"),
+    "bound method": ("load(deque([s]).pop)", "plain list"),
+    "array of objects": ("load(objects(s))", "plain list"),
+    "series": ("load(pd.Series([s], dtype=object))", "plain list"),
+    "frame": ("load(pd.DataFrame({'a': [s]}))", "plain list"),
+    "through **": ("load(**{'k': Window(s)})", "plain list"),
 }
 
 
@@ -572,7 +600,7 @@ NAMES = {
     ),
     "a flow whose name is a counted one": (
         "inner(x); inner(x); inner_2(x)",
-        ["inner.load", "inner_2.load", "inner_2_2.load"],
+        ["inner.load", "inner_3.load", "inner_2.load"],
     ),
 }
 
@@ -847,6 +875,140 @@ def test_a_flow_that_calls_itself_is_a_problem(tmp_path: Path) -> None:
     problem = the_problem(module.risk)
     assert problem.code == "MXM302"
     assert "risk" in problem.message
+    assert problem.hint == "a flow cannot call itself"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Window(3)",
+        "{'k': [date(2024, 1, 2)]}",
+        "load",
+        "inner",
+        "partial(max, 1)",
+        "logging",
+        "date",
+    ],
+)
+def test_objects_without_a_value_of_the_run_are_passed_on(value: str, tmp_path: Path) -> None:
+    text = f"""
+from datetime import date
+
+@mxm.flow
+def inner(x):
+    return load(x)
+
+KEPT = {value}
+
+@mxm.flow
+def risk(x):
+    return load(load(x), k=KEPT)
+"""
+    module = module_of(tmp_path, HEAD + text)
+    assert problems_of(module.risk) == []
+    assert module.risk.spec.tasks[1].bindings.kwargs["k"].value is module.KEPT or "{" in value
+
+
+def test_an_object_that_refers_to_more_than_is_searched_is_passed_on(tmp_path: Path) -> None:
+    text = """
+@mxm.flow
+def risk(x):
+    return load(x, k=SimpleNamespace(rows=[SimpleNamespace(i=i) for i in range(20_000)]))
+"""
+    assert problems_of(module_of(tmp_path, HEAD + text).risk) == []
+
+
+def test_the_result_of_an_async_flow_that_is_not_awaited_is_not_passed_on(tmp_path: Path) -> None:
+    text = """
+@mxm.flow
+async def inner(x):
+    return {"a": load(x)}
+
+@mxm.flow
+async def risk(x):
+    made = inner(x)
+    return load(made)  # here
+"""
+    module = module_of(tmp_path, HEAD + text)
+    problem = the_problem(module.risk)
+    assert "without await" in problem.message
+    assert problem.source is not None
+    assert problem.source.line == line_of(module, "# here")
+
+
+def test_a_parameter_that_only_the_body_can_give_and_does_not_is_found_before_a_run(
+    tmp_path: Path,
+) -> None:
+    text = """
+@mxm.task
+def need(x, y):
+    return x, y
+
+@mxm.flow
+def never(y: int, z: int = 1):
+    return need(z)  # here
+"""
+    module = module_of(tmp_path, HEAD + text)
+    problem = the_problem(module.never)
+    assert (problem.code, problem.hint) == ("MXM401", "pass it in the call: y=y")
+    assert problem.source is not None
+    assert problem.source.line == line_of(module, "# here")
+
+
+def test_problems_of_a_call_are_told_at_its_line(tmp_path: Path) -> None:
+    text = """
+@mxm.task
+def text(x) -> str:
+    return str(x)
+
+@mxm.task
+def number(x: int) -> int:
+    return x
+
+@mxm.flow
+def risk(x):
+    number(1)
+    return number(text(x))  # here
+
+@mxm.flow
+def twice(x):
+    load.named("s")(x)  # first
+    return load.named("s")(x)  # second
+"""
+    module = module_of(tmp_path, HEAD + text)
+    problem = the_problem(module.risk)
+    assert (problem.code, problem.task) == ("MXM201", "number_2")
+    assert problem.source is not None
+    assert problem.source.line == line_of(module, "# here")
+    lines = [place.line for _, place in the_problem(module.twice).places if place]
+    assert lines == [line_of(module, "# first"), line_of(module, "# second")]
+
+
+def test_an_inlined_declared_flow_gives_its_tasks_what_its_own_run_gives_them(
+    tmp_path: Path,
+) -> None:
+    text = """
+@mxm.task
+def first(a, /, b=2):
+    return a, b
+
+@mxm.task(upstream=first)
+def last(row, **options):
+    return row, options
+
+@mxm.flow
+def inner(a=1, c=3):
+    return last
+
+@mxm.flow
+def outer():
+    return inner()
+"""
+    module = module_of(tmp_path, HEAD + text)
+    assert problems_of(module.outer) == []
+    alone = module.inner.with_options(backend="inline").run().value()
+    assert alone == ((1, 2), {"a": 1, "c": 3})
+    assert module.outer.with_options(backend="inline").run().value() == alone
 
 
 def test_stand_ins_are_of_one_pass_and_the_pass_ends(tmp_path: Path) -> None:

@@ -3,81 +3,111 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.bindings import Bindings, Upstream
+from mxm.pipeline.errors import Source
 from mxm.pipeline.functions import shape_of, unwrapped
-from mxm.pipeline.spec import TaskBase, TaskSpec, as_sequence
-from mxm.pipeline.tracing import Node, stand_ins_in, to_binding
+from mxm.pipeline.spec import CHECKED, TaskBase, TaskSpec, as_sequence, tasks_beside
+from mxm.pipeline.standins import stand_ins_in, to_binding
+from mxm.pipeline.tracing import Node
 
-__all__ = ["Assembled", "assemble", "current"]
+__all__ = ["CARRIED", "Assembled", "assemble", "current", "spec_alone"]
 
 T = TypeVar("T")
+
+CARRIED: tuple[str, ...] = ("params", *CHECKED, "produces")
+"""The options of a task that go to its spec as they are."""
+
+
+_REFERENCES = (TaskBase, str)
 
 
 @dataclass
 class Assembled:
-    """The tasks of a flow; *pending* is True while a name among their upstreams is unknown."""
+    """The tasks of a flow.
+
+    Parameters
+    ----------
+    tasks
+        With their upstreams before them.
+    names
+        By decorated task, the name of its first step.
+    pending
+        Whether a name among their upstreams is unknown yet.
+    """
 
     tasks: list[TaskSpec]
-    names: Mapping[int, str]
-    decorated: list[TaskBase]
+    names: Mapping[TaskBase, str]
     pending: bool
 
 
 @dataclass(eq=False)
 class _Member:
-    """One task of the flow in the making."""
+    """One task of the flow in the making.
+
+    Parameters
+    ----------
+    task, name, node
+        The task, its name in the flow, and the call that it was recorded by, if any.
+    args, kwargs
+        What upstream= fills of the inputs that no call does: by place, and by name.
+    resolved
+        By reference, the member that it means.
+    """
 
     task: TaskBase | TaskSpec
     name: str
     node: Node | None = None
-    resolved: dict[int, _Member] = field(default_factory=dict[int, "_Member"])
+    args: list[Any] = field(default_factory=list[Any])
+    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    resolved: dict[TaskBase | str, _Member] = field(
+        default_factory=dict["TaskBase | str", "_Member"]
+    )
 
-    @cached_property
-    def declared(self) -> tuple[list[Any], dict[str, Any]]:
-        """What upstream= fills of the inputs that no call does: by position, and by name."""
-        if not isinstance(self.task, TaskBase):
-            return [], {}
-        upstream = self.task.upstream
-        args = self.node.args if self.node else ()
-        kwargs: Mapping[str, Any] = self.node.kwargs if self.node else {}
-        if not args and not kwargs and not isinstance(upstream, Mapping):
-            return list(as_sequence(upstream)), {}
-        shape = shape_of(self.task.fn)
-        names = shape.positional if shape else ()
-        if isinstance(upstream, Mapping):
-            given = {*names[: len(args)], *kwargs}
-            declared = cast("Mapping[str, Any]", upstream)
-            return [], {k: ref for k, ref in declared.items() if k not in given}
-        positional: list[Any] = []
-        named: dict[str, Any] = {}
-        for i, reference in enumerate(as_sequence(upstream)[len(args) :], len(args)):
-            if i < len(names) and names[i] in kwargs:
-                continue
-            if i == len(args) + len(positional) or i >= len(names):
-                positional.append(reference)
-            else:  # behind an input that the call gives by name
-                named[names[i]] = reference
-        return positional, named
+    def __post_init__(self) -> None:
+        if isinstance(self.task, TaskBase):
+            self.args, self.kwargs = _declared(self.task, self.node)
 
-    @cached_property
     def references(self) -> list[Any]:
         """What its decorator names, in upstream= and after=, as far as it holds for this use."""
         if not isinstance(self.task, TaskBase):
             return []
-        positional, named = self.declared
-        return [*positional, *named.values(), *as_sequence(self.task.after)]
+        return [*self.args, *self.kwargs.values(), *as_sequence(self.task.after)]
+
+    def meant(self, reference: Any) -> Any:
+        """The name of the member that *reference* means; what means none is left as it is."""
+        known = isinstance(reference, _REFERENCES) and self.resolved.get(reference)
+        return known.name if known else reference
 
 
-def assemble(
-    nodes: Iterable[Node],
-    targets: Iterable[TaskBase],
-    make_spec: Callable[..., TaskSpec],
-) -> Assembled:
+def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, Any]]:
+    upstream = task.upstream
+    args = node.args if node else ()
+    kwargs: Mapping[str, Any] = node.kwargs if node else {}
+    if not args and not kwargs and not isinstance(upstream, Mapping):
+        return list(as_sequence(upstream)), {}
+    shape = shape_of(task.fn)
+    names = shape.positional if shape else ()
+    if isinstance(upstream, Mapping):
+        given = {*names[: len(args)], *kwargs}
+        declared = cast("Mapping[str, Any]", upstream)
+        return [], {k: ref for k, ref in declared.items() if k not in given}
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for i, reference in enumerate(as_sequence(upstream)[len(args) :], len(args)):
+        if i < len(names) and names[i] in kwargs:
+            continue
+        if i == len(args) + len(positional) or i >= len(names):
+            positional.append(reference)
+        else:  # behind an input that the call gives by name
+            named[names[i]] = reference
+    return positional, named
+
+
+def assemble(nodes: Iterable[Node], targets: Iterable[TaskBase]) -> Assembled:
     """The tasks called in a body, those returned or listed, and everything upstream of them.
 
     An upstream given by name is first looked for in the flow, then among the tasks of the module
@@ -89,8 +119,6 @@ def assemble(
         Calls, in the order of the body.
     targets
         Tasks, in the order given.
-    make_spec
-        ``(task, name, bindings, after) -> TaskSpec``.
     """
     flow = _Assembly()
     for node in nodes:
@@ -98,10 +126,8 @@ def assemble(
     for task in targets:
         flow.member(task)
     flow.close()
-    tasks = [flow.spec(member, make_spec) for member in flow.ordered()]
-    names = {k: m.name for k, m in flow.by_task.items()}
-    decorated = [m.task for m in flow.members if isinstance(m.task, TaskBase)]
-    return Assembled(tasks, names, decorated, flow.pending)
+    tasks = [flow.spec(member) for member in flow.ordered()]
+    return Assembled(tasks, {k: m.name for k, m in flow.by_task.items()}, flow.pending)
 
 
 def current(thing: T) -> T:
@@ -127,27 +153,37 @@ def current(thing: T) -> T:
     return again
 
 
+def _spec_of(
+    task: TaskBase, name: str, after: tuple[Any, ...], source: Source | None = None, **bound: Any
+) -> TaskSpec:
+    """*task* placed in a flow as *name*, with the edges given: ``upstream`` or ``bindings``."""
+    options = {k: v for k, v in task.options.items() if k in CARRIED}
+    return TaskSpec(name, task.fn, after=after, **options, **bound, source=source or task.source)
+
+
 class _Assembly:
     def __init__(self) -> None:
         self.members: list[_Member] = []
-        self.by_task: dict[int, _Member] = {}
-        self.by_node: dict[int, _Member] = {}
+        self.by_task: dict[TaskBase, _Member] = {}
+        self.by_node: dict[Node, _Member] = {}
         self.pending = False
 
     def add_node(self, node: Node) -> None:
         member = _Member(node.task, node.final, node)
         self.members.append(member)
-        self.by_node[id(node)] = member
-        self.by_task.setdefault(id(node.task), member)
+        self.by_node[node] = member
+        if isinstance(node.task, TaskBase):
+            self.by_task.setdefault(node.task, member)
 
     def member(self, task: TaskBase) -> _Member:
-        found = self.by_task.get(id(task))
+        found = self.by_task.get(task)
         if found is None:
             now = current(task)
-            found = self.by_task.get(id(now)) or _Member(now, now.name)
-            if id(now) not in self.by_task:
+            found = self.by_task.get(now)
+            if found is None:
+                found = self.by_task[now] = _Member(now, now.name)
                 self.members.append(found)
-            self.by_task[id(task)] = self.by_task[id(now)] = found
+            self.by_task[task] = found
         return found
 
     def close(self) -> None:
@@ -158,89 +194,107 @@ class _Assembly:
             while unread < len(self.members):
                 member = self.members[unread]
                 unread += 1
-                for reference in member.references:
+                for reference in member.references():
                     if isinstance(reference, TaskBase):
-                        member.resolved[id(reference)] = self.member(reference)
+                        member.resolved[reference] = self.member(reference)
                     elif isinstance(reference, str):
                         names.append((member, reference))
             # Names in the flow go before names in the module, so modules are asked last.
             known = {m.name: m for m in self.members}
             absent = [(m, n) for m, n in names if n not in known]
-            found = [(m, n, _in_module(m, n)) for m, n in absent]
-            new = [task for _, _, task in found if task is not None]
+            new = [task for m, n in absent if (task := _in_module(m, n)) is not None]
             if not new:
                 self.pending = bool(absent)
                 for member, name in names:
                     if name in known:
-                        member.resolved[id(name)] = known[name]
+                        member.resolved[name] = known[name]
                 return
             for task in new:
                 self.member(task)
 
     def ordered(self) -> list[_Member]:
         """Members with their upstreams before them, else in the order in which they were found."""
-        done: set[int] = set()
-        entered: set[int] = set()
-        ordered: list[_Member] = []
+        done: dict[_Member, None] = {}
+        entered: set[_Member] = set()
         for root in self.members:
             stack = [root]
             while stack:
                 member = stack[-1]
-                key = id(member)
-                if key not in entered:
-                    entered.add(key)
-                    stack.extend(
-                        m for m in reversed(self._upstreams(member)) if id(m) not in entered
-                    )
+                if member not in entered:
+                    entered.add(member)
+                    upstreams = reversed(self._upstreams(member))
+                    stack.extend(m for m in upstreams if m not in entered)
                 else:
-                    stack.pop()
-                    if key not in done:
-                        done.add(key)
-                        ordered.append(member)
-        return ordered
+                    done.setdefault(stack.pop())
+        return list(done)
 
     def _upstreams(self, member: _Member) -> list[_Member]:
-        found = [member.resolved[id(r)] for r in member.references if id(r) in member.resolved]
+        found = [
+            member.resolved[reference]
+            for reference in member.references()
+            if isinstance(reference, _REFERENCES) and reference in member.resolved
+        ]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values()]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
             nodes = [*(o for o in origins if isinstance(o, Node)), *member.node.after]
-            found += [self.by_node[id(node)] for node in nodes if id(node) in self.by_node]
+            found += [self.by_node[node] for node in nodes if node in self.by_node]
         return found
 
-    def spec(self, member: _Member, make_spec: Callable[..., TaskSpec]) -> TaskSpec:
+    def spec(self, member: _Member) -> TaskSpec:
         """The TaskSpec of *member*, its references as names."""
-
-        def name(reference: Any) -> Any:
-            found = member.resolved.get(id(reference))
-            return found.name if found else reference
-
         task, node = member.task, member.node
+        called = _called(node) if node else None
         after: tuple[Any, ...] = tuple(n.final for n in node.after) if node else ()
-        if isinstance(task, TaskSpec):
-            bindings = _called(node) if node else task.bindings
-            return make_spec(task, member.name, bindings, after)
-        after = (*after, *(name(r) for r in as_sequence(task.after)))
-        declared = member.declared
-        positional = [name(r) for r in declared[0]]
-        named = {k: name(r) for k, r in declared[1].items()}
-        if node is None or not (node.args or node.kwargs):
-            return make_spec(task, member.name, named or positional, after)
-        called = _called(node)
-        # What is no task is a problem of the decorator's line, which make_spec tells.
-        args = [Upstream(r) for r in positional if isinstance(r, str)]
-        kwargs = {k: Upstream(r) for k, r in named.items() if isinstance(r, str)}
-        bindings = Bindings((*called.args, *args), {**kwargs, **called.kwargs})
-        return make_spec(task, member.name, bindings, after)
+        if isinstance(task, TaskSpec):  # of a flow that the body calls
+            options: dict[str, Any] = {k: getattr(task, k) for k in CARRIED}
+            return TaskSpec(
+                member.name,
+                task.fn,
+                bindings=called,
+                after=after,
+                **options,
+                source=task.source,
+            )
+        after += tuple(member.meant(r) for r in as_sequence(task.after))
+        args = [member.meant(r) for r in member.args]
+        kwargs = {k: member.meant(r) for k, r in member.kwargs.items()}
+        source = node.source if node else None
+        if called is None or not (called.args or called.kwargs):
+            return _spec_of(task, member.name, after, source, upstream=kwargs or args)
+        # What is no task is a problem of the decorator's line, which its own spec tells.
+        problems = spec_alone(task).problems if task.upstream or task.after else ()
+        bindings = Bindings(
+            (*called.args, *(Upstream(r) for r in args if isinstance(r, str))),
+            {k: Upstream(r) for k, r in kwargs.items() if isinstance(r, str)} | dict(called.kwargs),
+        )
+        named = tuple(name for name in after if isinstance(name, str))
+        return _spec_of(task, member.name, named, source, bindings=bindings, problems=problems)
+
+
+def spec_alone(task: TaskBase) -> TaskSpec:
+    """*task* as data, upstreams by the names of the tasks."""
+    upstream: Any = task.upstream
+    named: Any
+    if isinstance(upstream, Mapping):
+        named = {k: _name(v) for k, v in cast("Mapping[str, Any]", upstream).items()}
+    else:
+        named = [_name(reference) for reference in as_sequence(upstream)]
+    after = tuple(_name(reference) for reference in as_sequence(task.after))
+    return _spec_of(task, task.name, after, upstream=named)
+
+
+def _name(reference: Any) -> Any:
+    return reference.name if isinstance(reference, TaskBase) else reference
 
 
 def _in_module(member: _Member, name: str) -> TaskBase | None:
     """The task called *name* among those of the module that *member*'s function stands in."""
-    scope: Mapping[str, Any] = getattr(unwrapped(member.task.fn), "__globals__", {})
-    found = scope.get(name)
-    if isinstance(found, TaskBase) and found.name == name:
+    beside = tasks_beside(member.task.fn)
+    found = beside.get(name)
+    if found is not None and found.name == name:
         return found
-    return next((v for v in scope.values() if isinstance(v, TaskBase) and v.name == name), None)
+    return next((task for task in beside.values() if task.name == name), None)
 
 
 def _called(node: Node) -> Bindings:

@@ -9,22 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
-from mxm.pipeline.assembly import assemble, current
-from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Upstream
-from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.assembly import CARRIED, current, spec_alone
+from mxm.pipeline.body import Body
+from mxm.pipeline.errors import Source, did_you_mean
 from mxm.pipeline.functions import signature_of, source_of
+from mxm.pipeline.inlining import inline
 from mxm.pipeline.registry import Place, Registration, current_registry
 from mxm.pipeline.runs import FlowRun
-from mxm.pipeline.spec import (
-    CHECKED,
-    AssetDecl,
-    FlowSpec,
-    TaskBase,
-    TaskSpec,
-    as_sequence,
-    check_options,
-)
-from mxm.pipeline.tracing import StandIn, Trace, active_trace, to_binding
+from mxm.pipeline.spec import CHECKED, AssetDecl, FlowSpec, TaskBase, TaskSpec, check_options
+from mxm.pipeline.tracing import active_trace
 
 __all__ = ["Flow", "Task", "flow", "task"]
 
@@ -53,10 +46,9 @@ class Task(TaskBase, Generic[P, R_co]):
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn: Callable[P, R_co] = fn
-        self.options = options
+        self.options: Mapping[str, Any] = options
         self.name: str = options.get("name") or fn.__name__
-        self.origin = origin
-        self.chosen: bool = origin is not None
+        self.origin: AnyTask | None = origin
         self.upstream: Any = options.get("upstream", ())
         self.after: Any = options.get("after", ())
         self.source: Source | None = source_of(fn)
@@ -81,13 +73,7 @@ class Task(TaskBase, Generic[P, R_co]):
     @property
     def spec(self) -> TaskSpec:
         """The task as data, upstreams by name."""
-        upstream = self.upstream
-        named: Any
-        if isinstance(upstream, Mapping):
-            named = {k: _name(v) for k, v in cast("Mapping[str, Any]", upstream).items()}
-        else:
-            named = _names(upstream)
-        return _task_spec(self, self.name, named, tuple(_names(self.after)))
+        return spec_alone(self)
 
     def __repr__(self) -> str:
         return f"<task {self.name!r} at {self.source}>"
@@ -97,42 +83,6 @@ class Task(TaskBase, Generic[P, R_co]):
             return type(self).named, (self.origin, self.name)
         return self.fn.__qualname__  # like a function: by its name in its module
 
-
-def _name(reference: Any) -> Any:
-    return reference.name if isinstance(reference, TaskBase) else reference
-
-
-def _names(references: Any) -> list[Any]:
-    return [_name(r) for r in as_sequence(references)]
-
-
-def _task_spec(
-    task: TaskBase | TaskSpec, name: str, upstream: Bindings | Any, after: tuple[Any, ...]
-) -> TaskSpec:
-    """*task* placed in a flow as *name*, with the edges given."""
-    bound: dict[str, Any] = (
-        {"bindings": upstream} if isinstance(upstream, Bindings) else {"upstream": upstream}
-    )
-    if isinstance(task, TaskSpec):
-        options: dict[str, Any] = {k: getattr(task, k) for k in _CARRIED}
-        return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
-    given = cast("AnyTask", task)
-    options = {k: v for k, v in given.options.items() if k in _CARRIED}
-    if isinstance(upstream, Bindings):  # upstreams that are no tasks are not among them
-        options["problems"] = given.spec.problems if given.upstream or given.after else ()
-        after = tuple(name for name in after if isinstance(name, str))
-    return TaskSpec(name, task.fn, **bound, after=after, **options, source=task.source)
-
-
-_CARRIED = (
-    "params",
-    "retries",
-    "retry_delay_s",
-    "retry_on",
-    "timeout_s",
-    "tags",
-    "produces",
-)
 
 AnyTask: TypeAlias = "Task[..., object]"
 UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
@@ -196,7 +146,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return decorate if fn is None else decorate(fn)
 
 
-_TASK_OPTIONS = ("name", "upstream", "after", *_CARRIED)
+_TASK_OPTIONS = ("name", "upstream", "after", *CARRIED)
 _FLOW_OPTIONS = ("name", "tasks", "params", "schedule_cron")
 
 
@@ -268,30 +218,26 @@ class Flow(Generic[P, R_co]):
         self.name: str = options.get("name") or fn.__name__
         self.source: Source | None = source_of(fn)
         self._of: AnyFlow | None = None  # the flow that this one is, with other options
-        self._spec: FlowSpec | None = None
-        self._in_body = False
-        self._trace_body()
+        self._body = self._read()
 
-    def _trace_body(self) -> None:
-        self._trace = Trace(self.name)
-        if self.options.get("tasks") is None:
-            self._in_body = True
-            self._trace.run(self.fn)
-            self._in_body = False
-        tasks = [node.task for node in self._trace.nodes if isinstance(node.task, TaskBase)]
-        self._tasks = list(map(current, tasks))
+    def _read(self) -> Body:
+        tasks: list[Any] | None = self.options.get("tasks")
+        params: Mapping[str, Any] = self.options.get("params") or {}
+        return Body(
+            self.fn, self.name, self.source, tasks, params, self.options.get("schedule_cron")
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         trace = active_trace()
         if trace is not None:
-            if self._in_body:
+            if trace.reads(self.fn):
                 raise RecursionError(f"flow {self.name!r} calls itself")
             now = current(self)
-            if not now._in_body:  # else its body calls what had its name before
+            if not trace.reads(now.fn):  # else its body calls what had its name before
                 trace.flows.append((now, now.spec))
-            return cast("R_co", trace.inline(self.spec, args, kwargs))
-        if not self._trace.nodes and not self._trace.problems:
+            return cast("R_co", inline(trace, self.spec, args, kwargs))
+        if self._body.declared:
             raise TypeError(
                 f"flow {self.name!r} is declared by its tasks, so there is no body to call: "
                 f"run it with {self.fn.__name__}.run(...)"
@@ -308,52 +254,9 @@ class Flow(Generic[P, R_co]):
         """
         if self._of is not None:
             return self._of.spec
-        if self._changed():
-            self._spec = None
-            self._trace_body()
-        if self._spec is not None:
-            return self._spec
-        spec, pending = self._assemble()
-        if not pending:
-            self._spec = spec
-        return spec
-
-    def _changed(self) -> bool:
-        """Whether something that this flow is made of is not what it was."""
-        called = [(current(flow), spec) for flow, spec in self._trace.flows]
-        return any(current(task) is not task for task in self._tasks) or any(
-            flow is self or flow.spec is not spec for flow, spec in called
-        )
-
-    def _assemble(self) -> tuple[FlowSpec, bool]:
-        trace = self._trace
-        problems = list(trace.problems)
-        listed: Any = self.options.get("tasks")
-        targets: list[TaskBase] = []
-        if listed is not None:
-            targets = _targets(listed, _LISTED, self, problems)
-        elif not trace.problems:
-            targets = _targets(trace.returned, "the body's return value", self, problems)
-        built = assemble(trace.nodes, targets, _task_spec)
-        self._tasks = list(map(current, built.decorated))
-        output: Binding | None = None
-        if listed is None and not problems and (trace.nodes or targets):
-            output = _output(trace.returned, built.names)
-        signature = signature_of(self.fn)
-        parameters = signature.parameters.values() if signature else ()
-        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        spec = FlowSpec(
-            self.name,
-            built.tasks,
-            {**defaults, **(self.options.get("params") or {})},
-            self.options.get("schedule_cron"),
-            fn=self.fn,
-            output=output,
-            traced=bool(trace.nodes),
-            source=self.source,
-            problems=problems,
-        )
-        return spec, built.pending
+        if self._body.outdated(self):
+            self._body = self._read()
+        return self._body.spec()
 
     def run(self, **params: Any) -> FlowRun:
         """Run the flow; a failed task does not raise.
@@ -385,52 +288,14 @@ class Flow(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<flow {self.name!r} at {self.source}>"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._of is not None:
+            return _with_options, (self._of, self.run_options)
         return self.fn.__qualname__
 
 
-_LISTED = "tasks=[...]"
-_LISTING = "list what @mxm.task made: tasks=[load, report]"
-_RETURNED = "a body returns tasks, what they return, or lists, tuples and dicts of them"
-
-
-def _targets(given: Any, where: str, flow: AnyFlow, problems: list[Problem]) -> list[TaskBase]:
-    """The tasks in *given*; anything else but stand-ins in it becomes a problem."""
-    listed = where == _LISTED
-    found: list[TaskBase] = []
-    stack: list[Any] = [given]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, TaskBase):
-            found.append(item)
-        elif type(item) in (list, tuple):
-            stack.extend(reversed(cast("Sequence[Any]", item)))
-        elif type(item) is dict and not listed:
-            stack.extend(reversed(cast("Any", item).values()))
-        elif not isinstance(item, StandIn | None):
-            what, hint = repr(cast("object", item)), _LISTING if listed else _RETURNED
-            if isinstance(item, Flow):
-                hint = f"call it in the body: {item.fn.__name__}(...)"
-            elif isinstance(item, FunctionType):
-                what = f"{item.__name__!r}, a plain function"
-                hint = f"put @mxm.task above {item.__name__!r}"
-            told = f"{where} of flow {flow.name!r} holds {what:.120}, which is no task"
-            problems.append(Problem("MXM106", told, hint, source=flow.source, flow=flow.name))
-    return found
-
-
-def _output(returned: Any, names: Mapping[int, str]) -> Binding:
-    """What a body returned, as a binding."""
-    if isinstance(returned, TaskBase):
-        return Upstream(names[id(returned)])
-    kind = cast("Any", type(returned))
-    if kind in (list, tuple):
-        return Collection(kind, tuple(_output(item, names) for item in returned))
-    if kind is dict:
-        return Collection(
-            dict, tuple(_output(v, names) for v in returned.values()), tuple(returned)
-        )
-    return to_binding(returned) if isinstance(returned, StandIn) else Const(returned)
+def _with_options(flow: AnyFlow, options: Mapping[str, Any]) -> AnyFlow:
+    return flow.with_options(**options)
 
 
 AnyFlow: TypeAlias = "Flow[..., object]"

@@ -88,9 +88,6 @@ class Bindings:
         yield from self.args
         yield from self.kwargs.values()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.args, dict(self.kwargs))  # a mapping proxy cannot be copied
-
 
 def parts_in(bindings: Iterable[Binding]) -> Iterator[Upstream | Param | Const]:
     """Every binding in *bindings*, the members of collections in place of them, in order."""

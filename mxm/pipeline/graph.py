@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mxm.pipeline.bindings import free_parameters
 from mxm.pipeline.edgetypes import edge_problems
 from mxm.pipeline.errors import GraphError, Problem, did_you_mean
 from mxm.pipeline.functions import POSITIONAL, shape_of
 from mxm.pipeline.masking import signature_text
-from mxm.pipeline.spec import FlowSpec, TaskBase, TaskSpec
+from mxm.pipeline.spec import FlowSpec, TaskSpec, tasks_beside
 
 __all__ = ["FlowGraph", "find_errors", "find_problems", "require_valid"]
 
@@ -98,6 +99,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_unknown_upstreams(spec))
     problems.extend(_cycles(spec))
     problems.extend(_signatures(spec))
+    problems.extend(_not_passed(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 
@@ -152,23 +154,23 @@ def _duplicates(spec: FlowSpec) -> Iterator[Problem]:
 
 def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
     known = {task.name for task in spec.tasks}
+    hints: dict[str, str] = {}
     for task in spec.tasks:
         for name in dict.fromkeys((*task.upstream, *task.after)):
-            if name not in known:
-                yield Problem(
-                    "MXM102",
-                    f"unknown upstream {name!r} of task {task.name!r}",
-                    did_you_mean(name, (known | _in_module(task)) - {task.name}),
-                    source=task.source,
-                    flow=spec.name,
-                    task=task.name,
-                )
-
-
-def _in_module(task: TaskSpec) -> set[str]:
-    """The names of the decorated tasks in the module of *task*'s function."""
-    scope: Mapping[str, Any] = getattr(inspect.unwrap(task.fn), "__globals__", {})
-    return {value.name for value in scope.values() if isinstance(value, TaskBase)}
+            if name in known:
+                continue
+            if name not in hints:  # to look for the nearest takes long, and many may name one
+                beside = {other.name for other in tasks_beside(task.fn).values()}
+                near = did_you_mean(name, (known | beside) - {task.name})
+                hints[name] = near or f"no task has that name: `mxm-pipeline show {spec.name}`"
+            yield Problem(
+                "MXM102",
+                f"unknown upstream {name!r} of task {task.name!r}",
+                hints[name],
+                source=task.source,
+                flow=spec.name,
+                task=task.name,
+            )
 
 
 _MOST_CYCLES = 20  # each is searched anew; past that a graph is better mended in rounds
@@ -260,6 +262,30 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
                 f"task {task.name!r}: parameter {name!r} of {drawn} is positional-only",
                 "give upstream= a list, in the order of the parameters",
             )
+
+
+def _not_passed(spec: FlowSpec) -> Iterator[Problem]:
+    """Parameters that only the body of a traced flow could give their values, and it does not."""
+    if spec.problems:  # a call that could not be recorded as it stands passes nothing
+        return
+    shape = shape_of(spec.fn) if spec.fn and spec.traced else None
+    own = {*shape.positional, *shape.keyword_only} if shape else set[str]()
+    for task in spec.tasks if own else ():
+        shape = shape_of(task.fn)
+        if shape is None or own.isdisjoint((*shape.positional, *shape.keyword_only)):
+            continue
+        for parameter in free_parameters(task.fn, task.bindings):
+            name = parameter.name
+            if name in own and parameter.default is parameter.empty and name not in task.params:
+                yield Problem(
+                    "MXM401",
+                    f"missing parameter {name!r}: task {task.name!r} needs it, and the body of "
+                    f"flow {spec.name!r} does not pass it",
+                    f"pass it in the call: {name}={name}",
+                    source=task.source,
+                    flow=spec.name,
+                    task=task.name,
+                )
 
 
 def _fn_name(fn: Callable[..., Any]) -> str:

@@ -123,8 +123,8 @@ class _Reading:
             name = parameter.name
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 extra = {k: v for layer in reversed(layers) for k, v in layer.items()}
-                self.taken.update(layers[0])
                 names = keys_taken(task.fn, task.bindings, extra)
+                self.taken.update(names)
                 values |= {
                     k: self.fit(extra[k], k, parameter, task) for k in names if k not in values
                 }
@@ -221,7 +221,7 @@ class _Reading:
                 hint = "an edge is never overridden by a parameter"
             elif filled:
                 why = f"the body of flow {spec.name!r} gives task {task!r} that input"
-                hint = f"it is bound at {spec.source}: make it a parameter of the flow"
+                hint = f"it is bound at {source}: make it a parameter of the flow"
             else:
                 why = f"no task of flow {spec.name!r} takes it"
                 near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
@@ -265,19 +265,14 @@ def _missing(
     fn = task.fn if task else spec.fn
     needs = f"task {task.name!r}" if task else f"flow {spec.name!r}"
     kind = "" if fn is None else _expected(annotation_of(fn, parameter))
-    if task and spec.traced and name in own_parameters(spec):
-        why = f"the body of flow {spec.name!r} does not pass it"
-        hint = f"pass it in the call: {name}={name}"
-    else:
-        why = "nothing gives it a value"
-        value = "@env:NAME" if name in secret_parameters(fn) else "VALUE"
-        hint = (
-            f"give it at the run: -p {name}={value}, from Python .run({name}=...); "
-            "or give it a default in the signature"
-        )
+    value = "@env:NAME" if name in secret_parameters(fn) else "VALUE"
+    hint = (
+        f"give it at the run: -p {name}={value}, from Python .run({name}=...); "
+        "or give it a default in the signature"
+    )
     return Problem(
         "MXM401",
-        f"missing parameter {name!r}: {needs} needs it{kind} and {why}",
+        f"missing parameter {name!r}: {needs} needs it{kind} and nothing gives it a value",
         hint,
         source=(Source.of_function(fn) if fn else None) or (task or spec).source,
         flow=spec.name,

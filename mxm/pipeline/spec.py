@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.bindings import Binding, Bindings, Upstream, upstreams_in
 from mxm.pipeline.errors import Problem, Source
+from mxm.pipeline.functions import unwrapped
 
 __all__ = [
     "AssetDecl",
@@ -21,6 +21,7 @@ __all__ = [
     "as_sequence",
     "check_options",
     "last_of",
+    "tasks_beside",
 ]
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -31,10 +32,17 @@ class TaskBase:
 
     fn: Callable[..., Any]
     name: str
-    chosen: bool
+    options: Mapping[str, Any]
+    origin: Any  # the task that this one is, under another name
     upstream: Any
     after: Any
     source: Source | None
+
+
+def tasks_beside(fn: Callable[..., Any]) -> dict[str, TaskBase]:
+    """The decorated tasks in the module of *fn*, by the names that stand for them there."""
+    scope: Mapping[str, Any] = getattr(unwrapped(fn), "__globals__", {})
+    return {name: value for name, value in scope.items() if isinstance(value, TaskBase)}
 
 
 _NO_BINDINGS = Bindings()
@@ -124,6 +132,7 @@ class TaskSpec:
     produces: AssetDecl | None
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
+    _upstream: tuple[str, ...] = field(repr=False, compare=False)
 
     def __init__(
         self,
@@ -155,7 +164,9 @@ class TaskSpec:
         put = object.__setattr__
         put(self, "name", name)
         put(self, "fn", fn)
-        put(self, "bindings", bindings or _bind(name, upstream, source, found))
+        bindings = bindings or _bind(name, upstream, source, found)
+        put(self, "bindings", bindings)
+        put(self, "_upstream", tuple(dict.fromkeys([u.name for u in upstreams_in(bindings)])))
         put(self, "after", _after(name, after, source, found))
         put(self, "params", MappingProxyType(dict(params)) if params else _EMPTY)
         put(self, "retries", retries)
@@ -167,10 +178,13 @@ class TaskSpec:
         put(self, "source", source)
         put(self, "problems", tuple(found))
 
-    @cached_property
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the tasks whose results this task takes, each once, in order."""
-        return tuple(dict.fromkeys([u.name for u in upstreams_in(self.bindings)]))
+        return self._upstream
+
+    def __deepcopy__(self, memo: object) -> TaskSpec:
+        return self  # frozen, and its values go by reference
 
     def retry_delay(self, attempts: int) -> float:
         """Seconds to wait after *attempts* have failed."""
@@ -250,6 +264,9 @@ class FlowSpec:
         put(self, "source", source or Source.of_caller())
         put(self, "problems", tuple(problems))
 
+    def __deepcopy__(self, memo: object) -> FlowSpec:
+        return self
+
     @property
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
@@ -263,7 +280,7 @@ def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
     return [task.name for task in members if task.name not in needed]
 
 
-CHECKED = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")
+CHECKED: tuple[str, ...] = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")
 
 
 def check_options(
