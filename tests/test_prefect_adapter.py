@@ -209,3 +209,28 @@ def test_a_decorated_flow_runs() -> None:
 
     run = twice.run(x=5)
     assert (run.value(), list(run.values)) == (20, ["double", "double_2"])
+
+
+@pytest.mark.parametrize("text", [None, "level: ${PREFECT_LOGGING_LEVEL}\nhome: ${PREFECT_HOME}\n"])
+def test_logging_is_set_up_with_the_settings_that_prefect_would_write_itself(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.logging import configuration
+
+    monkeypatch.setenv("PREFECT_LOGGING_SERVER_LEVEL", "ERROR")
+    path = configuration.DEFAULT_LOGGING_SETTINGS_PATH
+    if text is not None:
+        path = tmp_path / "logging.yml"
+        path.write_text(text)
+    plain = configuration.load_logging_config(path)
+    with prefect_api._few_settings_written():
+        assert configuration.load_logging_config(path) == plain
+
+
+def test_a_setting_of_no_name_is_told_by_prefect_as_ever(tmp_path: Path) -> None:
+    from prefect.logging import configuration
+
+    path = tmp_path / "logging.yml"
+    path.write_text("level: ${PREFECT_NONSENSE}\n")
+    with prefect_api._few_settings_written(), pytest.raises(KeyError, match="PREFECT_NONSENSE"):
+        configuration.load_logging_config(path)

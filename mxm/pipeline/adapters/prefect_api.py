@@ -8,6 +8,7 @@ holds these answers against a real server.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -16,7 +17,7 @@ import ssl
 import threading
 import uuid
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -46,7 +47,8 @@ def _import_prefect() -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
             # Its main module sets up logging, which would otherwise come with the first flow.
-            importlib.import_module("prefect.main")
+            with _few_settings_written():
+                importlib.import_module("prefect.main")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
@@ -71,6 +73,54 @@ def _import_prefect() -> None:
         engine.addHandler(handler)
     log.handlers[:] = handlers
     log.setLevel(level)
+
+
+@contextmanager
+def _few_settings_written() -> Generator[None, None, None]:
+    """Prefect's set-up of logging writes out the settings that its file names, not all 300.
+
+    To write all takes a tenth of the import, and longer where the stack is deep.
+    """
+    try:
+        configuration: Any = importlib.import_module("prefect.logging.configuration")
+        real = configuration.get_current_settings
+    except (ImportError, AttributeError):  # another Prefect, which takes its time
+        yield
+        return
+    configuration.get_current_settings = lambda: _FewSettings(real())
+    try:
+        yield
+    finally:
+        configuration.get_current_settings = real
+
+
+class _FewSettings:
+    """The settings *every*, written out as far as Prefect's own logging.yml names them."""
+
+    def __init__(self, every: Any) -> None:
+        self._every = every
+
+    def to_environment_variables(self, **options: Any) -> Mapping[str, str]:
+        every = self._every
+        named: dict[str, str] = {}
+        with contextlib.suppress(AttributeError):  # in another Prefect they have other places
+            named["PREFECT_LOGGING_LEVEL"] = every.logging.level
+            named["PREFECT_SERVER_LOGGING_LEVEL"] = every.server.logging_level
+            named["PREFECT_INTERNAL_LOGGING_LEVEL"] = every.internal.logging_level
+        # A file of the user's may name any of them.
+        return _Written(named, lambda: every.to_environment_variables(**options))
+
+
+class _Written(dict[str, str]):
+    def __init__(self, named: Mapping[str, str], rest: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__(named)
+        self._rest = rest
+
+    def __missing__(self, name: str) -> str:
+        self.update(self._rest())
+        if name not in self:
+            raise KeyError(name)
+        return self[name]
 
 
 _import_prefect()

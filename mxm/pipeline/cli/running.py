@@ -59,9 +59,11 @@ def run_flow(
                 entry = find_flow(name, modules)
                 from mxm.pipeline.api import compile_flow
 
+                compiled = compile_flow(entry.spec(), backend=backend, **options)
+                gc.freeze()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
                 Outcome.ran = True
-                run = compile_flow(entry.spec(), backend=backend, **options).run(given)
+                run = compiled.run(given)
         except (KeyboardInterrupt, _Terminated) as error:
             code = ExitCode.SIGINT if isinstance(error, KeyboardInterrupt) else ExitCode.SIGTERM
             print_error("the run was cancelled")
