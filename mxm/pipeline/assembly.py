@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.bindings import Bindings, Upstream
@@ -35,47 +35,47 @@ class Assembled:
         With their upstreams before them.
     names
         By decorated task, the name of its first step.
+    found
+        Those that no call recorded, as their names mean them now.
     pending
         Whether a name among their upstreams is unknown yet.
     """
 
     tasks: list[TaskSpec]
     names: Mapping[TaskBase, str]
+    found: list[TaskBase]
     pending: bool
 
 
-@dataclass(eq=False)
 class _Member:
     """One task of the flow in the making.
 
-    Parameters
+    Attributes
     ----------
     task, name, node
         The task, its name in the flow, and the call that it was recorded by, if any.
-    args, kwargs
-        What upstream= fills of the inputs that no call does: by place, and by name.
+    args, kwargs, after
+        What its decorator names, in upstream= and after=: for the inputs that no call fills, by
+        place and by name, and for order only.
     resolved
-        By reference, the member that it means.
+        By reference, in order, the member that it means; None where there is none.
     """
 
-    task: TaskBase | TaskSpec
-    name: str
-    node: Node | None = None
-    args: list[Any] = field(default_factory=list[Any])
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
-    resolved: dict[TaskBase | str, _Member] = field(
-        default_factory=dict["TaskBase | str", "_Member"]
-    )
-
-    def __post_init__(self) -> None:
-        if isinstance(self.task, TaskBase):
-            self.args, self.kwargs = _declared(self.task, self.node)
+    def __init__(self, task: TaskBase | TaskSpec, name: str, node: Node | None = None) -> None:
+        self.task = task
+        self.name = name
+        self.node = node
+        self.args: list[Any] = []
+        self.kwargs: dict[str, Any] = {}
+        self.after: Sequence[Any] = ()
+        self.resolved: dict[TaskBase | str, _Member | None] = {}
+        if isinstance(task, TaskBase):
+            self.args, self.kwargs = _declared(task, node)
+            self.after = as_sequence(task.after)
 
     def references(self) -> list[Any]:
-        """What its decorator names, in upstream= and after=, as far as it holds for this use."""
-        if not isinstance(self.task, TaskBase):
-            return []
-        return [*self.args, *self.kwargs.values(), *as_sequence(self.task.after)]
+        """What its decorator names."""
+        return [*self.args, *self.kwargs.values(), *self.after]
 
     def meant(self, reference: Any) -> Any:
         """The name of the member that *reference* means; what means none is left as it is."""
@@ -127,7 +127,9 @@ def assemble(nodes: Iterable[Node], targets: Iterable[TaskBase]) -> Assembled:
         flow.member(task)
     flow.close()
     tasks = [flow.spec(member) for member in flow.ordered()]
-    return Assembled(tasks, {k: m.name for k, m in flow.by_task.items()}, flow.pending)
+    names = {k: m.name for k, m in flow.by_task.items()}
+    found = [m.task for m in flow.members if isinstance(m.task, TaskBase) and m.node is None]
+    return Assembled(tasks, names, found, flow.pending)
 
 
 def current(thing: T) -> T:
@@ -198,6 +200,7 @@ class _Assembly:
                     if isinstance(reference, TaskBase):
                         member.resolved[reference] = self.member(reference)
                     elif isinstance(reference, str):
+                        member.resolved[reference] = None
                         names.append((member, reference))
             # Names in the flow go before names in the module, so modules are asked last.
             known = {m.name: m for m in self.members}
@@ -229,11 +232,7 @@ class _Assembly:
         return list(done)
 
     def _upstreams(self, member: _Member) -> list[_Member]:
-        found = [
-            member.resolved[reference]
-            for reference in member.references()
-            if isinstance(reference, _REFERENCES) and reference in member.resolved
-        ]
+        found = [upstream for upstream in member.resolved.values() if upstream is not None]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values()]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
@@ -256,7 +255,7 @@ class _Assembly:
                 **options,
                 source=task.source,
             )
-        after += tuple(member.meant(r) for r in as_sequence(task.after))
+        after += tuple(member.meant(r) for r in member.after)
         args = [member.meant(r) for r in member.args]
         kwargs = {k: member.meant(r) for k, r in member.kwargs.items()}
         source = node.source if node else None

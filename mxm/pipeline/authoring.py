@@ -46,15 +46,14 @@ class Task(TaskBase, Generic[P, R_co]):
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn: Callable[P, R_co] = fn
-        self.options: Mapping[str, Any] = options
         self.name: str = options.get("name") or fn.__name__
         self.origin: AnyTask | None = origin
         self.upstream: Any = options.get("upstream", ())
         self.after: Any = options.get("after", ())
         self.source: Source | None = source_of(fn)
-        checked = {k: v for k, v in options.items() if k in CHECKED}
-        if checked:
-            check_options(self.name, **checked)
+        given = {k: v for k, v in options.items() if k in CHECKED}
+        checked = check_options(self.name, **given) if given else {}
+        self.options: Mapping[str, Any] = {**options, **checked} if checked else options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function; in the body of a flow, record the call."""
@@ -159,40 +158,40 @@ _OPTION_TYPES: dict[str, tuple[type, str]] = {
 
 
 def _check_options(kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise TypeError(f"@mxm.{kind} has no option {option!r}: {did_you_mean(option, known)}")
-    for option, (types, told) in _OPTION_TYPES.items():
-        value = options.get(option)
-        if value is not None and (not isinstance(value, types) or value == ""):
+        types, told = _OPTION_TYPES.get(option, (object, ""))
+        if value is not None and (not isinstance(value, types) or (told and value == "")):
             raise TypeError(f"@mxm.{kind}: {option} is {told}, not {value!r}")
 
 
 def _check_function(kind: str, fn: object) -> None:
-    if isinstance(fn, Task | Flow):
-        raise TypeError(f"@mxm.{kind}: {fn!r} is decorated already")
-    if isinstance(fn, type):
-        raise TypeError(f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class")
-    if isinstance(fn, staticmethod | classmethod):
-        raise TypeError(f"@mxm.{kind} decorates functions; move the method out of its class")
-    if isinstance(fn, str):
-        raise TypeError(f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}")
     if not isinstance(fn, FunctionType):
-        raise TypeError(f"@mxm.{kind} decorates functions defined with def, not {fn!r}")
-    if fn.__name__ == "<lambda>":
-        place = Source.of_function(fn)
-        raise TypeError(f"@mxm.{kind} at {place}: a lambda has no name; define it with def")
-    if fn.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        raise TypeError(
-            f"@mxm.{kind} at {Source.of_function(fn)}: {fn.__name__!r} is a generator; "
-            "return a list instead"
-        )
+        raise TypeError(_no_function(kind, fn))
     owner = fn.__qualname__.rpartition(".")[0]
-    if owner and not owner.endswith("<locals>"):
-        raise TypeError(
-            f"@mxm.{kind} at {Source.of_function(fn)}: {fn.__qualname__!r} is a method; "
-            "move it out of its class"
-        )
+    if fn.__name__ == "<lambda>":
+        wrong = "a lambda has no name; define it with def"
+    elif fn.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        wrong = f"{fn.__name__!r} is a generator; return a list instead"
+    elif owner and not owner.endswith("<locals>"):
+        wrong = f"{fn.__qualname__!r} is a method; move it out of its class"
+    else:
+        return
+    raise TypeError(f"@mxm.{kind} at {Source.of_function(fn)}: {wrong}")
+
+
+def _no_function(kind: str, fn: object) -> str:
+    """What is said of *fn*, which is decorated with ``@mxm.kind`` and is no function."""
+    if isinstance(fn, Task | Flow):
+        return f"@mxm.{kind}: {fn!r} is decorated already"
+    if isinstance(fn, type):
+        return f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class"
+    if isinstance(fn, staticmethod | classmethod):
+        return f"@mxm.{kind} decorates functions; move the method out of its class"
+    if isinstance(fn, str):
+        return f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}"
+    return f"@mxm.{kind} decorates functions defined with def, not {fn!r}"
 
 
 class Flow(Generic[P, R_co]):

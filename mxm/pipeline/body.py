@@ -55,7 +55,8 @@ class Body:
         if tasks is None:
             self._trace.run(fn)
         called = [node.task for node in self._trace.nodes]
-        self._tasks = [current(task) for task in called if isinstance(task, TaskBase)]
+        self._called = [current(task) for task in called if isinstance(task, TaskBase)]
+        self._found: list[TaskBase] = []
 
     @property
     def declared(self) -> bool:
@@ -64,7 +65,7 @@ class Body:
 
     def outdated(self, flow: object) -> bool:
         """Whether something that *flow*, whose body this is, is made of is not what it was."""
-        if any(current(task) is not task for task in self._tasks):
+        if any(current(task) is not task for task in (*self._called, *self._found)):
             return True
         called = [(current(other), spec) for other, spec in self._trace.flows]
         return any(other is flow or other.spec is not spec for other, spec in called)
@@ -87,7 +88,7 @@ class Body:
         elif not trace.problems:
             targets = self._targets(trace.returned, problems)
         built = assemble(trace.nodes, targets)
-        self._tasks = [current(task) for task in built.names]
+        self._found = built.found
         output: Binding | None = None
         if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)

@@ -158,25 +158,23 @@ class TaskSpec:
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and upstream:
             raise TypeError(f"task {name!r}: give upstream= or bindings=, not both")
-        delays, types = check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
+        checked = check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
         source = source or Source.of_caller()
         found = list(problems)
-        put = object.__setattr__
-        put(self, "name", name)
-        put(self, "fn", fn)
         bindings = bindings or _bind(name, upstream, source, found)
-        put(self, "bindings", bindings)
-        put(self, "_upstream", tuple(dict.fromkeys([u.name for u in upstreams_in(bindings)])))
-        put(self, "after", _after(name, after, source, found))
-        put(self, "params", MappingProxyType(dict(params)) if params else _EMPTY)
-        put(self, "retries", retries)
-        put(self, "retry_delay_s", delays)
-        put(self, "retry_on", types)
-        put(self, "timeout_s", timeout_s)
-        put(self, "tags", tuple(tags))
-        put(self, "produces", produces)
-        put(self, "source", source)
-        put(self, "problems", tuple(found))
+        after = _after(name, after, source, found)
+        vars(self).update(  # it is frozen
+            checked,
+            name=name,
+            fn=fn,
+            bindings=bindings,
+            after=after,
+            params=MappingProxyType(dict(params)) if params else _EMPTY,
+            produces=produces,
+            source=source,
+            problems=tuple(found),
+            _upstream=tuple(dict.fromkeys([u.name for u in upstreams_in(bindings)])),
+        )
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -253,16 +251,17 @@ class FlowSpec:
                     f"flow {name!r}: tasks= takes TaskSpec objects, not {member!r}; "
                     "decorated tasks belong to @mxm.flow(tasks=[...])"
                 )
-        put = object.__setattr__
-        put(self, "name", name)
-        put(self, "tasks", members)
-        put(self, "params", MappingProxyType(dict(params or {})))
-        put(self, "schedule_cron", schedule_cron)
-        put(self, "fn", fn)
-        put(self, "output", output)
-        put(self, "traced", traced)
-        put(self, "source", source or Source.of_caller())
-        put(self, "problems", tuple(problems))
+        vars(self).update(  # it is frozen
+            name=name,
+            tasks=members,
+            params=MappingProxyType(dict(params or {})),
+            schedule_cron=schedule_cron,
+            fn=fn,
+            output=output,
+            traced=traced,
+            source=source or Source.of_caller(),
+            problems=tuple(problems),
+        )
 
     def __deepcopy__(self, memo: object) -> FlowSpec:
         return self
@@ -280,6 +279,7 @@ def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
     return [task.name for task in members if task.name not in needed]
 
 
+_DEFAULTS = (0, 0, Exception, None, ())
 CHECKED: tuple[str, ...] = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")
 
 
@@ -290,8 +290,17 @@ def check_options(
     retry_on: object = Exception,
     timeout_s: object = None,
     tags: object = (),
-) -> tuple[float | tuple[float, ...], tuple[type[Exception], ...]]:
-    """Raise TypeError or ValueError, naming task and option, where one cannot be used."""
+) -> dict[str, Any]:
+    """The options as a TaskSpec has them: sequences as tuples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One cannot be used; task and option are named.
+    """
+    given = (retries, retry_delay_s, retry_on, timeout_s, tags)
+    if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
+        return dict(zip(CHECKED, (0, 0, (Exception,), None, ()), strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
@@ -311,9 +320,11 @@ def check_options(
             raise TypeError(f"task {name!r}: retry_on is a type of exception, not {retry_on!r}")
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
         raise TypeError(f"task {name!r}: timeout_s is a positive number, not {timeout_s!r}")
-    if isinstance(tags, str) or not all(isinstance(t, str) for t in cast("Iterable[Any]", tags)):
+    words = () if isinstance(tags, str) else tuple(cast("Iterable[Any]", tags))
+    if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
         raise TypeError(f"task {name!r}: tags is a list of strings, not {tags!r}")
-    return (delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]), types
+    delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
+    return dict(zip(CHECKED, (retries, delay, types, timeout_s, words), strict=True))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
