@@ -135,6 +135,9 @@ FORBIDDEN = {
     "pickle": ("__import__('pickle').dumps(s)", "copy it"),
     "path": ("__import__('os').fspath(s)", "open the file"),
     "path through a library": ("__import__('os').path.join(s, 'x')", "open the file"),
+    "open": ("open(s)", "open the file"),
+    "a library's attribute": ("pd.date_range(s, periods=2)", "give it to pandas inside"),
+    "double star of a dict": ("dict(s)", "'keys'"),
     "Path": ("__import__('pathlib').Path(s)", "open the file"),
     "mean": ("__import__('statistics').mean(s)", "constants"),
     "numpy array": ("__import__('numpy').asarray(s)", "array"),
@@ -1009,6 +1012,44 @@ def outer():
     alone = module.inner.with_options(backend="inline").run().value()
     assert alone == ((1, 2), {"a": 1, "c": 3})
     assert module.outer.with_options(backend="inline").run().value() == alone
+
+
+@pytest.mark.parametrize("use", ["','.join([x])", "json.dumps(x)", "os.environ.get(x)"])
+def test_what_refuses_a_stand_in_by_its_type_is_told_without_our_names(
+    use: str, tmp_path: Path
+) -> None:
+    text = f"""
+import json, os
+
+@mxm.flow
+def risk(x):
+    {use}  # here
+    return load(x)
+"""
+    module = module_of(tmp_path, HEAD + text)
+    problem = the_problem(module.risk)
+    assert (problem.code, problem.hint) == ("MXM301", "do this inside a task")
+    assert "StandIn" not in problem.message
+    assert problem.source is not None
+    assert problem.source.line == line_of(module, "# here")
+
+
+def test_logging_a_value_of_the_run_prints_no_stack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+@mxm.flow
+def risk(x):
+    logging.getLogger("body").warning("%s", x)
+    return load(x)
+"""
+    handler = logging.StreamHandler()
+    logging.getLogger("body").addHandler(handler)
+    module = module_of(tmp_path, HEAD + text)
+    logging.getLogger("body").removeHandler(handler)
+    assert the_problem(module.risk).code == "MXM301"
+    assert "Logging error" not in capsys.readouterr().err
+    assert logging.raiseExceptions
 
 
 def test_stand_ins_are_of_one_pass_and_the_pass_ends(tmp_path: Path) -> None:

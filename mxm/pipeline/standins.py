@@ -111,7 +111,10 @@ class StandIn:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)  # protocols that are only asked for, copy and the like
-        self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
+        package = _asking()
+        if package is None:
+            self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
+        self._refuse(f"its use by {package}", f"give it to {package} inside a task")
 
     def _refuse(self, use: str, mend: str) -> NoReturn:
         recorder = active_recorder()
@@ -164,7 +167,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "its value as a number": (
         ("__int__", "__float__", "__complex__", "__index__", "__trunc__", "__floor__", "__ceil__"),
-        "calculate inside a task",
+        "calculate, or open the file, inside a task",
     ),
     "its value as an array": (
         ("__array__", "__array_ufunc__", "__array_function__", "__dataframe__", "__arrow_array__"),
@@ -221,6 +224,15 @@ def body_source(*, column: bool = False) -> Source | None:
         return None
     place = _column(frame.f_code, frame.f_lasti) if column else None
     return Source(frame.f_code.co_filename, frame.f_lineno, place)
+
+
+def _asking() -> str | None:
+    """The package, not the body's own module, whose code asks something of a stand-in; or None."""
+    recorder = active_recorder()
+    frame = next(_body_frames(), None)
+    if recorder is None or frame is None or frame.f_code.co_filename == recorder.file:
+        return None
+    return _module(frame).partition(".")[0]
 
 
 def called_in_asyncio(frames: Iterable[FrameType]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ class Trace:
         self.file = source.file if source else ""
         self.fn, self.outer = fn, active_trace()
         token = recording.set(self)
+        # A stand-in refuses to be logged, which logging would print with its whole stack.
+        loud, logging.raiseExceptions = logging.raiseExceptions, False
         try:
             self.returned = run_body(fn, *self._stand_ins(fn))
         except TracingError as error:
@@ -112,6 +115,7 @@ class Trace:
         except (Exception, SystemExit) as error:
             self._keep_foreign(error, fn)
         finally:
+            logging.raiseExceptions = loud
             recording.reset(token)
             self.over = True
         self._name()
@@ -165,6 +169,10 @@ class Trace:
             self.keep(awaiting_error(called, source))
             return
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if StandIn.__name__ in told:  # in C, types are looked at without asking the object
+            use = told.replace(StandIn.__name__, "a value of the run")
+            self.keep(TracingError(use, hint="do this inside a task", source=source))
+            return
         hint = "the body runs once, when the module is imported, to find the flow's tasks"
         if isinstance(error, NameError):
             near = closest(error.name or "", tasks_beside(fn))
