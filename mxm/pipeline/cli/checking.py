@@ -14,7 +14,7 @@ from mxm.pipeline.cli.output import (
     print_problems,
     stdout_kept,
 )
-from mxm.pipeline.discovery import Failure, Found, discover, find_flow
+from mxm.pipeline.discovery import Failure, discover, find_flow
 from mxm.pipeline.errors import (
     PipelineError,
     Problem,
@@ -24,7 +24,7 @@ from mxm.pipeline.errors import (
     shown_path,
 )
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.registry import Registration, places_of
+from mxm.pipeline.registry import Registration
 
 __all__ = ["Checked", "check_flows", "printer"]
 
@@ -52,7 +52,7 @@ def check_flows(
     else:
         with stdout_kept():
             found = discover(modules)
-        checked = Checked(found.flows, _clashes(found), found.failures)
+        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
         if not checked.flows:
             print("no flows were found; looked at: " + "; ".join(found.looked_at), file=sys.stderr)
     for entry in checked.flows:
@@ -129,21 +129,3 @@ def _escaped(text: str) -> str:
 
 
 _FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
-
-
-def _clashes(found: Found) -> list[Problem]:
-    by_name: dict[str, list[Registration]] = {}
-    for entry in found.flows:
-        by_name.setdefault(entry.name, []).append(entry)
-    return [
-        Problem(
-            "MXM107",
-            f"{len(entries)} flows are named {name!r}",
-            "give one of them another name: @mxm.flow(name=...)",
-            source=entries[0].source,
-            flow=name,
-            places=places_of(entries),
-        )
-        for name, entries in by_name.items()
-        if len(entries) > 1
-    ]
