@@ -63,7 +63,7 @@ def _version(value: bool) -> None:
     if value:
         from mxm.pipeline import __version__
 
-        print(f"mxm-pipeline {__version__}")
+        print(f"mxm-pipeline {__version__}", flush=True)
         raise typer.Exit
 
 
