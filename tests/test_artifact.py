@@ -95,7 +95,7 @@ def test_metadata_says_which_pythons_are_tested() -> None:
 OF_THE_CORE = [
     *("assembly", "authoring", "discovery", "edgetypes", "errors", "graph", "hints", "inlining"),
     *("jsonvalue", "law", "params", "plan", "registry", "runs", "spec", "specdict", "standins"),
-    *("tracing", "views"),
+    *("settings", "tracing", "views"),
 ]
 
 

@@ -119,6 +119,12 @@ def test_parameter_without_a_value(project: Path) -> None:
     assert ran.out == ""
 
 
+@pytest.mark.parametrize("value", ["--quiet", "-q", "--limit=3"])
+def test_option_in_the_place_of_a_parameter(project: Path, value: str) -> None:
+    ran = invoke("run", "good", "-p", value)
+    assert_told(ran, 2, f"-p is followed by {value!r}, not by a parameter", "-p name=VALUE")
+
+
 def test_parameter_without_a_name(project: Path) -> None:
     assert_told(invoke("run", "good", "-p", "=3"), 2, "-p names no parameter", "-p name=VALUE")
 
@@ -160,12 +166,22 @@ BROKEN = {
     "raises.py": "import mxm\nraise RuntimeError('no licence')\n@mxm.flow\ndef f(): ...\n",
     "syntax.py": "import mxm\n@mxm.flow\ndef f(:\n    pass\n",
     "leaves.py": "import mxm\nraise SystemExit(0)\n@mxm.flow\ndef f(): ...\n",
+    "skips.py": "import mxm, pytest\npytest.skip(allow_module_level=True)\n@mxm.flow\ndef f(): ...",
 }
 PLACES = {
     "raises.py": ("raises.py:2", "'raises'", "RuntimeError: no licence"),
     "syntax.py": ("syntax.py:3", "'syntax'", "SyntaxError"),
     "leaves.py": ("leaves.py:2", "'leaves'", "SystemExit"),
+    "skips.py": ("skips.py:2", "'skips'", "Skipped"),
 }
+
+
+def test_flow_of_a_module_that_does_not_import_does_not_run(project: Path) -> None:
+    half = textwrap.dedent(GOOD).replace("good", "half") + BROKEN["raises.py"]
+    write(project, {"half.py": half})
+    ran = invoke("run", "half", *INLINE)
+    assert_told(ran, 3, "unknown flow 'half'", "half.py:15", "RuntimeError: no licence")
+    assert (ran.out, invoke("list").out.count("half")) == ("", 0)
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -197,7 +213,7 @@ def test_name_not_found_beside_a_module_that_does_not_import(
 def test_check_beside_a_module_that_does_not_import(project: Path) -> None:
     write(project, BROKEN)
     ran = invoke("check")
-    assert_told(ran, 3, "raises.py:2", "syntax.py:3", "leaves.py:2")
+    assert_told(ran, 3, *(place for place, *_ in PLACES.values()))
     assert ran.out == "1 flow checked: no problems\n"
 
 
@@ -207,12 +223,19 @@ def test_json_documents_name_the_modules_that_do_not_import(project: Path) -> No
         ran = invoke(verb, "--json")
         assert ran.code == 3
         assert json.loads(ran.out)["failures"] == [
-            {"module": "raises", "error": "RuntimeError: no licence", "source": "raises.py:2"}
+            {
+                "module": "raises",
+                "error": "RuntimeError: no licence",
+                "source": "raises.py:2",
+                "origin": None,
+            }
         ]
 
 
 def test_module_given_that_does_not_exist(project: Path) -> None:
-    assert_told(invoke("list", "-m", "no_such"), 3, "'no_such'", "No module named")
+    ran = invoke("list", "-m", "no_such")
+    assert_told(ran, 3, "module 'no_such' (-m)", "No module named", f"imports start in {project}")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["NAME", "good"]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +256,21 @@ def test_stdout_is_one_document_whatever_a_module_prints_at_import(
     ran = call(*arguments, cwd=project)
     assert_told(ran, 0, "printed", "written", "spawned")
     assert isinstance(json.loads(ran.out), dict)
+
+
+def test_search_that_is_cut_short_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mxm.pipeline.discovery.MOST_FILES", 1)
+    write(project, {"more.py": "x = 1\n"})
+    told = f"warning: only the first 1 Python files under {project} were looked at: name modules"
+    for arguments in (
+        ["list"],
+        ["check"],
+        ["check", "good"],
+        ["show", "good"],
+        ["run", "good", *INLINE],
+    ):
+        assert_told(invoke(*arguments), 0, told)
+    assert_told(invoke("run", "missing"), 2, "known: 'good'", "hint: only the first 1 Python files")
 
 
 # Graphs
@@ -313,8 +351,12 @@ def test_one_name_in_two_files(project: Path) -> None:
     write(project, {"other/more.py": GOOD})
     listed = invoke("list")
     assert listed.code == 0
+    assert listed.out.count("INVALID: 1 problem") == 2
     rows = [line.split("  ")[0] for line in listed.out.splitlines()[1:]]
     assert sorted(rows) == ["good (good.py)", f"good ({os.path.join('other', 'more.py')})"]
+    for one in json.loads(invoke("list", "--json").out)["flows"]:
+        assert [problem["code"] for problem in one["problems"]] == ["MXM107"]
+        assert not one["valid"]
     places = ("good.py:11", "other/more.py:11")
     assert_told(invoke("check"), 4, "2 flows are named 'good'", *places)
     assert_told(invoke("run", "good"), 2, "2 flows are named 'good'", *places, "good.py:good")
@@ -408,8 +450,9 @@ def test_no_flows_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for arguments in (["list"], ["list", "--json"], ["check"]):
         ran = invoke(*arguments)
         assert_told(ran, 0, "no flows were found", looked)
-    assert_told(invoke("list"), 0, "@mxm.flow")
-    assert_told(invoke("run", "any"), 2, "unknown flow 'any'", looked)
+        assert "decorate a function with @mxm.flow, or name modules with -m" in ran.err
+    way_out = "decorate a function with @mxm.flow, or name modules with -m"
+    assert_told(invoke("run", "any"), 2, "unknown flow 'any'", looked, way_out)
 
 
 def test_no_flows_where_the_configuration_says(

@@ -237,6 +237,37 @@ def test_run_without_a_name_is_a_usage_error_and_prints_nothing_on_stdout(projec
     ran = invoke("run")
     assert (ran.code, ran.out) == (2, "")
     assert "NAME" in ran.err
+    assert "`mxm-pipeline list` shows them" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "which flow?"),
+        (["--nope"], "No such option: --nope"),
+        (["x", "--workers", "two"], "'--workers'"),
+        (["x", "y"], "unexpected extra argument"),
+        (["x", "-p"], "-p stands last, without a parameter: write -p name=VALUE"),
+        (["x", "--param"], "--param stands last, without a parameter: write -p name=VALUE"),
+    ],
+)
+def test_usage_error_of_run_points_to_its_help_as_those_of_other_verbs(
+    project: Path, args: list[str], told: str
+) -> None:
+    ran = call("run", *args, cwd=project)
+    assert (ran.code, ran.out) == (2, "")
+    usage, pointer, empty, error = ran.err.splitlines()
+    assert (usage, empty) == ("Usage: mxm-pipeline run [OPTIONS] [NAME]", "")
+    assert pointer == "Try 'mxm-pipeline run --help' for help."
+    assert told in error
+
+
+def test_help_of_run_names_every_runner_and_backend(project: Path) -> None:
+    shown = " ".join(invoke("run", "--help").out.split())
+    assert "sequential, threads or processes; default: [tool.mxm.pipeline]." in shown
+    assert "Tasks at once, for threads or processes; default: [tool.mxm.pipeline]." in shown
+    assert "prefect or inline; default: [tool.mxm.pipeline]." in shown
+    assert "Try" not in shown
 
 
 def test_graph_out_writes_the_file(project: Path) -> None:
@@ -358,8 +389,56 @@ def test_skipped_task_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     ran = invoke("run", "day")
     assert (ran.code, json.loads(ran.out)) == (0, {})
-    assert "market closed" in ran.err
-    assert "trade skipped" in ran.err
+    assert "market skipped in 0.00 s: market closed" in ran.err
+    assert ran.err.endswith("\nnot run: trade\n")
+    assert "trade skipped: upstream 'market' was skipped" in invoke("run", "day", "-v").err
+    assert invoke("run", "day", "--quiet").err == ""
+
+
+WIDE = """
+    from mxm.pipeline import FlowSpec, TaskSpec, register_flow
+
+    def first(*, key: int = 1) -> int:
+        raise ValueError("no rows")
+
+    def after(*values, key: int = 1) -> int:
+        return 1
+
+    tasks = [TaskSpec("t0", first)]
+    tasks += [TaskSpec(f"t{i}", after, upstream=["t0"]) for i in range(1, 1_000)]
+    tasks += [TaskSpec("all", after, upstream=[f"t{i}" for i in range(1_000)], after=["t0"])]
+    register_flow(FlowSpec("wide", tasks))
+    register_flow(FlowSpec("long", [TaskSpec("t" * 500, first), TaskSpec("short", first)]))
+    """
+
+
+@pytest.fixture
+def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"wide.py": WIDE})
+    monkeypatch.chdir(tmp_path)
+
+
+def test_task_with_very_many_upstreams_is_shown_in_short(wide: None) -> None:
+    lines = invoke("show", "wide").out.splitlines()
+    assert max(map(len, lines)) < 120
+    assert lines[-1].startswith("all   t0, t1, t2 ... and 997 more; after t0  -  ")
+    assert "default of t0, t1, t2 ... and 998 more" in lines[3]
+    document = json.loads(invoke("show", "wide", "--json").out)
+    assert len(document["tasks"][-1]["upstream"]) == 1_000
+
+
+def test_one_huge_cell_does_not_pad_the_others(wide: None) -> None:
+    *_, huge, short = invoke("show", "long").out.splitlines()
+    assert len(huge) > 500
+    assert short == "short  -      -        wide.py:13"
+
+
+def test_tasks_skipped_for_another_are_one_line_but_with_v(wide: None) -> None:
+    ran = invoke("run", "wide", "--backend", "inline")
+    assert (ran.code, len(ran.err.splitlines())) == (1, 7)
+    assert ran.err.endswith("\nnot run: t1, t2, t3 ... and 997 more\n")
+    told = invoke("run", "wide", "--backend", "inline", "-v").err
+    assert told.count(" skipped: upstream 't0' failed") == 1_000
 
 
 def test_failing_tasks_traceback_starts_in_the_users_file_and_keeps_its_cause(
@@ -478,6 +557,22 @@ def test_signal_cancels_the_run_and_still_prints_what_is_done(
     assert json.loads(out) == {"first": 1}
     assert "the run was cancelled" in err
     assert "Traceback" not in err
+
+
+def test_sigterm_while_a_module_is_imported_ends_the_command(tmp_path: Path) -> None:
+    text = """
+        import os, signal, time
+        import mxm
+
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+        @mxm.flow
+        def never(): ...
+        """
+    write(tmp_path, {"never.py": text})
+    ran = call("run", "never", cwd=tmp_path)
+    assert (ran.code, ran.out, ran.err) == (143, "", "error: the run was cancelled\n")
 
 
 def test_threads_give_the_same_results_as_one_after_the_other(project: Path) -> None:

@@ -13,7 +13,7 @@ from command import write
 
 from mxm.pipeline import discovery
 from mxm.pipeline.discovery import discover, find_flow
-from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
+from mxm.pipeline.errors import AmbiguousFlowError, LoadError, UnknownFlowError
 
 FLOW = """
     import mxm
@@ -120,23 +120,14 @@ def test_nearest_pyproject_is_the_projects_and_hides_those_above(project: Path) 
     assert (names(found), found.failures) == (["inner_flow"], [])
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("[tool.mxm.pipeline", "pyproject.toml cannot be read"),
-        ('[tool.mxm.pipeline]\npaths = "src"\n', "paths is a list of strings, not 'src'"),
-        ("[tool.mxm.pipeline]\nmodules = [1]\n", "modules is a list of strings, not [1]"),
-        ('[tool.mxm.pipeline]\npaths = ["gone"]\n', "paths names 'gone', which is no folder"),
-    ],
-)
-def test_configuration_that_cannot_be_used_names_file_and_key(
-    project: Path, text: str, told: str
+def test_configured_modules_are_found_beside_the_file_from_folders_beneath_it(
+    project: Path,
 ) -> None:
-    write(project, {"pyproject.toml": text})
-    with pytest.raises(PipelineError) as caught:
-        discover()
-    assert told in str(caught.value)
-    assert "pyproject.toml" in str(caught.value)
+    settings = '[tool.mxm.pipeline]\nmodules = ["fl"]\n'
+    write(project, {"pyproject.toml": settings, "fl.py": flow("above"), "deep/er/x.txt": ""})
+    start = str(project / "deep" / "er")
+    assert names(discover(start=start)) == ["above"]
+    assert find_flow("fl:above", start=start).name == "above"
 
 
 def test_modules_given_are_imported_beside_the_configured_ones(project: Path) -> None:
@@ -151,20 +142,60 @@ def test_modules_given_are_imported_beside_the_configured_ones(project: Path) ->
     assert names(discover(["more"])) == ["configured", "given"]
 
 
-def test_entry_points_of_other_distributions_are_loaded(project: Path) -> None:
+def test_modules_given_add_to_what_is_scanned(project: Path) -> None:
+    write(project, {"a.py": flow("scanned"), "tests/more.py": flow("given")})
+    sys.path.insert(0, str(project / "tests"))
+    found = discover(["more"])
+    assert names(found) == ["given", "scanned"]
+    assert found.looked_at[0] == "module more"
+
+
+def install(project: Path, module: str, value: str = "firm_flows") -> Path:
+    """The working directory of a *project* with a distribution whose entry point is *value*."""
+    about = "Metadata-Version: 2.1\nName: firm\nVersion: 1.0\n"
     write(
         project,
         {
-            "site/firm_flows.py": flow("installed"),
-            "site/firm-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: firm\nVersion: 1.0\n",
-            "site/firm-1.0.dist-info/entry_points.txt": "[mxm.flows]\nfirm = firm_flows\n",
+            "site/firm_flows.py": module,
+            "site/firm-1.0.dist-info/METADATA": about,
+            "site/firm-1.0.dist-info/entry_points.txt": f"[mxm.flows]\nall = {value}\n",
+            "work/own.py": flow("own"),
         },
     )
     sys.path.insert(0, str(project / "site"))
-    (project / "work").mkdir()
-    found = discover(start=str(project / "work"))
+    return project / "work"
+
+
+def test_entry_points_of_other_distributions_are_loaded(project: Path) -> None:
+    found = discover(start=str(install(project, flow("installed"))))
     assert names(found) == ["installed"]
-    assert "entry point firm = firm_flows" in found.looked_at
+    assert found.looked_at == ["entry point all of firm 1.0 = firm_flows"]
+
+
+@pytest.mark.parametrize("value", ["firm_flows", "firm_flows:flows"])
+def test_broken_entry_point_is_named_with_its_distribution(project: Path, value: str) -> None:
+    work = install(project, "import mxm\n1 / 0\n", value)
+    [failure] = discover(start=str(work)).failures
+    told = "module 'firm_flows' (entry point all of firm 1.0) could not be imported: ZeroDivision"
+    assert told in str(failure)
+
+
+@pytest.mark.parametrize("value", ["no_such:x", ":x", "not a module!", ".relative"])
+def test_entry_point_that_names_no_module_is_a_failure(project: Path, value: str) -> None:
+    [failure] = discover(start=str(install(project, flow("x"), value))).failures
+    assert "(entry point all of firm 1.0) could not be imported" in str(failure)
+
+
+def test_flow_missed_beside_entry_points_is_told_that_its_folder_is_not_scanned(
+    project: Path,
+) -> None:
+    work = install(project, flow("installed"))
+    with pytest.raises(UnknownFlowError) as caught:
+        find_flow("own", start=str(work))
+    told = str(caught.value)
+    assert "known: 'installed'" in told
+    assert f"hint: {work} is not scanned, because entry points say where flows are" in told
+    assert find_flow("own.py:own", start=str(work)).name == "own"
 
 
 def test_what_was_looked_at_is_told_with_whole_paths(project: Path) -> None:
@@ -206,6 +237,8 @@ def test_hidden_files_tests_and_virtual_environments_are_not_scanned(
         "import mxm\n'''\n\\'''\n@mxm.flow\n'''\nraise SystemExit('imported')\n",
         'import mxm\n"""Write:\n\n@mxm.flow\ndef f(): ...\n"""\nraise SystemExit(\'imported\')\n',
         "import mxm\ndef register_flow(spec): ...\nraise SystemExit('imported')\n",
+        "import mxm\nimport firm.flow as f\nraise SystemExit('imported')\n",
+        "from mxm import task as T\nimport flow as f\nraise SystemExit('imported')\n",
     ],
 )
 def test_file_that_declares_no_flow_is_not_imported(project: Path, text: str) -> None:
@@ -223,6 +256,11 @@ def test_file_that_declares_no_flow_is_not_imported(project: Path, text: str) ->
         'if True: import mxm\nx = \'"\' "#"\n@mxm.flow\ndef found(): return t\n',
         "import mxm.pipeline as p\n@p.flow(name='found')\nasync def g(): return t\n",
         "from mxm.pipeline import FlowSpec, registry\nregistry.register_flow(FlowSpec('found'))\n",
+        "from mxm import flow as F\n@F\ndef found(): return t\n",
+        "from mxm import (\n    task as T,  # renamed\n    flow as F,\n)\n@F\ndef found(): return t\n",
+        "import mxm\nfl = mxm.flow\n@fl\ndef found(): return t\n",
+        "import mxm\ndef found(): return t\nfound = mxm.flow(found)\n",
+        "from mxm.pipeline import FlowSpec, register_flow as reg\nreg(FlowSpec('found'))\n",
     ],
 )
 def test_every_way_to_declare_a_flow_is_seen(project: Path, text: str) -> None:
@@ -237,7 +275,23 @@ def test_at_most_so_many_files_are_scanned_and_it_is_told(
     write(project, {f"f{i}.py": flow(f"flow_{i}") for i in range(3)})
     found = discover()
     assert names(found) == ["flow_0", "flow_1"]
-    assert any("only the first 2 files" in place for place in found.looked_at)
+    [warning] = found.warnings
+    assert warning.startswith(f"only the first 2 Python files under {project} were looked at: ")
+    assert found.looked_at == [f"2 Python files under {project}, 2 of which declare flows"]
+    warned: list[str] = []
+    assert find_flow("flow_1", warn=warned.append).name == "flow_1"
+    assert warned == [warning]
+    with pytest.raises(UnknownFlowError) as caught:
+        find_flow("flow_2")
+    assert f"hint: {warning}" in str(caught.value)
+
+
+def test_search_of_just_so_many_files_is_whole(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "MOST_FILES", 2)
+    write(project, {f"f{i}.py": flow(f"flow_{i}") for i in range(2)})
+    assert discover().warnings == []
 
 
 def test_home_folder_is_never_scanned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +309,8 @@ def test_root_of_the_file_system_is_never_scanned(
         raise AssertionError(f"{folder} is scanned")
 
     monkeypatch.setattr(discovery, "python_files", no_walk)
-    assert names(discover(start=os.sep)) == []
+    found = discover(start=os.sep)
+    assert (names(found), found.looked_at) == ([], ["not /: the root folder is never scanned"])
 
 
 def test_file_in_a_package_is_imported_by_its_dotted_name(project: Path) -> None:
@@ -281,6 +336,15 @@ def test_file_named_like_a_module_of_the_library_is_imported_all_the_same(projec
 def test_files_of_one_name_in_two_folders_are_both_imported(project: Path) -> None:
     write(project, {"a/flows.py": flow("of_a"), "b/flows.py": flow("of_b")})
     assert names(discover()) == ["of_a", "of_b"]
+
+
+def test_files_of_one_name_imported_by_their_paths_are_two_modules(project: Path) -> None:
+    for folder in ("a", "b"):
+        text = f"WHERE = {folder!r}\n" + textwrap.dedent(flow(f"of_{folder}"))
+        write(project, {f"{folder}/json.py": text})
+    assert names(discover()) == ["of_a", "of_b"]
+    imported = [m for n, m in sys.modules.items() if n.startswith("mxm_flows_json_")]
+    assert sorted(m.WHERE for m in imported) == ["a", "b"]
 
 
 def test_file_is_not_taken_for_another_of_its_name_on_an_earlier_path(project: Path) -> None:
@@ -338,6 +402,11 @@ def test_what_a_module_prints_goes_to_stderr(
         ("import no_such_module\n", "bad.py:2", "No module named 'no_such_module'"),
         ("@mxm.task\nclass C: ...\n", "bad.py:2", "'C' is a class"),
         ("mxm.tsk\n", "bad.py:2", "has no attribute 'tsk'"),
+        ("import json\njson.loads('x')\n", "bad.py:3", "JSONDecodeError"),
+        ("import pytest\npytest.skip('x', allow_module_level=True)\n", "bad.py:3", "Skipped: x"),
+        ("class Own(BaseException): ...\nraise Own('mine')\n", "bad.py:3", "Own: mine"),
+        ("eval('1 +')\n", "bad.py:2", "SyntaxError"),
+        ("import asyncio\nraise asyncio.CancelledError\n", "bad.py:3", "CancelledError"),
     ],
 )
 def test_module_that_fails_is_reported_at_its_own_line_and_hides_no_other(
@@ -361,9 +430,68 @@ def test_error_in_a_module_that_a_flow_imports_is_reported_there(project: Path) 
     assert (failure.module, str(failure.source)) == ("flows", "library.py:3")
 
 
-def test_module_that_does_not_exist_is_a_failure(project: Path) -> None:
-    [failure] = discover(["no_such_module"]).failures
-    assert "No module named 'no_such_module'" in str(failure)
+@pytest.mark.parametrize("missing", ["no_such_module", "no_such.module"])
+def test_module_that_does_not_exist_is_a_failure_that_says_where_it_was_looked_for(
+    project: Path, missing: str
+) -> None:
+    [failure] = discover([missing]).failures
+    opening, hint = str(failure).splitlines()
+    told = f"module {missing!r} (-m) could not be imported: ModuleNotFoundError: No module named "
+    assert opening.startswith(told)
+    assert hint == f"  hint: imports start in {project}, and where packages are installed"
+
+
+def test_module_that_misses_another_is_not_taken_for_missing(project: Path) -> None:
+    write(project, {"there.py": "import no_such_module\n"})
+    [failure] = discover(["there"]).failures
+    assert (str(failure.source), failure.hint) == ("there.py:1", None)
+
+
+def test_file_that_python_cannot_read_is_named_all_the_same(project: Path) -> None:
+    (project / "nul.py").write_bytes(b"import mxm\n@mxm.flow\ndef f(): ...\n\0")
+    write(project, {"pyproject.toml": '[tool.mxm.pipeline]\nmodules = ["nul"]\n'})
+    for start in (project, project / "deep"):
+        [failure] = discover(start=str(start)).failures
+        assert str(failure.source) == "nul.py"
+    with pytest.raises(LoadError, match=r"^nul.py: module 'nul' could not be imported: "):
+        find_flow("nul.py")
+
+
+def test_error_in_an_installed_module_is_told_at_its_own_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import json\n\nimport mxm\njson.loads('x')\n"
+    write(project, {"site-packages/installed.py": text, "own.py": "import installed\n"})
+    monkeypatch.syspath_prepend(project / "site-packages")
+    installed, own = discover(["installed", "own"]).failures
+    assert str(installed.source) == os.path.join("site-packages", "installed.py") + ":4"
+    assert str(own.source) == "own.py:1"
+
+
+@pytest.mark.parametrize("name", ["half.py", "pack/half.py", "json.py"])
+def test_module_that_fails_registers_none_of_its_flows(project: Path, name: str) -> None:
+    write(project, {name: textwrap.dedent(flow("half")) + "\n1 / 0\n", "pack/__init__.py": ""})
+    write(project, {"good.py": flow("good")})
+    found = discover()
+    assert (names(found), len(found.failures)) == (["good"], 1)
+    assert not any(n.startswith("mxm_flows_json") for n in sys.modules)
+    with pytest.raises(LoadError, match=r"(?s)unknown flow 'half'.*half\.py:11|json\.py:11"):
+        find_flow("half")
+
+
+def test_flows_of_a_good_module_stay_where_one_that_imports_it_fails(project: Path) -> None:
+    settings = '[tool.mxm.pipeline]\nmodules = ["bad"]\n'
+    write(project, {"bad.py": "import good, half\n", "pyproject.toml": settings})
+    half = textwrap.dedent(flow("half")) + "\n1 / 0\n"
+    write(project, {"good.py": flow("good"), "half.py": half})
+    found = discover()
+    assert (names(found), len(found.failures)) == (["good"], 1)
+
+
+def test_interrupt_while_a_module_is_imported_ends_the_search(project: Path) -> None:
+    write(project, {"a.py": "import mxm\nraise KeyboardInterrupt\n@mxm.flow\ndef f(): ...\n"})
+    with pytest.raises(KeyboardInterrupt):
+        discover()
 
 
 # Targets
@@ -450,6 +578,43 @@ def test_target_that_is_not_there_suggests_the_nearest(
         find_flow(target)
     assert caught.value.message == told
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("target", ["zzz", "many:zzz", "many.py:zzz"])
+def test_name_near_none_of_many_points_to_list(project: Path, target: str) -> None:
+    many = "".join(textwrap.dedent(flow(f"flow_{i}")) for i in range(13))
+    write(project, {"many.py": many})
+    with pytest.raises(UnknownFlowError) as caught:
+        find_flow(target)
+    assert "13" in (caught.value.hint or "")
+    assert "`mxm-pipeline list` shows" in (caught.value.hint or "")
+    write(project, {"bad.py": "import mxm\n1 / 0\n@mxm.flow\ndef f(): ..."})
+    with pytest.raises(LoadError) as failed:
+        find_flow("zzz")
+    assert failed.value.hint == "`mxm-pipeline list` shows all 13 flows"
+
+
+@pytest.mark.parametrize("name", ["daily:load", "a:daily", "json:daily", "what, so: ever"])
+def test_flow_with_a_colon_in_its_name_is_found_by_it(project: Path, name: str) -> None:
+    text = f"import mxm\n@mxm.task\ndef t(): ...\n@mxm.flow(name={name!r})\ndef f(): return t\n"
+    write(project, {"a.py": text})
+    assert find_flow(name).name == name
+
+
+def test_module_of_a_target_that_does_not_exist_is_named(project: Path) -> None:
+    write(project, {"a.py": flow("first")})
+    with pytest.raises(UnknownFlowError) as caught:
+        find_flow("no_such:first")
+    told = "unknown flow 'no_such:first'\n  hint: there is no module 'no_such'"
+    assert str(caught.value) == told
+
+
+def test_nothing_found_has_the_way_out(project: Path) -> None:
+    with pytest.raises(UnknownFlowError) as caught:
+        find_flow("any")
+    looked, way_out = (caught.value.hint or "").split("\n  hint: ")
+    assert looked == f"looked at: 0 Python files under {project}, 0 of which declare flows"
+    assert way_out == "decorate a function with @mxm.flow, or name modules with -m"
 
 
 def test_name_not_found_beside_failures_tells_both_and_still_suggests(project: Path) -> None:

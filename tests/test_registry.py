@@ -73,7 +73,12 @@ def test_only_specs_are_registered() -> None:
 
 @pytest.mark.parametrize(
     ("known", "hint"),
-    [(["risk", "report"], "did you mean 'risk'?"), ([], "no flows are registered")],
+    [
+        (["risk", "report"], "did you mean 'risk'?"),
+        (["zz", "yy"], "known: 'yy', 'zz'"),
+        ([f"flow_{i}" for i in range(13)], "`mxm-pipeline list` shows all 13 flows"),
+        ([], "no flows are registered"),
+    ],
 )
 def test_an_unknown_flow_is_a_key_error_that_reads_well(known: list[str], hint: str) -> None:
     for name in known:
@@ -115,6 +120,24 @@ def test_another_place_is_kept_and_both_are_named(tmp_path: Path, load: Load) ->
     assert f"{paths[0]}:risk" in (caught.value.hint or "")
     assert list_flows() == ["risk"]
     assert len(current_registry().entries()) == 2
+
+
+def test_clashes_are_problems_by_name() -> None:
+    registry = FlowRegistry()
+    for name, file in (("risk", "/x/a.py"), ("alone", "/x/a.py"), ("risk", "/x/b.py")):
+        registry.add(entry(name, file))
+    [(name, problem)] = registry.clashes().items()
+    assert (name, problem.code, problem.flow) == ("risk", "MXM107", "risk")
+    assert problem.places == (("risk", Source("/x/a.py", 3)), ("risk", Source("/x/b.py", 3)))
+
+
+def test_flows_of_a_file_can_be_dropped() -> None:
+    registry = FlowRegistry()
+    for name, file in (("risk", "/x/a.py"), ("alone", "/x/a.py"), ("risk", "/x/b.py")):
+        registry.add(entry(name, file))
+    registry.drop({"/x/a.py"})
+    assert registry.names() == ["risk"]
+    assert registry.find("risk").place.file == "/x/b.py"
 
 
 def test_two_functions_of_one_file_are_two_places() -> None:

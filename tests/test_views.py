@@ -11,7 +11,7 @@ import pytest
 
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
-from mxm.pipeline.views.tree import draw_tree
+from mxm.pipeline.views.tree import ASCII, draw_tree
 
 
 def fn(*args: object) -> None: ...
@@ -51,6 +51,18 @@ def test_tree_of_a_diamond() -> None:
         "│   │       └── last (after bottom)",
         "│   └── right => right/daily",
         "└── alone",
+    ]
+
+
+def test_tree_in_ascii() -> None:
+    assert draw_tree(DIAMOND, ASCII).splitlines() == [
+        "diamond",
+        "+-- top",
+        "|   +-- left",
+        "|   |   \\-- bottom <- right",
+        "|   |       \\-- last (after bottom)",
+        "|   \\-- right => right/daily",
+        "\\-- alone",
     ]
 
 

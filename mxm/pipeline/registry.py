@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Container, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from mxm.pipeline.errors import (
     AmbiguousFlowError,
+    Problem,
     Source,
     UnknownFlowError,
     did_you_mean,
@@ -28,7 +29,6 @@ __all__ = [
     "current_registry",
     "get_flow",
     "list_flows",
-    "places_of",
     "register_flow",
 ]
 
@@ -82,7 +82,7 @@ class Registration:
     flow: object | None = None
 
 
-def places_of(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
+def _places(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
     """The qualified name and the place of each of *entries*, to be drawn."""
     return tuple((e.place.qualname, e.source or Source(e.place.file)) for e in entries)
 
@@ -100,6 +100,15 @@ class FlowRegistry:
             known.clear()
         known[entry.place] = entry
 
+    def drop(self, files: Container[str]) -> None:
+        """Forget what the *files*, by their real paths, registered."""
+        for name, known in list(self._entries.items()):
+            kept = {place: entry for place, entry in known.items() if place.file not in files}
+            if kept:
+                self._entries[name] = kept
+            else:
+                del self._entries[name]
+
     def names(self) -> list[str]:
         """Names in the order of their first registration."""
         return list(self._entries)
@@ -107,6 +116,14 @@ class FlowRegistry:
     def entries(self) -> list[Registration]:
         """Every registration, clashing ones included."""
         return [entry for known in self._entries.values() for entry in known.values()]
+
+    def clashes(self) -> dict[str, Problem]:
+        """By name, that several places register it."""
+        return {
+            name: _clash(name, list(known.values()))
+            for name, known in self._entries.items()
+            if len(known) > 1
+        }
 
     def find(self, name: str) -> Registration:
         """The registration of *name*.
@@ -120,16 +137,29 @@ class FlowRegistry:
         """
         known = self._entries.get(name)
         if not known:
-            hint = did_you_mean(name, self._entries) or "no flows are registered"
+            count = len(self._entries)
+            others = f"`mxm-pipeline list` shows all {count:,} flows" if count else None
+            hint = did_you_mean(name, self._entries) or others or "no flows are registered"
             raise UnknownFlowError(f"unknown flow {name!r}", hint=hint)
         if len(known) > 1:
             first = next(iter(known.values()))
             raise AmbiguousFlowError(
-                f"{len(known)} flows are named {name!r}{drawn_places(places_of(known.values()))}",
+                f"{len(known)} flows are named {name!r}{drawn_places(_places(known.values()))}",
                 hint=f"give the file: {shown_path(first.place.file)}:{first.place.qualname}",
                 source=first.source,
             )
         return next(iter(known.values()))
+
+
+def _clash(name: str, entries: list[Registration]) -> Problem:
+    return Problem(
+        "MXM107",
+        f"{len(entries)} flows are named {name!r}",
+        "give one of them another name: @mxm.flow(name=...)",
+        source=entries[0].source,
+        flow=name,
+        places=_places(entries),
+    )
 
 
 _DEFAULT = FlowRegistry()

@@ -42,13 +42,19 @@ _IMPORTS = re.compile(
     re.MULTILINE,
 )
 _USES_FLOW = re.compile(
-    rb"^[ \t]*@[ \t]*(?:\w+[ \t]*\.[ \t]*)*flow\b(?![ \t]*\.)|(?<!def )\bregister_flow[ \t]*\(",
+    rb"^[ \t]*@[ \t]*(?:\w+[ \t]*\.[ \t]*)*flow\b(?![ \t]*\.)|(?<!def )\bregister_flow[ \t]*\("
+    # or gives one of them another name
+    rb"|=[ \t]*mxm[ \t]*\.[ \t]*flow\b"
+    rb"|\bfrom[ \t]+mxm\b[\w.]*[ \t]+import\b(?:[^\n;(]*|[ \t]*\([^)]*)"
+    rb"\b(?:register_)?flow[ \t]+as\b",
     re.MULTILINE,
 )
 
 
 def declares_flows(path: str) -> bool:
     """Whether the text of the file imports mxm and uses ``@...flow`` or ``register_flow``.
+
+    Either may have been given another name: ``from mxm import flow as f``, ``f = mxm.flow``.
 
     Its strings and comments aside, the text is matched, not parsed: a parse takes longer than
     everything else that `list` does.

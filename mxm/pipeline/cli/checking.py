@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mxm.pipeline.cli.describe import counted, failure_document, problem_document
+from mxm.pipeline.cli.describe import (
+    counted,
+    failure_document,
+    print_search,
+    problem_document,
+)
 from mxm.pipeline.cli.output import (
     ExitCode,
     print_error,
     print_json,
     print_problems,
-    stdout_kept,
+    print_warning,
+    say,
 )
-from mxm.pipeline.discovery import Failure, Found, discover, find_flow
+from mxm.pipeline.discovery import Failure, discover, find_flow
 from mxm.pipeline.errors import (
     PipelineError,
     Problem,
@@ -24,7 +29,7 @@ from mxm.pipeline.errors import (
     shown_path,
 )
 from mxm.pipeline.graph import find_problems
-from mxm.pipeline.registry import Registration, places_of
+from mxm.pipeline.registry import Registration
 
 __all__ = ["Checked", "check_flows", "printer"]
 
@@ -47,14 +52,11 @@ def check_flows(
 ) -> ExitCode:
     """Check the flows *names*, or all that can be found, and tell what is wrong."""
     if names:
-        with stdout_kept():
-            checked = Checked([find_flow(name, modules) for name in names])
+        checked = Checked([find_flow(name, modules, warn=print_warning) for name in names])
     else:
-        with stdout_kept():
-            found = discover(modules)
-        checked = Checked(found.flows, _clashes(found), found.failures)
-        if not checked.flows:
-            print("no flows were found; looked at: " + "; ".join(found.looked_at), file=sys.stderr)
+        found = discover(modules)
+        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
+        print_search(found)
     for entry in checked.flows:
         checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
     told(checked)
@@ -82,7 +84,7 @@ def _as_text(checked: Checked) -> None:
     print_problems(checked.problems)
     errors = sum(problem.severity == "error" for problem in checked.problems)
     told = counted(errors, "problem") if errors else "no problems"
-    print(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+    say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
 
 
 def _as_json(checked: Checked) -> None:
@@ -99,12 +101,12 @@ def _as_json(checked: Checked) -> None:
 def _as_github(checked: Checked) -> None:
     """Workflow commands, which GitHub shows beside the lines of a pull request."""
     for failure in checked.failures:
-        print(_command("error", "import failed", str(failure), failure.source))
+        say(_command("error", "import failed", str(failure), failure.source))
     for problem in checked.problems:
         kind = "notice" if problem.severity == "note" else problem.severity
         hint = f"\nhint: {problem.hint}" if problem.hint else ""
         text = problem.message + drawn_places(problem.places) + hint
-        print(_command(kind, problem.code, text, problem.source))
+        say(_command(kind, problem.code, text, problem.source))
 
 
 def _command(kind: str, title: str, message: str, source: Source | None) -> str:
@@ -129,21 +131,3 @@ def _escaped(text: str) -> str:
 
 
 _FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
-
-
-def _clashes(found: Found) -> list[Problem]:
-    by_name: dict[str, list[Registration]] = {}
-    for entry in found.flows:
-        by_name.setdefault(entry.name, []).append(entry)
-    return [
-        Problem(
-            "MXM107",
-            f"{len(entries)} flows are named {name!r}",
-            "give one of them another name: @mxm.flow(name=...)",
-            source=entries[0].source,
-            flow=name,
-            places=places_of(entries),
-        )
-        for name, entries in by_name.items()
-        if len(entries) > 1
-    ]

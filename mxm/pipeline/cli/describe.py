@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from mxm.pipeline.discovery import Failure, Found
+from mxm.pipeline.cli.output import few, print_warning, tell
+from mxm.pipeline.discovery import WAY_OUT, Failure, Found
 from mxm.pipeline.errors import Problem, shown_path
 from mxm.pipeline.graph import find_errors, find_problems
 from mxm.pipeline.hints import type_text
@@ -19,9 +20,11 @@ from mxm.pipeline.spec import FlowSpec, TaskSpec
 __all__ = [
     "failure_document",
     "flow_document",
+    "counted",
     "list_document",
     "list_rows",
     "parameter_rows",
+    "print_search",
     "problem_document",
     "task_rows",
 ]
@@ -35,35 +38,41 @@ def _source(entry: Registration) -> str:
     return str(entry.source) if entry.source else shown_path(entry.place.file)
 
 
-def _clashing(found: Found) -> set[str]:
-    counts = Counter(entry.name for entry in found.flows)
-    return {name for name, count in counts.items() if count > 1}
+def _errors(entry: Registration, clashes: Mapping[str, Problem]) -> list[Problem]:
+    """What keeps *entry* from being run by its name."""
+    clash = [clashes[entry.name]] if entry.name in clashes else []
+    return clash + find_errors(entry.spec())
+
+
+def print_search(found: Found) -> None:
+    """On stderr, where the search was cut short, and where it was made if nothing was found."""
+    for warning in found.warnings:
+        print_warning(warning)
+    if not found.flows:
+        lines = ("no flows were found; looked at:", *found.looked_at, f"hint: {WAY_OUT}")
+        tell("\n  ".join(lines))
 
 
 def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
     """A row a flow: name, tasks, source, and the first line of its docstring or what is wrong."""
-    clashing = _clashing(found)
+    clashes = found.registry.clashes()
     rows: list[tuple[str, str, str, str]] = []
     for entry in found.flows:
         spec = entry.spec()
-        wrong = len(find_errors(spec))
-        name = (
-            f"{entry.name} ({shown_path(entry.place.file)})"
-            if entry.name in clashing
-            else entry.name
-        )
-        told = f"INVALID: {wrong} problem{'s' * (wrong != 1)}" if wrong else _summary(spec)
-        rows.append((name, str(len(spec.tasks)), _source(entry), told))
+        wrong = len(_errors(entry, clashes))
+        file = f" ({shown_path(entry.place.file)})" if entry.name in clashes else ""
+        told = f"INVALID: {counted(wrong, 'problem')}" if wrong else _summary(spec)
+        rows.append((entry.name + file, str(len(spec.tasks)), _source(entry), told))
     return rows
 
 
 def list_document(found: Found) -> dict[str, Any]:
     """The same as one JSON document."""
-    clashing = _clashing(found)
+    clashes = found.registry.clashes()
     flows: list[dict[str, Any]] = []
     for entry in found.flows:
         spec = entry.spec()
-        problems = find_errors(spec)
+        problems = _errors(entry, clashes)
         flows.append(
             {
                 "name": entry.name,
@@ -71,7 +80,7 @@ def list_document(found: Found) -> dict[str, Any]:
                 "source": _source(entry),
                 "doc": _summary(spec),
                 "schedule_cron": spec.schedule_cron,
-                "valid": not problems and entry.name not in clashing,
+                "valid": not problems,
                 "problems": [problem_document(p) for p in problems],
             }
         )
@@ -108,6 +117,7 @@ def failure_document(failure: Failure) -> dict[str, Any]:
         "module": failure.module,
         "error": f"{type(failure.error).__name__}: {failure.error}",
         "source": str(failure.source) if failure.source else None,
+        "origin": failure.origin,
     }
 
 
@@ -130,10 +140,10 @@ def _origin(parameter: Parameter) -> str:
         return (
             parameter.origin
             if parameter.origin == "flow" or not parameter.tasks
-            else (f"required by {', '.join(parameter.tasks)}")
+            else (f"required by {few(parameter.tasks)}")
         )
     where = "task" if parameter.origin == "task" else "default of"
-    return f"{where} {', '.join(parameter.tasks)}"
+    return f"{where} {few(parameter.tasks)}"
 
 
 def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
@@ -144,8 +154,8 @@ def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
 
 
 def _inputs(task: TaskSpec) -> str:
-    after = f"after {', '.join(task.after)}" if task.after else ""
-    return "; ".join(filter(None, (", ".join(task.upstream), after))) or "-"
+    after = f"after {few(task.after)}" if task.after else ""
+    return "; ".join(filter(None, (few(task.upstream), after))) or "-"
 
 
 def _options(task: TaskSpec) -> str:
@@ -159,7 +169,7 @@ def _options(task: TaskSpec) -> str:
     if task.timeout_s:
         told.append(f"timeout {task.timeout_s:g} s")
     if task.tags:
-        told.append("tags " + ", ".join(task.tags))
+        told.append("tags " + few(task.tags))
     if task.produces:
         told.append(f"produces {task.produces.id}")
     return "; ".join(told) or "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,15 +10,22 @@ from mxm.pipeline.errors import PipelineError, did_you_mean
 from mxm.pipeline.graph import FlowGraph, require_valid
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
-from mxm.pipeline.views.tree import draw_tree
+from mxm.pipeline.views.tree import ASCII, draw_tree
 
 __all__ = ["drawing", "graph_document"]
 
 _FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
 
 
-def drawing(format: str) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
+def drawing(format: str, *, plain: bool = False) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
     """What draws a flow in *format*; it raises `GraphError` where the graph is wrong.
+
+    Parameters
+    ----------
+    format
+        As the option has it.
+    plain
+        Whether the lines of a tree are drawn in ASCII.
 
     Raises
     ------
@@ -26,7 +34,10 @@ def drawing(format: str) -> Callable[[FlowSpec], str]:  # noqa: A002 - the optio
     """
     if format not in _FORMATS:
         raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
-    return lambda spec: _FORMATS[format](require_valid(spec))
+    draw = _FORMATS[format]
+    if plain and draw is draw_tree:
+        draw = functools.partial(draw_tree, branches=ASCII)
+    return lambda spec: draw(require_valid(spec))
 
 
 def graph_document(spec: FlowSpec) -> dict[str, Any]:

@@ -36,6 +36,9 @@ def given_params(params: Sequence[str], file: str | None) -> dict[str, Any]:
         name = name.strip()
         if not name:
             raise PipelineError("-p names no parameter", hint="write -p name=VALUE")
+        if name.startswith("-"):
+            told = f"-p is followed by {item!r}, not by a parameter"
+            raise PipelineError(told, hint="write -p name=VALUE, and options before or after it")
         if not equals:
             raise PipelineError(f"parameter {item!r} has no value", hint=f"write -p {item}=VALUE")
         found[name] = _value(name, value)

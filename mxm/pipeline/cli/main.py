@@ -5,21 +5,25 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
+from mxm.pipeline.adapters.base import BACKENDS, RUNNERS
 from mxm.pipeline.cli.output import (
     ExitCode,
-    Outcome,
     leave,
+    open_streams,
     print_error,
     print_json,
     print_problems,
     print_table,
-    reporting,
-    stdout_kept,
+    print_warning,
+    say,
+    stdout_has,
 )
+from mxm.pipeline.cli.verbs import RunVerb, Verb
 
 __all__ = ["app", "main"]
 
@@ -46,11 +50,20 @@ Target = Annotated[
 ]
 
 
+_SETTING = "default: [tool.mxm.pipeline]"
+
+
+def _either(names: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
 def _version(value: bool) -> None:
     if value:
         from mxm.pipeline import __version__
 
-        print(f"mxm-pipeline {__version__}")
+        print(f"mxm-pipeline {__version__}", flush=True)
         raise typer.Exit
 
 
@@ -64,71 +77,57 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that stand before the command."""
-    del version
-    Outcome.debug = debug
+    del debug, version  # `Verb` asks for the first; the second has printed
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_command(module: Modules = None, as_json: AsJson = False) -> None:
     """List the flows that can be found."""
-    with reporting():
-        from mxm.pipeline.cli.describe import list_document, list_rows
-        from mxm.pipeline.discovery import discover
+    from mxm.pipeline.cli.describe import list_document, list_rows, print_search
+    from mxm.pipeline.discovery import discover
 
-        with stdout_kept():
-            found = discover(module or ())
-        if as_json:
-            print_json(list_document(found))
-        elif found.flows:
-            print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
-        if not found.flows:
-            _say_nothing_found(found.looked_at)
-        _say_failures(found.failures)
-
-
-def _say_nothing_found(looked_at: list[str]) -> None:
-    print("no flows were found; looked at:", file=sys.stderr)
-    for place in looked_at:
-        print(f"  {place}", file=sys.stderr)
-    print("  hint: decorate a function with @mxm.flow, or name modules with -m", file=sys.stderr)
-
-
-def _say_failures(failures: list[Any]) -> None:
-    for failure in failures:
+    found = discover(module or ())
+    if as_json:
+        print_json(list_document(found))
+    elif found.flows:
+        print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
+    print_search(found)
+    for failure in found.failures:
         print_error(str(failure))
-    if failures:
+    if found.failures:
         raise typer.Exit(ExitCode.IMPORT_FAILED)
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
     """Show one flow: its parameters and its tasks."""
-    with reporting():
-        from mxm.pipeline.cli.describe import flow_document, parameter_rows, task_rows
-        from mxm.pipeline.discovery import find_flow
-        from mxm.pipeline.graph import find_problems
+    from mxm.pipeline.cli.describe import flow_document, parameter_rows, task_rows
+    from mxm.pipeline.discovery import find_flow
+    from mxm.pipeline.graph import find_problems
 
-        with stdout_kept():
-            entry = find_flow(name, module or ())
-        if as_json:
-            print_json(flow_document(entry))
-            return
-        spec = entry.spec()
-        print(f"{spec.name}  {entry.source}")
+    entry = find_flow(name, module or (), warn=print_warning)
+    spec = entry.spec()
+    problems = find_problems(spec)
+    if as_json:
+        print_json(flow_document(entry))
+    else:
+        say(f"{spec.name}  {entry.source}")
         if spec.doc:
-            print("\n" + spec.doc)
+            say("\n" + spec.doc)
         if spec.schedule_cron:
-            print(f"\nschedule: {spec.schedule_cron}")
+            say(f"\nschedule: {spec.schedule_cron}")
         parameters = parameter_rows(spec)
         if parameters:
-            print()
+            say()
             print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), parameters)
-        print()
+        say()
         print_table(("TASK", "TAKES", "OPTIONS", "SOURCE"), task_rows(spec))
-        print_problems(find_problems(spec))
+        print_problems(problems)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(ExitCode.INVALID_GRAPH)
 
 
-@app.command()
+@app.command(cls=Verb)
 def graph(
     name: Target,
     format: Annotated[  # noqa: A002 - the option's name
@@ -139,29 +138,27 @@ def graph(
     as_json: AsJson = False,
 ) -> None:
     """Draw the graph of one flow; the graph is checked, and nothing runs."""
-    with reporting():
-        from mxm.pipeline.cli.drawing import drawing, graph_document
-        from mxm.pipeline.discovery import find_flow
+    from mxm.pipeline.cli.drawing import drawing, graph_document
+    from mxm.pipeline.discovery import find_flow
 
-        draw = drawing(format)
-        with stdout_kept():
-            spec = find_flow(name, module or ()).spec()
-        if as_json:
-            print_json(graph_document(spec))
-            return
-        text = draw(spec)
-        if out is None:
-            print(text)
-            return
-        try:
-            with open(out, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-        except OSError as error:
-            print_error(f"cannot write {out!r}: {error.strerror}")
-            raise typer.Exit(ExitCode.USAGE) from None
+    draw = drawing(format, plain=out is None and not stdout_has("└"))
+    spec = find_flow(name, module or (), warn=print_warning).spec()
+    if as_json:
+        print_json(graph_document(spec))
+        return
+    text = draw(spec)
+    if out is None:
+        say(text)
+        return
+    try:
+        with open(out, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        print_error(f"cannot write {out!r}: {error.strerror}")
+        raise typer.Exit(ExitCode.USAGE) from None
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Flows; all, without any.")
@@ -179,16 +176,13 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the graphs of flows: names, upstreams, cycles, signatures. Nothing runs."""
-    with reporting():
-        from mxm.pipeline.cli.checking import check_flows, printer
+    from mxm.pipeline.cli.checking import check_flows, printer
 
-        told = printer("json" if as_json else format)
-        raise typer.Exit(
-            check_flows(names or [], module or [], strict_types=strict_types, told=told)
-        )
+    told = printer("json" if as_json else format)
+    raise typer.Exit(check_flows(names or [], module or [], strict_types=strict_types, told=told))
 
 
-@app.command()
+@app.command(cls=Verb)
 def explain(
     codes: Annotated[
         list[str] | None, typer.Argument(metavar="[CODE]...", help="As in MXM103; all, without.")
@@ -196,24 +190,22 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain a problem by its code: the smallest program that has it, and its mend."""
-    with reporting():
-        from mxm.pipeline.cli import explaining
+    from mxm.pipeline.cli import explaining
 
-        pages = {c.upper(): explaining.page(c) for c in codes or explaining.codes()}
-        if as_json:
-            listed = [
-                {"code": c, "title": explaining.title(text), "text": text}
-                for c, text in pages.items()
-            ]
-            print_json({"schema": "mxm.explain/1", "pages": listed})
-        elif codes:
-            print("\n".join(pages.values()), end="")
-        else:
-            rows = [(code, explaining.title(text)) for code, text in pages.items()]
-            print_table(("CODE", "PROBLEM"), rows)
+    pages = {c.upper(): explaining.page(c) for c in codes or explaining.codes()}
+    if as_json:
+        listed = [
+            {"code": c, "title": explaining.title(text), "text": text} for c, text in pages.items()
+        ]
+        print_json({"schema": "mxm.explain/1", "pages": listed})
+    elif codes:
+        say("\n".join(pages.values()).removesuffix("\n"))
+    else:
+        rows = [(code, explaining.title(text)) for code, text in pages.items()]
+        print_table(("CODE", "PROBLEM"), rows)
 
 
-@app.command(context_settings={"help_option_names": []})
+@app.command(cls=RunVerb, context_settings={"help_option_names": []})
 def run(
     context: typer.Context,
     name: Annotated[
@@ -240,10 +232,15 @@ def run(
     strict_params: Annotated[
         bool, typer.Option("--strict-params", help="A parameter that no task takes is an error.")
     ] = False,
-    backend: Annotated[str, typer.Option("--backend", help="prefect or inline.")] = "prefect",
-    runner: Annotated[str, typer.Option("--runner", help="sequential or threads.")] = "sequential",
+    backend: Annotated[
+        str | None, typer.Option("--backend", help=f"{_either(BACKENDS)}; {_SETTING}.")
+    ] = None,
+    runner: Annotated[
+        str | None, typer.Option("--runner", help=f"{_either(RUNNERS)}; {_SETTING}.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Tasks at once, for --runner threads.")
+        int | None,
+        typer.Option("--workers", help=f"Tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}."),
     ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
@@ -261,34 +258,32 @@ def run(
 ) -> None:
     """Run one flow and print its results as JSON."""
     if name is None and help:
-        print(context.get_help())
+        say(context.get_help())
         return
     if name is None:
-        print_error("which flow? give its NAME\n  hint: `mxm-pipeline list` shows them")
-        raise typer.Exit(ExitCode.USAGE)
-    with reporting():
-        from mxm.pipeline.cli.running import print_help, run_flow
+        context.fail("which flow? give its NAME; `mxm-pipeline list` shows them")
+    from mxm.pipeline.cli.running import print_help, run_flow
 
-        if help:
-            print_help(name, module or [], context.get_help())
-            return
-        code = run_flow(
-            name,
-            module or [],
-            param or [],
-            params_file=params_file,
-            backend=backend,
-            options={
-                "runner": runner,
-                "workers": workers,
-                "fail_fast": fail_fast,
-                "strict_params": strict_params,
-                "engine_logs": verbose > 1,
-            },
-            verbosity=-1 if quiet else verbose,
-            as_json=as_json,
-        )
-        raise typer.Exit(code)
+    if help:
+        print_help(name, module or [], context.get_help())
+        return
+    code = run_flow(
+        name,
+        module or [],
+        param or [],
+        params_file=params_file,
+        options={
+            "backend": backend,
+            "runner": runner,
+            "workers": workers,
+            "fail_fast": fail_fast,
+            "strict_params": strict_params,
+            "engine_logs": verbose > 1,
+        },
+        verbosity=-1 if quiet else verbose,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 def main() -> None:
@@ -296,12 +291,18 @@ def main() -> None:
     # Modules and specs live as long as the command: looking for garbage among them finds none,
     # and takes a sixth of the time of `list`. `run` takes it up again for the tasks.
     gc.disable()
+    open_streams()
     try:
-        app()
+        app(obj="the process")
     except SystemExit as ended:
-        if Outcome.ran or threading.active_count() > 1:
+        if gc.isenabled() or threading.active_count() > 1:
             raise
         leave(ended.code)
+    except OSError as error:  # stdout that takes neither `--help` nor `--version`
+        if "--debug" in sys.argv:
+            raise
+        print_error(error)
+        leave(ExitCode.USAGE)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
-import sys
 import threading
+import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,23 +15,25 @@ from mxm.pipeline.cli.describe import parameter_rows
 from mxm.pipeline.cli.given import given_params
 from mxm.pipeline.cli.output import (
     ExitCode,
-    Outcome,
-    json_results,
-    logged,
+    few,
     print_error,
-    print_failures,
     print_json,
     print_table,
-    stdout_kept,
+    print_warning,
+    say,
+    tell,
 )
+from mxm.pipeline.cli.progress import logged, printed
 from mxm.pipeline.discovery import find_flow
+from mxm.pipeline.errors import PipelineError, Problem
 from mxm.pipeline.runs import FlowRun, State
+from mxm.pipeline.settings import read_settings, working_directory
 
 __all__ = ["print_help", "run_flow"]
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception in the main thread."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception in the main thread: what lets Ctrl-C pass lets it pass too."""
 
 
 def run_flow(
@@ -39,12 +42,24 @@ def run_flow(
     params: Sequence[str],
     *,
     params_file: str | None,
-    backend: str,
     options: Mapping[str, Any],
     verbosity: int,
     as_json: bool,
 ) -> ExitCode:
     """Run the flow *name* and print its JSON document.
+
+    Parameters
+    ----------
+    name, modules
+        As in `find_flow`.
+    params, params_file
+        As in `given_params`.
+    options
+        Those of `compile_flow`; the project's settings stand in for what is None.
+    verbosity
+        As in `logged`.
+    as_json
+        Whether the document is the whole run rather than its results.
 
     Raises
     ------
@@ -53,19 +68,20 @@ def run_flow(
     """
     given = given_params(params, params_file)
     code = ExitCode.OK
-    with stdout_kept(), logged(verbosity):
+    with printed(), logged(verbosity):
         try:
             with _sigterm_raises():
-                entry = find_flow(name, modules)
+                entry = find_flow(name, modules, warn=print_warning)
                 from mxm.pipeline.api import compile_flow
 
-                compiled = compile_flow(entry.spec(), backend=backend, **options)
+                asked = {key: value for key, value in options.items() if value is not None}
+                asked = {**read_settings(working_directory()).options, **asked}
+                compiled = compile_flow(entry.spec(), **asked)
                 gc.freeze()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
-                Outcome.ran = True
                 run = compiled.run(given)
-        except (KeyboardInterrupt, _Terminated) as error:
-            code = ExitCode.SIGINT if isinstance(error, KeyboardInterrupt) else ExitCode.SIGTERM
+        except KeyboardInterrupt as error:
+            code = ExitCode.SIGTERM if isinstance(error, _Terminated) else ExitCode.SIGINT
             print_error("the run was cancelled")
             cancelled = _cancelled_run(error)
             if cancelled is None:  # it had not begun
@@ -73,8 +89,9 @@ def run_flow(
             run = cancelled
     for warning in run.warnings:
         print_error(warning)
-    print_failures(run)
-    results, complete = json_results(run)
+    _print_failures(run)
+    _print_skipped(run, verbosity)
+    results, complete = _json_results(run)
     print_json(run.to_dict() if as_json else results)
     if code is ExitCode.OK and (run.state is State.FAILED or not complete):
         return ExitCode.TASK_FAILED
@@ -111,16 +128,69 @@ def _sigterm_raises() -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _print_failures(run: FlowRun) -> None:
+    """Why *run* did not succeed: each failed task with its traceback from the user's frame on."""
+    for task in run.tasks.values():
+        if task.error is not None:
+            tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
+            print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
+            tell(_users_traceback(task.error))
+
+
+def _print_skipped(run: FlowRun, verbosity: int) -> None:
+    skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED and not t.started]
+    if skipped and (run.state is State.FAILED or verbosity >= 0):
+        tell(f"not run: {few(skipped)}")
+
+
+def _users_traceback(error: BaseException) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    frames = list(told.stack)
+    first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
+    told.stack = traceback.StackSummary.from_list(frames[first:])
+    return "".join(told.format()).rstrip()
+
+
+def _leads_in(file: str) -> bool:
+    """Whether *file* is of what calls a task: this package, Prefect, an async task's event loop."""
+    packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",))
+    return any(f"{os.sep}{os.path.join(*names)}{os.sep}" in file for names in packages)
+
+
+def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
+    """The results that have a JSON form, and whether all have; the others are told on stderr."""
+    written: dict[str, Any] = {}
+    complete = True
+    for task in run.tasks.values():
+        if task.state is not State.SUCCEEDED:
+            continue
+        try:
+            written[task.name], nonfinite = task.to_json()
+        except PipelineError as error:
+            print_error(error)
+            complete = False
+            continue
+        if nonfinite:
+            print_error(
+                Problem(
+                    "MXM501",
+                    f"result of task {task.name!r}: {nonfinite} NaN or infinite "
+                    f"number{'s' * (nonfinite != 1)} became null",
+                    severity="warning",
+                )
+            )
+    return written, complete
+
+
 def print_help(name: str, modules: Sequence[str], usage: str) -> None:
     """The parameters of the flow *name*, then the options of `run`."""
-    spec = find_flow(name, modules).spec()
-    print(f"{spec.name}: {spec.doc}" if spec.doc else spec.name)
-    print()
+    spec = find_flow(name, modules, warn=print_warning).spec()
+    say(f"{spec.name}: {spec.doc}" if spec.doc else spec.name)
+    say()
     rows = [(f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
     if rows:
         print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), rows)
     else:
-        print("no parameters")
-    print()
-    print(usage)
-    sys.stdout.flush()
+        say("no parameters")
+    say()
+    say(usage)

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.spec import FlowSpec
 
-__all__ = ["draw_tree"]
+__all__ = ["ASCII", "BOXES", "draw_tree"]
+
+# Before a task, before the last of its parent's, and below one that is not the last.
+BOXES = ("├── ", "└── ", "│   ")
+ASCII = ("+-- ", "\\-- ", "|   ")
 
 
-def draw_tree(spec: FlowSpec) -> str:
+def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES) -> str:
     """*spec* as text, downstream tasks indented below; ``<-`` names what else a task takes."""
     graph = FlowGraph(spec)
     order = graph.order()
@@ -20,11 +24,17 @@ def draw_tree(spec: FlowSpec) -> str:
         if name in parent:
             children[parent[name]].append(name)
     roots = [name for name in order if name not in parent]
-    lines = [spec.name, *_lines(graph, roots, children)]
+    lines = [spec.name, *_lines(graph, roots, children, branches)]
     return "\n".join(line.replace("\n", "\\n") for line in lines)
 
 
-def _lines(graph: FlowGraph, roots: list[str], children: dict[str, list[str]]) -> Iterator[str]:
+def _lines(
+    graph: FlowGraph,
+    roots: list[str],
+    children: dict[str, list[str]],
+    branches: tuple[str, str, str],
+) -> Iterator[str]:
+    branch, end, line = branches
     # This stack draws a chain of 10,000 tasks; past _DEEPEST it is indented no further.
     stack = [(name, "", i == 0) for i, name in enumerate(reversed(roots))]
     while stack:
@@ -37,8 +47,8 @@ def _lines(graph: FlowGraph, roots: list[str], children: dict[str, list[str]]) -
             marks += f" (after {', '.join(after)})"
         if task.produces:
             marks += f" => {task.produces.id}"
-        yield f"{prefix}{'└── ' if last else '├── '}{name}{marks}"
-        below = prefix + ("    " if last else "│   ") if len(prefix) < _DEEPEST else prefix
+        yield f"{prefix}{end if last else branch}{name}{marks}"
+        below = prefix + ("    " if last else line) if len(prefix) < _DEEPEST else prefix
         stack.extend((n, below, i == 0) for i, n in enumerate(reversed(children[name])))
 
 

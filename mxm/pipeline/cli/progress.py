@@ -1,0 +1,78 @@
+"""What a run says on stderr while it goes on: how tasks end, what they log and print."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Generator
+
+from mxm.pipeline.logs import TaskLines, current_task
+
+__all__ = ["logged", "printed"]
+
+
+# `print` holds no reference to sys.stdout: a thread that outlives the run may still be within it.
+_outlived: list[TaskLines] = []
+
+
+@contextlib.contextmanager
+def printed() -> Generator[None]:
+    """Show on stderr what tasks print, each line with its flow and task."""
+    lines = TaskLines(sys.stderr)
+    _outlived.append(lines)
+    try:
+        with contextlib.redirect_stdout(lines):
+            yield
+    finally:
+        lines.finish()
+
+
+@contextlib.contextmanager
+def logged(verbosity: int) -> Generator[None]:
+    """Show on stderr how tasks end, and what they log, each line with its flow and task.
+
+    Parameters
+    ----------
+    verbosity
+        Below 0 errors and warnings; 0 also information; above, all.
+    """
+    root = logging.getLogger()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_concerns_the_run)
+    if verbosity <= 0:
+        handler.addFilter(_began)
+    handler.setFormatter(_Lines())
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _concerns_the_run(record: logging.LogRecord) -> bool:
+    """Whether *record* is ours, the engine's, a task's, or a warning."""
+    name = record.name.partition(".")[0]
+    if name == "prefect":  # silenced where it was not asked for
+        return not logging.getLogger(name).handlers
+    ours = record.name.startswith("mxm.pipeline")
+    return ours or current_task() is not None or record.levelno >= logging.WARNING
+
+
+def _began(record: logging.LogRecord) -> bool:
+    """Whether *record* is of no task that was skipped for another: of those there may be many."""
+    task = getattr(record, "mxm_task", None)
+    return task is None or not record.getMessage().startswith(f"{task} skipped: ")
+
+
+class _Lines(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(mxm_place)s%(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        task = current_task()
+        record.mxm_place = f"[{'/'.join(task)}] " if task else ""
+        return super().format(record)

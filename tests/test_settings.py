@@ -1,0 +1,113 @@
+"""``[tool.mxm.pipeline]``: what is read, what is refused, and that a run goes by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import invoke, write
+
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.settings import Settings, read_settings, working_directory
+
+HEAD = "[tool.mxm.pipeline]\n"
+FLOW = """
+    import threading
+    import mxm
+
+    @mxm.task
+    def where() -> str:
+        return threading.current_thread().name
+
+    @mxm.flow
+    def placed():
+        return where
+    """
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(folder: Path, text: str) -> str:
+    write(folder, {"pyproject.toml": text})
+    with pytest.raises(PipelineError) as caught:
+        read_settings(str(folder))
+    return str(caught.value)
+
+
+def test_every_key_is_read(project: Path) -> None:
+    text = 'paths = ["src"]\nmodules = ["m"]\nbackend = "inline"\nrunner = "threads"\nworkers = 2\n'
+    write(project, {"pyproject.toml": HEAD + text, "src/m.py": "", "deep/er/x.txt": ""})
+    settings = read_settings(str(project / "deep" / "er"))
+    options = {"backend": "inline", "runner": "threads", "workers": 2}
+    file = str(project / "pyproject.toml")
+    assert settings == Settings(str(project), file, (str(project / "src"),), ("m",), options)
+
+
+@pytest.mark.parametrize("text", ["", "[tool.ruff]\n", "[tool.mxm]\n", "[tool.mxm.other]\nx = 1\n"])
+def test_project_that_says_nothing_of_flows_has_no_settings(project: Path, text: str) -> None:
+    write(project, {"pyproject.toml": text})
+    assert read_settings(str(project)) == Settings(str(project))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tool = 3\n", "pyproject.toml: tool is 3, not a table"),
+        ("[tool]\nmxm = 3\n", "pyproject.toml: tool.mxm is 3, not a table"),
+        ("[tool.mxm]\npipeline = []\n", "pyproject.toml: tool.mxm.pipeline is [], not a table"),
+        (HEAD + "[", "pyproject.toml cannot be read: "),
+        (HEAD + "path = []\n", "has no key 'path'\n  hint: did you mean 'paths'?"),
+        (HEAD + "color = 1\n", "has no key 'color'\n  hint: known: 'backend', 'modules', 'paths',"),
+        (HEAD + "runner = 3\n", "runner is a string, not 3"),
+        (HEAD + "runner = 'thread'\n", "unknown runner 'thread'\n  hint: did you mean 'threads'?"),
+        (HEAD + "workers = '2'\n", "workers is a whole number, not '2'"),
+        (HEAD + "workers = true\n", "workers is a whole number, not True"),
+        (HEAD + "workers = 0\n", "workers is a positive number, not 0"),
+        (HEAD + "backend = 'inlin'\n", "unknown backend 'inlin'\n  hint: did you mean 'inline'?"),
+        (HEAD + "modules = 'm'\n", "modules is a list of strings, not 'm'"),
+        (HEAD + "paths = ['gone']\n", "paths names 'gone', which is no folder"),
+    ],
+)
+def test_what_cannot_be_used_names_the_file_the_key_and_the_way_out(
+    project: Path, text: str, told: str
+) -> None:
+    said = refused(project, text)
+    assert said.startswith("pyproject.toml")
+    assert told in said
+
+
+def test_file_that_is_not_utf_8_is_named(project: Path) -> None:
+    (project / "pyproject.toml").write_bytes(b"# \xff\n")
+    with pytest.raises(PipelineError, match=r"^pyproject.toml cannot be read: .*utf-8"):
+        read_settings(str(project))
+
+
+@pytest.mark.parametrize("verb", [["list"], ["check"], ["run", "placed"], ["show", "placed"]])
+def test_command_ends_with_2_where_the_settings_are_wrong(project: Path, verb: list[str]) -> None:
+    write(project, {"pyproject.toml": "[tool.mxm]\npipeline = 1\n", "placed.py": FLOW})
+    ran = invoke(*verb)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: pyproject.toml: tool.mxm.pipeline is 1, not a table\n")
+
+
+def test_run_goes_by_the_settings_and_the_command_line_before_them(project: Path) -> None:
+    text = HEAD + 'backend = "inline"\nrunner = "threads"\nworkers = 1\n'
+    write(project, {"pyproject.toml": text, "placed.py": FLOW})
+    assert json.loads(invoke("run", "placed").out) == {"where": "mxm-worker-1"}
+    ran = invoke("run", "placed", "--runner", "sequential")
+    assert json.loads(ran.out) == {"where": "MainThread"}
+    assert invoke("run", "placed", "--backend", "prefct").code == 2
+
+
+def test_working_directory_that_is_gone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(PipelineError, match="there is no working directory"):
+        working_directory()

@@ -1,0 +1,219 @@
+"""The command and its streams: one document on stdout, in any encoding, closed or full."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import SCRIPT, Outcome, call, write
+
+FLOW = """
+    import mxm
+
+    @mxm.task
+    def größe() -> str:
+        return "Ærø → 東京"
+
+    @mxm.task(upstream=größe)
+    def zwei(x: str) -> str:
+        return x
+
+    @mxm.task(upstream=größe)
+    def drei(x: str) -> str:
+        return x
+
+    @mxm.flow
+    def plain():
+        '''Größe → 東京.'''
+        return zwei, drei
+    """
+RUN = ["run", "plain", "--backend", "inline", "--quiet"]
+VERBS = [["list"], ["show", "plain"], ["graph", "plain"], ["check"], RUN]
+ENCODINGS = [
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": None},
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "latin-1"},
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write(tmp_path, {"plain.py": FLOW})
+    return tmp_path
+
+
+def shell(line: str, folder: Path) -> Outcome:
+    """*line* in bash, where ``mxm-pipeline`` is this command."""
+    line = f'mxm-pipeline() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n{line}'
+    ran = subprocess.run(
+        ["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    return Outcome(ran.returncode, ran.stdout, ran.stderr)
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
+@pytest.mark.parametrize("env", ENCODINGS, ids=["C", "ascii", "latin-1"])
+def test_stdout_that_has_not_every_character(
+    project: Path, verb: list[str], env: dict[str, str | None]
+) -> None:
+    command = [sys.executable, SCRIPT, *verb]
+    merged = {**os.environ, **env}
+    ran = subprocess.run(
+        command, cwd=project, env={k: v for k, v in merged.items() if v}, capture_output=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    text = ran.stdout.decode("latin-1" if env.get("PYTHONIOENCODING") == "latin-1" else "ascii")
+    if verb is RUN:
+        assert json.loads(text)["größe"] == "Ærø → 東京"
+
+
+def test_tree_is_drawn_in_ascii_where_stdout_has_no_boxes(project: Path) -> None:
+    drawn = call("graph", "plain", cwd=project, env={"PYTHONIOENCODING": "ascii"}).out
+    assert drawn.splitlines() == [
+        "plain",
+        r"\-- gr\xf6\xdfe",
+        r"    +-- zwei",
+        r"    \-- drei",
+    ]
+
+
+def test_columns_stay_aligned_where_names_are_escaped(project: Path) -> None:
+    drawn = call("show", "plain", cwd=project, env={"PYTHONIOENCODING": "ascii"}).out
+    head, *rows = drawn.splitlines()[4:]
+    assert drawn.splitlines()[2] == r"Gr\xf6\xdfe \u2192 \u6771\u4eac."
+    assert {row[head.index("SOURCE") :] for row in rows} == {f"plain.py:{n}" for n in (3, 7, 11)}
+
+
+# Streams that cannot be written
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
+def test_full_disk_is_one_line_on_stderr(project: Path, verb: list[str]) -> None:
+    ran = shell(f"mxm-pipeline {' '.join(verb)} > /dev/full", project)
+    told = "error: stdout cannot be written: No space left on device\n"
+    assert (ran.code, ran.err) == (2, told)
+
+
+@pytest.mark.parametrize("option", ["--help", "--version", "list --help"])
+def test_full_disk_is_one_line_also_for_what_typer_prints(project: Path, option: str) -> None:
+    ran = shell(f"mxm-pipeline {option} > /dev/full", project)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "No space left on device" in ran.err
+
+
+@pytest.mark.parametrize("verb", [["list"], RUN, ["--help"]], ids=lambda v: v[0])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nobody_to_tell(project: Path, verb: list[str], closed: str) -> None:
+    ran = shell(f"mxm-pipeline {' '.join(verb)} {closed}", project)
+    assert (ran.code, ran.err) == (0, "")
+    assert bool(ran.out) is (closed == "2>&-")
+
+
+def test_error_with_nobody_to_tell_keeps_its_exit_code(project: Path) -> None:
+    assert shell("mxm-pipeline show nothing 2> /dev/full", project).code == 2
+    assert shell("mxm-pipeline show nothing 2>&-", project).code == 2
+
+
+def test_task_does_not_write_into_what_was_opened_in_place_of_a_closed_stream(
+    project: Path,
+) -> None:
+    text = """
+        import os, mxm
+
+        @mxm.task
+        def writes() -> None:
+            with open("file.txt", "w") as file:
+                os.system("echo spawned")
+                file.write("own")
+
+        @mxm.flow
+        def writing():
+            return writes
+        """
+    write(project, {"writing.py": text})
+    ran = shell("mxm-pipeline run writing --backend inline -q >&-", project)
+    assert (ran.code, (project / "file.txt").read_text()) == (0, "own")
+    assert "I/O error" not in ran.err
+
+
+@pytest.mark.parametrize("verb", ["list", "check", "run plain", "show plain.py"])
+def test_working_directory_that_is_gone_is_an_error_of_two_lines(project: Path, verb: str) -> None:
+    ran = shell(f"mkdir gone; cd gone; rmdir ../gone; mxm-pipeline {verb}", project)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "error: there is no working directory: No such file or directory",
+        "  hint: change to a folder that exists",
+    ]
+
+
+# One document
+
+
+LATE = """
+    import atexit, os, threading, time
+    import mxm
+
+    atexit.register(print, "at exit")
+
+    def late():
+        for _ in range(100):
+            print("on a thread")
+            os.write(1, b"past Python\\n")
+            time.sleep(0.002)
+
+    {where}
+
+    @mxm.task
+    def one() -> int:
+        {within}
+        return 1
+
+    @mxm.flow
+    def noisy():
+        return one
+    """
+START = "threading.Thread(target=late).start()"
+
+
+@pytest.mark.parametrize("verb", [["run", "noisy", "--backend", "inline"],
+                                  ["run", "noisy", "--backend", "inline", "--json"]],
+                         ids=["run", "run --json"])  # fmt: skip
+def test_thread_that_outlives_the_run_prints_to_stderr(tmp_path: Path, verb: list[str]) -> None:
+    write(tmp_path, {"noisy.py": LATE.format(where="", within=START)})
+    ran = call(*verb, cwd=tmp_path)
+    assert (ran.code, bool(json.loads(ran.out))) == (0, True)
+    assert ran.err.count("on a thread") == ran.err.count("past Python") == 100
+    assert "at exit" in ran.err
+
+
+@pytest.mark.parametrize("verb", ["list", "show noisy", "graph noisy", "check"])
+def test_what_a_module_prints_after_the_document_goes_to_stderr(tmp_path: Path, verb: str) -> None:
+    write(tmp_path, {"noisy.py": LATE.format(where=START, within="pass")})
+    ran = call(*verb.split(), "--json", cwd=tmp_path)
+    assert (ran.code, bool(json.loads(ran.out))) == (0, True)
+    assert "at exit" in ran.err
+
+
+def test_callers_of_the_app_have_their_stdout_back(project: Path) -> None:
+    program = """
+        import os
+        from mxm.pipeline.cli.main import app
+
+        for _ in range(2):
+            app(["check"], standalone_mode=False)
+        print("printed", flush=True)
+        os.system("echo spawned")
+        """
+    write(project, {"calls/program.py": program})
+    ran = subprocess.run(
+        [sys.executable, "calls/program.py"], cwd=project, capture_output=True, text=True
+    )
+    checked = "1 flow checked: no problems\n"
+    assert (ran.stdout, ran.stderr) == (f"{checked * 2}printed\nspawned\n", "")
