@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -212,6 +213,35 @@ def test_module_says_what_it_offers_and_offers_what_it_says(name: str) -> None:
             defined.add(node.target.id)
     assert listed, "no __all__"
     assert listed <= defined
+
+
+def listed_in(tree: ast.Module) -> set[str]:
+    """What ``__all__`` says."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
+        ):
+            found |= set(ast.literal_eval(node.value))
+    return found
+
+
+def test_modules_take_of_each_other_only_what_is_offered() -> None:
+    wrong = [
+        f"{name}:{node.lineno} takes {alias.name} of {node.module}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in modules()
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in modules()
+        and alias.name not in listed_in(modules()[node.module]) | {"__version__"}
+    ]
+    assert wrong == []
+
+
+def test_version_stands_twice_and_is_one() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    assert project["version"] == mxm.pipeline.__version__
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

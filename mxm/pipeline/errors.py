@@ -31,6 +31,7 @@ __all__ = [
     "closest",
     "did_you_mean",
     "drawn_places",
+    "shown_path",
 ]
 
 Severity = Literal["error", "warning", "note"]
