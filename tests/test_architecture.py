@@ -22,7 +22,7 @@ LAYERS = [
     ["mxm.pipeline.bindings"],
     ["mxm.pipeline.spec"],
     ["mxm.pipeline.jsonvalue", "mxm.pipeline.hints"],
-    ["mxm.pipeline.coercion", "mxm.pipeline.instances"],
+    ["mxm.pipeline.coercion", "mxm.pipeline.fitting", "mxm.pipeline.instances"],
     ["mxm.pipeline.edgetypes", "mxm.pipeline.masking", "mxm.pipeline.examples"],
     ["mxm.pipeline.graph", "mxm.pipeline.reading"],
     ["mxm.pipeline.params", "mxm.pipeline.runs"],

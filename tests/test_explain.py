@@ -137,6 +137,16 @@ def test_strict_types_warn_and_do_not_fail(project: Path) -> None:
     assert [p["code"] for p in document["problems"]] == ["MXM202"]
 
 
+def test_a_note_makes_no_flow_invalid(project: Path) -> None:
+    programs, _, _, _ = parts(PAGES["MXM203"])
+    write(project, programs)
+    ran = run("check", "--format", "github")
+    assert (ran.code, ran.out.split(",")[0]) == (0, "::notice file=flows.py")
+    listed = run("list")
+    assert (listed.code, "INVALID" in listed.out) == (0, False)
+    assert run("run", "labels", "--backend", "inline", "--quiet").code == 0
+
+
 def test_an_unknown_format_is_told_with_the_nearest(project: Path) -> None:
     ran = run("check", "--format", "githup")
     assert ran.code == 2

@@ -12,7 +12,7 @@ from typing import Any
 import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
 
-from mxm.pipeline.hints import entries_of
+from mxm.pipeline.hints import entries_of, is_typed_dict
 
 __all__ = ["NoSchemaError", "SecretStr", "read"]
 
@@ -80,7 +80,7 @@ def _known(annotation: Any, twins: dict[Any, Any]) -> Any:
     kind = origin or annotation
     if kind in _READ_ONCE:
         return GenericAlias(list, (_known(args[0], twins),)) if args else list
-    if typing.is_typeddict(kind) and type(kind).__module__ == "typing" and _OLD:
+    if is_typed_dict(kind) and type(kind).__module__ == "typing" and _OLD:
         return twins[kind] if kind in twins else _twin(kind, twins)
     if origin is typing.Literal:
         return annotation

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from mxm.pipeline.errors import closest
-from mxm.pipeline.hints import named_type
+from mxm.pipeline.hints import is_typed_dict, named_type
 
 __all__ = ["example_of"]
 
@@ -132,7 +132,7 @@ def _fields(kind: Any) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(kind) if field.init]
     elif hasattr(kind, "model_fields"):
         names = list(kind.model_fields)
-    elif typing.is_typeddict(kind):
+    elif is_typed_dict(kind):
         names = list(kind.__annotations__)
     else:
         return {}

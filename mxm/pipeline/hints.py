@@ -18,6 +18,7 @@ __all__ = [
     "entries_of",
     "field_hints",
     "hints_of",
+    "is_typed_dict",
     "named_type",
     "parts_of",
     "type_text",
@@ -187,6 +188,11 @@ def field_hints(kind: Any) -> dict[str, Any]:
     except Exception:  # an annotation may run any code, and fail in any way
         raw: list[dict[str, Any]] = [vars(c).get("__annotations__", {}) for c in kind.__mro__]
         return {name: hint for annotations in reversed(raw) for name, hint in annotations.items()}
+
+
+def is_typed_dict(kind: Any) -> bool:
+    """Whether *kind* is a typed dict, of typing or of typing_extensions."""
+    return hasattr(kind, "__total__") and isinstance(kind, type) and issubclass(kind, dict)
 
 
 def entries_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Any, cast
 
-from mxm.pipeline.hints import entries_of, named_type
+from mxm.pipeline.hints import entries_of, is_typed_dict, named_type
 
 __all__ = ["is_instance"]
 
@@ -29,7 +29,7 @@ def is_instance(value: Any, annotation: Any) -> bool:
         return any(is_instance(value, member) for member in args)
     if origin is typing.Literal:
         return any(type(value) is type(one) and value == one for one in args)
-    if typing.is_typeddict(annotation):
+    if is_typed_dict(annotation):
         return _is_typed_dict(value, annotation)
     if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
         return False
@@ -52,7 +52,7 @@ def _classes(annotation: Any) -> tuple[type, ...] | None:
         return None if None in found else tuple(c for classes in found for c in classes or ())
     if isinstance(origin, type) and not hasattr(annotation, "__args__"):
         return (origin,)  # typing.List, without what it holds
-    if origin is not None or not isinstance(annotation, type) or typing.is_typeddict(annotation):
+    if origin is not None or not isinstance(annotation, type) or is_typed_dict(annotation):
         return None
     return _NUMBERS.get(annotation, (annotation,))
 
