@@ -79,6 +79,12 @@ def test_projections_collections_and_varargs_are_followed() -> None:
     assert codes(TaskSpec("n", each, upstream=["t", "t"]), TaskSpec("t", text)) == ["MXM201"] * 2
 
 
+def test_the_type_of_all_arguments_together_is_not_that_of_each() -> None:
+    def many(*xs: *tuple[int, ...]) -> None: ...
+
+    assert codes(TaskSpec("m", many, upstream=["integer"]), TaskSpec("integer", integer)) == []
+
+
 def test_what_may_not_fit_is_told_when_it_is_asked_for() -> None:
     def anything() -> Any: ...
 

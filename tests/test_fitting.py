@@ -23,9 +23,12 @@ from typing import (
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from typed_values import annotated_values, annotations
 
 from mxm.pipeline.fitting import Fit, fit, part_of
 from mxm.pipeline.hints import Unresolved
+from mxm.pipeline.instances import is_instance
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -208,3 +211,21 @@ def test_parts(made: Any, key: Any, part: Any) -> None:
 def test_a_part_of_what_is_unresolved_is_unresolved_too() -> None:
     made = Unresolved("Frame")
     assert part_of(made, "close") is made
+
+
+def filled(value: Any) -> bool:
+    """Whether no container in *value* is empty: those are of every type of item."""
+    if not isinstance(value, list | tuple | dict):
+        return True
+    return bool(value) and all(map(filled, value.values() if isinstance(value, dict) else value))
+
+
+@given(annotated_values, annotations)
+def test_law_what_has_a_value_in_common_fits(pair: tuple[Any, Any], wanted: Any) -> None:
+    made, value = pair
+    assume(filled(value))
+    found = fit(made, wanted)
+    if is_instance(value, wanted):
+        assert found is not Fit.NEVER
+    else:
+        assert found is not Fit.ALWAYS

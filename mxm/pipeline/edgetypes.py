@@ -93,7 +93,7 @@ class _Edges:
     def notes(self) -> Iterator[Problem]:
         """One for each thing that keeps annotations from being resolved."""
         for (_, why), found in self.unresolved.items():
-            places = tuple(found.values())
+            places = list(found.values())
             told, their = "an annotation", "its"
             if len(places) > 1:
                 told, their = f"{len(places)} annotations", "their"
@@ -104,7 +104,7 @@ class _Edges:
                 source=places[0][1],
                 flow=self.spec.name,
                 severity="note",
-                places=places,
+                places=tuple(places),
             )
 
     def _followed(self, part: Upstream) -> tuple[int, Any]:

@@ -91,7 +91,7 @@ def _open(annotation: Any) -> bool:
     if isinstance(annotation, Unresolved | str | typing.TypeVar | typing.ForwardRef):
         return True
     origin = typing.get_origin(annotation) or annotation
-    if not isinstance(origin, type):
+    if not isinstance(origin, type) or getattr(annotation, "__unpacked__", False):
         return origin is not typing.Literal and not _is_union(annotation)
     return bool(getattr(origin, "_is_protocol", False)) or origin is type
 
