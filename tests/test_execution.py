@@ -21,7 +21,10 @@ def one() -> int:
 
 
 def test_a_projection_that_fails_fails_the_task_that_takes_it() -> None:
-    tasks = [TaskSpec("a", one), TaskSpec("b", print, bindings=Bindings((Upstream("a", ("x",)),)))]
+    tasks = [
+        TaskSpec("a", lambda: 1),
+        TaskSpec("b", print, bindings=Bindings((Upstream("a", ("x",)),))),
+    ]
     run = compile_flow(FlowSpec("f", tasks), backend="inline").run()
     assert run.tasks["b"].state is State.FAILED
     assert "its inputs could not be taken: TypeError" in (run.tasks["b"].reason or "")

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from command import invoke as run
 
-ROOT = Path(__file__).parent.parent
-PAGES = {path.stem: path.read_text("utf-8") for path in (ROOT / "docs/errors").glob("MXM*.md")}
+import mxm.pipeline
+
+# Of the package as it is installed: docs/errors leads there.
+HOME = Path(mxm.pipeline.__file__).parent
+PAGES = {path.stem: path.read_text("utf-8") for path in (HOME / "docs/errors").glob("MXM*.md")}
 BLOCKS = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
 
 
@@ -37,7 +40,7 @@ def write(folder: Path, programs: list[str]) -> None:
 
 
 def test_every_code_in_the_sources_has_a_page_and_every_page_a_code() -> None:
-    sources = "".join(path.read_text("utf-8") for path in (ROOT / "mxm").rglob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in HOME.rglob("*.py"))
     # This one stands as an example in texts for users.
     assert set(re.findall(r"\"(MXM\d{3})\"", sources)) == set(PAGES)
 
@@ -72,7 +75,7 @@ def test_explain_without_a_code_lists_them_all() -> None:
 
 
 def test_the_index_names_every_page_by_its_title() -> None:
-    index = (ROOT / "docs/errors/README.md").read_text("utf-8")
+    index = (HOME / "docs/errors/README.md").read_text("utf-8")
     listed = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| (.*) \|$", index, re.MULTILINE)
     titles = {c: text.partition("\n")[0].partition(": ")[2] for c, text in PAGES.items()}
     assert dict(listed) == titles
@@ -135,6 +138,16 @@ def test_strict_types_warn_and_do_not_fail(project: Path) -> None:
     assert (ran.code, ran.out.split(",")[0]) == (0, "::warning file=flows.py")
     document = json.loads(run("check", "--strict-types", "--format", "json").out)
     assert [p["code"] for p in document["problems"]] == ["MXM202"]
+
+
+def test_a_note_makes_no_flow_invalid(project: Path) -> None:
+    programs, _, _, _ = parts(PAGES["MXM203"])
+    write(project, programs)
+    ran = run("check", "--format", "github")
+    assert (ran.code, ran.out.split(",")[0]) == (0, "::notice file=flows.py")
+    listed = run("list")
+    assert (listed.code, "INVALID" in listed.out) == (0, False)
+    assert run("run", "labels", "--backend", "inline", "--quiet").code == 0
 
 
 def test_an_unknown_format_is_told_with_the_nearest(project: Path) -> None:

@@ -7,11 +7,21 @@ import inspect
 import typing
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Optional,
+    Required,
+    TypedDict,
+)
 
 import pytest
 
-from mxm.pipeline.hints import Unresolved, hints_of, type_text
+from mxm.pipeline.hints import Unresolved, entries_of, field_hints, hints_of, parts_of, type_text
 
 if TYPE_CHECKING:
     from somewhere import Elsewhere
@@ -70,6 +80,7 @@ def test_what_cannot_be_resolved_leaves_the_others_as_they_are() -> None:
     for name, text in (("frame", "Elsewhere"), ("return", "Missing")):
         assert isinstance(found[name], Unresolved)
         assert repr(found[name]) == text
+        assert found[name].why == f"name {text!r} is not defined"
 
 
 def test_a_name_defined_later_is_found_later() -> None:
@@ -145,3 +156,36 @@ def test_an_annotation_is_evaluated_anew_for_another_function() -> None:
     space["Kind"] = str
     exec(code, space)
     assert (first["a"], hints_of(space["fn"])["a"]) == (int, str)
+
+
+class Entries(TypedDict, total=False):
+    day: Required[date]
+    note: NotRequired[Annotated[str, "free"]]
+    more: Entries
+
+
+class Partly(NamedTuple):
+    day: date
+    frame: Elsewhere
+
+
+def test_the_entries_of_a_typed_dict_have_a_type_and_may_be_left_out() -> None:
+    assert entries_of(Entries) == {
+        "day": (date, True),
+        "note": (Annotated[str, "free"], False),
+        "more": (Entries, False),
+    }
+
+
+def test_fields_that_cannot_be_resolved_are_as_they_are_written() -> None:
+    assert list(field_hints(Partly)) == ["day", "frame"]
+    assert field_hints(int) == {}
+
+
+def test_the_parts_of_an_annotation_are_all_that_it_is_made_of() -> None:
+    annotation = dict[Literal["a"], list[Entries] | Annotated[bytes, list[int]]]
+    found = list(parts_of(annotation))
+    assert found[0] is annotation
+    assert {part for part in found if isinstance(part, type)} >= {date, str, bytes, Entries}
+    assert int not in found
+    assert found.count(Entries) == 1

@@ -304,7 +304,7 @@ def test_a_table_is_always_described() -> None:
     )
     day = "2024-01-31T00:00:00"
     written, nonfinite = to_json({"table": frame})
-    assert nonfinite == 0
+    assert nonfinite == 1
     assert written == {
         "table": {
             "type": "pandas.DataFrame",
@@ -315,6 +315,38 @@ def test_a_table_is_always_described() -> None:
             ],
         }
     }
+
+
+CELLS: list[tuple[Any, list[Any], int]] = [
+    (np.array([1.5, np.nan, np.inf]), [1.5, None, None], 2),
+    (pd.array([1.5, None, math.inf], dtype="Float64"), [1.5, None, None], 1),
+    (np.array(["a", np.nan, None], dtype=object), ["a", None, None], 0),
+    (np.array([1.5, np.nan, math.inf], dtype=object), [1.5, None, None], 1),
+    (pd.array(["a", None, "b"], dtype="string"), ["a", None, "b"], 0),
+    (pd.Categorical([1.5, None, 2.0]), [1.5, None, 2.0], 0),
+    (pd.array([1, None, 2], dtype="Int64"), [1, None, 2], 0),
+    (pd.to_datetime(["2024-01-31", None, None]), ["2024-01-31T00:00:00", None, None], 0),
+]
+
+
+@pytest.mark.parametrize(("cells", "written", "count"), CELLS, ids=lambda v: str(v)[:30])
+def test_missing_values_are_not_counted_and_numbers_are_alike_in_tables_and_series(
+    cells: Any, written: list[Any], count: int
+) -> None:
+    assert to_json(pd.Series(cells)) == (written, count)
+    table, nonfinite = to_json(pd.DataFrame({"x": cells}))
+    assert isinstance(table, dict)
+    assert (table["head"], nonfinite) == ([{"x": v} for v in written], count)
+
+
+def test_polars_counts_as_pandas_does() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"x": [1.5, math.nan, math.inf], "y": ["a", None, "b"]})
+    written, nonfinite = to_json(frame)
+    assert isinstance(written, dict)
+    assert nonfinite == 2
+    head = [{"x": 1.5, "y": "a"}, {"x": None, "y": None}, {"x": None, "y": "b"}]
+    assert written["head"] == head
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import math
 from collections import UserDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from command import invoke, write
 from pydantic import SecretStr
 
+from mxm.pipeline.api import compile_flow, execute_flow
 from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import PipelineError, ResultError
 from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
@@ -160,6 +163,49 @@ def test_values_are_the_objects_and_results_their_json() -> None:
     assert run.values["a"] is rows
     assert run.results == {"a": [1, None]}
     assert run.tasks["a"].to_json() == ([1, None], 1)
+
+
+WARNED = [
+    "MXM501 result of task 'a': 2 NaN or infinite numbers became null",
+    "MXM501 result of task 'b': 1 NaN or infinite number became null",
+]
+
+
+def gaps() -> list[float]:
+    return [math.nan, math.inf]
+
+
+def gap(gaps: list[float]) -> float:
+    return gaps[0]
+
+
+def test_numbers_without_json_are_logged_once_for_each_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = run_of(done("a", gaps()), done("b", math.nan), done("c", 1.5))
+    assert (run.results, run.results) == ({"a": [None, None], "b": None, "c": 1.5},) * 2
+    assert [(r.name, r.levelname) for r in caplog.records] == [("mxm.pipeline", "WARNING")] * 2
+    assert caplog.messages == WARNED
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_from_python_numbers_without_json_are_logged(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = FlowSpec("f", [TaskSpec("a", gaps), TaskSpec("b", gap, upstream=["a"])])
+    execute_flow(compile_flow(spec, backend=backend))
+    assert [r.getMessage() for r in caplog.records if r.name == "mxm.pipeline"] == WARNED
+
+
+def test_the_command_tells_of_numbers_without_json_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "import math, mxm\n@mxm.task\ndef a(): return math.nan\n@mxm.flow\ndef f(): return a\n"
+    write(tmp_path, {"flows.py": code})
+    for more in ((), ("--json",)):
+        ran = invoke("run", "f", "--backend", "inline", *more)
+        assert ran.err.count("MXM501") == 1
 
 
 def test_a_result_without_json_names_the_task_and_the_path() -> None:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import functools
+import sys
+import typing
+from collections import abc
+from types import GenericAlias, UnionType
 from typing import Any
 
+import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
 
-__all__ = ["NoSchemaError", "SecretStr", "read", "validate"]
+from mxm.pipeline.hints import entries_of, is_typed_dict
+
+__all__ = ["NoSchemaError", "SecretStr", "read"]
 
 
 class NoSchemaError(Exception):
     """Nothing can be checked against this annotation."""
-
-
-def validate(value: Any, annotation: Any) -> Any:
-    """*value* itself where it already fits *annotation*, else what `read` makes of it.
-
-    Raises
-    ------
-    ValueError
-        It does not fit.
-    NoSchemaError
-        *annotation* is nothing that pydantic knows.
-    """
-    try:
-        _adapter(annotation).validate_python(value, strict=True)
-    except NoSchemaError:
-        raise
-    except Exception:  # a validator of the user's may fail in any way; reading tells it properly
-        return read(value, annotation)
-    return value
 
 
 def read(value: Any, annotation: Any) -> Any:
@@ -63,6 +51,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 def _made(annotation: Any) -> TypeAdapter[Any]:
     try:
+        annotation = _known(annotation, {})
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # dataclasses and models bring a configuration of their own
         pass
@@ -75,3 +64,47 @@ def _made(annotation: Any) -> TypeAdapter[Any]:
 
 
 _cached = functools.lru_cache(maxsize=1024)(_made)
+
+
+def _known(annotation: Any, twins: dict[Any, Any]) -> Any:
+    """*annotation* with what pydantic can check in place of what it cannot.
+
+    Parameters
+    ----------
+    annotation
+        The user's.
+    twins
+        What stands for each typed dict found so far.
+    """
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    kind = origin or annotation
+    if kind in _READ_ONCE:
+        return GenericAlias(list, (_known(args[0], twins),)) if args else list
+    if is_typed_dict(kind) and type(kind).__module__ == "typing" and _OLD:
+        return twins[kind] if kind in twins else _twin(kind, twins)
+    if origin is typing.Literal:
+        return annotation
+    types, rest = (args[:1], args[1:]) if origin is typing.Annotated else (args, ())
+    known = tuple(_known(part, twins) for part in types)
+    if known == types:
+        return annotation
+    return (typing.Union if origin is UnionType else origin)[(*known, *rest)]
+
+
+_OLD = sys.version_info < (3, 12)
+# pydantic checks their members one by one while they are read, or not at all.
+_READ_ONCE = (
+    *(abc.Iterable, abc.Iterator, abc.Generator),
+    *(abc.Collection, abc.Container, abc.Reversible),
+)
+
+
+def _twin(kind: Any, twins: dict[Any, Any]) -> Any:
+    """The typed dict *kind* as one of typing_extensions: before 3.12 pydantic takes no other."""
+    typed_dict: Any = typing_extensions.TypedDict
+    twin = typed_dict(kind.__name__, {})
+    twins[kind] = twin  # before its entries are known, as they may name it
+    entries = entries_of(kind)
+    twin.__annotations__ = {name: _known(hint, twins) for name, (hint, _) in entries.items()}
+    twin.__required_keys__ = frozenset(n for n, (_, required) in entries.items() if required)
+    return twin

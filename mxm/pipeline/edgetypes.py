@@ -1,183 +1,39 @@
-"""Whether what a task returns could be what the next one takes, by their annotations.
-
-The question is not whether one type is a subtype of the other: an edge is wrong only where no value
-of the one could ever be a value of the other (docs/adr/0005-edge-types.md).
-"""
+"""The edges of a flow whose types cannot fit, by the annotations at both ends."""
 
 from __future__ import annotations
 
-import collections.abc
-import inspect
-import types
+import functools
 import typing
-from collections.abc import Iterator
-from enum import IntEnum
+from collections.abc import Callable, Iterator, Sequence
+from types import GenericAlias
 from typing import Any
 
-from mxm.pipeline.bindings import Binding, Collection, Upstream
-from mxm.pipeline.errors import Problem, Source
-from mxm.pipeline.functions import shape_of, unwrapped
-from mxm.pipeline.hints import Unresolved, hints_of, type_text
+from mxm.pipeline.bindings import Binding, Collection, Const, Upstream, upstreams_in
+from mxm.pipeline.errors import Problem, Source, did_you_mean
+from mxm.pipeline.fitting import Fit, fit, part_of, union_of
+from mxm.pipeline.functions import shape_of, source_of, unwrapped
+from mxm.pipeline.hints import Unresolved, field_hints, hints_of, is_typed_dict, type_text
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
-__all__ = ["Fit", "edge_problems", "fit"]
-
-
-class Fit(IntEnum):
-    """Whether a value of one type is a value of another."""
-
-    NEVER = 0
-    MAYBE = 1
-    ALWAYS = 2
-
-
-_NUMBERS: tuple[type, ...] = (bool, int, float, complex)  # each fits those after it
-_ITEMS = 1  # generic types of one argument, by what they hold
-_ENTRIES = 2  # and of two
-_FINAL = (*_NUMBERS, str, bytes, bytearray, list, dict, tuple, set, frozenset, type(None))
-
-
-def fit(made: Any, wanted: Any) -> Fit:
-    """Whether a value annotated as *made* is one of *wanted*.
-
-    ``int`` fits ``float`` fits ``complex``, also inside containers; a missing type argument is
-    ``Any``; a union fits if any of its members does; a supertype may fit.
-    """
-    made, wanted = _bare(made), _bare(wanted)
-    if wanted is Any or wanted is object or wanted is inspect.Parameter.empty:
-        return Fit.ALWAYS
-    if made is Any or made is inspect.Parameter.empty or made is object:
-        return Fit.MAYBE
-    if made is typing.NoReturn or made is typing.Never:
-        return Fit.ALWAYS
-    if _open(made) or _open(wanted):
-        return Fit.MAYBE
-    if _is_union(made):
-        found = [fit(member, wanted) for member in typing.get_args(made)]
-        return min(found) if min(found) == max(found) else Fit.MAYBE
-    if _is_union(wanted):
-        return max(fit(made, member) for member in typing.get_args(wanted))
-    if typing.get_origin(made) is typing.Literal:
-        found = [_literal(value, wanted) for value in typing.get_args(made)]
-        return min(found) if min(found) == max(found) else Fit.MAYBE
-    if typing.get_origin(wanted) is typing.Literal:
-        kinds = [fit(type(value), made) for value in typing.get_args(wanted)]
-        return Fit.MAYBE if max(kinds) else Fit.NEVER
-    return _classes(made, wanted)
-
-
-def _bare(annotation: Any) -> Any:
-    """*annotation* without Annotated, NewType, type aliases and the like."""
-    while True:
-        if annotation is None:
-            return type(None)
-        if typing.get_origin(annotation) in (typing.Annotated, typing.Final, typing.ClassVar):
-            annotation = typing.get_args(annotation)[0]
-        elif hasattr(annotation, "__supertype__"):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        else:
-            return annotation
-
-
-def _open(annotation: Any) -> bool:
-    """Whether nothing can be said of *annotation*."""
-    if isinstance(annotation, Unresolved | str | typing.TypeVar | typing.ForwardRef):
-        return True
-    origin = typing.get_origin(annotation) or annotation
-    if not isinstance(origin, type):
-        return origin is not typing.Literal and not _is_union(annotation)
-    return bool(getattr(origin, "_is_protocol", False)) or origin is type
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def _literal(value: Any, wanted: Any) -> Fit:
-    if typing.get_origin(wanted) is typing.Literal:
-        return Fit.ALWAYS if value in typing.get_args(wanted) else Fit.NEVER
-    return fit(type(value), wanted)
-
-
-def _classes(made: Any, wanted: Any) -> Fit:
-    have = _class(made)
-    need = _class(wanted)
-    if have in _NUMBERS and need in _NUMBERS:
-        return Fit.ALWAYS if _NUMBERS.index(have) <= _NUMBERS.index(need) else Fit.NEVER
-    try:
-        below, above = issubclass(have, need), issubclass(need, have)
-    except TypeError:
-        return Fit.MAYBE
-    if below:
-        return _arguments(made, wanted, Fit.ALWAYS)
-    if above:
-        return _arguments(made, wanted, Fit.MAYBE)
-    # A class that is open to subclasses may have one that is a `wanted` too, if that is abstract.
-    if inspect.isabstract(need) and have not in _FINAL:
-        return Fit.MAYBE
-    return Fit.NEVER
-
-
-def _class(annotation: Any) -> type:
-    origin = typing.get_origin(annotation) or annotation
-    return dict if typing.is_typeddict(origin) else origin
-
-
-def _arguments(made: Any, wanted: Any, outer: Fit) -> Fit:
-    """How the type arguments of two related generic types fit."""
-    have, need = _held(made), _held(wanted)
-    if not have or not need:
-        return outer if not need else min(outer, Fit.MAYBE)
-    if isinstance(have, list) and isinstance(need, list) and len(have) != len(need):
-        return Fit.NEVER
-    pairs: list[tuple[Any, Any]]
-    if isinstance(have, list) and isinstance(need, list):
-        pairs = list(zip(have, need, strict=True))
-    elif isinstance(have, list):
-        pairs = [(item, need[0]) for item in have]
-    elif isinstance(need, list):
-        return min(outer, Fit.MAYBE) if all(fit(have[0], n) for n in need) else Fit.NEVER
-    else:
-        if len(have) != len(need):
-            return min(outer, Fit.MAYBE)
-        pairs = list(zip(have, need, strict=True))
-    return min([outer, *(fit(a, b) for a, b in pairs)])
-
-
-def _held(annotation: Any) -> tuple[Any, ...] | list[Any]:
-    """What a container holds: a tuple for one kind of item or entry, a list item by item."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is None or not args or not isinstance(origin, type):
-        return ()
-    if origin is tuple:
-        if len(args) == 2 and args[1] is Ellipsis:
-            return (args[0],)
-        return [] if args == ((),) else list(args)
-    if issubclass(origin, collections.abc.Mapping):
-        return args if len(args) == _ENTRIES else ()
-    if issubclass(origin, collections.abc.Iterable):
-        return args if len(args) == _ITEMS else ()
-    return ()
+__all__ = ["edge_problems"]
 
 
 def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
-    """Edges of *spec* whose types cannot fit; with *strict* a warning for those that may not.
+    """Edges of *spec* whose types cannot fit, and notes of annotations that cannot be resolved.
 
     Parameters
     ----------
     spec
         The flow.
     strict
-        Whether to tell, too, what cannot be known.
+        Whether to warn, instead of the notes, of every edge that may not fit.
     """
-    tasks: dict[str, TaskSpec] = {}
-    for task in spec.tasks:
-        tasks.setdefault(task.name, task)
+    edges = _Edges(spec, strict=strict)
     for task in spec.tasks:
         for name, wanted, binding in _inputs(task):
-            yield from _input(spec, task, name, wanted, binding, tasks, strict=strict)
+            yield from edges.input(task, name, wanted, binding)
+    yield from edges.output()
+    yield from edges.notes()
 
 
 def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
@@ -196,43 +52,148 @@ def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
         yield name, hints.get(name, Any), binding
 
 
-def _input(
-    spec: FlowSpec,
-    task: TaskSpec,
-    name: str,
-    wanted: Any,
-    binding: Binding,
-    tasks: dict[str, TaskSpec],
-    *,
-    strict: bool,
-) -> Iterator[Problem]:
-    if isinstance(binding, Collection):
-        held = _held(wanted)
-        for i, item in enumerate(binding.items):
-            one_by_one = isinstance(held, list) and i < len(held)
-            inner = held[i] if one_by_one else (held[-1:] or [Any])[-1]
-            yield from _input(spec, task, name, inner, item, tasks, strict=strict)
-        return
-    if not isinstance(binding, Upstream) or binding.name not in tasks:
-        return
-    source = tasks[binding.name]
-    made = _projected(hints_of(source.fn).get("return", Any), binding.path)
-    if not strict and _same(made, wanted):
-        return
-    found = fit(made, wanted)
-    if found is Fit.NEVER:
-        yield _mismatch(spec, task, name, wanted, binding, made, source)
-    elif strict and found is Fit.MAYBE:
-        yield Problem(
-            "MXM202",
-            f"{_described(made, binding, source)} may not be what parameter {name!r} of task "
-            f"{task.name!r} takes, {type_text(wanted)}",
-            "annotate both so that one is the other's",
-            source=task.source,
-            flow=spec.name,
-            task=task.name,
-            severity="warning",
+class _Edges:
+    """The edges of one flow; gathers on the way what cannot be resolved."""
+
+    def __init__(self, spec: FlowSpec, *, strict: bool) -> None:
+        self.spec = spec
+        self.strict = strict
+        self.tasks: dict[str, TaskSpec] = {}
+        for task in spec.tasks:
+            self.tasks.setdefault(task.name, task)
+        # By file and reason, each annotation of a function, in words and with its place.
+        self.unresolved: dict[tuple[str, str], dict[Any, tuple[str, Source | None]]] = {}
+
+    def input(self, task: TaskSpec, name: str, wanted: Any, binding: Binding) -> Iterator[Problem]:
+        """What is wrong with one input, its members where it is a collection."""
+        if isinstance(binding, Collection) and not fit(_type_of(binding, _anything), wanted):
+            made = type_text(_type_of(binding, self._leaf))
+            told = f"a {binding.kind.__name__} of results is {made}"
+            yield self._mismatch(task, name, wanted, told)
+            wanted = Any  # of its members only those are told that do not exist
+        for part, within in _parts(binding):
+            if part.name not in self.tasks:
+                continue
+            depth, made = self._followed(part)
+            if depth < len(part.path):
+                told = f"task {task.name!r} takes {part} for {name!r}"
+                yield self._no_part(part, depth, made, told, task)
+            else:
+                yield from self._edge(task, name, wanted, part, made, within(made))
+
+    def output(self) -> Iterator[Problem]:
+        """What the flow returns, and no task's result has."""
+        for part in upstreams_in([self.spec.output] if self.spec.output else []):
+            if part.path and part.name in self.tasks:
+                depth, made = self._followed(part)
+                if depth < len(part.path):
+                    told = f"flow {self.spec.name!r} returns {part}"
+                    yield self._no_part(part, depth, made, told, None)
+
+    def notes(self) -> Iterator[Problem]:
+        """One for each thing that keeps annotations from being resolved."""
+        for (_, why), found in self.unresolved.items():
+            places = list(found.values())
+            told, their = "an annotation", "its"
+            if len(places) > 1:
+                told, their = f"{len(places)} annotations", "their"
+            yield Problem(
+                "MXM203",
+                f"{told} cannot be resolved, so {their} edges are not checked: {why}",
+                "import the name outside of `if TYPE_CHECKING:`, or correct it",
+                source=places[0][1],
+                flow=self.spec.name,
+                severity="note",
+                places=tuple(places),
+            )
+
+    def _followed(self, part: Upstream) -> tuple[int, Any]:
+        """How much of the path of *part* there can be, and the type of that."""
+        made = hints_of(self.tasks[part.name].fn).get("return", Any)
+        for depth, key in enumerate(part.path):
+            inner = part_of(made, key)
+            if inner is typing.Never:
+                return depth, made
+            made = inner
+        return len(part.path), made
+
+    def _leaf(self, binding: Binding) -> Any:
+        if isinstance(binding, Const):
+            return type(typing.cast("object", binding.value))
+        if not isinstance(binding, Upstream) or binding.name not in self.tasks:
+            return Any
+        depth, made = self._followed(binding)
+        return made if depth == len(binding.path) else Any
+
+    def _edge(
+        self, task: TaskSpec, name: str, wanted: Any, part: Upstream, made: Any, whole: Any
+    ) -> Iterator[Problem]:
+        """What is wrong with one edge; *whole* is *made* in the collection that it is passed in."""
+        if not self.strict and _same(whole, wanted):
+            return
+        found = fit(whole, wanted)
+        if found is Fit.ALWAYS:
+            return
+        told = self._described(made, part) + (
+            "" if whole is made else f", passed in {type_text(whole)}"
         )
+        if found is Fit.NEVER:
+            yield self._mismatch(task, name, wanted, told)
+        elif self.strict:
+            unknown = {str(one): one.why for one in (made, wanted) if isinstance(one, Unresolved)}
+            yield Problem(
+                "MXM202",
+                f"{told}, which may not be what parameter {name!r} of task {task.name!r} takes: "
+                + type_text(wanted)
+                + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
+                "annotate both so that every value that is returned is one that is taken",
+                source=task.source,
+                flow=self.spec.name,
+                task=task.name,
+                severity="warning",
+            )
+        else:
+            source = self.tasks[part.name]
+            self._note(made, source, "return", f"the result of task {source.name!r}")
+            self._note(wanted, task, name, f"parameter {name!r} of task {task.name!r}")
+
+    def _note(self, annotation: Any, task: TaskSpec, name: str, told: str) -> None:
+        if isinstance(annotation, Unresolved):
+            place = source_of(task.fn) or task.source
+            found = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
+            found.setdefault((id(task.fn), name), (f"{told}: {annotation}", place))
+
+    def _mismatch(self, task: TaskSpec, name: str, wanted: Any, told: str) -> Problem:
+        return Problem(
+            "MXM201",
+            f"{told}, and parameter {name!r} of task {task.name!r} takes {type_text(wanted)}: "
+            "no value is both",
+            "change one of the two annotations, or put a task between them",
+            source=task.source,
+            flow=self.spec.name,
+            task=task.name,
+        )
+
+    def _no_part(
+        self, part: Upstream, depth: int, made: Any, told: str, task: TaskSpec | None
+    ) -> Problem:
+        key = part.path[depth]
+        near = did_you_mean(str(key), field_hints(made)) if is_typed_dict(made) else None
+        return Problem(
+            "MXM201",
+            f"{told}, and there is no such part: "
+            + self._described(made, Upstream(part.name, part.path[:depth])),
+            near or f"leave out [{key!r}], or change what task {part.name!r} returns",
+            source=task.source if task else self.spec.source,
+            flow=self.spec.name,
+            task=task.name if task else None,
+        )
+
+    def _described(self, made: Any, part: Upstream) -> str:
+        place = source_of(self.tasks[part.name].fn)
+        whole = f"{part} of" if part.path else "the result of"
+        at = f" at {place}" if place else ""
+        return f"{whole} task {part.name!r} is {type_text(made)}{at}"
 
 
 def _same(made: Any, wanted: Any) -> bool:
@@ -242,50 +203,40 @@ def _same(made: Any, wanted: Any) -> bool:
         return False
 
 
-def _mismatch(
-    spec: FlowSpec,
-    task: TaskSpec,
-    name: str,
-    wanted: Any,
-    binding: Upstream,
-    made: Any,
-    source: TaskSpec,
-) -> Problem:
-    place = Source.of_function(inspect.unwrap(source.fn))
-    return Problem(
-        "MXM201",
-        f"{_described(made, binding, source)}{f' at {place}' if place else ''}, and parameter "
-        f"{name!r} of task {task.name!r} takes {type_text(wanted)}: no value is both",
-        "change one of the two annotations, or put a task between them",
-        source=task.source,
-        flow=spec.name,
-        task=task.name,
-    )
+def _parts(binding: Binding) -> Iterator[tuple[Upstream, Callable[[Any], Any]]]:
+    """Each result in *binding*, and what it makes of the whole, which is else of Any."""
+    if isinstance(binding, Upstream):
+        yield binding, lambda made: made
+    elif isinstance(binding, Collection):
+        for i, item in enumerate(binding.items):
+            for part, within in _parts(item):
+                yield part, functools.partial(_with_one, binding, i, within)
 
 
-def _described(made: Any, binding: Upstream, source: TaskSpec) -> str:
-    part = f"{binding} of" if binding.path else "the result of"
-    return f"{part} task {source.name!r} is {type_text(made)}"
+def _with_one(binding: Collection, i: int, within: Callable[[Any], Any], made: Any) -> Any:
+    if binding.kind is not tuple:  # the others could be anything, or not be there
+        return _container(binding.kind, [within(made)], binding.keys[i : i + 1])
+    items: list[Any] = [Any] * len(binding.items)
+    items[i] = within(made)
+    return _container(tuple, items, ())
 
 
-def _projected(made: Any, path: tuple[str | int, ...]) -> Any:
-    """The type of the part of a *made* that *path* leads to; Any where it cannot be told."""
-    for key in path:
-        made = _bare(made)
-        held = _held(made)
-        if typing.is_typeddict(made):
-            made = _entry(made, str(key))
-        elif isinstance(held, list) and isinstance(key, int) and -len(held) <= key < len(held):
-            made = held[key]
-        elif isinstance(held, tuple) and held:
-            made = held[-1]
-        else:
-            return Any
-    return made
+def _anything(_: Binding) -> Any:
+    return Any
 
 
-def _entry(typed_dict: Any, key: str) -> Any:
-    try:
-        return typing.get_type_hints(typed_dict).get(key, Any)
-    except Exception:  # an annotation may run any code, and fail in any way
-        return Any
+def _type_of(binding: Binding, leaf: Callable[[Binding], Any]) -> Any:
+    """The type of *binding* by the kinds of its collections, and *leaf* for what they hold."""
+    if not isinstance(binding, Collection):
+        return leaf(binding)
+    return _container(binding.kind, [_type_of(item, leaf) for item in binding.items], binding.keys)
+
+
+def _container(kind: type, items: Sequence[Any], keys: Sequence[Any]) -> Any:
+    if kind is tuple:
+        return GenericAlias(tuple, tuple(items))
+    if kind is list:
+        return GenericAlias(list, (union_of(items),))
+    if kind is dict:
+        return GenericAlias(dict, (union_of(map(type, keys)), union_of(items)))
+    return kind

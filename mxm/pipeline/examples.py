@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from mxm.pipeline.errors import closest
-from mxm.pipeline.hints import named_type
+from mxm.pipeline.hints import is_typed_dict, named_type
 
 __all__ = ["example_of"]
 
@@ -32,15 +32,29 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
     typed
         Whether it was typed at the command, and would be again.
     """
-    allowed = _choices(annotation)
-    if allowed:
-        near = closest(str(wrong), allowed)
-        return f"{f'did you mean {near!r}? ' if near else ''}allowed: {', '.join(allowed)}"
+    choices = _choices(annotation)
+    if choices:
+        return _allowed(choices, wrong, typed=typed)
     value = _example(annotation, 0)
     if value is None or (type(value) in (int, float, str) and named_type(annotation) in _PLAIN):
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"write -p {name}={shlex.quote(text)}" if typed else f"for example {text}"
+
+
+def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
+    """*choices*, and the one that was meant: as text where they are typed, else as values."""
+    by_text = {str(choice): choice for choice in choices}
+    near = closest(str(wrong), by_text)
+    hint = ""
+    if near is not None:
+        meant = near if typed else by_text[near]
+        kind = type(meant).__name__
+        # '3' and 3 are shown apart.
+        told = f" ({'an' if kind[0] in 'aeiou' else 'a'} {kind})" if meant != near else ""
+        hint = f"did you mean {meant!r}{told}? "
+    shown = [str(choice) if typed else repr(choice) for choice in choices]
+    return f"{hint}allowed: {', '.join(shown)}"
 
 
 _EXAMPLES: dict[Any, tuple[Any, ...]] = {
@@ -68,22 +82,16 @@ def _members(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return origin or annotation, args
 
 
-def _choices(annotation: Any) -> list[str]:
-    """The values that *annotation* allows, as they are typed; none where they are not a list."""
+def _choices(annotation: Any) -> list[Any]:
+    """The values that *annotation* allows; none where they are not a list."""
     kind, args = _members(annotation)
     if kind is typing.Literal:
-        values = list(args)
-    elif isinstance(kind, type) and issubclass(kind, Enum):
-        values = [member.value for member in kind]
-    elif kind is typing.Union and len(args) == 1:
+        return [one.value if isinstance(one, Enum) else one for one in args]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [member.value for member in kind]
+    if kind is typing.Union and len(args) == 1:
         return _choices(args[0])
-    else:
-        return []
-    return [v if isinstance(v, str) else str(_example_value(v)) for v in values]
-
-
-def _example_value(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+    return []
 
 
 def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
@@ -91,9 +99,10 @@ def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
     kind, args = _members(annotation)
     if kind in _EXAMPLES:
         return _EXAMPLES[kind][nth]
-    allowed = _choices(annotation)
-    if allowed:
-        return allowed[nth % len(allowed)]
+    choices = _choices(annotation)
+    if choices:
+        choice = choices[nth % len(choices)]
+        return choice if isinstance(choice, str | int | float) else str(choice)
     if kind is typing.Union:
         return next((e for a in args if (e := _example(a, nth, depth)) is not None), None)
     if depth > _DEEPEST or not isinstance(kind, type):
@@ -123,7 +132,7 @@ def _fields(kind: Any) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(kind) if field.init]
     elif hasattr(kind, "model_fields"):
         names = list(kind.model_fields)
-    elif typing.is_typeddict(kind):
+    elif is_typed_dict(kind):
         names = list(kind.__annotations__)
     else:
         return {}

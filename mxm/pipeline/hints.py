@@ -6,20 +6,39 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
 from mxm.pipeline.functions import unwrapped
 
-__all__ = ["Unresolved", "hints_of", "named_type", "type_text"]
+__all__ = [
+    "Unresolved",
+    "entries_of",
+    "field_hints",
+    "hints_of",
+    "is_typed_dict",
+    "named_type",
+    "parts_of",
+    "type_text",
+]
 
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Unresolved:
-    """Stands for an annotation that cannot be evaluated: an import under TYPE_CHECKING, a typo."""
+    """Stands for an annotation that cannot be evaluated: an import under TYPE_CHECKING, a typo.
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    Parameters
+    ----------
+    text
+        The annotation as it is written.
+    why
+        What Python says of it.
+    """
+
+    text: str
+    why: str = ""
 
     def __repr__(self) -> str:
         return self.text
@@ -113,8 +132,10 @@ def _resolve(fn: Any, annotation: Any) -> Any:
     holder: Any = type("_", (), {"__annotations__": {"it": annotation}, "__module__": module})
     try:
         return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
-    except Exception:
-        return Unresolved(annotation)
+    except NameError as error:
+        return Unresolved(annotation, str(error))
+    except Exception as error:  # an annotation may run any code, and fail in any way
+        return Unresolved(annotation, f"{type(error).__name__}: {error}")
 
 
 def named_type(annotation: Any) -> Any:
@@ -125,6 +146,74 @@ def named_type(annotation: Any) -> Any:
             return annotation
         annotation = named
     return annotation
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    """*annotation* and all that it is made of, the types of a class's fields too, each class once.
+
+    What is no type is left out: the values of a Literal, what stands beside the type in Annotated.
+    """
+    seen: set[type] = set()  # only a class can hold itself
+    stack = [annotation]
+    while stack:
+        kind = named_type(stack.pop())
+        if isinstance(kind, type) and typing.get_origin(kind) is None:
+            if kind in seen:
+                continue
+            seen.add(kind)
+        yield kind
+        stack.extend([*_arguments(kind), *field_hints(kind).values()])
+
+
+def _arguments(kind: Any) -> tuple[Any, ...]:
+    if typing.get_origin(kind) is typing.Literal:
+        return ()
+    arguments = typing.get_args(kind)
+    return arguments[:1] if typing.get_origin(kind) is typing.Annotated else arguments
+
+
+_WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__total__", "_fields")
+
+
+def field_hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields of a dataclass, a model, a typed dict or a named tuple, by name.
+
+    As they are written, where they cannot be resolved; none for any other annotation.
+    """
+    kind = typing.get_origin(kind) or kind
+    if not isinstance(kind, type) or not any(hasattr(kind, mark) for mark in _WITH_FIELDS):
+        return {}
+    try:
+        return typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # an annotation may run any code, and fail in any way
+        raw: list[dict[str, Any]] = [vars(c).get("__annotations__", {}) for c in kind.__mro__]
+        return {name: hint for annotations in reversed(raw) for name, hint in annotations.items()}
+
+
+def is_typed_dict(kind: Any) -> bool:
+    """Whether *kind* is a typed dict, of typing or of typing_extensions."""
+    return hasattr(kind, "__total__") and isinstance(kind, type) and issubclass(kind, dict)
+
+
+def entries_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:
+    """The keys of a typed dict: the type of each, and whether it must be there."""
+    kind: Any = typing.get_origin(typed_dict) or typed_dict
+    return {
+        name: _entry(hint, name in kind.__required_keys__)
+        for name, hint in field_hints(kind).items()
+    }
+
+
+def _entry(hint: Any, required: bool) -> tuple[Any, bool]:
+    while (mark := getattr(typing.get_origin(hint), "_name", "")) in _MARKS:
+        # Where annotations are text, Python has not seen the mark.
+        required = required if mark == "ReadOnly" else mark == "Required"
+        hint = typing.get_args(hint)[0]
+    return hint, required
+
+
+# By name, as typing_extensions has its own ones of those that are new.
+_MARKS = ("Required", "NotRequired", "ReadOnly")
 
 
 def type_text(annotation: Any) -> str:

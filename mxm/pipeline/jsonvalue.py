@@ -28,6 +28,9 @@ _LONGEST_INT = 14_000  # bits; Python refuses to write more than 4,300 digits
 def to_json(value: object) -> tuple[JSONValue, int]:
     """*value* as JSON, and how many NaN or infinite numbers in it became ``null``.
 
+    Missing values are ``null`` and not counted: None, NA, NaT, and NaN where pandas keeps anything
+    but floats. A NaN in a column of floats is a number, in polars as in pandas.
+
     Raises
     ------
     ResultError
@@ -228,6 +231,8 @@ def _array_items(value: Any) -> Any:
         return {"type": _type_name(value), "shape": [int(n) for n in shape], "dtype": str(dtype)}
     if kind in ("m", "M") and _root(value) == "numpy":
         return _numpy_times(value)
+    if _root(value) == "pandas" and hasattr(value, "tolist"):
+        return _pandas_cells(value)
     for method in ("tolist", "to_list", "to_pylist", "item", "as_py"):
         convert = getattr(value, method, None)
         if convert is not None:
@@ -252,13 +257,9 @@ def _table_parts(table: Any) -> tuple[list[str], list[str], list[Sequence[Any]]]
     """Names and types of the columns, and the first rows."""
     root = _root(table)
     if root == "pandas":
-        pandas = sys.modules["pandas"]
-        rows = table.head(_HEAD).itertuples(index=False, name=None)
-        head = [
-            [None if pandas.api.types.is_scalar(v) and pandas.isna(v) else v for v in row]
-            for row in rows
-        ]
-        return [_column(c) for c in table.columns], [str(t) for t in table.dtypes], [*head]
+        columns = [_pandas_cells(table.iloc[:_HEAD, i]) for i in range(table.shape[1])]
+        names, types = [_column(c) for c in table.columns], [str(t) for t in table.dtypes]
+        return names, types, list(zip(*columns, strict=True))
     if root == "polars":
         return list(table.columns), [str(t) for t in table.dtypes], table.head(_HEAD).rows()
     columns = [column.to_pylist() for column in table.slice(0, _HEAD).columns]
@@ -266,12 +267,21 @@ def _table_parts(table: Any) -> tuple[list[str], list[str], list[Sequence[Any]]]
     return list(table.schema.names), types, list(zip(*columns, strict=True))
 
 
+def _pandas_cells(series: Any) -> list[Any]:
+    """The values of a series or an index; where they are no floats, a NaN is a missing one."""
+    cells: list[Any] = series.tolist()
+    if getattr(series.dtype, "kind", "O") == "f":
+        return cells
+    # What differs from itself is a NaN; a NaT is written as what it is.
+    return [None if isinstance(cell, float) and cell != cell else cell for cell in cells]
+
+
 def _labels(table: Any) -> list[Any]:
     """The labels of a pandas table's first rows, where they say more than the rows' numbers."""
     index = getattr(table, "index", None)
     if index is None or type(index).__name__ == "RangeIndex":
         return []
-    return [_label(label) for label in index[:_HEAD].tolist()]
+    return [_label(label) for label in _pandas_cells(index[:_HEAD])]
 
 
 def _label(label: Any) -> Any:

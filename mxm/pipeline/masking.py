@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from mxm.pipeline.hints import Unresolved, hints_of, named_type
+from mxm.pipeline.hints import Unresolved, hints_of, parts_of
 
 __all__ = ["MASK", "Masked", "is_secret", "mask", "secret_parameters", "signature_text", "unmask"]
 
@@ -94,51 +94,17 @@ def is_secret(annotation: Any) -> bool:
 
 
 def _search(annotation: Any) -> bool:
-    seen: set[type] = set()  # only a class can hold itself
-    stack = [annotation]
-    while stack:
-        kind = named_type(stack.pop())
-        if isinstance(kind, type) and typing.get_origin(kind) is None:
-            if kind in seen:
-                continue
-            seen.add(kind)
-        if isinstance(kind, Unresolved | str | typing.ForwardRef):
-            # An import under TYPE_CHECKING: the name is all there is to go by.
-            if _NAMED_SO.search(_name(kind)):
-                return True
-        elif hasattr(kind, "get_secret_value"):
-            return True
-        else:
-            stack.extend([*_arguments(kind), *_members(kind)])
-    return False
+    return any(map(_is_one, parts_of(annotation)))
 
 
 _is_secret = functools.lru_cache(maxsize=4096)(_search)
 _NAMED_SO = re.compile(r"\bSecret(Str|Bytes)?\b")
 
 
-def _arguments(kind: Any) -> tuple[Any, ...]:
-    """The types that *kind* is made of; what is no type, a literal's values say, left out."""
-    if typing.get_origin(kind) is typing.Literal:
-        return ()
-    arguments = typing.get_args(kind)
-    return arguments[:1] if typing.get_origin(kind) is typing.Annotated else arguments
-
-
-def _name(kind: Unresolved | str | typing.ForwardRef) -> str:
-    return kind.__forward_arg__ if isinstance(kind, typing.ForwardRef) else str(kind)
-
-
-def _members(kind: Any) -> list[Any]:
-    """The types of the fields of a dataclass, a model, a typed dict or a named tuple."""
-    kind = typing.get_origin(kind) or kind
-    if not isinstance(kind, type) or not any(hasattr(kind, mark) for mark in _WITH_FIELDS):
-        return []
-    try:
-        return list(typing.get_type_hints(kind).values())
-    except Exception:  # an annotation may run any code, and fail in any way
-        raw = [vars(base).get("__annotations__", {}) for base in kind.__mro__]
-        return [value for annotations in raw for value in annotations.values()]
-
-
-_WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__total__", "_fields")
+def _is_one(kind: Any) -> bool:
+    if isinstance(kind, typing.ForwardRef):
+        kind = kind.__forward_arg__
+    if isinstance(kind, Unresolved | str):
+        # An import under TYPE_CHECKING: the name is all there is to go by.
+        return bool(_NAMED_SO.search(str(kind)))
+    return hasattr(kind, "get_secret_value")

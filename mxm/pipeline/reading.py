@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
+from types import NoneType
 from typing import Any, NoReturn, cast
 
-from mxm.pipeline.hints import Unresolved, named_type
-from mxm.pipeline.masking import is_secret
+from mxm.pipeline.hints import Unresolved, named_type, parts_of
+from mxm.pipeline.instances import is_instance
 
 __all__ = ["Given", "Text", "coerce", "plain"]
 
@@ -53,22 +55,28 @@ def _json_or_text(value: str) -> Any:
         return str(value)
 
 
-def _json(text: str) -> Any:
+def _json(text: str, annotation: Any = None) -> Any:
+    """*text* as JSON; where *annotation* has a Decimal in it, numbers with all their digits."""
+
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON")  # Python reads NaN and Infinity by itself
 
+    number = Decimal if any(part is Decimal for part in parts_of(annotation)) else float
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=number)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except ArithmeticError as error:
+        raise ValueError("a number beyond a Decimal") from error
 
 
 def coerce(value: Any, annotation: Any) -> Any:
     """*value* as an instance of *annotation*.
 
-    What is one already passes by identity. Text from the command is taken verbatim for ``str``,
-    as JSON if it parses where there is no annotation, and otherwise read by pydantic in lax mode,
-    as JSON first where the type is a container or a union. What pydantic cannot check passes.
+    What is one already passes by identity, a container whose members are too. Text from the command
+    is taken verbatim for ``str``, as JSON if it parses where there is no annotation, and otherwise
+    read by pydantic in lax mode, as JSON first where the type is a container or a union. What
+    pydantic cannot check passes.
 
     Raises
     ------
@@ -76,45 +84,61 @@ def coerce(value: Any, annotation: Any) -> Any:
         It does not fit; the message says why.
     """
     annotation = named_type(annotation)
-    typed = isinstance(value, Text)
     if annotation in (_empty, Any, object) or isinstance(annotation, Unresolved):
         return plain(value)
-    if typed and annotation is str:
+    if isinstance(value, Text) and annotation is str:
         return str(value)
-    if not typed and _is_instance(value, annotation):
+    fits = not isinstance(value, Text) and is_instance(value, annotation)
+    if fits and not _has_conditions(annotation):
         return value
     # Loaded only where a value must be read: pydantic is most of the command's start.
-    from mxm.pipeline.coercion import NoSchemaError, read, validate
+    from mxm.pipeline.coercion import NoSchemaError, read
 
     try:
-        if not typed:
-            if isinstance(value, str) and _is_date(annotation, but=str):
-                value = _with_dashes(value)
-            # Strict mode has plain text fit a secret, but the task is to get a secret.
-            return (read if is_secret(annotation) else validate)(value, annotation)
-        text = _with_dashes(value) if _is_date(annotation) else str(value)
-        if _reads_json(annotation):
-            try:
-                parsed = _json(text)
-            except ValueError:
-                return read(text, annotation)
-            try:
-                return read(parsed, annotation)
-            except ValueError as error:
-                try:
-                    return read(text, annotation)
-                except ValueError:
-                    raise error from None
-        return read(text, annotation)
+        if isinstance(value, Text):
+            return _from_text(value, annotation, read)
+        dated = isinstance(value, str) and _is_date(annotation, but=str)
+        found = read(_with_dashes(value) if dated else value, annotation)
     except NoSchemaError:
         return plain(value)
+    return value if fits and _equal(found, value) else found
 
 
-def _is_instance(value: Any, annotation: Any) -> bool:
+def _has_conditions(annotation: Any) -> bool:
+    """Whether Annotated says more than a type, which pydantic alone knows: ``Gt(0)``."""
+    return any(typing.get_origin(part) is typing.Annotated for part in parts_of(annotation))
+
+
+def _equal(one: object, other: object) -> bool:
     try:
-        return isinstance(annotation, type) and isinstance(value, annotation)
-    except TypeError:  # a protocol that cannot be asked
-        return False
+        return bool(one == other)
+    except Exception:  # tables and arrays compare by element
+        return one is other
+
+
+def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) -> Any:
+    text = _with_dashes(typed) if _is_date(annotation) else str(typed)
+    if not _reads_json(annotation):
+        return read(text, annotation)
+    try:
+        parsed = _json(text, annotation)
+    except ValueError:
+        return read(text, annotation)
+    try:
+        found = read(parsed, annotation)
+    except ValueError as error:
+        try:
+            return read(text, annotation)
+        except ValueError:
+            raise error from None
+    return read(text, annotation) if _is_another_number(parsed, found) else found
+
+
+def _is_another_number(parsed: object, found: object) -> bool:
+    """Whether pydantic made a truth a number, or a number with a point an ``int``."""
+    if isinstance(parsed, bool):
+        return isinstance(found, int | float | Decimal) and not isinstance(found, bool)
+    return isinstance(parsed, float | Decimal) and isinstance(found, int)
 
 
 def _is_date(annotation: Any, *, but: Any = None) -> bool:
@@ -130,17 +154,17 @@ def _with_dashes(text: str) -> str:
 
 
 def _reads_json(annotation: Any) -> bool:
-    """Whether text for *annotation* is tried as JSON first: containers, unions, models, enums."""
+    """Whether text for *annotation* is JSON first: containers, unions, models, enums, None."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         return _reads_json(named_type(typing.get_args(annotation)[0]))
-    if origin is not None:
+    if origin is not None or annotation is None:
         return True
     if not isinstance(annotation, type) or issubclass(annotation, str | bytes | bytearray):
         return False
     kind = cast("Any", annotation)
     return (
-        issubclass(kind, Collection | Enum)
+        issubclass(kind, Iterable | Enum | NoneType)
         or hasattr(kind, "__dataclass_fields__")
         or hasattr(kind, "model_fields")
     )

@@ -12,10 +12,11 @@ from typing import Any
 from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
 from mxm.pipeline.errors import PipelineError, Problem, ResultError
 from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.logs import logger
 from mxm.pipeline.masking import unmask
 from mxm.pipeline.spec import FlowSpec, last_of
 
-__all__ = ["FlowRun", "State", "TaskRun", "gather"]
+__all__ = ["FlowRun", "State", "TaskRun", "became_null", "gather"]
 
 
 class State(StrEnum):
@@ -138,14 +139,20 @@ class FlowRun:
 
     @functools.cached_property
     def results(self) -> dict[str, JSONValue]:
-        """`values` as strict JSON.
+        """`values` as strict JSON; a warning is logged for each task with numbers it cannot hold.
 
         Raises
         ------
         ResultError
             A value has no JSON form; task and path inside it are named.
         """
-        return {t.name: t.to_json()[0] for t in self.tasks.values() if t.state is State.SUCCEEDED}
+        written: dict[str, JSONValue] = {}
+        for task in self.tasks.values():
+            if task.state is State.SUCCEEDED:
+                written[task.name], nonfinite = task.to_json()
+                if nonfinite:
+                    logger.warning("%s", became_null(task.name, nonfinite))
+        return written
 
     def value(self) -> Any:
         """What the flow's body returned, in the same shape; without one, the last task's value.
@@ -216,6 +223,16 @@ class FlowRun:
             "params": params,
             "tasks": [_task_dict(task) for task in self.tasks.values()],
         }
+
+
+def became_null(task: str, nonfinite: int) -> Problem:
+    """The warning that so many numbers in the result of *task* have no JSON form."""
+    return Problem(
+        "MXM501",
+        f"result of task {task!r}: {nonfinite} NaN or infinite number{'s' * (nonfinite != 1)} "
+        "became null",
+        severity="warning",
+    )
 
 
 def _task_dict(task: TaskRun) -> JSONValue:
