@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mxm.pipeline.cli.describe import (
     counted,
@@ -81,10 +81,18 @@ def printer(name: str) -> Callable[[Checked], None]:
 def _as_text(checked: Checked) -> None:
     for failure in checked.failures:
         print_error(str(failure))
-    print_problems(checked.problems)
+    several = len(checked.flows) > 1
+    print_problems([_of_flow(p) if several else p for p in checked.problems])
     errors = sum(problem.severity == "error" for problem in checked.problems)
     told = counted(errors, "problem") if errors else "no problems"
     say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+
+
+def _of_flow(problem: Problem) -> Problem:
+    """*problem* with its flow in its message: one task may be in many."""
+    if problem.flow is None or repr(problem.flow) in problem.message:
+        return problem
+    return replace(problem, message=f"flow {problem.flow!r}: {problem.message}")
 
 
 def _as_json(checked: Checked) -> None:

@@ -25,8 +25,8 @@ from mxm.pipeline.cli.output import (
 )
 from mxm.pipeline.cli.progress import logged, printed
 from mxm.pipeline.discovery import find_flow
-from mxm.pipeline.errors import PipelineError, Problem
-from mxm.pipeline.runs import FlowRun, State
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.runs import FlowRun, State, became_null
 from mxm.pipeline.settings import read_settings, working_directory
 
 __all__ = ["print_help", "run_flow"]
@@ -171,14 +171,7 @@ def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
             complete = False
             continue
         if nonfinite:
-            print_error(
-                Problem(
-                    "MXM501",
-                    f"result of task {task.name!r}: {nonfinite} NaN or infinite "
-                    f"number{'s' * (nonfinite != 1)} became null",
-                    severity="warning",
-                )
-            )
+            print_error(became_null(task.name, nonfinite))
     return written, complete
 
 
