@@ -64,5 +64,9 @@ def module_from_file(name: str, file: str) -> ModuleType:
         raise ImportError(f"{name!r} cannot be imported from {file!r}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
