@@ -82,12 +82,12 @@ class TaskLines(io.TextIOBase):
         Where the lines go.
     """
 
-    encoding = "utf-8"
-    errors = "backslashreplace"
+    encoding: str = "utf-8"
+    errors: str | None = "backslashreplace"
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.buffer = DecodedBytes(self.write, stream)
+        self.buffer: DecodedBytes = DecodedBytes(self.write, stream)
         self._open: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 

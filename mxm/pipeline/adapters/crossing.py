@@ -148,9 +148,11 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
 
 def _leads_elsewhere(name: str, fn: Callable[..., Any]) -> bool:
     """Whether a function of other code has this name, as the one that a decorator was called on."""
+    if fn.__module__ not in sys.modules:
+        return False
     try:
         found = resolve_entrypoint(name)
-    except SpecError:  # of a module that is found by its file only
+    except SpecError:  # the module no longer has it; a worker will say so
         return False
     ours, theirs = (getattr(f, "__code__", None) for f in (fn, found))
     if ours is None or theirs is None:

@@ -263,8 +263,10 @@ def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
 
 
 def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
-    with _marked(task):
-        getattr(sys, stream).write(text)
+    beneath = getattr(sys, stream)
+    if beneath is not None:  # as where there is no console
+        with _marked(task):
+            beneath.write(text)
 
 
 def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:

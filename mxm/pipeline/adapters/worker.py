@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from mxm.pipeline.adapters.calls import call_function
 from mxm.pipeline.adapters.crossing import pack, pack_error, unpack
@@ -101,9 +102,8 @@ class _Parent:
         def write(text: str) -> None:
             self.tell(PRINTED, pack((current_task(), name, text)))
 
-        raw = DecodedBytes(write, getattr(sys, name))
-        buffer = io.BufferedWriter(raw)
-        return io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=True)
+        beneath: Any = DecodedBytes(write, getattr(sys, name))
+        return io.TextIOWrapper(beneath, "utf-8", "backslashreplace", line_buffering=True)
 
     def _leave(self) -> None:
         """In a fork of this process: it may not write to this one's pipe, nor keep it open."""
