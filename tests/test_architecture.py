@@ -18,8 +18,8 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # From the ground up: a module imports from the lines before its own. A folder stands for its
 # modules, which may import each other.
 LAYERS = [
-    ["mxm.pipeline.errors", "mxm.pipeline.logs"],
-    ["mxm.pipeline.functions"],
+    ["mxm.pipeline.errors", "mxm.pipeline.logs", "mxm.pipeline.tracebacks"],
+    ["mxm.pipeline.functions", "mxm.pipeline.entrypoints"],
     ["mxm.pipeline.bindings"],
     ["mxm.pipeline.spec"],
     ["mxm.pipeline.jsonvalue", "mxm.pipeline.hints"],

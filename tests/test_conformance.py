@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from mxm.pipeline.adapters.base import BACKENDS, RUNNERS
 from mxm.pipeline.api import compile_flow
+from mxm.pipeline.testing import conformance
 from mxm.pipeline.testing.conformance import *  # noqa: F403
 
 
@@ -17,3 +22,16 @@ def compiled(request: pytest.FixtureRequest) -> Any:
     return lambda spec, **options: compile_flow(
         spec, backend=backend, **{"runner": runner, "workers": 3, **options}
     )
+
+
+def test_snippet_of_the_suite_runs_it(tmp_path: Path) -> None:
+    _, _, snippet = str(conformance.__doc__).partition("::\n")
+    (tmp_path / "test_mine.py").write_text(dedent(snippet).replace('"mine"', '"inline"'))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "arrive_in_order or precedence"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "4 passed" in ran.stdout

@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow
-from mxm.pipeline.adapters.base import RunOptions, backend_names, load_backend
+from mxm.pipeline.adapters import execution, runners
+from mxm.pipeline.adapters.base import BACKENDS, RunOptions, backend_names, load_backend
 from mxm.pipeline.bindings import Bindings, Upstream
 from mxm.pipeline.errors import BackendError, UnknownBackendError
 
@@ -54,19 +56,38 @@ def test_a_task_starts_when_its_own_upstreams_are_done() -> None:
 
 def test_threads_are_as_many_as_workers() -> None:
     lock, busy, most = threading.Lock(), 0, 0
+    together = threading.Barrier(3)
 
     def work() -> None:
         nonlocal busy, most
         with lock:
             busy += 1
             most = max(most, busy)
-        time.sleep(0.02)
+        together.wait(60)
         with lock:
             busy -= 1
 
     tasks = [TaskSpec(f"t{i}", work) for i in range(12)]
-    compile_flow(FlowSpec("f", tasks), backend="inline", runner="threads", workers=3).run()
+    flow = compile_flow(FlowSpec("f", tasks), backend="inline", runner="threads", workers=3)
+    assert flow.run().state is State.SUCCEEDED
     assert most == 3
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_thread_that_a_task_leaves_does_not_hold_the_run(backend: str, runner: str) -> None:
+    gate, left = threading.Event(), []
+
+    def leaves() -> None:
+        left.append(threading.Thread(target=gate.wait, args=(60,)))
+        left[0].start()
+
+    flow = compile_flow(FlowSpec("f", [TaskSpec("a", leaves)]), backend=backend, runner=runner)
+    try:
+        assert flow.run().state is State.SUCCEEDED
+        assert left[0].is_alive()
+    finally:
+        gate.set()
 
 
 def test_ctrl_c_from_a_task_cancels_the_run() -> None:
@@ -79,6 +100,26 @@ def test_ctrl_c_from_a_task_cancels_the_run() -> None:
     run = caught.value.mxm_run  # type: ignore[attr-defined]
     assert run.state is State.CANCELLED
     assert [t.state.value for t in run.tasks.values()] == ["succeeded", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("place", ["close", "_finished"])
+def test_ctrl_c_after_the_last_task_brings_the_run(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = execution._Drive if place == "_finished" else runners.Sequential
+    before, closed = getattr(owner, place), []
+
+    def interrupted(self: Any) -> Any:
+        if not closed:
+            closed.append(self)
+            raise KeyboardInterrupt
+        return before(self)
+
+    monkeypatch.setattr(owner, place, interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        compile_flow(FlowSpec("f", [TaskSpec("a", one)]), backend="inline").run()
+    run = caught.value.mxm_run  # type: ignore[attr-defined]
+    assert (run.state, run.values) == (State.CANCELLED, {"a": 1})
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import sys
-import types
 from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple
@@ -13,30 +11,10 @@ import pytest
 import strategies
 from hypothesis import given
 
-from mxm.pipeline.authoring import task
 from mxm.pipeline.bindings import Bindings, Collection, Const, Upstream
 from mxm.pipeline.errors import Problem, SpecError
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.specdict import entrypoint, flow_from_dict, flow_to_dict, resolve_entrypoint
-
-
-def shouted(fn: Callable[..., str]) -> Callable[..., str]:
-    @functools.wraps(fn)
-    def louder(*args: Any) -> str:
-        return fn(*args).upper()
-
-    return louder
-
-
-@shouted
-def wrapped() -> str:
-    return "hi"
-
-
-@task
-@shouted
-def decorated() -> str:
-    return "hi"
+from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 
 
 class Pair(NamedTuple):
@@ -69,20 +47,12 @@ def test_what_a_dict_form_leaves_out_has_its_default() -> None:
     assert flow_from_dict({"name": "f", "tasks": [task]}) == spec
 
 
-def test_a_decorator_of_the_users_stays_on_the_function() -> None:
-    assert resolve_entrypoint(f"{__name__}:wrapped") is wrapped
-    again = resolve_entrypoint(f"{__name__}:decorated")
-    assert again is decorated.fn
-    assert again() == "HI"
-
-
 @pytest.mark.parametrize(
     "fn",
     [lambda: None, functools.partial(print), Loader().load, functools.lru_cache(lambda: 1)],
     ids=["lambda", "partial", "bound method", "cached lambda"],
 )
 def test_what_cannot_be_imported_says_so(fn: Callable[..., Any]) -> None:
-    assert entrypoint(fn) is None
     data = flow_to_dict(FlowSpec("f", [TaskSpec("t", fn)]))
     json.dumps(data)
     with pytest.raises(SpecError, match="no importable name: define it with def"):
@@ -132,23 +102,3 @@ def test_the_dict_form_shares_nothing_with_the_spec() -> None:
 def test_data_of_another_form_is_a_spec_error(data: Any, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         flow_from_dict(data)
-
-
-@pytest.mark.parametrize(
-    "name", ["no_such_module_at_all:f", f"{__name__}:absent", f"{__name__}:Loader.absent"]
-)
-def test_a_name_that_leads_nowhere_is_a_spec_error(name: str) -> None:
-    with pytest.raises(SpecError, match="cannot be imported"):
-        resolve_entrypoint(name)
-
-
-def test_a_module_that_fails_while_it_is_imported_is_a_spec_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Failing(types.ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            raise KeyError("HOME_OF_DATA")
-
-    monkeypatch.setitem(sys.modules, "failing_module", Failing("failing_module"))
-    with pytest.raises(SpecError, match="KeyError: 'HOME_OF_DATA'"):
-        resolve_entrypoint("failing_module:f")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,33 @@ def test_callers_of_the_app_have_their_stdout_back(project: Path) -> None:
     )
     checked = "1 flow checked: no problems\n"
     assert (ran.stdout, ran.stderr) == (f"{checked * 2}printed\nspawned\n", "")
+
+
+# What tasks say
+
+SAYING = """
+    import logging, sys
+    import mxm
+
+    @mxm.task
+    def says():
+        print("printed")
+        print("on stderr", file=sys.stderr)
+        sys.stdout.buffer.write(b"in bytes\\n")
+        logging.getLogger("user").info("logged")
+        logging.getLogger("user").debug("not logged")
+
+    @mxm.flow
+    def saying():
+        return says
+    """
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads", "processes"])
+def test_all_that_a_task_says_carries_flow_and_task(tmp_path: Path, runner: str) -> None:
+    write(tmp_path, {"saying.py": SAYING})
+    told = call("run", "saying", "--backend", "inline", "--runner", runner, cwd=tmp_path)
+    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in told.err.splitlines()]
+    said = ["printed", "on stderr", "in bytes", "logged"]
+    assert lines[:-1] == [f"[saying/says] {line}" for line in said]
+    assert lines[-1].startswith("says succeeded in")

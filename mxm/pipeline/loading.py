@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from mxm.pipeline.entrypoints import module_from_file
 from mxm.pipeline.errors import Source, shown_path
 from mxm.pipeline.registry import current_registry
 
@@ -155,17 +156,7 @@ def _from_file(path: str) -> ModuleType:
 
     stem = os.path.basename(path).removesuffix(".py").replace("-", "_")
     name = f"mxm_flows_{stem}_{zlib.crc32(os.fsencode(path)):08x}"  # there may be two of one stem
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # noqa: S101 - a .py file always has both
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return module_from_file(name, path)
 
 
 def _blame(error: BaseException, frames: traceback.StackSummary) -> Source | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
-__all__ = ["TaskFilter", "TaskLines", "current_task", "logger", "within_task"]
+__all__ = ["DecodedBytes", "TaskFilter", "TaskLines", "current_task", "logger", "within_task"]
 
 logger: logging.Logger = logging.getLogger("mxm.pipeline")
 
@@ -22,14 +22,55 @@ def current_task() -> tuple[str, str] | None:
     return _current.get()
 
 
-@contextmanager
-def within_task(flow: str, task: str) -> Generator[None, None, None]:
+class within_task:  # noqa: N801 - read as a statement
     """Mark what is logged and printed in this block as the task's."""
-    token = _current.set((flow, task))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    # No generator: `contextmanager` assigns to exceptions that pass, which a frozen one refuses.
+
+    def __init__(self, flow: str, task: str) -> None:
+        self._task = (flow, task)
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._task)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+class DecodedBytes(io.RawIOBase):
+    """A binary stream whose bytes, UTF-8, are written as text.
+
+    Parameters
+    ----------
+    write
+        Takes the text.
+    stream
+        What lies beneath, for those who write past this object.
+    """
+
+    def __init__(self, write: Callable[[str], object], stream: TextIO) -> None:
+        self._write = write
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def writable(self) -> bool:
+        """Whether it can be written to."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Write *data*; a character that is cut waits for its rest."""
+        text = self._decoder.decode(bytes(data))
+        if text:
+            self._write(text)
+        return memoryview(data).nbytes
+
+    def isatty(self) -> bool:
+        """Whether the stream beneath is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor beneath."""
+        return self._stream.fileno()
 
 
 class TaskLines(io.TextIOBase):
@@ -41,8 +82,12 @@ class TaskLines(io.TextIOBase):
         Where the lines go.
     """
 
+    encoding: str = "utf-8"
+    errors: str | None = "backslashreplace"
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.buffer: DecodedBytes = DecodedBytes(self.write, stream)
         self._open: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 

@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import inspect
 import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
+from mxm.pipeline.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.errors import Problem, Source, SpecError
 from mxm.pipeline.functions import shape_of
 from mxm.pipeline.masking import secret_parameters
 from mxm.pipeline.params import secret_names
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 
-__all__ = ["entrypoint", "flow_from_dict", "flow_to_dict", "resolve_entrypoint", "task_to_dict"]
+__all__ = ["flow_from_dict", "flow_to_dict", "task_to_dict"]
 
 _ANY_EXCEPTION = ("builtins:Exception",)
 _KINDS: dict[str, type] = {"list": list, "tuple": tuple, "dict": dict}
-
-
-def entrypoint(fn: Callable[..., Any]) -> str | None:
-    """``module:qualname`` of *fn*, or None for a lambda, a nested function or a bound method."""
-    if inspect.ismethod(fn):
-        return None
-    module = getattr(fn, "__module__", None)
-    qualname = getattr(fn, "__qualname__", None)
-    if not module or not qualname or "<" in qualname:
-        return None
-    return f"{module}:{qualname}"
-
-
-def resolve_entrypoint(name: str) -> Callable[..., Any]:
-    """The plain function at ``module:qualname``: where a decorated task stands there, its own.
-
-    Raises
-    ------
-    SpecError
-        The module or the name in it cannot be had.
-    """
-    module, _, qualname = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # a module may raise anything while it is imported
-        raise SpecError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    inner: Any = inspect.unwrap(found, stop=_is_decorated)
-    plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found
-    return plain
-
-
-def _is_decorated(fn: object) -> bool:
-    """Whether *fn* is a Task or a Flow; other wrappers belong to the function they return."""
-    return hasattr(type(fn), "spec") and hasattr(fn, "fn")
 
 
 def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,9 +22,9 @@ __all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with", "invo
 
 
 class FatalError(Exception):
-    """Carries what a task raised beyond `Exception`, `SystemExit` for one, through an engine.
+    """Carries an error through an engine that is not worth another attempt.
 
-    Such an error fails its task like any other, but is never retried.
+    What a task raised beyond `Exception`, `SystemExit` for one, and what would fail each time.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -54,6 +55,7 @@ class Call:
         self.attempts: int = 0
         self.value: Any = None
         self.error: BaseException | None = None
+        self._fatal = False
         self.skipped: Skip | None = None
         self.started: datetime = datetime.now(UTC)
 
@@ -67,7 +69,7 @@ class Call:
         TaskTimeoutError
             It took longer than the task's ``timeout_s``.
         FatalError
-            It raised something that is no `Exception`.
+            It raised something that is no `Exception`, or could not be called at all.
         KeyboardInterrupt
             The run is being cancelled.
         """
@@ -77,6 +79,9 @@ class Call:
             self.value = _invoke.get()(self)
         except Skip as skip:
             self.skipped = skip
+        except FatalError as fatal:
+            self.error, self._fatal = fatal.error, True
+            raise
         except Exception as error:
             self.error = error
             raise
@@ -90,7 +95,7 @@ class Call:
 
     def retryable(self) -> bool:
         """Whether what the last attempt raised is worth another one."""
-        return isinstance(self.error, self.step.task.retry_on)
+        return not self._fatal and isinstance(self.error, self.step.task.retry_on)
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
         """What became of the step, once the engine is done with it; logs the asset it wrote.
@@ -185,18 +190,23 @@ def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
     """The outcome of *function* in a daemon thread of its own, with this thread's context."""
     values: list[Any] = []
     errors: list[BaseException] = []
+    late = False
 
     def work() -> None:
+        nonlocal late
         try:
             values.append(function())
         except BaseException as error:
             errors.append(error)
+        late = timeout is not None and time.monotonic() - started > timeout
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), daemon=True)
+    started = time.monotonic()
     thread.start()
     thread.join(timeout)
-    if thread.is_alive():
+    # It may have ended while it kept this thread from looking.
+    if thread.is_alive() or late:
         raise _LateError
     if errors:
         raise errors[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import logging
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call
-from mxm.pipeline.adapters.runners import make_runner
+from mxm.pipeline.adapters.runners import Runner, make_runner
 from mxm.pipeline.logs import logger
 from mxm.pipeline.plan import Plan, Step
 from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
@@ -53,32 +54,44 @@ class _Drive:
 
     def run(self) -> FlowRun:
         runner = make_runner(self.options)
-        running = 0
         try:
-            while running or self._may_start():
-                while self._may_start() and runner.free():
-                    work = self._work(self.plan.steps[heapq.heappop(self.ready)])
-                    if work is not None:
-                        running += 1
-                        runner.start(work)
-                if running:
-                    task = runner.next()
-                    running -= 1
-                    self._settle(task)
-        except BaseException as error:
-            for step in self.plan.steps:
-                if step.name not in self.ended:
-                    self._end(TaskRun(step.name, State.CANCELLED, reason="the run was cancelled"))
-            error.mxm_run = self._flow_run(State.CANCELLED)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-            raise
-        finally:
+            self._place(runner)
             runner.close()
-        for step in self.plan.steps:
-            if step.name not in self.ended:
-                reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
-                self._end(TaskRun(step.name, State.SKIPPED, reason=reason))
+            return self._finished()
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # a frozen exception keeps its type
+                error.mxm_run = self._cancelled()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+            runner.close()  # to its end, where that was cut short
+            raise
+
+    def _place(self, runner: Runner) -> None:
+        """Give every step that may start to *runner*, until all have ended."""
+        running = 0
+        while running or self._may_start():
+            while self._may_start() and runner.free():
+                work = self._work(self.plan.steps[heapq.heappop(self.ready)])
+                if work is not None:
+                    running += 1
+                    runner.start(work)
+            if running:
+                task = runner.next()
+                running -= 1
+                self._settle(task)
+
+    def _finished(self) -> FlowRun:
+        for step in self._open():
+            reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
+            self._end(TaskRun(step.name, State.SKIPPED, reason=reason))
         failed = any(task.state is State.FAILED for task in self.ended.values())
         return self._flow_run(State.FAILED if failed else State.SUCCEEDED)
+
+    def _cancelled(self) -> FlowRun:
+        for step in self._open():
+            self._end(TaskRun(step.name, State.CANCELLED, reason="the run was cancelled"))
+        return self._flow_run(State.CANCELLED)
+
+    def _open(self) -> list[Step]:
+        return [step for step in self.plan.steps if step.name not in self.ended]
 
     def _may_start(self) -> bool:
         return bool(self.ready) and self.stopped_by is None
@@ -89,7 +102,8 @@ class _Drive:
             args = tuple(gather(b, self.values, self.plan.params) for b in step.args)
             kwargs = {k: gather(b, self.values, self.plan.params) for k, b in step.kwargs.items()}
         except Exception as error:  # a projection of a result: any type may fail in its own way
-            error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
+            with contextlib.suppress(Exception):  # a frozen one goes without
+                error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
             reason = f"its inputs could not be taken: {type(error).__name__}: {error}"
             self._settle(TaskRun(step.name, State.FAILED, error=error, reason=reason))
             return None

@@ -1,34 +1,41 @@
 """The `processes` runner: the engine stays here, each attempt's function runs in a worker process.
 
-Only functions, inputs and values cross over, so that a worker loads neither an engine nor a
-decorator's module twice, and a worker that dies takes nothing but its own attempt along.
+A worker that dies takes nothing but its own attempt along.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import importlib
-import inspect
+import functools
+import logging
 import multiprocessing
 import os
-import pickle
 import queue
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+import time
+from collections.abc import Generator
+from multiprocessing.connection import wait
 from typing import Any
 
-from mxm.pipeline.adapters.calls import Call, call_function
-from mxm.pipeline.errors import BackendError, Source, SpecError, TaskTimeoutError, WorkerDiedError
-from mxm.pipeline.logs import TaskLines, within_task
+from mxm.pipeline.adapters.calls import Call, FatalError
+from mxm.pipeline.adapters.crossing import pack, pack_function, unpack
+from mxm.pipeline.adapters.worker import (
+    LOGGED,
+    PRINTED,
+    RAISED,
+    READY,
+    UNSENT,
+    serve,
+)
+from mxm.pipeline.errors import BackendError, SpecError, TaskTimeoutError, WorkerDiedError
+from mxm.pipeline.logs import within_task
 
 __all__ = ["WorkerPool"]
 
-# Workers start from a process without threads: a fork of this one may copy a lock that is held.
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_SECONDS_TO_DIE = 1.0
 
 
 class WorkerPool:
@@ -48,11 +55,13 @@ class WorkerPool:
                 f"a program read from {file} can have no workers",
                 hint="write it to a file, or use runner 'threads'",
             )
-        self._context = multiprocessing.get_context(_METHOD)
+        self._context = multiprocessing.get_context(_method())
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
+        # Before multiprocessing, which would wait for them.
+        atexit.register(self.close)
 
     def invoke(self, call: Call) -> Any:
         """Call the function of *call* once, in a worker; its value.
@@ -63,39 +72,48 @@ class WorkerPool:
             The worker ended before the function did.
         TaskTimeoutError
             It took too long; its worker was killed.
+        FatalError
+            The function, its inputs or its value cannot be sent.
         BaseException
             What the function raised.
         """
-        request = _pickled(call)
+        task, timeout = call.step.name, call.step.task.timeout_s
+        request = _request(call)
         worker = self._take()
         try:
-            outcome = worker.ask(request, call.step.task.timeout_s)
-        except TimeoutError:
+            kind, content = worker.ask(*request, timeout)
+        except _LateError:
             self._drop(worker)
-            timeout = call.step.task.timeout_s or 0
-            raise TaskTimeoutError(call.step.name, timeout) from None
-        except (EOFError, OSError):
+            raise TaskTimeoutError(task, timeout or 0) from None
+        except _DiedError:
             code = self._drop(worker)
             raise WorkerDiedError(
-                f"the worker process of task {call.step.name!r} ended with exit code {code}",
+                f"the worker process of task {task!r} ended with exit code {code}",
                 hint="run it with --runner sequential to see what it does",
             ) from None
         except BaseException:
             self._drop(worker)
             raise
         self._idle.put(worker)
-        ok, value = pickle.loads(outcome)  # noqa: S301 - from our own worker
-        if ok:
-            return value
-        raise value
+        if kind == UNSENT:
+            raise _unsendable("value", task, unpack(content))
+        try:
+            outcome = unpack(content)
+        except Exception as error:  # some types can be written, and not be read
+            what = "exception" if kind == RAISED else "value"
+            raise _unsendable(what, task, error) from error
+        if kind == RAISED:
+            raise outcome
+        return outcome
 
     def close(self) -> None:
-        """End every worker, busy ones too."""
+        """End every worker, busy ones too, with all that they started."""
         with self._lock:
             self._closed = True
             for worker in self._all:
                 worker.kill()
             self._all.clear()
+        atexit.unregister(self.close)
 
     def _take(self) -> _Worker:
         with contextlib.suppress(queue.Empty):
@@ -117,21 +135,75 @@ class WorkerPool:
         return worker.exitcode
 
 
+def _method() -> str:
+    """How workers start: from a process without threads, where there can be one.
+
+    A fork of this process may copy a lock that is held.
+    """
+    # A fork of the process that started the fork server cannot use it.
+    has = "forkserver" in multiprocessing.get_all_start_methods()
+    return "forkserver" if has and _first_process() == os.getpid() else "spawn"
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
+class _LateError(Exception):
+    """An attempt took longer than it may."""
+
+
+class _DiedError(Exception):
+    """The worker is gone."""
+
+
 class _Worker:
     """One process and the pipe to it."""
 
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        # Not a daemon, which could start no processes of its own.
+        self._process = context.Process(target=serve, args=(theirs,), daemon=False)
         self._process.start()
         theirs.close()
 
-    def ask(self, request: bytes, timeout: float | None) -> bytes:
-        self._pipe.send_bytes(request)
-        if not self._pipe.poll(timeout):
-            raise TimeoutError
-        answer: bytes = self._pipe.recv_bytes()
-        return answer
+    def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
+        """What the worker answers to a request; shows what it logs and prints meanwhile."""
+        with self._dying():
+            self._pipe.send_bytes(head)
+            self._pipe.send_bytes(inputs)
+        deadline: float | None = None
+        while True:
+            kind, content = self._next(deadline)
+            if kind == READY:
+                # What it took to start the worker, and to import a module, is not the function's.
+                deadline = None if timeout is None else time.monotonic() + timeout
+            elif kind == LOGGED:
+                _log(*unpack(content))
+            elif kind == PRINTED:
+                _print(*unpack(content))
+            else:
+                return kind, content
+
+    def _next(self, deadline: float | None) -> tuple[bytes, bytes]:
+        seconds = None if deadline is None else max(0, deadline - time.monotonic())
+        # Not the pipe alone: a process that the worker started may hold its end open.
+        ready = wait([self._pipe, self._process.sentinel], seconds)
+        if not ready:
+            raise _LateError
+        with self._dying():
+            if self._pipe not in ready and not self._pipe.poll():
+                raise EOFError
+            return self._pipe.recv_bytes(), self._pipe.recv_bytes()
+
+    @contextlib.contextmanager
+    def _dying(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            self._process.join(_SECONDS_TO_DIE)  # by itself: it has an exit code of its own
+            raise _DiedError from None
 
     @property
     def exitcode(self) -> int | None:
@@ -139,94 +211,63 @@ class _Worker:
         return code
 
     def kill(self) -> None:
-        self._process.join(0.05)  # one that died by itself has an exit code of its own
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):  # it is no group yet, or no more
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
 
 
-def _pickled(call: Call) -> bytes:
-    fn = inspect.unwrap(call.step.task.fn)
+def _request(call: Call) -> tuple[bytes, bytes]:
+    """What a worker needs to know first, and the inputs."""
+    task = call.step.name
     try:
-        return pickle.dumps((call.flow, call.step.name, _reference(fn), call.args, call.kwargs))
+        fn = pack_function(call.step.task.fn)
+    except SpecError as error:
+        raise FatalError(error) from None
     except Exception as error:  # any type may refuse to be pickled, in its own way
-        error.add_note(
-            f"the inputs of task {call.step.name!r} cannot be sent to a worker process: "
-            "values must pickle there; use --runner threads"
-        )
-        raise
-
-
-def _reference(fn: Callable[..., Any]) -> tuple[str, str, str]:
-    """Where a worker finds *fn*: the name stands for the Task there, so it cannot be pickled."""
-    if "<" in fn.__qualname__:
-        raise SpecError(
-            f"{fn.__qualname__!r} cannot be sent to a worker process",
-            hint="define it with def at the top level of a module",
-        )
-    file = fn.__code__.co_filename
-    if fn.__module__ == "__main__" and not os.path.exists(file):
-        raise SpecError(
-            f"{fn.__qualname__!r} was defined at {Source.of_function(fn)}, where no worker process "
-            "can import it from",
-            hint="put it into a module and import it here, or use runner 'threads'",
-        )
-    return fn.__module__, fn.__qualname__, file
-
-
-def _serve(pipe: Connection) -> None:
-    """Answer requests until the pipe is closed; runs in the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Lines of several workers meet in one stream: each says whose it is.
-    sys.stdout = lines = TaskLines(sys.stdout)
-    while True:
-        try:
-            request = pipe.recv_bytes()
-        except (EOFError, OSError):
-            return
-        answer = _answer(request)
-        lines.finish()
-        pipe.send_bytes(answer)
-
-
-def _answer(request: bytes) -> bytes:
+        raise _unsendable("function", task, error) from error
     try:
-        flow, task, reference, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own parent
-        with within_task(flow, task):
-            value = call_function(_resolve(*reference), args, kwargs)
-        return pickle.dumps((True, value))
-    except BaseException as error:
-        text = "".join(traceback.format_exception(error))
-        error.add_note("in a worker process:\n" + text)
-        with contextlib.suppress(Exception):
-            answer = pickle.dumps((False, error))
-            pickle.loads(answer)  # noqa: S301 - some exceptions pickle, and cannot be read back
-            return answer
-        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}\n{text}")))
+        inputs = pack((call.args, call.kwargs))
+    except Exception as error:
+        raise _unsendable("inputs", task, error) from error
+    return pack((call.flow, task, _levels(), fn)), inputs
 
 
-def _resolve(module: str, qualname: str, file: str) -> Callable[..., Any]:
-    if module == "__main__":
-        # What multiprocessing calls the parent's main module in a child.
-        module = "__mp_main__" if "__mp_main__" in sys.modules else module
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError:
-        found = _from_file(module, file)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    plain: Callable[..., Any] = inspect.unwrap(found)
-    return plain
+def _unsendable(what: str, task: str, why: object) -> FatalError:
+    """Another attempt would fail as this one does."""
+    told = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
+    return FatalError(
+        BackendError(
+            f"the {what} of task {task!r} cannot pass between processes: {told}",
+            hint="what does not pickle stays with runner 'threads'",
+        )
+    )
 
 
-def _from_file(module: str, file: str) -> Any:
-    """A module that discovery imported by its path, under a name that is not its own."""
-    import importlib.util
+def _levels() -> dict[str, int]:
+    """By logger, the level it was given."""
+    root = logging.getLogger()
+    loggers = [
+        root,
+        *(v for v in root.manager.loggerDict.values() if isinstance(v, logging.Logger)),
+    ]
+    return {log.name: log.level for log in loggers if log.level}
 
-    spec = importlib.util.spec_from_file_location(module, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{module!r} cannot be imported in a worker process from {file!r}")
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[module] = found
-    spec.loader.exec_module(found)
-    return found
+
+def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
+    log = logging.getLogger(record.name)
+    if log.isEnabledFor(record.levelno):
+        with _marked(task):
+            log.handle(record)
+
+
+def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
+    beneath = getattr(sys, stream)
+    if beneath is not None:  # as where there is no console
+        with _marked(task):
+            beneath.write(text)
+
+
+def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:
+    return within_task(*task) if task else contextlib.nullcontext()

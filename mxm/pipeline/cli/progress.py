@@ -18,11 +18,11 @@ _outlived: list[TaskLines] = []
 
 @contextlib.contextmanager
 def printed() -> Generator[None]:
-    """Show on stderr what tasks print, each line with its flow and task."""
+    """Show on stderr what tasks print, there or on stdout, each line with its flow and task."""
     lines = TaskLines(sys.stderr)
     _outlived.append(lines)
     try:
-        with contextlib.redirect_stdout(lines):
+        with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines):
             yield
     finally:
         lines.finish()

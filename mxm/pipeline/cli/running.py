@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import threading
-import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +26,7 @@ from mxm.pipeline.discovery import find_flow
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.runs import FlowRun, State, became_null
 from mxm.pipeline.settings import read_settings, working_directory
+from mxm.pipeline.tracebacks import users_traceback
 
 __all__ = ["print_help", "run_flow"]
 
@@ -68,7 +67,7 @@ def run_flow(
     """
     given = given_params(params, params_file)
     code = ExitCode.OK
-    with printed(), logged(verbosity):
+    with logged(verbosity), printed():
         try:
             with _sigterm_raises():
                 entry = find_flow(name, modules, warn=print_warning)
@@ -134,27 +133,13 @@ def _print_failures(run: FlowRun) -> None:
         if task.error is not None:
             tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
             print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
-            tell(_users_traceback(task.error))
+            tell(users_traceback(task.error))
 
 
 def _print_skipped(run: FlowRun, verbosity: int) -> None:
     skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED and not t.started]
     if skipped and (run.state is State.FAILED or verbosity >= 0):
         tell(f"not run: {few(skipped)}")
-
-
-def _users_traceback(error: BaseException) -> str:
-    told = traceback.TracebackException.from_exception(error)
-    frames = list(told.stack)
-    first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
-    told.stack = traceback.StackSummary.from_list(frames[first:])
-    return "".join(told.format()).rstrip()
-
-
-def _leads_in(file: str) -> bool:
-    """Whether *file* is of what calls a task: this package, Prefect, an async task's event loop."""
-    packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",))
-    return any(f"{os.sep}{os.path.join(*names)}{os.sep}" in file for names in packages)
 
 
 def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:

@@ -1,0 +1,72 @@
+"""A function by its name, ``module:qualname``, and back: for dict forms and other processes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from mxm.pipeline.errors import SpecError
+
+__all__ = ["entrypoint", "module_from_file", "resolve_entrypoint"]
+
+
+def entrypoint(fn: Callable[..., Any]) -> str | None:
+    """``module:qualname`` of *fn*, or None for a lambda, a nested function or a bound method."""
+    if inspect.ismethod(fn):
+        return None
+    module = getattr(fn, "__module__", None)
+    qualname = getattr(fn, "__qualname__", None)
+    if not module or not qualname or "<" in qualname:
+        return None
+    return f"{module}:{qualname}"
+
+
+def resolve_entrypoint(name: str) -> Callable[..., Any]:
+    """The plain function at ``module:qualname``: where a decorated task stands there, its own.
+
+    Raises
+    ------
+    SpecError
+        The module or the name in it cannot be had.
+    """
+    module, _, qualname = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise SpecError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    inner: Any = inspect.unwrap(found, stop=_is_decorated)
+    plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found
+    return plain
+
+
+def _is_decorated(fn: object) -> bool:
+    """Whether *fn* is a Task or a Flow; other wrappers belong to the function they return."""
+    return hasattr(type(fn), "spec") and hasattr(fn, "fn")
+
+
+def module_from_file(name: str, file: str) -> ModuleType:
+    """Import *file* under *name*, wherever it lies.
+
+    Raises
+    ------
+    ImportError
+        It is no file that Python imports.
+    """
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name!r} cannot be imported from {file!r}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
