@@ -138,7 +138,9 @@ class _Drive:
 
     def _end(self, task: TaskRun) -> None:
         self.ended[task.name] = task
-        level = logging.ERROR if task.state is State.FAILED else logging.INFO
+        # Of those that never began there may be thousands, all for one that is told.
+        level = logging.DEBUG if task.started is None else logging.INFO
+        level = logging.ERROR if task.state is State.FAILED else level
         if logger.isEnabledFor(level):
             logger.log(level, "%s", _line(task), extra={"mxm_task": task.name})
 

@@ -40,8 +40,6 @@ def logged(verbosity: int) -> Generator[None]:
     root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_concerns_the_run)
-    if verbosity <= 0:
-        handler.addFilter(_began)
     handler.setFormatter(_Lines())
     level = root.level
     root.addHandler(handler)
@@ -60,12 +58,6 @@ def _concerns_the_run(record: logging.LogRecord) -> bool:
         return not logging.getLogger(name).handlers
     ours = record.name.startswith("mxm.pipeline")
     return ours or current_task() is not None or record.levelno >= logging.WARNING
-
-
-def _began(record: logging.LogRecord) -> bool:
-    """Whether *record* is of no task that was skipped for another: of those there may be many."""
-    task = getattr(record, "mxm_task", None)
-    return task is None or not record.getMessage().startswith(f"{task} skipped: ")
 
 
 class _Lines(logging.Formatter):
