@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import codecs
+import gc
 import io
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +57,19 @@ def test_what_a_task_writes_beneath_keeps_its_descriptor(tmp_path: Path) -> None
         lines = TaskLines(file)
         assert lines.fileno() == lines.buffer.fileno() == file.fileno()
         assert lines.isatty() is lines.buffer.isatty() is False
+
+
+def test_lines_leave_alone_a_stream_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with open(tmp_path / "out", "w") as file:
+        lines = TaskLines(file)
+    lines.close()
+    del lines
+    gc.collect()
+    assert unraisable == []
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,9 @@ class TaskLines(io.TextIOBase):
             self._open.clear()
         self._stream.flush()
 
+    def close(self) -> None:
+        """Do nothing: the stream beneath is another's, and may be closed when this is collected."""
+
     def isatty(self) -> bool:
         """Whether the lines go to a terminal."""
         return self._stream.isatty()
