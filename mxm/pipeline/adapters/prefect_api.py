@@ -128,6 +128,7 @@ _import_prefect()
 import httpx  # noqa: E402
 import prefect  # noqa: E402
 import prefect._internal.analytics as analytics  # noqa: E402
+import prefect.flow_engine as flow_engine  # noqa: E402
 from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
 from prefect.context import (  # noqa: E402
     AsyncClientContext,
@@ -139,6 +140,7 @@ from prefect.context import (  # noqa: E402
     get_settings_context,
 )
 from prefect.events.worker import EventsWorker  # noqa: E402
+from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
 
@@ -165,17 +167,17 @@ def session(*, engine_logs: bool = False) -> Generator[None, None, None]:
         Whether Prefect's own log lines reach the console.
     """
     with ExitStack() as stack:
-        if not engine_logs:
-            stack.enter_context(quiet())
+        stack.enter_context(quiet(engine_logs=engine_logs))
         if server_url() is None:
             stack.enter_context(in_process())
         else:
             # A second of every run otherwise: its thread sleeps, and is waited for.
             profile, settings = _settings(_NO_HEARTBEAT)
             stack.enter_context(SettingsContext(profile=profile, settings=settings))
-            # What happened to tasks reaches the server as events, from a thread: wait for it here,
-            # rather than lose it when the process ends.
+            # What happened to tasks, and what they log, reaches the server from threads: wait for
+            # them here, rather than lose it when the process ends.
             stack.callback(EventsWorker.drain_all, timeout=_DRAIN_S)
+            stack.callback(APILogWorker.drain_all, timeout=_DRAIN_S)
         yield
 
 
@@ -353,43 +355,76 @@ def _reply(content: Mapping[str, Any], status: int = 200) -> httpx.Response:
 
 
 _OFF = logging.CRITICAL + 1
-_LOGGING = ("level", "propagate", "handlers")
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_restore: list[tuple[Any, str, Any]] = []
+
+
+class _Shared:
+    """A change to what the whole process shares, in place for as long as any run needs it.
+
+    Parameters
+    ----------
+    change
+        Makes it; closing the stack that it gets undoes it.
+    """
+
+    def __init__(self, change: Callable[[ExitStack], None]) -> None:
+        self._change = change
+        self._undo = ExitStack()
+        self._lock = threading.Lock()
+        self._depth = 0
+
+    @contextmanager
+    def __call__(self) -> Generator[None, None, None]:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._change(self._undo)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._undo.close()
+
+
+def _replace(undo: ExitStack, target: Any, name: str, value: Any) -> None:
+    undo.callback(setattr, target, name, getattr(target, name))
+    setattr(target, name, value)
+
+
+def _silence(undo: ExitStack) -> None:
+    root = logging.getLogger("prefect")
+    # With a server the records must still be made, and reach it by their own handlers.
+    if server_url() is None:
+        undo.callback(root.setLevel, root.level)
+        root.setLevel(_OFF)
+    _replace(undo, root, "propagate", False)
+    _replace(undo, root, "handlers", [])
 
 
 def _marks_nothing(milestone: str) -> bool:  # noqa: ARG001 - the signature of what it replaces
     return False
 
 
+def _hold_back(undo: ExitStack) -> None:
+    # On a terminal it writes to the home folder, and sends, whatever the settings say.
+    _replace(undo, analytics, "try_mark_milestone", _marks_nothing)
+    # Its handler of SIGTERM would stand before ours, and takes the signal for its own runner's.
+    _replace(undo, flow_engine, "capture_sigterm", contextlib.nullcontext)
+
+
+_silenced = _Shared(_silence)
+_held_back = _Shared(_hold_back)
+
+
 @contextmanager
-def quiet() -> Generator[None, None, None]:
-    """Prefect's console lines and its first-use telemetry off, for as long as any run needs it."""
-    global _quiet_depth
-    at_server = server_url() is not None
-    with _quiet_lock:
-        _quiet_depth += 1
-        if _quiet_depth == 1:
-            root = logging.getLogger("prefect")
-            _restore.extend((root, name, getattr(root, name)) for name in _LOGGING)
-            # With a server the records must still be made, and reach it by their own handlers.
-            if not at_server:
-                root.setLevel(_OFF)
-            root.propagate = False
-            root.handlers = []
-            # On a terminal it writes to the home folder, and sends, whatever the settings say.
-            _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
-            analytics.try_mark_milestone = _marks_nothing
-    try:
+def quiet(*, engine_logs: bool = False) -> Generator[None, None, None]:
+    """Prefect without its first-use telemetry, its signal handler and, mostly, its console lines.
+
+    Parameters
+    ----------
+    engine_logs
+        Whether the lines are shown.
+    """
+    with _held_back(), contextlib.nullcontext() if engine_logs else _silenced():
         yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                for target, name, value in _restore:
-                    if name == "level":
-                        target.setLevel(value)
-                    else:
-                        setattr(target, name, value)
-                _restore.clear()
