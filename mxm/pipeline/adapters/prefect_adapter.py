@@ -162,7 +162,11 @@ class _Flow(prefect.Flow[..., Any]):
         }
         token = _request.set(request)
         try:
-            with course.in_engine(), prefect_api.session(engine_logs=course.options.engine_logs):
+            options = course.options
+            session = prefect_api.session(
+                engine_logs=options.engine_logs, workers=options.runner == "processes"
+            )
+            with course.in_engine(), session:
                 # Called by way of the class: the overloads of the method are not fully typed.
                 call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
                 state = call(self, **shown, return_state=True)
@@ -187,6 +191,7 @@ class _Perform:
     def __call__(self, call: Call) -> TaskRun:
         with self._course.in_engine():
             state = self._run(call)
+        call.error = prefect_api.refusal_in(call.error) or call.error
         if call.error is None and not state.is_completed():
             return call.ended(
                 BackendError(

@@ -122,7 +122,7 @@ class _Worker:
 
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, dict(os.environ)), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -173,8 +173,9 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str, str]:
     return fn.__module__, fn.__qualname__, file
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, environment: dict[str, str]) -> None:
     """Answer requests until the pipe is closed; runs in the worker."""
+    os.environ.update(environment)  # what forks it may have begun before the environment changed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Lines of several workers meet in one stream: each says whose it is.
