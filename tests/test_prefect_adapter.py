@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -146,17 +147,141 @@ def test_settings_and_logging_are_as_before() -> None:
     assert after == before
 
 
-def test_a_call_that_is_not_answered_names_itself_and_the_way_out() -> None:
-    def publish() -> None:
-        from prefect.artifacts import create_markdown_artifact
+def publish() -> None:
+    from prefect.artifacts import create_markdown_artifact
 
-        create_markdown_artifact("text")
+    create_markdown_artifact("text")
 
-    run = compile_flow(FlowSpec("f", [TaskSpec("publish", publish)])).run()
-    error = run.tasks["publish"].error
-    assert isinstance(error, BackendError)
-    assert "'POST /artifacts/'" in str(error)
+
+def limited() -> None:
+    from prefect.concurrency.sync import concurrency
+
+    with concurrency("x"):
+        pass
+
+
+def rated() -> None:
+    from prefect.concurrency.sync import rate_limit
+
+    rate_limit("x")
+
+
+def tagged() -> None:
+    import prefect
+
+    prefect.task(tags=["a"])(one)()
+
+
+def tagged_outside() -> None:
+    import prefect
+
+    with prefect.tags("a"):
+        prefect.task(one)()
+
+
+def paused() -> None:
+    from prefect.flow_runs import pause_flow_run
+
+    pause_flow_run(timeout=60)
+
+
+def subflow() -> None:
+    import prefect
+
+    prefect.flow(one)()
+
+
+async def asking() -> None:
+    from prefect import get_client
+
+    async with get_client() as client:
+        await client.read_flows()
+    async with get_client() as client:
+        await client.read_flows()
+
+
+async def variable() -> None:
+    from prefect.variables import Variable
+
+    await Variable.aget("x")
+
+
+def one() -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("task", "asked"),
+    [
+        (publish, "POST /artifacts/"),
+        (limited, "POST /v2/concurrency_limits/"),
+        (rated, "POST /v2/concurrency_limits/"),
+        (tagged, "POST /v2/concurrency_limits/"),
+        (tagged_outside, "POST /v2/concurrency_limits/"),
+        (paused, "POST /flow_runs/"),
+        (subflow, "POST /task_runs/"),
+        (asking, "POST /flows/filter"),
+        (variable, "GET /variables/name/x"),
+    ],
+)
+def test_a_call_that_is_not_answered_names_itself_and_the_way_out(
+    task: Any, asked: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = time.monotonic()
+    run = compile_flow(FlowSpec("f", [TaskSpec("asks", task)])).run()
+    error = run.tasks["asks"].error
+    assert type(error) is BackendError
+    assert asked in str(error)
     assert "PREFECT_API_URL" in str(error)
+    assert time.monotonic() - before < 20
+    assert capfd.readouterr().err == ""
+
+
+def test_the_api_is_not_answered_in_worker_processes_and_no_server_starts(home: Path) -> None:
+    environment = dict(os.environ)
+    tasks = [TaskSpec("publish", publish), TaskSpec("limited", limited), TaskSpec("one", one)]
+    run = compile_flow(FlowSpec("f", tasks), runner="processes", workers=1).run()
+    for name in ("publish", "limited"):
+        error = run.tasks[name].error
+        assert type(error) is BackendError
+        assert "worker process" in str(error)
+        assert "PREFECT_API_URL" in str(error)
+    assert run.values == {"one": 1}
+    assert dict(os.environ) == environment
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_a_host_that_logs_sees_no_request_that_was_not_sent() -> None:
+    code = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "from mxm.pipeline import FlowSpec, TaskSpec, compile_flow\n"
+        "def one(): return 1\n"
+        "compile_flow(FlowSpec('f', [TaskSpec('a', one)])).run()\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = told.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("INFO:mxm.pipeline:a succeeded")] == []
+
+
+def test_what_a_task_logs_by_prefects_logger_is_shown_as_the_tasks(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from mxm.pipeline.cli.progress import logged
+
+    def says() -> None:
+        import prefect
+
+        prefect.task(one)()
+        prefect.get_run_logger().info("hello")
+
+    with logged(0):
+        compile_flow(FlowSpec("f", [TaskSpec("a", says)])).run()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(" ")[2] for line in lines][:1] == ["[f/a] hello"]
+    assert len(lines) == 2  # the other says how the task ended
 
 
 def test_engine_logs_on_request(capfd: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ LATE = """
     atexit.register(print, "at exit")
 
     def late():
-        for _ in range(100):
+        while True:  # nobody waits for its end
             print("on a thread")
             os.write(1, b"past Python\\n")
             time.sleep(0.002)
@@ -190,7 +190,7 @@ def test_thread_that_outlives_the_run_prints_to_stderr(tmp_path: Path, verb: lis
     write(tmp_path, {"noisy.py": LATE.format(where="", within=START)})
     ran = call(*verb, cwd=tmp_path)
     assert (ran.code, bool(json.loads(ran.out))) == (0, True)
-    assert ran.err.count("on a thread") == ran.err.count("past Python") == 100
+    assert "on a thread" in ran.err
     assert "at exit" in ran.err
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +14,11 @@ from uuid import uuid4
 from mxm.pipeline.adapters import prefect_api  # isort: skip
 import prefect
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, format_exception
+from prefect.states import Cancelled, Completed, Failed, format_exception
 
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
-from mxm.pipeline.adapters.execution import drive
+from mxm.pipeline.adapters.compiled import CompiledFlow, Course
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.errors import BackendError, ResultError
 from mxm.pipeline.functions import shape_of
@@ -26,7 +26,7 @@ from mxm.pipeline.graph import require_valid
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.masking import MASK
 from mxm.pipeline.params import parameters_of
-from mxm.pipeline.plan import Plan, Step, make_plan
+from mxm.pipeline.plan import Step, make_plan
 from mxm.pipeline.runs import FlowRun, TaskRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
@@ -39,50 +39,35 @@ _LONGEST_SHOWN = 200
 class _Request:
     """One run on its way through Prefect's flow engine, and what became of it."""
 
-    plan: Plan
-    options: RunOptions
-    run: FlowRun | None = None
+    course: Course
     json: bool = False
     results: dict[str, JSONValue] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 _request: ContextVar[_Request] = ContextVar("mxm_prefect_request")
 
 
-class PrefectFlow:
+class PrefectFlow(CompiledFlow):
     """A flow compiled for Prefect; an ``MXMFlow``."""
 
     backend = "prefect"
 
     def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
-        self.spec = spec
-        self.name: str = spec.name
-        self.options: RunOptions = options or RunOptions()
+        super().__init__(spec, options)
         with prefect_api.quiet():
             self._flow = _Flow(spec, typed=False)
 
-    def run(
-        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
-    ) -> FlowRun:
-        """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
-        chosen = replace(self.options, **(options or {}))
-        plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
-        request = _Request(plan, chosen)
+    def _run(self, course: Course) -> FlowRun:
+        request = _Request(course)
         try:
             return self._flow.perform(request)
-        except BaseException as error:
-            if request.run is not None:
-                return request.run  # a failed task: the run says so
-            if isinstance(error, BackendError) or not isinstance(error, Exception):
-                raise
+        except BackendError:
+            raise
+        except Exception as error:
+            if course.run is not None and error is not request.error:
+                return course.run  # the engine failed once the run was over
             raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
-
-    def execute(
-        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
-    ) -> dict[str, JSONValue]:
-        """Run the flow and raise for its failure. See `mxm.pipeline.api.MXMFlow`."""
-        return self.run(params, options).raise_for_failure().results
 
 
 def build_prefect_flow(spec: FlowSpec) -> _Flow:
@@ -125,11 +110,13 @@ class _Flow(prefect.Flow[..., Any]):
 
         def body(**_: Any) -> dict[str, JSONValue] | prefect.State[Any] | None:
             request = _request.get()
-            perform = _Perform(self._tasks, request.plan)
+            course = request.course
             try:
-                request.run = run = drive(request.plan, perform, request.options)
-            except Exception as error:  # no task's: ours, and not for Prefect to keep
+                run = course.drive(_Perform(self._tasks, course))
+            except BaseException as error:  # no task's: for the caller, and not for Prefect to keep
                 request.error = error
+                if course.interrupted or not isinstance(error, Exception):
+                    return Cancelled(message="the run was cancelled")
                 return Failed(message=format_exception(error))
             try:
                 run.raise_for_failure()
@@ -154,8 +141,9 @@ class _Flow(prefect.Flow[..., Any]):
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})
         plan = make_plan(self.spec, given)
-        request = _Request(plan, RunOptions(), json=True)
-        self.perform(request).raise_for_failure()
+        course = Course(plan, RunOptions())
+        request = _Request(course, json=True)
+        course.follow(lambda _: self.perform(request)).raise_for_failure()
         return request.results
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -164,8 +152,9 @@ class _Flow(prefect.Flow[..., Any]):
 
     def perform(self, request: _Request) -> FlowRun:
         """Run *request* through Prefect's flow engine."""
+        course = request.course
         names = inspect.signature(self.fn).parameters
-        shown = {k: _shown(v) for k, v in request.plan.params.items() if k in names}
+        shown = {k: _shown(v) for k, v in course.plan.params.items() if k in names}
         shown |= {
             k: None if p.default is p.empty else _shown(p.default)
             for k, p in names.items()
@@ -173,7 +162,11 @@ class _Flow(prefect.Flow[..., Any]):
         }
         token = _request.set(request)
         try:
-            with prefect_api.session(engine_logs=request.options.engine_logs):
+            options = course.options
+            session = prefect_api.session(
+                engine_logs=options.engine_logs, workers=options.runner == "processes"
+            )
+            with course.in_engine(), session:
                 # Called by way of the class: the overloads of the method are not fully typed.
                 call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
                 state = call(self, **shown, return_state=True)
@@ -181,32 +174,39 @@ class _Flow(prefect.Flow[..., Any]):
             _request.reset(token)
         if request.error is not None:
             raise request.error
-        if request.run is None:
+        if course.run is None:
             raise BackendError(f"Prefect did not run flow {self.spec.name!r}: {state.message}")
-        return request.run
+        return course.run
 
 
 class _Perform:
     """Carries out the calls of one run by Prefect's task engine."""
 
-    def __init__(self, tasks: dict[str, prefect.Task[..., Any]], plan: Plan) -> None:
+    def __init__(self, tasks: dict[str, prefect.Task[..., Any]], course: Course) -> None:
         self._tasks = tasks
+        self._course = course
         self._at_server = prefect_api.server_url() is not None
-        self._ids = {step.name: uuid4() for step in plan.steps} if self._at_server else {}
+        self._ids = {step.name: uuid4() for step in course.plan.steps} if self._at_server else {}
 
     def __call__(self, call: Call) -> TaskRun:
+        with self._course.in_engine():
+            state = self._run(call)
+        call.error = prefect_api.refusal_in(call.error) or call.error
+        if call.error is None and not state.is_completed():
+            return call.ended(
+                BackendError(
+                    f"Prefect ended task {call.step.name!r}: {state.message or state.name}"
+                )
+            )
+        return call.ended()
+
+    def _run(self, call: Call) -> prefect.State[Any]:
         step = call.step
         if self._at_server:
             inputs = {k: [self._ids[n] for n in names] for k, names in _inputs(step).items()}
             task = _prefect_task(step.task, step.task.tags, list(inputs))
-            state = prefect_api.run_task(task, call, run_id=self._ids[step.name], inputs=inputs)
-        else:
-            state = prefect_api.run_task(self._task(step.task), call)
-        if call.error is None and not state.is_completed():
-            return call.ended(
-                BackendError(f"Prefect ended task {step.name!r}: {state.message or state.name}")
-            )
-        return call.ended()
+            return prefect_api.run_task(task, call, run_id=self._ids[step.name], inputs=inputs)
+        return prefect_api.run_task(self._task(step.task), call)
 
     def _task(self, spec: TaskSpec) -> prefect.Task[..., Any]:
         found = self._tasks.get(spec.name)

@@ -8,7 +8,9 @@ holds these answers against a real server.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import importlib
 import json
 import logging
@@ -25,8 +27,9 @@ from typing import Any, cast
 
 from mxm.pipeline.coercion import SecretStr
 from mxm.pipeline.errors import BackendError, EngineMissingError
+from mxm.pipeline.logs import current_task
 
-__all__ = ["in_process", "quiet", "run_task", "server_url", "session"]
+__all__ = ["in_process", "quiet", "refusal_in", "run_task", "server_url", "session"]
 
 
 def _import_prefect() -> None:
@@ -128,6 +131,8 @@ _import_prefect()
 import httpx  # noqa: E402
 import prefect  # noqa: E402
 import prefect._internal.analytics as analytics  # noqa: E402
+import prefect.flow_engine as flow_engine  # noqa: E402
+from prefect.client.orchestration import PrefectClient  # noqa: E402
 from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
 from prefect.context import (  # noqa: E402
     AsyncClientContext,
@@ -139,6 +144,7 @@ from prefect.context import (  # noqa: E402
     get_settings_context,
 )
 from prefect.events.worker import EventsWorker  # noqa: E402
+from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
 
@@ -147,14 +153,21 @@ _DRAIN_S = 10
 _URL = "http://mxm-pipeline.invalid/api"
 
 
+# In worker processes, where nothing answers: read by users, in Prefect's messages.
+_NO_SERVER_SCHEME = "none://"
+_NO_SERVER = f"{_NO_SERVER_SCHEME}set-PREFECT_API_URL-to-a-running-server"
+
+_TO_SERVER = "run against a server: prefect server start, then set PREFECT_API_URL"
+
+
 def server_url() -> str | None:
     """The server that the environment or the active Prefect profile names, or None."""
     url: str | None = PREFECT_API_URL.value()
-    return url or None
+    return None if url == _NO_SERVER else url or None
 
 
 @contextmanager
-def session(*, engine_logs: bool = False) -> Generator[None, None, None]:
+def session(*, engine_logs: bool = False, workers: bool = False) -> Generator[None, None, None]:
     """Where a flow of ours runs: at the configured server, else with the API answered in process.
 
     Settings are changed in this context only, and are as before when it ends.
@@ -163,19 +176,23 @@ def session(*, engine_logs: bool = False) -> Generator[None, None, None]:
     ----------
     engine_logs
         Whether Prefect's own log lines reach the console.
+    workers
+        Whether tasks run in worker processes.
     """
     with ExitStack() as stack:
-        if not engine_logs:
-            stack.enter_context(quiet())
+        stack.enter_context(quiet(engine_logs=engine_logs))
         if server_url() is None:
             stack.enter_context(in_process())
+            if workers:
+                stack.enter_context(_no_server_in_workers())
         else:
             # A second of every run otherwise: its thread sleeps, and is waited for.
             profile, settings = _settings(_NO_HEARTBEAT)
             stack.enter_context(SettingsContext(profile=profile, settings=settings))
-            # What happened to tasks reaches the server as events, from a thread: wait for it here,
-            # rather than lose it when the process ends.
+            # What happened to tasks, and what they log, reaches the server from threads: wait for
+            # them here, rather than lose it when the process ends.
             stack.callback(EventsWorker.drain_all, timeout=_DRAIN_S)
+            stack.callback(APILogWorker.drain_all, timeout=_DRAIN_S)
         yield
 
 
@@ -210,6 +227,23 @@ def run_task(
     )
 
 
+def refusal_in(error: BaseException | None) -> BackendError | None:
+    """The call of the API that was not answered, where Prefect made *error* of it."""
+    cause = error
+    while cause is not None and type(cause).__module__.startswith("prefect."):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, BackendError):
+        return cause
+    # From a worker process comes the traceback, as text.
+    if any(_NO_SERVER_SCHEME in note for note in getattr(error, "__notes__", ())):
+        refusal = BackendError(
+            "Prefect asked its API in a worker process, where it is not answered", hint=_TO_SERVER
+        )
+        refusal.__cause__ = error
+        return refusal
+    return None
+
+
 def _results(ids: Sequence[uuid.UUID]) -> set[Any]:
     # Frozen, and so hashable, by its pydantic configuration.
     return {cast("Any", TaskRunResult(id=i)) for i in ids}
@@ -221,17 +255,17 @@ def in_process() -> Generator[None, None, None]:
     with ExitStack() as stack:
         # A run of ours inside a run of Prefect's (or of ours) stands alone: its parent's API
         # does not know it.
-        for context in (FlowRunContext, TaskRunContext, SyncClientContext, AsyncClientContext):
+        for context in (FlowRunContext, TaskRunContext, SyncClientContext):
             variable: ContextVar[Any] = context.__var__
             stack.callback(variable.reset, variable.set(None))
         stack.enter_context(TagsContext(current_tags=set()))
         profile, settings = _settings(_IN_PROCESS)
         named = _replaced(settings, {"api.url": _URL})
         stack.enter_context(SettingsContext(profile=profile, settings=named))
-        client = SyncClientContext(httpx_settings={"transport": _transport(), "verify": _NO_TLS})
-        stack.enter_context(client)
-        # get_client() hands out the context's client only where its settings equal those asked for.
-        client._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
+        api = _Api()
+        stack.enter_context(_sync_client(api))
+        asynchronous: ContextVar[Any] = AsyncClientContext.__var__
+        stack.callback(asynchronous.reset, asynchronous.set(_AsyncClient(api)))
         # With a key and without a URL, events are not built for sending at all.
         stack.enter_context(SettingsContext(profile=profile, settings=settings))
         yield
@@ -268,8 +302,51 @@ def _replaced(settings: Any, changes: Mapping[str, Any]) -> Any:
     return settings
 
 
-def _transport() -> httpx.MockTransport:
-    return httpx.MockTransport(_Api())
+def _sync_client(api: _Api) -> SyncClientContext:
+    context = SyncClientContext(httpx_settings=_answered(api))
+    # get_client() hands out the context's client only where its settings equal those asked for.
+    context._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
+    # httpx would log each request as sent.
+    vars(context.client._client)["send"] = api.answer  # pyright: ignore[reportPrivateUsage]
+    return context
+
+
+class _AsyncClient:
+    """What stands for Prefect's `AsyncClientContext`; few runs ask for its client."""
+
+    _httpx_settings = None
+
+    def __init__(self, api: _Api) -> None:
+        self._api = api
+
+    @functools.cached_property
+    def client(self) -> PrefectClient:
+        """The client that Prefect's `get_client` hands out."""
+        return _AnyLoopClient(self._api)
+
+
+class _AnyLoopClient(PrefectClient):
+    """Prefect's async client, which is of whatever loop asks, since it waits for nothing."""
+
+    def __init__(self, api: _Api) -> None:
+        super().__init__(_URL, httpx_settings=_answered(api))
+        vars(self._client)["send"] = api.answer_async
+        self._started = True  # and never closed
+        self._context_stack = 1
+
+    def __getattribute__(self, name: str) -> Any:
+        return _running_loop() if name == "_loop" else super().__getattribute__(name)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _answered(api: _Api) -> dict[str, Any]:
+    return {"transport": httpx.MockTransport(api.answer), "verify": _NO_TLS}
 
 
 class _Api:
@@ -278,7 +355,23 @@ class _Api:
     def __init__(self) -> None:
         self._runs: dict[str, dict[str, Any]] = {}
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request, **_: Any) -> httpx.Response:
+        """What a server would answer.
+
+        Raises
+        ------
+        BackendError
+            Prefect's engines do not ask it in a plain run.
+        """
+        response = self._answer(request)
+        response.request = request
+        return response
+
+    async def answer_async(self, request: httpx.Request, **_: Any) -> httpx.Response:
+        """As `answer`, for the client of async code."""
+        return self.answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api")
         body: dict[str, Any] = json.loads(request.content) if request.content else {}
         match (request.method, *path.strip("/").split("/")):
@@ -288,7 +381,7 @@ class _Api:
                 return _reply(self._create(body), 201)
             case ("GET", "flow_runs", run) if run in self._runs:
                 return _reply(self._runs[run])
-            case ("POST", "flow_runs", run, "set_state") if run in self._runs:
+            case ("POST", "flow_runs", run, "set_state") if self._may(run, body["state"]):
                 return _reply(self._set_state(self._runs[run], body["state"]), 201)
             case ("PATCH", "flow_runs", run) if run in self._runs:
                 self._runs[run].update(body)
@@ -299,8 +392,12 @@ class _Api:
                 call = f"{request.method} {path}"
                 raise BackendError(
                     f"Prefect asked its API for {call!r}, which is not answered in process",
-                    hint="run against a server: prefect server start, then set PREFECT_API_URL",
+                    hint=_TO_SERVER,
                 )
+
+    def _may(self, run: str, state: Mapping[str, Any]) -> bool:
+        # A run that pauses, or is put off, waits for a server to tell it to go on.
+        return run in self._runs and state["type"] not in ("PAUSED", "SCHEDULED")
 
     def _create(self, body: Mapping[str, Any]) -> dict[str, Any]:
         state = _state(body.get("state") or {"type": "PENDING"})
@@ -353,43 +450,118 @@ def _reply(content: Mapping[str, Any], status: int = 200) -> httpx.Response:
 
 
 _OFF = logging.CRITICAL + 1
-_LOGGING = ("level", "propagate", "handlers")
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_restore: list[tuple[Any, str, Any]] = []
+
+
+class _Shared:
+    """A change to what the whole process shares, in place for as long as any run needs it.
+
+    Parameters
+    ----------
+    change
+        Makes it; closing the stack that it gets undoes it.
+    """
+
+    def __init__(self, change: Callable[[ExitStack], None]) -> None:
+        self._change = change
+        self._undo = ExitStack()
+        self._lock = threading.Lock()
+        self._depth = 0
+
+    @contextmanager
+    def __call__(self) -> Generator[None, None, None]:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._change(self._undo)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._undo.close()
+
+
+def _replace(undo: ExitStack, target: Any, name: str, value: Any) -> None:
+    undo.callback(setattr, target, name, getattr(target, name))
+    setattr(target, name, value)
+
+
+def _silence(undo: ExitStack) -> None:
+    # The second, which its background threads log to, has handlers of its own.
+    for name in ("prefect", "prefect._internal"):
+        log = logging.getLogger(name)
+        # With a server the records must still be made, and reach it by their own handlers.
+        if server_url() is None:
+            undo.callback(log.setLevel, log.level)
+            log.setLevel(_OFF)
+        _replace(undo, log, "propagate", False)
+        _replace(undo, log, "handlers", [_TasksLines()])
+    if server_url() is None:
+        for name in ("prefect.task_runs", "prefect.flow_runs"):
+            log = logging.getLogger(name)
+            undo.callback(vars(log).pop, "isEnabledFor")
+            vars(log)["isEnabledFor"] = _is_for_task
+
+
+def _is_for_task(level: int) -> bool:
+    # What the engine itself would log there is not even made: it takes a quarter of a task's time.
+    return current_task() is not None and logging.getLogger().isEnabledFor(level)
+
+
+class _TasksLines(logging.Handler):
+    """Hands on what a task logs by Prefect's ``get_run_logger``, and nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        task, root = current_task(), logging.getLogger()
+        if (
+            task is None
+            or record.pathname.startswith(_ENGINE)
+            or not root.isEnabledFor(record.levelno)
+        ):
+            return
+        record.mxm_flow, record.mxm_task = task
+        root.handle(record)
+
+
+_ENGINE = os.path.dirname(prefect.__file__) + os.sep
+
+
+def _keep_from_servers(undo: ExitStack) -> None:
+    # Without an address, a call of the API there would start a server, which outlives the run.
+    for name, value in (("PREFECT_API_URL", _NO_SERVER), ("DO_NOT_TRACK", "1")):
+        before = os.environ.get(name)
+        if before:
+            undo.callback(os.environ.__setitem__, name, before)
+        else:
+            undo.callback(os.environ.pop, name, None)
+        os.environ[name] = value
 
 
 def _marks_nothing(milestone: str) -> bool:  # noqa: ARG001 - the signature of what it replaces
     return False
 
 
+def _hold_back(undo: ExitStack) -> None:
+    # On a terminal it writes to the home folder, and sends, whatever the settings say.
+    _replace(undo, analytics, "try_mark_milestone", _marks_nothing)
+    # Its handler of SIGTERM would stand before ours, and takes the signal for its own runner's.
+    _replace(undo, flow_engine, "capture_sigterm", contextlib.nullcontext)
+
+
+_silenced = _Shared(_silence)
+_held_back = _Shared(_hold_back)
+_no_server_in_workers = _Shared(_keep_from_servers)
+
+
 @contextmanager
-def quiet() -> Generator[None, None, None]:
-    """Prefect's console lines and its first-use telemetry off, for as long as any run needs it."""
-    global _quiet_depth
-    at_server = server_url() is not None
-    with _quiet_lock:
-        _quiet_depth += 1
-        if _quiet_depth == 1:
-            root = logging.getLogger("prefect")
-            _restore.extend((root, name, getattr(root, name)) for name in _LOGGING)
-            # With a server the records must still be made, and reach it by their own handlers.
-            if not at_server:
-                root.setLevel(_OFF)
-            root.propagate = False
-            root.handlers = []
-            # On a terminal it writes to the home folder, and sends, whatever the settings say.
-            _restore.append((analytics, "try_mark_milestone", analytics.try_mark_milestone))
-            analytics.try_mark_milestone = _marks_nothing
-    try:
+def quiet(*, engine_logs: bool = False) -> Generator[None, None, None]:
+    """Prefect without its first-use telemetry, its signal handler and, mostly, its console lines.
+
+    Parameters
+    ----------
+    engine_logs
+        Whether the lines are shown.
+    """
+    with _held_back(), contextlib.nullcontext() if engine_logs else _silenced():
         yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                for target, name, value in _restore:
-                    if name == "level":
-                        target.setLevel(value)
-                    else:
-                        setattr(target, name, value)
-                _restore.clear()

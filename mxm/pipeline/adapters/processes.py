@@ -164,7 +164,7 @@ class _Worker:
     def __init__(self, context: Any) -> None:
         self._pipe, theirs = context.Pipe()
         # Not a daemon, which could start no processes of its own.
-        self._process = context.Process(target=serve, args=(theirs,), daemon=False)
+        self._process = context.Process(target=serve, args=(theirs, dict(os.environ)), daemon=False)
         self._process.start()
         theirs.close()
 

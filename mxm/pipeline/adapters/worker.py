@@ -35,8 +35,9 @@ UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
     """Answer requests until the pipe is closed; what a worker process runs."""
+    os.environ.update(environment)  # what forks it may have begun before the environment changed
     _stand_alone()
     parent = _Parent(pipe)
     while True:

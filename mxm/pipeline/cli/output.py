@@ -100,7 +100,8 @@ def open_streams() -> None:
 def leave(code: object) -> NoReturn:
     """End the process as `sys.exit` does, without freeing every object one by one.
 
-    That takes as long as `list` itself; mypy ends so too.
+    That takes as long as `list` itself; mypy ends so too. Nor are threads waited for that a task
+    left behind.
     """
     if isinstance(code, str):
         print(code, file=sys.stderr)

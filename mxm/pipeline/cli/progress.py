@@ -54,8 +54,8 @@ def logged(verbosity: int) -> Generator[None]:
 def _concerns_the_run(record: logging.LogRecord) -> bool:
     """Whether *record* is ours, the engine's, a task's, or a warning."""
     name = record.name.partition(".")[0]
-    if name == "prefect":  # silenced where it was not asked for
-        return not logging.getLogger(name).handlers
+    if name == "prefect":  # marked where it is a task's; else silenced, or shown by itself
+        return hasattr(record, "mxm_task") or not logging.getLogger(name).handlers
     ours = record.name.startswith("mxm.pipeline")
     return ours or current_task() is not None or record.levelno >= logging.WARNING
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mxm.pipeline.cli.describe import parameter_rows
@@ -66,10 +66,10 @@ def run_flow(
         Anything that keeps the flow from running.
     """
     given = given_params(params, params_file)
-    code = ExitCode.OK
-    with logged(verbosity), printed():
-        try:
-            with _sigterm_raises():
+    run: FlowRun | None = None
+    with _Signals() as signals:
+        with logged(verbosity), printed():
+            try:
                 entry = find_flow(name, modules, warn=print_warning)
                 from mxm.pipeline.api import compile_flow
 
@@ -79,52 +79,62 @@ def run_flow(
                 gc.freeze()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
                 run = compiled.run(given)
-        except KeyboardInterrupt as error:
-            code = ExitCode.SIGTERM if isinstance(error, _Terminated) else ExitCode.SIGINT
-            print_error("the run was cancelled")
-            cancelled = _cancelled_run(error)
-            if cancelled is None:  # it had not begun
-                return code
-            run = cancelled
+                signals.raises = False
+            except KeyboardInterrupt as error:
+                signals.raises = False
+                if not isinstance(error, _Terminated):  # a task may raise it, without a signal
+                    signals.code = ExitCode.SIGINT
+                print_error("the run was cancelled")
+                run = getattr(error, "mxm_run", run)
+        code = ExitCode.OK if run is None else _print_run(run, verbosity, as_json=as_json)
+        return signals.code or code
+
+
+def _print_run(run: FlowRun, verbosity: int, *, as_json: bool) -> ExitCode:
     for warning in run.warnings:
         print_error(warning)
     _print_failures(run)
     _print_skipped(run, verbosity)
     results, complete = _json_results(run)
     print_json(run.to_dict() if as_json else results)
-    if code is ExitCode.OK and (run.state is State.FAILED or not complete):
-        return ExitCode.TASK_FAILED
-    return code
+    return ExitCode.TASK_FAILED if run.state is State.FAILED or not complete else ExitCode.OK
 
 
-def _cancelled_run(error: BaseException) -> FlowRun | None:
-    """The run that *error* ended."""
-    # Prefect takes SIGTERM for itself, and sends it on when its run has ended.
-    part: BaseException | None = error
-    while part is not None:
-        run = getattr(part, "mxm_run", None)
-        if isinstance(run, FlowRun):
-            return run
-        part = part.__context__
-    return None
+class _Signals:
+    """The first SIGINT or SIGTERM ends the run in order, a second one the process at once.
 
+    Attributes
+    ----------
+    raises
+        Whether the first is raised: while there is a run, and not once its results are printed.
+    code
+        How the command then ends.
+    """
 
-@contextmanager
-def _sigterm_raises() -> Generator[None]:
-    """End the run in order at SIGTERM, as at Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    def __init__(self) -> None:
+        self.raises = True
+        self.code = ExitCode.OK
+        self._before: dict[signal.Signals, Any] = {}
 
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-        raise _Terminated
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if handler is not signal.SIG_IGN:  # as `nohup`, or a shell's `&`, would have it
+                    self._before[number] = handler
+                    signal.signal(number, self._came)
+        return self
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _came(self, number: int, _: object) -> None:
+        if self.code:
+            os._exit(self.code)  # workers end with the process they work for
+        self.code = ExitCode(128 + number)
+        if self.raises:
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
 
 def _print_failures(run: FlowRun) -> None:
