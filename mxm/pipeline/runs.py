@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
-from mxm.pipeline.errors import PipelineError, Problem, ResultError
+from mxm.pipeline.errors import PipelineError, Problem, ResultError, described
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.masking import unmask
 from mxm.pipeline.spec import FlowSpec, last_of
@@ -120,7 +120,7 @@ class FlowRun:
         told = ", ".join(f"{n} {state}" for state, n in counts.items())
         head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
-        why = f": task {error[0]!r} raised {error[1]!r}" if error else ""
+        why = f": task {error[0]!r} raised {described(error[1])}" if error else ""
         return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
 
     @property
@@ -220,7 +220,7 @@ class FlowRun:
 
 def _task_dict(task: TaskRun) -> JSONValue:
     result: JSONValue = None
-    error = None if task.error is None else f"{type(task.error).__name__}: {task.error}"
+    error = None if task.error is None else described(task.error)
     if task.state is State.SUCCEEDED:
         try:
             result, _ = task.to_json()
