@@ -143,7 +143,7 @@ def test_a_failure_that_takes_no_notes_is_raised_all_the_same() -> None:
         ),
         (
             [done("a"), done("b"), failed("c", ValueError("late"))],
-            "FAILED: <FlowRun 'risk': 2 succeeded, 1 failed: task 'c' raised ValueError('late')>",
+            "FAILED: <FlowRun 'risk': 2 succeeded, 1 failed: task 'c' raised ValueError: late>",
         ),
     ],
 )

@@ -29,6 +29,7 @@ __all__ = [
     "UnknownFlowError",
     "WorkerDiedError",
     "closest",
+    "described",
     "did_you_mean",
     "drawn_places",
     "shown_path",
@@ -296,6 +297,16 @@ class Skip(Exception):  # noqa: N818 - not an error
     def __init__(self, reason: str = ""):
         super().__init__(reason)
         self.reason = reason
+
+
+def described(error: BaseException) -> str:
+    """Type and text of *error*, whatever its own code does when it is asked for them."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "<unprintable>"
+    return f"{kind}: {text}" if text else kind
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

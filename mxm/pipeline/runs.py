@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
-from mxm.pipeline.errors import PipelineError, Problem, ResultError
+from mxm.pipeline.errors import PipelineError, Problem, ResultError, described
 from mxm.pipeline.jsonvalue import JSONValue, to_json
 from mxm.pipeline.logs import logger
 from mxm.pipeline.masking import unmask
@@ -121,7 +121,7 @@ class FlowRun:
         told = ", ".join(f"{n} {state}" for state, n in counts.items())
         head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
-        why = f": task {error[0]!r} raised {error[1]!r}" if error else ""
+        why = f": task {error[0]!r} raised {described(error[1])}" if error else ""
         return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
 
     @property
@@ -206,7 +206,7 @@ class FlowRun:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
             error.mxm_run = self  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-        except AttributeError:  # a frozen exception keeps its type, and goes without
+        except Exception:  # a frozen one, say, keeps its type and goes without
             pass
         raise error
 
@@ -237,7 +237,7 @@ def became_null(task: str, nonfinite: int) -> Problem:
 
 def _task_dict(task: TaskRun) -> JSONValue:
     result: JSONValue = None
-    error = None if task.error is None else f"{type(task.error).__name__}: {task.error}"
+    error = None if task.error is None else described(task.error)
     if task.state is State.SUCCEEDED:
         try:
             result, _ = task.to_json()

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from mxm.pipeline.errors import Skip, TaskTimeoutError
+from mxm.pipeline.errors import Skip, TaskTimeoutError, described
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.plan import Step
 from mxm.pipeline.runs import State, TaskRun
@@ -28,7 +28,7 @@ class FatalError(Exception):
     """
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(repr(error))
+        super().__init__(described(error))
         self.error = error
 
 
@@ -110,8 +110,7 @@ class Call:
         times: dict[str, Any] = {"attempts": self.attempts, "started": self.started, "ended": now}
         name = self.step.name
         if error is not None:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return TaskRun(name, State.FAILED, error=error, reason=reason, **times)
+            return TaskRun(name, State.FAILED, error=error, reason=described(error), **times)
         if self.skipped is not None:
             return TaskRun(name, State.SKIPPED, reason=self.skipped.reason or None, **times)
         self._log_asset()

@@ -53,6 +53,19 @@ class CompiledFlow(ABC):
         """Run *course*, which this backend's engine calls to be driven."""
 
 
+class _Region(contextlib.AbstractContextManager[None]):
+    # No generator: `contextmanager` gives an exception another traceback, which frozen ones refuse.
+    def __init__(self, course: Course, in_engine: bool) -> None:
+        self._course = course
+        self._in_engine = in_engine
+
+    def __enter__(self) -> None:
+        self._before = self._course.enter(self._in_engine)
+
+    def __exit__(self, *_: object) -> None:
+        self._course.enter(self._before)
+
+
 class Course:
     """One run on its way, and what became of it so far.
 
@@ -134,18 +147,16 @@ class Course:
         """A block in which an engine's code runs, but for what it calls of this course."""
         return self._region(in_engine=True)
 
-    @contextlib.contextmanager
-    def _region(self, *, in_engine: bool) -> Generator[None, None, None]:
+    def _region(self, *, in_engine: bool) -> contextlib.AbstractContextManager[None]:
         if threading.current_thread() is not self._thread:  # signals come to the other one
-            yield
-            return
+            return contextlib.nullcontext()
+        return _Region(self, in_engine)
+
+    def enter(self, in_engine: bool) -> bool:
+        """Say whose code runs from here on; whose it was before."""
         before, self._in_engine = self._in_engine, in_engine
         self._heed()
-        try:
-            yield
-        finally:
-            self._in_engine = before
-            self._heed()
+        return before
 
     def _heed(self) -> None:
         if self._signal is not None and not self._in_engine and not self._over:

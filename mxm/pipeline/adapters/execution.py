@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call
 from mxm.pipeline.adapters.runners import Runner, make_runner
+from mxm.pipeline.errors import described
 from mxm.pipeline.logs import logger
 from mxm.pipeline.plan import Plan, Step
 from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
@@ -104,7 +105,7 @@ class _Drive:
         except Exception as error:  # a projection of a result: any type may fail in its own way
             with contextlib.suppress(Exception):  # a frozen one goes without
                 error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
-            reason = f"its inputs could not be taken: {type(error).__name__}: {error}"
+            reason = f"its inputs could not be taken: {described(error)}"
             self._settle(TaskRun(step.name, State.FAILED, error=error, reason=reason))
             return None
         call = Call(self.plan.flow.name, step, args, kwargs)

@@ -14,13 +14,13 @@ from uuid import uuid4
 from mxm.pipeline.adapters import prefect_api  # isort: skip
 import prefect
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Cancelled, Completed, Failed, format_exception
+from prefect.states import Cancelled, Completed, Failed
 
 from mxm.pipeline.adapters.base import RunOptions
 from mxm.pipeline.adapters.calls import Call, FatalError
 from mxm.pipeline.adapters.compiled import CompiledFlow, Course
 from mxm.pipeline.bindings import Binding, upstreams_in
-from mxm.pipeline.errors import BackendError, ResultError
+from mxm.pipeline.errors import BackendError, ResultError, described
 from mxm.pipeline.functions import shape_of
 from mxm.pipeline.graph import require_valid
 from mxm.pipeline.jsonvalue import JSONValue, to_json
@@ -67,7 +67,9 @@ class PrefectFlow(CompiledFlow):
         except Exception as error:
             if course.run is not None and error is not request.error:
                 return course.run  # the engine failed once the run was over
-            raise BackendError(f"Prefect could not run flow {self.name!r}: {error}") from error
+            raise BackendError(
+                f"Prefect could not run flow {self.name!r}: {described(error)}"
+            ) from error
 
 
 def build_prefect_flow(spec: FlowSpec) -> _Flow:
@@ -117,13 +119,12 @@ class _Flow(prefect.Flow[..., Any]):
                 request.error = error
                 if course.interrupted or not isinstance(error, Exception):
                     return Cancelled(message="the run was cancelled")
-                return Failed(message=format_exception(error))
-            try:
-                run.raise_for_failure()
-            except BaseException as error:
-                # Goes no further: Prefect would pickle the exception, with all that it holds, into
-                # the home folder; and takes some for its own end.
-                return Failed(message=format_exception(error))
+                return Failed(message=described(error))
+            failure = run.error
+            if failure is not None:
+                # In words: Prefect would pickle the exception, with all that it holds, into the
+                # home folder; and takes some for its own end.
+                return Failed(message=described(failure[1]))
             request.results = run.results if request.json else None
             return request.results
 
@@ -236,10 +237,16 @@ def _prefect_task(
     task: TaskSpec, tags: Sequence[str], inputs: Sequence[str]
 ) -> prefect.Task[..., Any]:
     def retryable(_task: Any, _run: Any, state: Any) -> bool:
-        return isinstance(state.data, task.retry_on) and not isinstance(state.data, FatalError)
+        error = state.data.error if isinstance(state.data, _Carried) else state.data
+        return isinstance(error, task.retry_on) and not isinstance(error, FatalError)
 
     def attempt(call: Call, **_: Any) -> Any:
-        call.attempt()
+        try:
+            call.attempt()
+        except Exception as error:
+            if _fit_for_prefect(error):
+                raise
+            raise _Carried(error) from None
         if call.skipped is not None:
             return Completed(name="Skipped", message=call.skipped.reason or None)
         return None
@@ -259,6 +266,23 @@ def _prefect_task(
         persist_result=False,
         cache_policy=NO_CACHE,
     )
+
+
+class _Carried(Exception):  # noqa: N818 - stands for another
+    """Carries an exception through Prefect that it would fail over."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(described(error))
+        self.error = error
+
+
+def _fit_for_prefect(error: Exception) -> bool:
+    """Whether *error* can be printed, and given a traceback: frozen ones take none."""
+    try:
+        error.__traceback__ = error.__traceback__
+        return bool(f"{error}{error!r}")
+    except Exception:
+        return False
 
 
 def _prefect_name(name: str) -> str:
