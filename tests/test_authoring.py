@@ -331,7 +331,7 @@ def test_run_returns_what_happened_and_takes_options() -> None:
     both = risk.with_options(backend="inline").with_options(fail_fast=True)
     assert both.run_options == {"backend": "inline", "fail_fast": True}
     with pytest.raises(TypeError, match="runer"):
-        risk.with_options(backend="inline", runer="threads").run()
+        risk.with_options(backend="inline", runer="threads")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow
+import mxm
+from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow, execute_flow
 from mxm.pipeline.adapters import execution, runners
 from mxm.pipeline.adapters.base import BACKENDS, RunOptions, backend_names, load_backend
 from mxm.pipeline.bindings import Bindings, Upstream
-from mxm.pipeline.errors import BackendError, UnknownBackendError
+from mxm.pipeline.errors import BackendError, PipelineError, UnknownBackendError
 
 
 def one() -> int:
@@ -124,11 +125,40 @@ def test_ctrl_c_after_the_last_task_brings_the_run(
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"runner": "thread"}, "did you mean 'threads'"), ({"workers": 0}, "positive number")],
+    [
+        ({"runner": "thread"}, "did you mean 'threads'"),
+        ({"runner": None}, "unknown runner None"),
+        ({"workers": 0}, "positive number"),
+        ({"workers": "3"}, "positive number, not '3'"),
+        ({"fail_fast": "no"}, "fail_fast is True or False, not 'no'"),
+    ],
 )
-def test_options_that_cannot_be_used(options: dict[str, object], message: str) -> None:
+def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    spec = FlowSpec("f", [TaskSpec("a", one)])
     with pytest.raises(BackendError, match=message):
-        RunOptions(**options)  # type: ignore[arg-type]
+        RunOptions(**options)
+    with pytest.raises(BackendError, match=message):
+        compile_flow(spec, backend="inline", **options)
+    with pytest.raises(BackendError, match=message):
+        execute_flow(compile_flow(spec, backend="inline"), {}, options)
+
+
+@pytest.mark.parametrize("name", ["runer", "worker", "strict_param"])
+def test_an_option_of_no_name_is_told_with_the_right_one(name: str) -> None:
+    spec = FlowSpec("f", [TaskSpec("a", one)])
+    wrong: Any = {name: 1}
+    with pytest.raises(TypeError, match=f"no option '{name}' of a run: did you mean '{name[:3]}"):
+        compile_flow(spec, **wrong)
+    with pytest.raises(TypeError, match="did you mean"):
+        execute_flow(compile_flow(spec, backend="inline"), {}, wrong)
+    with pytest.raises(TypeError, match="did you mean"):
+        mxm.flow(one).with_options(**wrong)
+
+
+def test_a_flow_that_is_not_compiled_is_not_executed() -> None:
+    spec: Any = FlowSpec("f", [TaskSpec("a", one)])
+    with pytest.raises(PipelineError, match="not a compiled flow: .*\n.*compile it first"):
+        execute_flow(spec)
 
 
 def test_an_unknown_backend_is_a_value_error_with_a_suggestion() -> None:

@@ -359,3 +359,59 @@ def test_a_setting_of_no_name_is_told_by_prefect_as_ever(tmp_path: Path) -> None
     path.write_text("level: ${PREFECT_NONSENSE}\n")
     with prefect_api._few_settings_written(), pytest.raises(KeyError, match="PREFECT_NONSENSE"):
         configuration.load_logging_config(path)
+
+
+RUN = """
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+from mxm.pipeline.errors import BackendError
+def one(): return 1
+try:
+    compile_flow(FlowSpec("f", [TaskSpec("a", one)])).run()
+except BackendError as error:
+    print(error)
+"""
+
+
+def told_by(**environment: str) -> str:
+    told = subprocess.run(
+        [sys.executable, "-c", RUN],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stderr == ""
+    return told.stdout
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["PREFECT_LOGGING_LEVEL", "PREFECT_TASKS_DEFAULT_RETRIES", "PREFECT_SERVER_API_PORT"],
+)
+def test_a_setting_that_prefect_cannot_use_is_named(variable: str) -> None:
+    told = told_by(**{variable: "nonsense"})
+    assert told.startswith(f"Prefect cannot be configured: {variable} is '")
+    assert told.endswith("\n  hint: mend it, or run with --backend inline\n")
+
+
+def test_a_file_that_prefect_cannot_read_is_named(home: Path) -> None:
+    profiles = home / ".prefect" / "profiles.toml"
+    profiles.parent.mkdir()
+    profiles.write_text("][")
+    assert told_by().startswith(f"Prefect cannot be configured: {profiles}: ")
+    profiles.unlink()
+    profiles.mkdir()
+    assert told_by().startswith(f"Prefect cannot be configured: {profiles}: Is a directory")
+
+
+def test_a_server_that_does_not_answer_is_said_to_be_of_the_environment_or_a_profile(
+    home: Path,
+) -> None:
+    url = "http://127.0.0.1:9/api"
+    told = told_by(PREFECT_API_URL=url)
+    assert f"hint: {url} comes from PREFECT_API_URL: start that server, or unset it" in told
+    profiles = home / ".prefect" / "profiles.toml"
+    profiles.parent.mkdir()
+    profiles.write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{url}"\n')
+    assert "comes from PREFECT_API_URL of Prefect's profile 'mine'" in told_by()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Never, Protocol, runtime_checkable
 
 from mxm.pipeline.adapters.base import RunOptions, load_backend
-from mxm.pipeline.errors import PipelineError, Problem, did_you_mean
+from mxm.pipeline.errors import PipelineError, Problem
 from mxm.pipeline.graph import find_problems, require_valid
 from mxm.pipeline.jsonvalue import JSONValue
 from mxm.pipeline.runs import FlowRun
@@ -75,7 +75,15 @@ def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
 
 
 def compile_flow(
-    spec_or_flow: FlowSpec | HasSpec, *, backend: str = "prefect", **options: Any
+    spec_or_flow: FlowSpec | HasSpec,
+    *,
+    backend: str = "prefect",
+    runner: str = "sequential",
+    workers: int | None = None,
+    fail_fast: bool = False,
+    strict_params: bool = False,
+    engine_logs: bool = False,
+    **unknown: Never,
 ) -> MXMFlow:
     """Check a flow and hand it to a backend.
 
@@ -85,9 +93,10 @@ def compile_flow(
         A spec, or a decorated flow.
     backend
         ``prefect``, ``inline``, or another that is installed.
-    **options
-        Fields of `mxm.pipeline.adapters.base.RunOptions`: ``runner``, ``workers``, ``fail_fast``,
-        ``strict_params``, ``engine_logs``.
+    runner, workers, fail_fast, strict_params, engine_logs
+        As in `mxm.pipeline.adapters.base.RunOptions`.
+    **unknown
+        There are no others; a misspelt one is told with its right name.
 
     Raises
     ------
@@ -97,15 +106,23 @@ def compile_flow(
         There is no such backend.
     EngineMissingError
         Its engine is not installed.
+    BackendError
+        An option has a value that it does not take.
     TypeError
         An option is unknown.
     """
-    spec = require_valid(_spec(spec_or_flow))
-    for option in options:
-        if option not in RunOptions.__slots__:
-            hint = did_you_mean(option, ("backend", *RunOptions.__slots__))
-            raise TypeError(f"compile_flow has no option {option!r}: {hint}")
-    compiled: MXMFlow = load_backend(backend)(spec, RunOptions(**options))
+    options = RunOptions().changed(
+        {
+            "runner": runner,
+            "workers": workers,
+            "fail_fast": fail_fast,
+            "strict_params": strict_params,
+            "engine_logs": engine_logs,
+            **unknown,
+        },
+        also=["backend"],
+    )
+    compiled: MXMFlow = load_backend(backend)(require_valid(_spec(spec_or_flow)), options)
     return compiled
 
 
@@ -127,6 +144,8 @@ def execute_flow(
 
     Raises
     ------
+    PipelineError
+        The flow is not compiled.
     ParameterError
         Parameters are missing or do not fit.
     ResultError
@@ -135,6 +154,11 @@ def execute_flow(
         The first failed task's own exception, with a note that names flow, task and attempts, and
         the run with its partial results as ``mxm_run``.
     """
+    if not hasattr(flow, "execute"):
+        raise PipelineError(
+            f"not a compiled flow: {flow!r}",
+            hint="compile it first: execute_flow(compile_flow(...))",
+        )
     return flow.execute(params, options)
 
 

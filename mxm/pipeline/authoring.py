@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Never, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from mxm.pipeline.assembly import CARRIED, current, spec_alone
 from mxm.pipeline.body import Body
@@ -277,10 +277,43 @@ class Flow(Generic[P, R_co]):
 
         return compile_flow(self.spec, **self.run_options).run(params)
 
-    def with_options(self, **options: Any) -> Flow[P, R_co]:
-        """Give this flow options for `run`, as `compile_flow` takes them: ``backend``, say."""
+    def with_options(
+        self,
+        *,
+        backend: str | None = None,
+        runner: str | None = None,
+        workers: int | None = None,
+        fail_fast: bool | None = None,
+        strict_params: bool | None = None,
+        engine_logs: bool | None = None,
+        **unknown: Never,
+    ) -> Flow[P, R_co]:
+        """Give this flow options for `run`, as `compile_flow` takes them; None leaves one as it is.
+
+        Raises
+        ------
+        TypeError
+            An option is unknown.
+        BackendError
+            An option has a value that it does not take.
+        """
+        # Loaded when it is needed: declaring flows takes no adapters.
+        from mxm.pipeline.adapters.base import RunOptions
+
+        options: dict[str, Any] = {
+            "runner": runner,
+            "workers": workers,
+            "fail_fast": fail_fast,
+            "strict_params": strict_params,
+            "engine_logs": engine_logs,
+            **unknown,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        RunOptions().changed(given, also=["backend"])
+        if backend is not None:
+            given["backend"] = backend
         other = Flow[P, R_co].__new__(type(self))
-        run_options = {**self.run_options, **options}
+        run_options = {**self.run_options, **given}
         other.__dict__.update(self.__dict__, run_options=run_options, _of=self._of or self)
         return other
 

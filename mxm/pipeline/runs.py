@@ -121,7 +121,7 @@ class FlowRun:
         told = ", ".join(f"{n} {state}" for state, n in counts.items())
         head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
-        why = f": task {error[0]!r} raised {described(error[1])}" if error else ""
+        why = f": task {error[0]!r} raised {described(error[1]).splitlines()[0]}" if error else ""
         return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from mxm.pipeline.errors import BackendError, UnknownBackendError, did_you_mean
@@ -35,7 +35,7 @@ class RunOptions:
     Raises
     ------
     BackendError
-        The runner is unknown, or *workers* is not a positive number.
+        The runner is unknown, or a value is none that its option takes.
     """
 
     runner: str = "sequential"
@@ -45,11 +45,41 @@ class RunOptions:
     engine_logs: bool = False
 
     def __post_init__(self) -> None:
-        if self.runner not in RUNNERS:
-            hint = did_you_mean(self.runner, RUNNERS)
-            raise BackendError(f"unknown runner {self.runner!r}", hint=hint)
-        if self.workers is not None and self.workers < 1:
-            raise BackendError(f"workers is a positive number, not {self.workers!r}")
+        # Checked, not trusted to be typed: they come from files and notebooks too.
+        given: Any = self.runner
+        if given not in RUNNERS:
+            hint = did_you_mean(given, RUNNERS) if isinstance(given, str) else None
+            raise BackendError(f"unknown runner {given!r}", hint=hint)
+        count: Any = self.workers
+        if count is not None and (type(count) is not int or count < 1):
+            raise BackendError(f"workers is a positive number, not {count!r}")
+        for name in ("fail_fast", "strict_params", "engine_logs"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise BackendError(f"{name} is True or False, not {value!r}")
+
+    def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
+        """These options with others in their place.
+
+        Parameters
+        ----------
+        options
+            Values by the names of the fields.
+        also
+            Names that the caller knows beside them, to be suggested.
+
+        Raises
+        ------
+        TypeError
+            There is no such option.
+        BackendError
+            A value is none that its option takes.
+        """
+        for option in options or ():
+            if option not in self.__slots__:
+                hint = did_you_mean(option, (*also, *self.__slots__))
+                raise TypeError(f"no option {option!r} of a run: {hint}")
+        return replace(self, **options) if options else self
 
 
 Compile: TypeAlias = Callable[[FlowSpec, RunOptions], Any]

@@ -38,7 +38,7 @@ class CompiledFlow(ABC):
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> FlowRun:
         """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
-        chosen = replace(self.options, **(options or {}))
+        chosen = self.options.changed(options)
         plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
         return Course(plan, chosen).follow(self._run)
 

@@ -68,7 +68,8 @@ class PrefectFlow(CompiledFlow):
             if course.run is not None and error is not request.error:
                 return course.run  # the engine failed once the run was over
             raise BackendError(
-                f"Prefect could not run flow {self.name!r}: {described(error)}"
+                f"Prefect could not run flow {self.name!r}: {described(error)}",
+                hint=prefect_api.unreachable(error),
             ) from error
 
 

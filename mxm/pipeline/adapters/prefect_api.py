@@ -12,11 +12,14 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import io
 import json
 import logging
 import os
 import ssl
+import sys
 import threading
+import tomllib
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -25,11 +28,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from mxm.pipeline.coercion import SecretStr
-from mxm.pipeline.errors import BackendError, EngineMissingError
+from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.logs import current_task
 
-__all__ = ["in_process", "quiet", "refusal_in", "run_task", "server_url", "session"]
+__all__ = ["in_process", "quiet", "refusal_in", "run_task", "server_url", "session", "unreachable"]
 
 
 def _import_prefect() -> None:
@@ -39,6 +44,8 @@ def _import_prefect() -> None:
     ------
     EngineMissingError
         Prefect is not installed.
+    BackendError
+        Its configuration cannot be used.
     """
     log = logging.getLogger()
     handlers, level = log.handlers[:], log.level
@@ -49,9 +56,12 @@ def _import_prefect() -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
+            with contextlib.redirect_stderr(io.StringIO()) as told:
+                importlib.import_module("prefect")
             # Its main module sets up logging, which would otherwise come with the first flow.
             with _few_settings_written():
                 importlib.import_module("prefect.main")
+            sys.stderr.write(told.getvalue())  # where this fails, one line of ours says as much
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
@@ -59,6 +69,11 @@ def _import_prefect() -> None:
             "Prefect is not installed",
             hint="pip install 'mxm-pipeline[prefect]', or run with --backend inline",
         ) from None
+    except (OSError, ValueError) as error:  # pydantic's and tomllib's are ValueErrors
+        raise BackendError(
+            f"Prefect cannot be configured: {_why_unusable(error, home)}",
+            hint="mend it, or run with --backend inline",
+        ) from error
     finally:
         if tracked is None:
             del os.environ["DO_NOT_TRACK"]
@@ -76,6 +91,32 @@ def _import_prefect() -> None:
         engine.addHandler(handler)
     log.handlers[:] = handlers
     log.setLevel(level)
+
+
+def _why_unusable(error: OSError | ValueError, home: str) -> str:
+    """The variable or the file that *error* comes of, and what is wrong with it."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        variables = [
+            name
+            for name, value in os.environ.items()
+            if name.startswith("PREFECT_") and value.upper() == str(found["input"]).upper()
+        ]
+        setting = ".".join(map(str, found["loc"])).upper()
+        place = variables[0] if variables else f"{setting} in its profile or settings file"
+        return f"{place} is {found['input']!r}: {found['msg']}"
+    profiles = os.environ.get("PREFECT_PROFILES_PATH") or os.path.join(home, "profiles.toml")
+    for path in (profiles, "prefect.toml", "pyproject.toml"):
+        try:
+            with open(path, "rb") as file:
+                tomllib.load(file)
+        except OSError:
+            continue
+        except ValueError as wrong:
+            return f"{path}: {wrong}"
+    return described(error)
 
 
 @contextmanager
@@ -164,6 +205,21 @@ def server_url() -> str | None:
     """The server that the environment or the active Prefect profile names, or None."""
     url: str | None = PREFECT_API_URL.value()
     return None if url == _NO_SERVER else url or None
+
+
+def unreachable(error: BaseException) -> str | None:
+    """What to do where *error* says that the configured server does not answer; else None."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, httpx.TransportError):
+        cause = cause.__cause__ or cause.__context__
+    url = server_url()
+    if cause is None or url is None:
+        return None
+    named, unset = "PREFECT_API_URL", "unset it"
+    if not os.environ.get(named):
+        named = f"{named} of Prefect's profile {get_settings_context().profile.name!r}"
+        unset = "prefect config unset PREFECT_API_URL"
+    return f"{url} comes from {named}: start that server, or {unset} to run without one"
 
 
 @contextmanager
