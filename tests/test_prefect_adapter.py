@@ -58,6 +58,42 @@ def test_a_default_shown_is_not_a_value_given() -> None:
     assert flow() == {"fast": 1, "slow": 2}
 
 
+def test_prefects_own_ways_to_run_a_flow() -> None:
+    flow = build_prefect_flow(spec())
+    expected = {"load": [0, 1, 2, 3], "total": 6}
+    other = flow.with_options(name="other")
+    assert type(other) is type(flow)
+    assert other.name == "other"
+    assert other(day="2026-01-02") == expected
+    assert flow.fn(day="2026-01-02") == expected
+    state = flow(day="2026-01-02", return_state=True)
+    assert (state.is_completed(), state.result()) == (True, expected)
+    with pytest.raises(TypeError, match="wait_for"):
+        flow(day="2026-01-02", wait_for=[1])
+
+
+def test_prefects_engine_runs_it_and_its_shown_defaults_are_not_given() -> None:
+    from prefect.flow_engine import run_flow
+
+    def fast(limit: int = 1) -> int:
+        return limit
+
+    def slow(limit: int = 2) -> int:
+        return limit
+
+    def fail() -> None:
+        raise LookupError("gone")
+
+    flow = build_prefect_flow(FlowSpec("f", [TaskSpec("fast", fast), TaskSpec("slow", slow)]))
+    broken = build_prefect_flow(FlowSpec("g", [TaskSpec("a", fail)]))
+    with prefect_api.session():
+        assert run_flow(flow, parameters={"limit": 1}) == {"fast": 1, "slow": 2}
+        assert run_flow(flow, parameters={"limit": 5}) == {"fast": 5, "slow": 5}
+        state: Any = run_flow(broken, parameters={}, return_type="state")
+    assert state.is_failed()
+    assert "LookupError: gone" in state.message
+
+
 def test_a_direct_call_raises_the_tasks_own_error() -> None:
     def fail() -> None:
         raise LookupError("gone")

@@ -112,6 +112,45 @@ def ask(url: str, what: str) -> list[dict[str, Any]]:
     return found
 
 
+CANCELLED = """
+import os, signal, sys, threading, time
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+
+def interrupt():
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    time.sleep(30)
+
+spec = FlowSpec("cancelled", [TaskSpec("a", interrupt), TaskSpec("b", interrupt, after=["a"])])
+try:
+    compile_flow(spec, runner=sys.argv[1], workers=2).run()
+except KeyboardInterrupt as error:
+    print(error.mxm_run.state)
+"""
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_a_run_that_a_signal_ended_is_cancelled_at_the_server(
+    server: str, tmp_path: Path, runner: str
+) -> None:
+    before = time.monotonic()
+    told = subprocess.run(
+        [sys.executable, "-c", CANCELLED, runner],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PREFECT_API_URL": server,
+            "PREFECT_HOME": str(tmp_path / "client"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert told.stdout == "cancelled\n"
+    assert time.monotonic() - before < 25
+    assert [run["state_name"] for run in ask(server, "flow_runs")] == ["Cancelled"]
+
+
 SECRET = """
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 from pydantic import SecretStr

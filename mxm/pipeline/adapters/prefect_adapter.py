@@ -14,6 +14,7 @@ from uuid import uuid4
 from mxm.pipeline.adapters import prefect_api  # isort: skip
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
 from mxm.pipeline.adapters.base import RunOptions
@@ -43,9 +44,10 @@ class _Request:
     json: bool = False
     results: dict[str, JSONValue] | None = None
     error: BaseException | None = None
+    state: prefect.State[Any] | None = None
 
 
-_request: ContextVar[_Request] = ContextVar("mxm_prefect_request")
+_request: ContextVar[_Request | None] = ContextVar("mxm_prefect_request", default=None)
 
 
 class PrefectFlow(CompiledFlow):
@@ -74,10 +76,12 @@ class PrefectFlow(CompiledFlow):
 
 
 def build_prefect_flow(spec: FlowSpec) -> _Flow:
-    """*spec* as a ``prefect.Flow``, to look at, to run and to deploy by Prefect's own means.
+    """*spec* as a ``prefect.Flow``, to look at and to run by Prefect's own means.
 
     Its signature is the flow's parameters, typed, with their defaults, and ``**extra``; its result
-    is the JSON of every task. Called where no API is configured, it is answered in process.
+    is the JSON of every task. Called where no API is configured, it is answered in process. No
+    deployment can name it by an entry point, which Prefect looks for in a file: deploy a function
+    that calls `execute_prefect_flow`.
 
     Raises
     ------
@@ -111,23 +115,13 @@ class _Flow(prefect.Flow[..., Any]):
         self.spec = spec
         self._tasks: dict[str, prefect.Task[..., Any]] = {}
 
-        def body(**_: Any) -> dict[str, JSONValue] | prefect.State[Any] | None:
+        def body(**given: Any) -> Any:
             request = _request.get()
-            course = request.course
-            try:
-                run = course.drive(_Perform(self._tasks, course))
-            except BaseException as error:  # no task's: for the caller, and not for Prefect to keep
-                request.error = error
-                if course.interrupted or not isinstance(error, Exception):
-                    return Cancelled(message="the run was cancelled")
-                return Failed(message=described(error))
-            failure = run.error
-            if failure is not None:
-                # In words: Prefect would pickle the exception, with all that it holds, into the
-                # home folder; and takes some for its own end.
-                return Failed(message=described(failure[1]))
-            request.results = run.results if request.json else None
-            return request.results
+            if request is not None and request.course.plan.flow is spec:
+                return self._body(request)
+            if FlowRunContext.get() is None:  # a plain call of `fn`
+                return self(**given)
+            return self._body_of_prefects(given)
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
@@ -139,14 +133,30 @@ class _Flow(prefect.Flow[..., Any]):
             persist_result=False,
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Any:
+        """Run the flow; the JSON of every task, or the state that Prefect ended it in."""
+        if wait_for:
+            raise TypeError("a flow of mxm-pipeline waits for nothing: wait_for is not taken")
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})
-        plan = make_plan(self.spec, given)
-        course = Course(plan, RunOptions())
+        course = Course(make_plan(self.spec, given), RunOptions())
         request = _Request(course, json=True)
-        course.follow(lambda _: self.perform(request)).raise_for_failure()
+        run = course.follow(lambda _: self.perform(request))
+        if return_state:
+            return request.state
+        run.raise_for_failure()
         return request.results
+
+    def with_options(self, **options: Any) -> _Flow:
+        """Give this flow others of Prefect's options."""
+        with prefect_api.quiet():
+            other: Any = super().with_options(**options)
+        other.__class__ = type(self)
+        other.spec, other._tasks = self.spec, self._tasks
+        flow: _Flow = other
+        return flow
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Parameters as they are: what is shown is JSON already, and Prefect would load FastAPI."""
@@ -171,7 +181,7 @@ class _Flow(prefect.Flow[..., Any]):
             with course.in_engine(), session:
                 # Called by way of the class: the overloads of the method are not fully typed.
                 call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
-                state = call(self, **shown, return_state=True)
+                request.state = state = call(self, **shown, return_state=True)
         finally:
             _request.reset(token)
         if request.error is not None:
@@ -179,6 +189,38 @@ class _Flow(prefect.Flow[..., Any]):
         if course.run is None:
             raise BackendError(f"Prefect did not run flow {self.spec.name!r}: {state.message}")
         return course.run
+
+    def _body(self, request: _Request) -> Any:
+        """Drive *request*; what Prefect is to make of it."""
+        course = request.course
+        try:
+            run = course.drive(_Perform(self._tasks, course))
+        except BaseException as error:  # no task's: for the caller, and not for Prefect to keep
+            request.error = error
+            if course.interrupted or not isinstance(error, Exception):
+                return Cancelled(message="the run was cancelled")
+            return Failed(message=described(error))
+        if run.error is not None:
+            # In words: Prefect would pickle the exception, with all that it holds, into the home
+            # folder; and takes some for its own end.
+            return Failed(message=described(run.error[1]))
+        request.results = run.results if request.json else None
+        return request.results
+
+    def _body_of_prefects(self, given: dict[str, Any]) -> Any:
+        """Drive a run that Prefect began by itself, as its ``run_flow`` does."""
+        names = inspect.signature(self.fn).parameters
+        # Prefect fills in what the signature shows; the plan has its own defaults, in clear.
+        given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
+        course = Course(make_plan(self.spec, given), RunOptions())
+        run = course.drive(_Perform(self._tasks, course))
+        if run.error is not None:
+            return Failed(message=described(run.error[1]))
+        return run.results
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and repr(value) == repr(default))
 
 
 class _Perform:
