@@ -8,6 +8,7 @@ import importlib
 import linecache
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -377,7 +378,8 @@ def test_errors_name_the_cell_and_the_line(notebook: Notebook) -> None:
         """)
     with pytest.raises(GraphError) as graph:
         notebook.deciding.run()
-    assert f"{notebook.name(2)}:4:5: MXM301" in str(graph.value)
+    # Pythons differ in the column of an `if`.
+    assert re.search(re.escape(notebook.name(2)) + r":4:\d+: MXM301", str(graph.value))
     notebook.cell("@mxm.flow\ndef loading(n: int = 3):\n    return load(n)")
     with pytest.raises(ParameterError) as parameter:
         notebook.loading.run(n="x")

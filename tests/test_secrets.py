@@ -20,8 +20,8 @@ from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 
 import mxm
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
-from mxm.pipeline.adapters import prefect_api
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow
+from mxm.pipeline.adapters.prefect_answers import Answers
 from mxm.pipeline.bindings import Bindings, Collection, Param
 from mxm.pipeline.errors import ParameterError, SpecError
 from mxm.pipeline.graph import find_problems
@@ -478,13 +478,13 @@ def test_of_a_constant_in_a_body() -> None:
 )
 def test_of_all_that_prefect_asks_its_api(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
-    answer = prefect_api._Api.__call__
+    answer = Answers.answer
 
-    def record(self: Any, request: httpx.Request) -> httpx.Response:
+    def record(self: Answers, request: httpx.Request, **options: Any) -> httpx.Response:
         sent.append(request.content)
-        return answer(self, request)
+        return answer(self, request, **options)
 
-    monkeypatch.setattr(prefect_api._Api, "__call__", record)
+    monkeypatch.setattr(Answers, "answer", record)
     tasks = [TaskSpec("use", use), TaskSpec("plain", plain), TaskSpec("failing", failing)]
     spec = FlowSpec("f", tasks, params={"key": CANARY})
     with warnings.catch_warnings():

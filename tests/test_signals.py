@@ -16,7 +16,7 @@ import pytest
 from command import write
 
 from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow
-from mxm.pipeline.adapters import prefect_adapter, prefect_api
+from mxm.pipeline.adapters import prefect_adapter, prefect_answers
 from mxm.pipeline.runs import FlowRun
 
 
@@ -46,14 +46,14 @@ def cancelled() -> Iterator[list[FlowRun]]:
 def test_a_signal_in_prefects_flow_engine_cancels_the_run(
     state: str, done: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enter = prefect_api._enter
+    enter = prefect_answers._enter
 
     def entered(run: dict[str, Any], new: dict[str, Any]) -> None:
         if new["type"] == state:
             interrupt()
         enter(run, new)
 
-    monkeypatch.setattr(prefect_api, "_enter", entered)
+    monkeypatch.setattr(prefect_answers, "_enter", entered)
     with cancelled() as runs:
         compile_flow(SPEC).run()
     assert runs[0].values == done

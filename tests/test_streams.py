@@ -187,7 +187,7 @@ START = "threading.Thread(target=late).start()"
                                   ["run", "noisy", "--backend", "inline", "--json"]],
                          ids=["run", "run --json"])  # fmt: skip
 def test_thread_that_outlives_the_run_prints_to_stderr(tmp_path: Path, verb: list[str]) -> None:
-    write(tmp_path, {"noisy.py": LATE.format(where="", within=START)})
+    write(tmp_path, {"noisy.py": LATE.format(where="", within=f"{START}; time.sleep(0.2)")})
     ran = call(*verb, cwd=tmp_path)
     assert (ran.code, bool(json.loads(ran.out))) == (0, True)
     assert "on a thread" in ran.err

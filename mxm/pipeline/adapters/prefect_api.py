@@ -13,7 +13,6 @@ import contextlib
 import functools
 import importlib
 import io
-import json
 import logging
 import os
 import ssl
@@ -25,11 +24,11 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from pydantic import ValidationError
 
+from mxm.pipeline.adapters.prefect_answers import TO_SERVER, Answers
 from mxm.pipeline.coercion import SecretStr
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.logs import current_task
@@ -198,8 +197,6 @@ _URL = "http://mxm-pipeline.invalid/api"
 _NO_SERVER_SCHEME = "none://"
 _NO_SERVER = f"{_NO_SERVER_SCHEME}set-PREFECT_API_URL-to-a-running-server"
 
-_TO_SERVER = "run against a server: prefect server start, then set PREFECT_API_URL"
-
 
 def server_url() -> str | None:
     """The server that the environment or the active Prefect profile names, or None."""
@@ -293,7 +290,7 @@ def refusal_in(error: BaseException | None) -> BackendError | None:
     # From a worker process comes the traceback, as text.
     if any(_NO_SERVER_SCHEME in note for note in getattr(error, "__notes__", ())):
         refusal = BackendError(
-            "Prefect asked its API in a worker process, where it is not answered", hint=_TO_SERVER
+            "Prefect asked its API in a worker process, where it is not answered", hint=TO_SERVER
         )
         refusal.__cause__ = error
         return refusal
@@ -318,7 +315,7 @@ def in_process() -> Generator[None, None, None]:
         profile, settings = _settings(_IN_PROCESS)
         named = _replaced(settings, {"api.url": _URL})
         stack.enter_context(SettingsContext(profile=profile, settings=named))
-        api = _Api()
+        api = Answers()
         stack.enter_context(_sync_client(api))
         asynchronous: ContextVar[Any] = AsyncClientContext.__var__
         stack.callback(asynchronous.reset, asynchronous.set(_AsyncClient(api)))
@@ -358,7 +355,7 @@ def _replaced(settings: Any, changes: Mapping[str, Any]) -> Any:
     return settings
 
 
-def _sync_client(api: _Api) -> SyncClientContext:
+def _sync_client(api: Answers) -> SyncClientContext:
     context = SyncClientContext(httpx_settings=_answered(api))
     # get_client() hands out the context's client only where its settings equal those asked for.
     context._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
@@ -372,7 +369,7 @@ class _AsyncClient:
 
     _httpx_settings = None
 
-    def __init__(self, api: _Api) -> None:
+    def __init__(self, api: Answers) -> None:
         self._api = api
 
     @functools.cached_property
@@ -384,7 +381,7 @@ class _AsyncClient:
 class _AnyLoopClient(PrefectClient):
     """Prefect's async client, which is of whatever loop asks, since it waits for nothing."""
 
-    def __init__(self, api: _Api) -> None:
+    def __init__(self, api: Answers) -> None:
         super().__init__(_URL, httpx_settings=_answered(api))
         vars(self._client)["send"] = api.answer_async
         self._started = True  # and never closed
@@ -401,108 +398,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _answered(api: _Api) -> dict[str, Any]:
+def _answered(api: Answers) -> dict[str, Any]:
     return {"transport": httpx.MockTransport(api.answer), "verify": _NO_TLS}
-
-
-class _Api:
-    """Answers what Prefect's flow engine asks of the REST API, for one session."""
-
-    def __init__(self) -> None:
-        self._runs: dict[str, dict[str, Any]] = {}
-
-    def answer(self, request: httpx.Request, **_: Any) -> httpx.Response:
-        """What a server would answer.
-
-        Raises
-        ------
-        BackendError
-            Prefect's engines do not ask it in a plain run.
-        """
-        response = self._answer(request)
-        response.request = request
-        return response
-
-    async def answer_async(self, request: httpx.Request, **_: Any) -> httpx.Response:
-        """As `answer`, for the client of async code."""
-        return self.answer(request)
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path.removeprefix("/api")
-        body: dict[str, Any] = json.loads(request.content) if request.content else {}
-        match (request.method, *path.strip("/").split("/")):
-            case ("POST", "flows"):
-                return _reply(_record(name=body["name"], tags=[], labels={}), 201)
-            case ("POST", "flow_runs"):
-                return _reply(self._create(body), 201)
-            case ("GET", "flow_runs", run) if run in self._runs:
-                return _reply(self._runs[run])
-            case ("POST", "flow_runs", run, "set_state") if self._may(run, body["state"]):
-                return _reply(self._set_state(self._runs[run], body["state"]), 201)
-            case ("PATCH", "flow_runs", run) if run in self._runs:
-                self._runs[run].update(body)
-                return httpx.Response(204)
-            case ("GET", "admin", "storage"):
-                return _reply({"default_result_storage_block_id": None})
-            case _:
-                call = f"{request.method} {path}"
-                raise BackendError(
-                    f"Prefect asked its API for {call!r}, which is not answered in process",
-                    hint=_TO_SERVER,
-                )
-
-    def _may(self, run: str, state: Mapping[str, Any]) -> bool:
-        # A run that pauses, or is put off, waits for a server to tell it to go on.
-        return run in self._runs and state["type"] not in ("PAUSED", "SCHEDULED")
-
-    def _create(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        state = _state(body.get("state") or {"type": "PENDING"})
-        run = _record(
-            **{**body, "name": body.get("name") or "run", "labels": {}},
-            run_count=0,
-            expected_start_time=_now(),
-        )
-        _enter(run, state)
-        self._runs[run["id"]] = run
-        return run
-
-    def _set_state(self, run: dict[str, Any], proposed: Mapping[str, Any]) -> dict[str, Any]:
-        state = _state(proposed)
-        _enter(run, state)
-        if state["type"] == "RUNNING":
-            run["run_count"] += 1
-            run.setdefault("start_time", _now())
-        return {"state": state, "status": "ACCEPT", "details": {"type": "accept_details"}}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _record(**fields: Any) -> dict[str, Any]:
-    return {**fields, "id": str(uuid.uuid4()), "created": _now(), "updated": _now()}
-
-
-def _state(proposed: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()),
-        "type": proposed["type"],
-        "name": proposed.get("name") or proposed["type"].title(),
-        "timestamp": _now(),
-        "message": proposed.get("message"),
-        "data": proposed.get("data"),
-        "state_details": proposed.get("state_details") or {},
-    }
-
-
-def _enter(run: dict[str, Any], state: Mapping[str, Any]) -> None:
-    run.update(
-        state=state, state_id=state["id"], state_type=state["type"], state_name=state["name"]
-    )
-
-
-def _reply(content: Mapping[str, Any], status: int = 200) -> httpx.Response:
-    return httpx.Response(status, json=content)
 
 
 _OFF = logging.CRITICAL + 1
