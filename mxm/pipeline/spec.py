@@ -269,7 +269,7 @@ class FlowSpec:
     @property
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
-        return (self.fn and inspect.getdoc(self.fn)) or ""
+        return inspect.cleandoc((self.fn and self.fn.__doc__) or "")
 
 
 def last_of(tasks: Iterable[TaskSpec]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,7 @@ class _Flow(prefect.Flow[..., Any]):
 
     def __init__(self, spec: FlowSpec, *, typed: bool) -> None:
         self.spec = spec
-        self._tasks: dict[str, prefect.Task[..., Any]] = {}
+        self._tasks: dict[object, prefect.Task[..., Any]] = {}
 
         def body(**given: Any) -> Any:
             request = _request.get()
@@ -226,7 +227,7 @@ def _same(value: Any, default: Any) -> bool:
 class _Perform:
     """Carries out the calls of one run by Prefect's task engine."""
 
-    def __init__(self, tasks: dict[str, prefect.Task[..., Any]], course: Course) -> None:
+    def __init__(self, tasks: dict[object, prefect.Task[..., Any]], course: Course) -> None:
         self._tasks = tasks
         self._course = course
         self._at_server = prefect_api.server_url() is not None
@@ -255,8 +256,14 @@ class _Perform:
     def _task(self, spec: TaskSpec) -> prefect.Task[..., Any]:
         found = self._tasks.get(spec.name)
         if found is None:
-            # Tags are kept from Prefect in process: it would ask its API for a limit on each.
-            found = self._tasks[spec.name] = _prefect_task(spec, (), ())
+            retries = (spec.retries, spec.retry_delay_s, spec.retry_on)
+            first = self._tasks.get(retries)
+            if first is None:
+                # Tags are kept from Prefect in process: it would ask its API for a limit on each.
+                first = self._tasks[retries] = _prefect_task(spec, (), ())
+            # Prefect looks for the source of each task that is made, for a quarter of its run.
+            found = self._tasks[spec.name] = copy.copy(first)
+            found.name = found.task_key = _prefect_name(spec.name)
         return found
 
 
