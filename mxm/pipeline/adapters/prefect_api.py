@@ -28,7 +28,6 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from mxm.pipeline.adapters.prefect_answers import TO_SERVER, Answers
 from mxm.pipeline.coercion import SecretStr
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.logs import current_task
@@ -187,6 +186,8 @@ from prefect.events.worker import EventsWorker  # noqa: E402
 from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL  # noqa: E402
 from prefect.task_engine import run_task_sync  # noqa: E402
+
+from mxm.pipeline.adapters.prefect_answers import TO_SERVER, Answers  # noqa: E402
 
 _DRAIN_S = 10
 
