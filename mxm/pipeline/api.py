@@ -122,7 +122,8 @@ def compile_flow(
         },
         also=["backend"],
     )
-    compiled: MXMFlow = load_backend(backend)(require_valid(_spec(spec_or_flow)), options)
+    spec = require_valid(_spec(spec_or_flow))  # told first, whether or not there is an engine
+    compiled: MXMFlow = load_backend(backend)(spec, options)
     return compiled
 
 
