@@ -110,8 +110,8 @@ FORBIDDEN = {
     "generator": ("load(v for v in [s])", "plain list"),
     "bound method": ("load(deque([s]).pop)", "plain list"),
     "array of objects": ("load(objects(s))", "plain list"),
-    "series": ("load(__import__('pandas').Series([s], dtype=object))", "plain list"),
-    "frame": ("load(__import__('pandas').DataFrame({'a': [s]}))", "plain list"),
+    "series": ("load(__import__('pandas').Series(objects(s)))", "plain list"),
+    "frame": ("load(__import__('pandas').DataFrame({'a': objects(s)}))", "plain list"),
     "through **": ("load(**{'k': Window(s)})", "plain list"),
 }
 
