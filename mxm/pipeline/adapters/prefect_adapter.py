@@ -257,7 +257,7 @@ class _Perform:
         found = self._tasks.get(spec.name)
         if found is None:
             retries = (spec.retries, spec.retry_delay_s, spec.retry_on)
-            first = self._tasks.get(retries)
+            first = self._tasks.get(retries)  # a name is no tuple
             if first is None:
                 # Tags are kept from Prefect in process: it would ask its API for a limit on each.
                 first = self._tasks[retries] = _prefect_task(spec, (), ())
