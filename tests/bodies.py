@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mxm.pipeline.authoring import Flow
-from mxm.pipeline.errors import Problem
-from mxm.pipeline.graph import find_problems
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.problems import Problem
 
 HEAD = """
 import logging

@@ -13,7 +13,7 @@ from modules import module_of
 import mxm
 from mxm.pipeline.authoring import Flow
 from mxm.pipeline.bindings import Const, Param, Upstream
-from mxm.pipeline.graph import find_problems
+from mxm.pipeline.checks.declarations import find_problems
 
 HEAD = """
 import mxm

@@ -18,8 +18,8 @@ from modules import line_of, module_of
 import mxm
 from mxm.pipeline.authoring import Flow, Task
 from mxm.pipeline.bindings import Const
+from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import AmbiguousFlowError, GraphError
-from mxm.pipeline.graph import find_problems
 from mxm.pipeline.registry import FlowRegistry, current_registry, get_flow, list_flows
 from mxm.pipeline.spec import AssetDecl
 

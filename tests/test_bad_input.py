@@ -259,7 +259,7 @@ def test_stdout_is_one_document_whatever_a_module_prints_at_import(
 
 
 def test_search_that_is_cut_short_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mxm.pipeline.discovery.MOST_FILES", 1)
+    monkeypatch.setattr("mxm.pipeline.discovery.search.MOST_FILES", 1)
     write(project, {"more.py": "x = 1\n"})
     told = f"warning: only the first 1 Python files under {project} were looked at: name modules"
     for arguments in (

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mxm.pipeline.adapters.base import BACKENDS, RUNNERS
 from mxm.pipeline.api import compile_flow
+from mxm.pipeline.execution.options import BACKENDS, RUNNERS
 from mxm.pipeline.testing import conformance
 from mxm.pipeline.testing.conformance import *  # noqa: F403
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from command import write
 
-from mxm.pipeline import discovery
-from mxm.pipeline.discovery import discover, find_flow
+from mxm.pipeline.discovery import search as discovery
+from mxm.pipeline.discovery.search import discover, find_flow
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, UnknownFlowError
 
 FLOW = """

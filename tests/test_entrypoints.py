@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mxm.pipeline.authoring import task
-from mxm.pipeline.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 from mxm.pipeline.errors import SpecError
+from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 
 
 def shouted(fn: Callable[..., str]) -> Callable[..., str]:

@@ -11,15 +11,12 @@ from mxm.pipeline.errors import (
     GraphError,
     ParameterError,
     PipelineError,
-    Problem,
     ResultError,
-    Source,
     TaskTimeoutError,
     UnknownBackendError,
     UnknownFlowError,
-    closest,
-    did_you_mean,
 )
+from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
 
 PROBLEM = Problem(
     "MXM101", "duplicate task name 'a'", "rename it", source=Source("/x/flows.py", 3, 5)

@@ -285,7 +285,7 @@ def test_market_takes_a_shorter_period_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_arch()
-    from mxm.pipeline.reading import Text
+    from mxm.pipeline.values.conversion import Text
 
     monkeypatch.chdir(tmp_path)  # the defaults write below the working directory
     market = load_example("market").market

@@ -9,9 +9,10 @@ from hypothesis import given
 from strategies import flows, wrong_flows
 
 from mxm.pipeline.bindings import Bindings, Const, Upstream
-from mxm.pipeline.errors import Problem
-from mxm.pipeline.functions import signature_of
-from mxm.pipeline.graph import FlowGraph, find_problems
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 

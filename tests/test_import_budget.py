@@ -12,7 +12,7 @@ from command import write
 
 # Typer 0.29 loads pydantic for every parameter of its own: what the command loads itself is told
 # by the one module of ours that asks for it.
-ENGINES = {"prefect", "rich", "numpy", "pandas", "mxm.pipeline.coercion"}
+ENGINES = {"prefect", "rich", "numpy", "pandas", "mxm.pipeline.values.validation"}
 HEAVY = {"prefect", "typer", "rich", "pydantic", "numpy", "pandas"}
 
 FLOW = """
@@ -113,7 +113,7 @@ def test_inline_run_loads_no_engine(project: Path) -> None:
 
 def test_pydantic_is_loaded_where_a_value_must_be_read(project: Path) -> None:
     arguments = ["run", "light", "--backend", "inline", "-p", "limit=4"]
-    assert loaded_by_command(arguments, project) & ENGINES == {"mxm.pipeline.coercion"}
+    assert loaded_by_command(arguments, project) & ENGINES == {"mxm.pipeline.values.validation"}
 
 
 def test_file_of_parameters_that_fit_loads_no_library(project: Path) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, RootModel, SecretStr
 
 from mxm.pipeline.errors import ResultError
-from mxm.pipeline.jsonvalue import to_json
+from mxm.pipeline.values.jsonvalue import to_json
 
 
 class Side(enum.Enum):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mxm
 from mxm.pipeline.authoring import Flow
-from mxm.pipeline.graph import find_problems
+from mxm.pipeline.checks.declarations import find_problems
 
 # A parameter's value, and every task's result, has these parts, so that any of them may be taken.
 PARTS = ("", "['k']", "[0]", "['k'][0]", "['k'][-1]", "[0]['k']")

@@ -32,14 +32,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
-from mxm.pipeline.errors import ParameterError, Problem
-from mxm.pipeline.graph import find_problems
-from mxm.pipeline.hints import Unresolved
-from mxm.pipeline.params import parameters_of
-from mxm.pipeline.plan import make_plan
-from mxm.pipeline.reading import Text, coerce
-from mxm.pipeline.resolution import Resolved, resolve
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.errors import ParameterError
+from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.introspection.annotations import Unresolved
+from mxm.pipeline.params.declared import parameters_of
+from mxm.pipeline.params.resolve import Resolved, resolve
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.values.conversion import Text, coerce
 
 if TYPE_CHECKING:
     from somewhere import Elsewhere

@@ -7,9 +7,9 @@ import pytest
 
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError
-from mxm.pipeline.plan import Step, make_plan
-from mxm.pipeline.reading import Text
+from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.values.conversion import Text
 
 
 def take(*args: Any, **kwargs: Any) -> Any:

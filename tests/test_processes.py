@@ -21,9 +21,9 @@ import pytest
 from command import write
 
 from mxm.pipeline import FlowSpec, State, TaskRun, TaskSpec, compile_flow
-from mxm.pipeline.adapters.crossing import pack_error, unpack
 from mxm.pipeline.bindings import Bindings, Const
 from mxm.pipeline.errors import BackendError, Skip, SpecError, WorkerDiedError
+from mxm.pipeline.execution.pickling import pack_error, unpack
 
 
 def run(fn: Callable[..., Any], *args: Any, **options: Any) -> TaskRun:

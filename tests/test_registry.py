@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mxm.pipeline.errors import AmbiguousFlowError, Source, UnknownFlowError
+from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError
+from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import (
     FlowRegistry,
     Place,

@@ -23,17 +23,17 @@ from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow
 from mxm.pipeline.adapters.prefect_answers import Answers
 from mxm.pipeline.bindings import Bindings, Collection, Param
+from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import ParameterError, SpecError
-from mxm.pipeline.graph import find_problems
-from mxm.pipeline.hints import Unresolved
-from mxm.pipeline.masking import MASK, Masked, is_secret, mask, signature_text, unmask
-from mxm.pipeline.params import parameters_of, secret_names
-from mxm.pipeline.plan import make_plan
-from mxm.pipeline.reading import Given, Text
-from mxm.pipeline.resolution import resolve
+from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.introspection.annotations import Unresolved
+from mxm.pipeline.params.declared import parameters_of, secret_names
+from mxm.pipeline.params.resolve import resolve
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import AssetDecl
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
+from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.secrets import MASK, Masked, is_secret, mask, signature_text, unmask
 
 CANARY = "canary-7f3a"
 BACKENDS = ["inline", "prefect"]

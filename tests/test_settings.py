@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from command import invoke, write
 
+from mxm.pipeline.discovery.settings import Settings, read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.settings import Settings, read_settings, working_directory
 
 HEAD = "[tool.mxm.pipeline]\n"
 FLOW = """

@@ -12,7 +12,8 @@ import strategies
 from hypothesis import given
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, Upstream
-from mxm.pipeline.errors import Problem, SpecError
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Never, Protocol, runtime_checkable
+from typing import Any, Protocol, Unpack, runtime_checkable
 
-from mxm.pipeline.adapters.base import RunOptions, load_backend
-from mxm.pipeline.errors import PipelineError, Problem
-from mxm.pipeline.graph import find_problems, require_valid
-from mxm.pipeline.jsonvalue import JSONValue
+from mxm.pipeline.adapters.base import load_backend
+from mxm.pipeline.checks.declarations import find_problems, require_valid
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.execution.options import OptionsOfRun, RunOptions
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.values.jsonvalue import JSONValue
 
 __all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow"]
 
@@ -42,8 +44,17 @@ class MXMFlow(Protocol):
     backend: str
     spec: FlowSpec
 
-    def run(self, params: Mapping[str, Any] | None = None) -> FlowRun:
+    def run(
+        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> FlowRun:
         """Run the flow; a failed task does not raise.
+
+        Parameters
+        ----------
+        params
+            The run's parameters.
+        options
+            Fields of `RunOptions` for this run alone.
 
         Raises
         ------
@@ -74,29 +85,16 @@ def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
     return find_problems(_spec(flow))
 
 
-def compile_flow(
-    spec_or_flow: FlowSpec | HasSpec,
-    *,
-    backend: str = "prefect",
-    runner: str = "sequential",
-    workers: int | None = None,
-    fail_fast: bool = False,
-    strict_params: bool = False,
-    engine_logs: bool = False,
-    **unknown: Never,
-) -> MXMFlow:
+def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRun]) -> MXMFlow:
     """Check a flow and hand it to a backend.
 
     Parameters
     ----------
     spec_or_flow
         A spec, or a decorated flow.
-    backend
-        ``prefect``, ``inline``, or another that is installed.
-    runner, workers, fail_fast, strict_params, engine_logs
-        As in `mxm.pipeline.adapters.base.RunOptions`.
-    **unknown
-        There are no others; a misspelt one is told with its right name.
+    **options
+        ``backend="prefect"``, ``"inline"``, or another that is installed; the others as in
+        `mxm.pipeline.execution.options.RunOptions`.
 
     Raises
     ------
@@ -111,19 +109,10 @@ def compile_flow(
     TypeError
         An option is unknown.
     """
-    options = RunOptions().changed(
-        {
-            "runner": runner,
-            "workers": workers,
-            "fail_fast": fail_fast,
-            "strict_params": strict_params,
-            "engine_logs": engine_logs,
-            **unknown,
-        },
-        also=["backend"],
-    )
+    backend = options.pop("backend", "prefect")
+    chosen = RunOptions().changed(options, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))  # told first, whether or not there is an engine
-    compiled: MXMFlow = load_backend(backend)(spec, options)
+    compiled: MXMFlow = load_backend(backend)(spec, chosen)
     return compiled
 
 

@@ -7,17 +7,32 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, Generic, Never, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
-from mxm.pipeline.assembly import CARRIED, current, spec_alone
-from mxm.pipeline.body import Body
-from mxm.pipeline.errors import Source, did_you_mean
-from mxm.pipeline.functions import signature_of, source_of
-from mxm.pipeline.inlining import inline
+from mxm.pipeline.introspection.decorated import TaskBase
+from mxm.pipeline.introspection.signatures import signature_of, source_of
+from mxm.pipeline.problems import Source, did_you_mean
 from mxm.pipeline.registry import Place, Registration, current_registry
 from mxm.pipeline.runs import FlowRun
-from mxm.pipeline.spec import CHECKED, AssetDecl, FlowSpec, TaskBase, TaskSpec, check_options
-from mxm.pipeline.tracing import active_trace
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.task_options import CHECKED, check_options
+from mxm.pipeline.tracing.assembly import CARRIED, current, spec_alone
+from mxm.pipeline.tracing.body import Body
+from mxm.pipeline.tracing.recorder import active_trace
+from mxm.pipeline.tracing.subflows import inline
+
+if TYPE_CHECKING:  # declaring flows loads nothing that runs them
+    from mxm.pipeline.execution.options import OptionsOfRun
 
 __all__ = ["Flow", "Task", "flow", "task"]
 
@@ -277,17 +292,7 @@ class Flow(Generic[P, R_co]):
 
         return compile_flow(self.spec, **self.run_options).run(params)
 
-    def with_options(
-        self,
-        *,
-        backend: str | None = None,
-        runner: str | None = None,
-        workers: int | None = None,
-        fail_fast: bool | None = None,
-        strict_params: bool | None = None,
-        engine_logs: bool | None = None,
-        **unknown: Never,
-    ) -> Flow[P, R_co]:
+    def with_options(self, **options: Unpack[OptionsOfRun]) -> Flow[P, R_co]:
         """Give this flow options for `run`, as `compile_flow` takes them; None leaves one as it is.
 
         Raises
@@ -298,17 +303,10 @@ class Flow(Generic[P, R_co]):
             An option has a value that it does not take.
         """
         # Loaded when it is needed: declaring flows takes no adapters.
-        from mxm.pipeline.adapters.base import RunOptions
+        from mxm.pipeline.execution.options import RunOptions
 
-        options: dict[str, Any] = {
-            "runner": runner,
-            "workers": workers,
-            "fail_fast": fail_fast,
-            "strict_params": strict_params,
-            "engine_logs": engine_logs,
-            **unknown,
-        }
         given = {name: value for name, value in options.items() if value is not None}
+        backend = given.pop("backend", None)
         RunOptions().changed(given, also=["backend"])
         if backend is not None:
             given["backend"] = backend

@@ -8,7 +8,7 @@ from inspect import Parameter
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-from mxm.pipeline.functions import POSITIONAL, VARIADIC, shape_of, signature_of
+from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of, signature_of
 
 __all__ = [
     "Binding",

@@ -10,15 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mxm.pipeline.errors import (
-    AmbiguousFlowError,
-    Problem,
-    Source,
-    UnknownFlowError,
-    did_you_mean,
-    drawn_places,
-    shown_path,
-)
+from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError
+from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = [

@@ -10,11 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
-from mxm.pipeline.errors import PipelineError, Problem, ResultError, described
-from mxm.pipeline.jsonvalue import JSONValue, to_json
+from mxm.pipeline.errors import PipelineError, ResultError, described
 from mxm.pipeline.logs import logger
-from mxm.pipeline.masking import unmask
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, last_of
+from mxm.pipeline.values.jsonvalue import JSONValue, to_json
+from mxm.pipeline.values.secrets import unmask
 
 __all__ = ["FlowRun", "State", "TaskRun", "became_null", "gather"]
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
-from mxm.pipeline.entrypoints import entrypoint, resolve_entrypoint
-from mxm.pipeline.errors import Problem, Source, SpecError
-from mxm.pipeline.functions import shape_of
-from mxm.pipeline.masking import secret_parameters
-from mxm.pipeline.params import secret_names
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
+from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.params.declared import secret_names
+from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["flow_from_dict", "flow_to_dict", "task_to_dict"]
 

@@ -1,109 +1,20 @@
-"""What every adapter offers, the options of a run, and the table of backends by name."""
+"""What every adapter offers, and the table of backends by name."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from mxm.pipeline.errors import BackendError, UnknownBackendError, did_you_mean
+from mxm.pipeline.errors import UnknownBackendError
+from mxm.pipeline.execution.options import RunOptions, backend_names, backend_target
+from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
 
-__all__ = ["BACKENDS", "RUNNERS", "Compile", "RunOptions", "backend_names", "load_backend"]
-
-RUNNERS = ("sequential", "threads", "processes")
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a flow is run.
-
-    Parameters
-    ----------
-    runner
-        ``sequential`` (in topological, then declaration order), ``threads`` or ``processes``.
-    workers
-        Tasks at once for ``threads`` and ``processes``; None for the number of processors.
-    fail_fast
-        Whether nothing more starts after a failure.
-    strict_params
-        Whether a parameter that no task takes is an error rather than a warning.
-    engine_logs
-        Whether the engine's own log lines are shown.
-
-    Raises
-    ------
-    BackendError
-        The runner is unknown, or a value is none that its option takes.
-    """
-
-    runner: str = "sequential"
-    workers: int | None = None
-    fail_fast: bool = False
-    strict_params: bool = False
-    engine_logs: bool = False
-
-    def __post_init__(self) -> None:
-        # Checked, not trusted to be typed: they come from files and notebooks too.
-        given: Any = self.runner
-        if given not in RUNNERS:
-            hint = did_you_mean(given, RUNNERS) if isinstance(given, str) else None
-            raise BackendError(f"unknown runner {given!r}", hint=hint)
-        count: Any = self.workers
-        if count is not None and (type(count) is not int or count < 1):
-            raise BackendError(f"workers is a positive number, not {count!r}")
-        for name in ("fail_fast", "strict_params", "engine_logs"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise BackendError(f"{name} is True or False, not {value!r}")
-
-    def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
-        """These options with others in their place.
-
-        Parameters
-        ----------
-        options
-            Values by the names of the fields.
-        also
-            Names that the caller knows beside them, to be suggested.
-
-        Raises
-        ------
-        TypeError
-            There is no such option.
-        BackendError
-            A value is none that its option takes.
-        """
-        for option in options or ():
-            if option not in self.__slots__:
-                hint = did_you_mean(option, (*also, *self.__slots__))
-                raise TypeError(f"no option {option!r} of a run: {hint}")
-        return replace(self, **options) if options else self
-
+__all__ = ["Compile", "load_backend"]
 
 Compile: TypeAlias = Callable[[FlowSpec, RunOptions], Any]
 """What a backend's entry is: a checked spec and options in, an ``MXMFlow`` out."""
-
-ENTRY_POINTS = "mxm.backends"
-
-# Import strings, so that naming a backend loads no engine.
-BACKENDS: dict[str, str] = {
-    "prefect": "mxm.pipeline.adapters.prefect_adapter:PrefectFlow",
-    "inline": "mxm.pipeline.adapters.inline_adapter:InlineFlow",
-}
-
-
-def _entry_points() -> dict[str, str]:
-    # importlib.metadata is a tenth of the command's start: only for names that are not ours.
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
-
-
-def backend_names() -> list[str]:
-    """Every backend that can be named, those of other distributions included."""
-    return sorted({*BACKENDS, *_entry_points()})
 
 
 def load_backend(name: str) -> Compile:
@@ -116,7 +27,7 @@ def load_backend(name: str) -> Compile:
     EngineMissingError
         Its engine is not installed.
     """
-    target = BACKENDS.get(name) or _entry_points().get(name)
+    target = backend_target(name)
     if target is None:
         names = backend_names()
         raise UnknownBackendError(f"unknown backend {name!r}", hint=did_you_mean(name, names))

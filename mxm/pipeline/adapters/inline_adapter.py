@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from mxm.pipeline.adapters.calls import Call
-from mxm.pipeline.adapters.compiled import CompiledFlow, Course
+from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.cancellation import CompiledFlow, Course
 from mxm.pipeline.runs import FlowRun, TaskRun
 
 __all__ = ["InlineFlow"]

@@ -18,19 +18,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from mxm.pipeline.adapters.base import RunOptions
-from mxm.pipeline.adapters.calls import Call, FatalError
-from mxm.pipeline.adapters.compiled import CompiledFlow, Course
 from mxm.pipeline.bindings import Binding, upstreams_in
+from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described
-from mxm.pipeline.functions import shape_of
-from mxm.pipeline.graph import require_valid
-from mxm.pipeline.jsonvalue import JSONValue, to_json
-from mxm.pipeline.masking import MASK
-from mxm.pipeline.params import parameters_of
-from mxm.pipeline.plan import Step, make_plan
+from mxm.pipeline.execution.call import Call, FatalError
+from mxm.pipeline.execution.cancellation import CompiledFlow, Course
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.plan import Step, make_plan
+from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.params.declared import parameters_of
 from mxm.pipeline.runs import FlowRun, TaskRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.jsonvalue import JSONValue, to_json
+from mxm.pipeline.values.secrets import MASK
 
 __all__ = ["PrefectFlow", "build_prefect_flow", "execute_prefect_flow"]
 

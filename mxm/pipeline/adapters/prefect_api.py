@@ -28,9 +28,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from mxm.pipeline.coercion import SecretStr
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.logs import current_task
+from mxm.pipeline.values.validation import SecretStr
 
 __all__ = ["in_process", "quiet", "refusal_in", "run_task", "server_url", "session", "unreachable"]
 

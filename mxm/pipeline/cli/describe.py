@@ -7,15 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
-from mxm.pipeline.discovery import WAY_OUT, Failure, Found
-from mxm.pipeline.errors import Problem, shown_path
-from mxm.pipeline.graph import find_errors, find_problems
-from mxm.pipeline.hints import type_text
-from mxm.pipeline.jsonvalue import to_json
-from mxm.pipeline.params import Parameter, parameters_of
+from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
+from mxm.pipeline.introspection.annotations import type_text
+from mxm.pipeline.params.declared import Parameter, parameters_of
+from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.jsonvalue import to_json
 
 __all__ = [
     "failure_document",

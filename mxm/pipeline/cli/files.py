@@ -10,7 +10,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from mxm.pipeline.errors import PipelineError, closest
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.problems import closest
 
 __all__ = ["is_document", "text_of", "value_of"]
 

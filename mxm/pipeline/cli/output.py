@@ -14,7 +14,8 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
-from mxm.pipeline.errors import PipelineError, Problem
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.problems import Problem
 
 __all__ = [
     "ExitCode",

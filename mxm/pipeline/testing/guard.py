@@ -8,8 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from mxm.pipeline.adapters.calls import Call, Invoke, invoking
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.execution.call import Call, Invoke, invoking
 
 __all__ = ["InputChangedError", "guarded_inputs"]
 

@@ -1,0 +1,248 @@
+"""The edges of a flow whose types cannot fit, by the annotations at both ends."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from types import GenericAlias
+from typing import Any
+
+from mxm.pipeline.bindings import Binding, Collection, Const, Upstream, upstreams_in
+from mxm.pipeline.introspection.annotations import (
+    Unresolved,
+    field_hints,
+    hints_of,
+    is_typed_dict,
+    type_text,
+)
+from mxm.pipeline.introspection.signatures import shape_of, source_of, unwrapped
+from mxm.pipeline.problems import Problem, Source, did_you_mean
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.compatibility import Fit, fit, part_of, union_of
+
+__all__ = ["edge_problems"]
+
+
+def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
+    """Edges of *spec* whose types cannot fit, and notes of annotations that cannot be resolved.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    strict
+        Whether to warn, instead of the notes, of every edge that may not fit.
+    """
+    edges = _Edges(spec, strict=strict)
+    for task in spec.tasks:
+        for name, wanted, binding in _inputs(task):
+            yield from edges.input(task, name, wanted, binding)
+    yield from edges.output()
+    yield from edges.notes()
+
+
+def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
+    """The inputs of *task* that are bound, with the annotation of each."""
+    bindings = task.bindings
+    if not bindings.args and not bindings.kwargs:
+        return
+    shape = shape_of(unwrapped(task.fn))
+    hints = hints_of(task.fn)
+    if bindings.args and shape is not None:
+        for i, binding in enumerate(bindings.args):
+            at = shape.name_at(i)
+            if at is not None:
+                yield at, hints.get(at, Any), binding
+    for name, binding in bindings.kwargs.items():
+        yield name, hints.get(name, Any), binding
+
+
+class _Edges:
+    """The edges of one flow; gathers on the way what cannot be resolved."""
+
+    def __init__(self, spec: FlowSpec, *, strict: bool) -> None:
+        self.spec = spec
+        self.strict = strict
+        self.tasks: dict[str, TaskSpec] = {}
+        for task in spec.tasks:
+            self.tasks.setdefault(task.name, task)
+        # By file and reason, each annotation of a function, in words and with its place.
+        self.unresolved: dict[tuple[str, str], dict[Any, tuple[str, Source | None]]] = {}
+
+    def input(self, task: TaskSpec, name: str, wanted: Any, binding: Binding) -> Iterator[Problem]:
+        """What is wrong with one input, its members where it is a collection."""
+        if isinstance(binding, Collection) and not fit(_type_of(binding, _anything), wanted):
+            made = type_text(_type_of(binding, self._leaf))
+            told = f"a {binding.kind.__name__} of results is {made}"
+            yield self._mismatch(task, name, wanted, told)
+            wanted = Any  # of its members only those are told that do not exist
+        for part, within in _parts(binding):
+            if part.name not in self.tasks:
+                continue
+            depth, made = self._followed(part)
+            if depth < len(part.path):
+                told = f"task {task.name!r} takes {part} for {name!r}"
+                yield self._no_part(part, depth, made, told, task)
+            else:
+                yield from self._edge(task, name, wanted, part, made, within(made))
+
+    def output(self) -> Iterator[Problem]:
+        """What the flow returns, and no task's result has."""
+        for part in upstreams_in([self.spec.output] if self.spec.output else []):
+            if part.path and part.name in self.tasks:
+                depth, made = self._followed(part)
+                if depth < len(part.path):
+                    told = f"flow {self.spec.name!r} returns {part}"
+                    yield self._no_part(part, depth, made, told, None)
+
+    def notes(self) -> Iterator[Problem]:
+        """One for each thing that keeps annotations from being resolved."""
+        for (_, why), found in self.unresolved.items():
+            places = list(found.values())
+            told, their = "an annotation", "its"
+            if len(places) > 1:
+                told, their = f"{len(places)} annotations", "their"
+            yield Problem(
+                "MXM203",
+                f"{told} cannot be resolved, so {their} edges are not checked: {why}",
+                "import the name outside of `if TYPE_CHECKING:`, or correct it",
+                source=places[0][1],
+                flow=self.spec.name,
+                severity="note",
+                places=tuple(places),
+            )
+
+    def _followed(self, part: Upstream) -> tuple[int, Any]:
+        """How much of the path of *part* there can be, and the type of that."""
+        made = hints_of(self.tasks[part.name].fn).get("return", Any)
+        for depth, key in enumerate(part.path):
+            inner = part_of(made, key)
+            if inner is typing.Never:
+                return depth, made
+            made = inner
+        return len(part.path), made
+
+    def _leaf(self, binding: Binding) -> Any:
+        if isinstance(binding, Const):
+            return type(typing.cast("object", binding.value))
+        if not isinstance(binding, Upstream) or binding.name not in self.tasks:
+            return Any
+        depth, made = self._followed(binding)
+        return made if depth == len(binding.path) else Any
+
+    def _edge(
+        self, task: TaskSpec, name: str, wanted: Any, part: Upstream, made: Any, whole: Any
+    ) -> Iterator[Problem]:
+        """What is wrong with one edge; *whole* is *made* in the collection that it is passed in."""
+        if not self.strict and _same(whole, wanted):
+            return
+        found = fit(whole, wanted)
+        if found is Fit.ALWAYS:
+            return
+        told = self._described(made, part) + (
+            "" if whole is made else f", passed in {type_text(whole)}"
+        )
+        if found is Fit.NEVER:
+            yield self._mismatch(task, name, wanted, told)
+        elif self.strict:
+            unknown = {str(one): one.why for one in (made, wanted) if isinstance(one, Unresolved)}
+            yield Problem(
+                "MXM202",
+                f"{told}, which may not be what parameter {name!r} of task {task.name!r} takes: "
+                + type_text(wanted)
+                + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
+                "annotate both so that every value that is returned is one that is taken",
+                source=task.source,
+                flow=self.spec.name,
+                task=task.name,
+                severity="warning",
+            )
+        else:
+            source = self.tasks[part.name]
+            self._note(made, source, "return", f"the result of task {source.name!r}")
+            self._note(wanted, task, name, f"parameter {name!r} of task {task.name!r}")
+
+    def _note(self, annotation: Any, task: TaskSpec, name: str, told: str) -> None:
+        if isinstance(annotation, Unresolved):
+            place = source_of(task.fn) or task.source
+            found = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
+            found.setdefault((id(task.fn), name), (f"{told}: {annotation}", place))
+
+    def _mismatch(self, task: TaskSpec, name: str, wanted: Any, told: str) -> Problem:
+        return Problem(
+            "MXM201",
+            f"{told}, and parameter {name!r} of task {task.name!r} takes {type_text(wanted)}: "
+            "no value is both",
+            "change one of the two annotations, or put a task between them",
+            source=task.source,
+            flow=self.spec.name,
+            task=task.name,
+        )
+
+    def _no_part(
+        self, part: Upstream, depth: int, made: Any, told: str, task: TaskSpec | None
+    ) -> Problem:
+        key = part.path[depth]
+        near = did_you_mean(str(key), field_hints(made)) if is_typed_dict(made) else None
+        return Problem(
+            "MXM201",
+            f"{told}, and there is no such part: "
+            + self._described(made, Upstream(part.name, part.path[:depth])),
+            near or f"leave out [{key!r}], or change what task {part.name!r} returns",
+            source=task.source if task else self.spec.source,
+            flow=self.spec.name,
+            task=task.name if task else None,
+        )
+
+    def _described(self, made: Any, part: Upstream) -> str:
+        place = source_of(self.tasks[part.name].fn)
+        whole = f"{part} of" if part.path else "the result of"
+        at = f" at {place}" if place else ""
+        return f"{whole} task {part.name!r} is {type_text(made)}{at}"
+
+
+def _same(made: Any, wanted: Any) -> bool:
+    try:
+        return made is wanted or bool(made == wanted)
+    except Exception:  # an annotation may be any object
+        return False
+
+
+def _parts(binding: Binding) -> Iterator[tuple[Upstream, Callable[[Any], Any]]]:
+    """Each result in *binding*, and what it makes of the whole, which is else of Any."""
+    if isinstance(binding, Upstream):
+        yield binding, lambda made: made
+    elif isinstance(binding, Collection):
+        for i, item in enumerate(binding.items):
+            for part, within in _parts(item):
+                yield part, functools.partial(_with_one, binding, i, within)
+
+
+def _with_one(binding: Collection, i: int, within: Callable[[Any], Any], made: Any) -> Any:
+    if binding.kind is not tuple:  # the others could be anything, or not be there
+        return _container(binding.kind, [within(made)], binding.keys[i : i + 1])
+    items: list[Any] = [Any] * len(binding.items)
+    items[i] = within(made)
+    return _container(tuple, items, ())
+
+
+def _anything(_: Binding) -> Any:
+    return Any
+
+
+def _type_of(binding: Binding, leaf: Callable[[Binding], Any]) -> Any:
+    """The type of *binding* by the kinds of its collections, and *leaf* for what they hold."""
+    if not isinstance(binding, Collection):
+        return leaf(binding)
+    return _container(binding.kind, [_type_of(item, leaf) for item in binding.items], binding.keys)
+
+
+def _container(kind: type, items: Sequence[Any], keys: Sequence[Any]) -> Any:
+    if kind is tuple:
+        return GenericAlias(tuple, tuple(items))
+    if kind is list:
+        return GenericAlias(list, (union_of(items),))
+    if kind is dict:
+        return GenericAlias(dict, (union_of(map(type, keys)), union_of(items)))
+    return kind

@@ -1,0 +1,163 @@
+"""`check`: the problems of some flows, or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import typer
+
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
+from mxm.pipeline.cli.describe import (
+    counted,
+    failure_document,
+    print_search,
+    problem_document,
+)
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    print_error,
+    print_json,
+    print_problems,
+    print_warning,
+    say,
+)
+from mxm.pipeline.discovery.search import Failure, discover, find_flow
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
+from mxm.pipeline.registry import Registration
+
+__all__ = ["app"]
+
+app: typer.Typer = verb_app()
+
+
+@dataclass
+class Checked:
+    """What a check found."""
+
+    flows: Sequence[Registration]
+    problems: list[Problem] = field(default_factory=list[Problem])
+    failures: list[Failure] = field(default_factory=list[Failure])
+
+
+def _check_flows(
+    names: Sequence[str],
+    modules: Sequence[str],
+    *,
+    strict_types: bool,
+    told: Callable[[Checked], None],
+) -> ExitCode:
+    """Check the flows *names*, or all that can be found, and tell what is wrong."""
+    if names:
+        checked = Checked([find_flow(name, modules, warn=print_warning) for name in names])
+    else:
+        found = discover(modules)
+        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
+        print_search(found)
+    for entry in checked.flows:
+        checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
+    told(checked)
+    if any(problem.severity == "error" for problem in checked.problems):
+        return ExitCode.INVALID_GRAPH
+    return ExitCode.IMPORT_FAILED if checked.failures else ExitCode.OK
+
+
+def _printer(name: str) -> Callable[[Checked], None]:
+    """What prints in the format *name*.
+
+    Raises
+    ------
+    PipelineError
+        There is no such format.
+    """
+    if name not in _FORMATS:
+        raise PipelineError(f"unknown format {name!r}", hint=did_you_mean(name, _FORMATS))
+    return _FORMATS[name]
+
+
+def _as_text(checked: Checked) -> None:
+    for failure in checked.failures:
+        print_error(str(failure))
+    several = len(checked.flows) > 1
+    print_problems([_of_flow(p) if several else p for p in checked.problems])
+    errors = sum(problem.severity == "error" for problem in checked.problems)
+    told = counted(errors, "problem") if errors else "no problems"
+    say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+
+
+def _of_flow(problem: Problem) -> Problem:
+    """*problem* with its flow in its message: one task may be in many."""
+    if problem.flow is None or repr(problem.flow) in problem.message:
+        return problem
+    return replace(problem, message=f"flow {problem.flow!r}: {problem.message}")
+
+
+def _as_json(checked: Checked) -> None:
+    print_json(
+        {
+            "schema": "mxm.check/1",
+            "flows": [entry.name for entry in checked.flows],
+            "problems": [problem_document(p) for p in checked.problems],
+            "failures": [failure_document(f) for f in checked.failures],
+        }
+    )
+
+
+def _as_github(checked: Checked) -> None:
+    """Workflow commands, which GitHub shows beside the lines of a pull request."""
+    for failure in checked.failures:
+        say(_command("error", "import failed", str(failure), failure.source))
+    for problem in checked.problems:
+        kind = "notice" if problem.severity == "note" else problem.severity
+        hint = f"\nhint: {problem.hint}" if problem.hint else ""
+        text = problem.message + drawn_places(problem.places) + hint
+        say(_command(kind, problem.code, text, problem.source))
+
+
+def _command(kind: str, title: str, message: str, source: Source | None) -> str:
+    properties: dict[str, object] = {}
+    if source is not None:
+        properties = {
+            "file": shown_path(source.file),
+            "line": source.line,
+            "col": source.column,
+        }
+    properties["title"] = title
+    told = ",".join(
+        f"{key}={_escaped(str(value)).replace(':', '%3A').replace(',', '%2C')}"
+        for key, value in properties.items()
+        if value is not None
+    )
+    return f"::{kind} {told}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+_FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
+
+
+@app.command(cls=Verb)
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Flows; all, without any.")
+    ] = None,
+    strict_types: Annotated[
+        bool,
+        typer.Option(
+            "--strict-types", help="Warn, too, of edges whose types may not fit (exit code 0)."
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--format", "-f", help="text, json or github.")
+    ] = "text",
+    module: Modules = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the graphs of flows: names, upstreams, cycles, signatures. Nothing runs."""
+    told = _printer("json" if as_json else format)
+    raise typer.Exit(_check_flows(names or [], module or [], strict_types=strict_types, told=told))

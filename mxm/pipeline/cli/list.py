@@ -1,0 +1,29 @@
+"""`list`: the flows that can be found."""
+
+from __future__ import annotations
+
+import typer
+
+from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
+from mxm.pipeline.cli.describe import list_document, list_rows, print_search
+from mxm.pipeline.cli.output import ExitCode, print_error, print_json, print_table
+from mxm.pipeline.discovery.search import discover
+
+__all__ = ["app"]
+
+app: typer.Typer = verb_app()
+
+
+@app.command("list", cls=Verb)
+def list_command(module: Modules = None, as_json: AsJson = False) -> None:
+    """List the flows that can be found."""
+    found = discover(module or ())
+    if as_json:
+        print_json(list_document(found))
+    elif found.flows:
+        print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
+    print_search(found)
+    for failure in found.failures:
+        print_error(str(failure))
+    if found.failures:
+        raise typer.Exit(ExitCode.IMPORT_FAILED)

@@ -1,0 +1,278 @@
+"""`run`: parameters from the command line, one run, its results on stdout."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
+from mxm.pipeline.cli.describe import parameter_rows
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    few,
+    print_error,
+    print_json,
+    print_table,
+    print_warning,
+    say,
+    tell,
+)
+from mxm.pipeline.cli.parameters import given_params
+from mxm.pipeline.cli.progress import logged, printed
+from mxm.pipeline.discovery.search import find_flow
+from mxm.pipeline.discovery.settings import read_settings, working_directory
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.execution.options import BACKENDS, RUNNERS
+from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.runs import FlowRun, State, became_null
+
+__all__ = ["app"]
+
+app: typer.Typer = verb_app()
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception in the main thread: what lets Ctrl-C pass lets it pass too."""
+
+
+def _run_flow(
+    name: str,
+    modules: Sequence[str],
+    params: Sequence[str],
+    *,
+    params_file: str | None,
+    options: Mapping[str, Any],
+    verbosity: int,
+    as_json: bool,
+) -> ExitCode:
+    """Run the flow *name* and print its JSON document.
+
+    Parameters
+    ----------
+    name, modules
+        As in `find_flow`.
+    params, params_file
+        As in `given_params`.
+    options
+        Those of `compile_flow`; the project's settings stand in for what is None.
+    verbosity
+        As in `logged`.
+    as_json
+        Whether the document is the whole run rather than its results.
+
+    Raises
+    ------
+    PipelineError
+        Anything that keeps the flow from running.
+    """
+    given = given_params(params, params_file)
+    run: FlowRun | None = None
+    with _Signals() as signals:
+        with logged(verbosity), printed():
+            try:
+                entry = find_flow(name, modules, warn=print_warning)
+                from mxm.pipeline.api import compile_flow
+
+                asked = {key: value for key, value in options.items() if value is not None}
+                asked = {**read_settings(working_directory()).options, **asked}
+                compiled = compile_flow(entry.spec(), **asked)
+                gc.freeze()  # what the engine's modules made stays: no garbage is among it
+                gc.enable()
+                run = compiled.run(given)
+                signals.raises = False
+            except KeyboardInterrupt as error:
+                signals.raises = False
+                if not isinstance(error, _Terminated):  # a task may raise it, without a signal
+                    signals.code = ExitCode.SIGINT
+                print_error("the run was cancelled")
+                run = getattr(error, "mxm_run", run)
+        code = ExitCode.OK if run is None else _print_run(run, verbosity, as_json=as_json)
+        return signals.code or code
+
+
+def _print_run(run: FlowRun, verbosity: int, *, as_json: bool) -> ExitCode:
+    for warning in run.warnings:
+        print_error(warning)
+    _print_failures(run)
+    _print_skipped(run, verbosity)
+    results, complete = _json_results(run)
+    print_json(run.to_dict() if as_json else results)
+    return ExitCode.TASK_FAILED if run.state is State.FAILED or not complete else ExitCode.OK
+
+
+class _Signals:
+    """The first SIGINT or SIGTERM ends the run in order, a second one the process at once.
+
+    Attributes
+    ----------
+    raises
+        Whether the first is raised: while there is a run, and not once its results are printed.
+    code
+        How the command then ends.
+    """
+
+    def __init__(self) -> None:
+        self.raises = True
+        self.code = ExitCode.OK
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if handler is not signal.SIG_IGN:  # as `nohup`, or a shell's `&`, would have it
+                    self._before[number] = handler
+                    signal.signal(number, self._came)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _came(self, number: int, _: object) -> None:
+        if self.code:
+            os._exit(self.code)  # workers end with the process they work for
+        self.code = ExitCode(128 + number)
+        if self.raises:
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+
+def _print_failures(run: FlowRun) -> None:
+    """Why *run* did not succeed: each failed task with its traceback from the user's frame on."""
+    for task in run.tasks.values():
+        if task.error is not None:
+            tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
+            print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
+            tell(users_traceback(task.error))
+
+
+def _print_skipped(run: FlowRun, verbosity: int) -> None:
+    skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED and not t.started]
+    if skipped and (run.state is State.FAILED or verbosity >= 0):
+        tell(f"not run: {few(skipped)}")
+
+
+def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
+    """The results that have a JSON form, and whether all have; the others are told on stderr."""
+    written: dict[str, Any] = {}
+    complete = True
+    for task in run.tasks.values():
+        if task.state is not State.SUCCEEDED:
+            continue
+        try:
+            written[task.name], nonfinite = task.to_json()
+        except PipelineError as error:
+            print_error(error)
+            complete = False
+            continue
+        if nonfinite:
+            print_error(became_null(task.name, nonfinite))
+    return written, complete
+
+
+def _print_help(name: str, modules: Sequence[str], usage: str) -> None:
+    """The parameters of the flow *name*, then the options of `run`."""
+    spec = find_flow(name, modules, warn=print_warning).spec()
+    say(f"{spec.name}: {spec.doc}" if spec.doc else spec.name)
+    say()
+    rows = [(f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
+    if rows:
+        print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), rows)
+    else:
+        say("no parameters")
+    say()
+    say(usage)
+
+
+_SETTING = "default: [tool.mxm.pipeline]"
+
+
+def _either(names: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+@app.command(cls=RunVerb, context_settings={"help_option_names": []})
+def run(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file."
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--param",
+            metavar="KEY=VALUE",
+            help="A parameter; may be repeated. VALUE may be @FILE or @env:VARIABLE.",
+        ),
+    ] = None,
+    params_file: Annotated[
+        str | None,
+        typer.Option(
+            "--params-file", metavar="FILE", help="Parameters from a .toml, .json or .yaml file."
+        ),
+    ] = None,
+    strict_params: Annotated[
+        bool, typer.Option("--strict-params", help="A parameter that no task takes is an error.")
+    ] = False,
+    backend: Annotated[
+        str | None, typer.Option("--backend", help=f"{_either(BACKENDS)}; {_SETTING}.")
+    ] = None,
+    runner: Annotated[
+        str | None, typer.Option("--runner", help=f"{_either(RUNNERS)}; {_SETTING}.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help=f"Tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}."),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Say more; -vv: the engine's log too."),
+    ] = 0,
+    module: Modules = None,
+    as_json: AsJson = False,
+    help: Annotated[  # noqa: A002 - the option's name
+        bool, typer.Option("--help", help="Show this message; with NAME, the flow's parameters.")
+    ] = False,
+) -> None:
+    """Run one flow and print its results as JSON."""
+    if name is None and help:
+        say(context.get_help())
+        return
+    if name is None:
+        context.fail("which flow? give its NAME; `mxm-pipeline list` shows them")
+    if help:
+        _print_help(name, module or [], context.get_help())
+        return
+    code = _run_flow(
+        name,
+        module or [],
+        param or [],
+        params_file=params_file,
+        options={
+            "backend": backend,
+            "runner": runner,
+            "workers": workers,
+            "fail_fast": fail_fast,
+            "strict_params": strict_params,
+            "engine_logs": verbose > 1,
+        },
+        verbosity=-1 if quiet else verbose,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)

@@ -1,0 +1,47 @@
+"""`show`: one flow, its parameters and its tasks."""
+
+from __future__ import annotations
+
+import typer
+
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.cli.command import AsJson, Modules, Target, Verb, verb_app
+from mxm.pipeline.cli.describe import flow_document, parameter_rows, task_rows
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    print_json,
+    print_problems,
+    print_table,
+    print_warning,
+    say,
+)
+from mxm.pipeline.discovery.search import find_flow
+
+__all__ = ["app"]
+
+app: typer.Typer = verb_app()
+
+
+@app.command(cls=Verb)
+def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
+    """Show one flow: its parameters and its tasks."""
+    entry = find_flow(name, module or (), warn=print_warning)
+    spec = entry.spec()
+    problems = find_problems(spec)
+    if as_json:
+        print_json(flow_document(entry))
+    else:
+        say(f"{spec.name}  {entry.source}")
+        if spec.doc:
+            say("\n" + spec.doc)
+        if spec.schedule_cron:
+            say(f"\nschedule: {spec.schedule_cron}")
+        parameters = parameter_rows(spec)
+        if parameters:
+            say()
+            print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), parameters)
+        say()
+        print_table(("TASK", "TAKES", "OPTIONS", "SOURCE"), task_rows(spec))
+        print_problems(problems)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(ExitCode.INVALID_GRAPH)

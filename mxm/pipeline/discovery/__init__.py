@@ -1,0 +1,1 @@
+"""Flows are found: settings, files, modules, targets."""

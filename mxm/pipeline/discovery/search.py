@@ -1,0 +1,292 @@
+"""Names, modules and folders to flows: what is imported, what failed, where it was looked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mxm.pipeline.discovery.load import Failure, Loader
+from mxm.pipeline.discovery.scan import declares_flows, python_files, read
+from mxm.pipeline.discovery.settings import read_settings, working_directory
+from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
+from mxm.pipeline.problems import did_you_mean, shown_path
+from mxm.pipeline.registry import FlowRegistry, Registration, collecting
+
+__all__ = ["WAY_OUT", "Failure", "Found", "discover", "find_flow"]
+
+ENTRY_POINTS = "mxm.flows"
+MOST_FILES = 2_000
+WAY_OUT = "decorate a function with @mxm.flow, or name modules with -m"
+
+
+@dataclass
+class Found:
+    """What a search found.
+
+    Attributes
+    ----------
+    registry
+        The flows.
+    failures
+        Modules that could not be imported.
+    looked_at
+        Where it was looked, in words, for a user who finds nothing.
+    warnings
+        Where the search was cut short.
+    unscanned
+        Why the working directory was not scanned, for a user who misses a flow of it.
+    """
+
+    registry: FlowRegistry = field(default_factory=FlowRegistry)
+    failures: list[Failure] = field(default_factory=list[Failure])
+    looked_at: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    unscanned: str | None = None
+
+    @property
+    def flows(self) -> list[Registration]:
+        """Every flow by name, clashing ones included."""
+        return sorted(self.registry.entries(), key=lambda e: (e.name, e.place.file))
+
+
+def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
+    """Import the modules that declare flows, and collect what they register.
+
+    ``[tool.mxm.pipeline]`` of the nearest pyproject.toml says where to look (``paths``,
+    ``modules``), then the entry points of the group ``mxm.flows``; where neither does, the Python
+    files under the working directory are scanned.
+
+    Parameters
+    ----------
+    modules
+        More modules to import, by dotted name.
+    start
+        Where to look from; by default the working directory.
+    """
+    start = start or working_directory()
+    with collecting() as registry:
+        found = Found(registry)
+        _Search(found, start).run(modules)
+    return found
+
+
+def find_flow(
+    target: str,
+    modules: Sequence[str] = (),
+    *,
+    start: str | None = None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> Registration:
+    """The one flow that *target* means.
+
+    Parameters
+    ----------
+    target
+        A name, ``pkg.module:flow``, ``path/to/file.py:flow``, or a file with one flow.
+    modules, start
+        As in `discover`.
+    warn
+        Told where the search was cut short.
+
+    Raises
+    ------
+    LoadError
+        A file or module cannot be imported; or the name was not found and some module failed.
+    UnknownFlowError
+        There is no such flow; the message suggests the nearest name, or says where it was looked.
+    AmbiguousFlowError
+        Several flows are meant.
+    """
+    start = start or working_directory()
+    if target.endswith(".py"):
+        return _in_file(target, "", start)
+    place, _, name = target.rpartition(":")
+    if place.endswith(".py"):
+        return _in_file(place, name, start)
+    elsewhere: UnknownFlowError | None = None
+    if place:
+        try:
+            return _in_module(place, name, start)
+        except UnknownFlowError as error:  # a flow's name may have a colon in it
+            elsewhere = error
+    found = discover(modules, start=start)
+    for warning in found.warnings:
+        warn(warning)
+    try:
+        return found.registry.find(target)
+    except UnknownFlowError as error:
+        raise elsewhere or _not_found(error, found) from None
+
+
+def _not_found(error: UnknownFlowError, found: Found) -> PipelineError:
+    """*error* with what a user must know who misses the flow."""
+    message, hints = error.message, [error.hint] if found.flows else []
+    if not found.flows and not found.failures:
+        message += ": no flows were found"
+        hints += [f"looked at: {'; '.join(found.looked_at)}", WAY_OUT]
+    hint = "\n  hint: ".join(filter(None, (*hints, *found.warnings, found.unscanned))) or None
+    if not found.failures:
+        return UnknownFlowError(message, hint=hint)
+    told = "\n".join(map(str, found.failures))
+    return LoadError(f"{message}; not every module could be imported\n{told}", hint=hint)
+
+
+def _in_file(place: str, name: str, start: str) -> Registration:
+    """The flow *name*, or the only one, of one file, which alone is imported."""
+    path = os.path.join(start, os.path.expanduser(place))
+    if not os.path.isfile(path):
+        raise UnknownFlowError(f"no such file: {place!r}", hint=_similar_file(path))
+    with collecting() as registry:
+        loader = Loader(())
+        loader.file(path)
+    _require_loaded(loader)
+    return _only(registry, os.path.realpath(path), place, name)
+
+
+def _in_module(place: str, name: str, start: str) -> Registration:
+    """The flow *name*, or the only one, of one module, which alone is imported."""
+    with collecting() as registry:
+        loader = Loader(read_settings(start).import_paths)
+        if not _exists(place.partition(".")[0]):
+            told = f"unknown flow {f'{place}:{name}'!r}"
+            raise UnknownFlowError(told, hint=f"there is no module {place!r}")
+        module = loader.module(place)
+    _require_loaded(loader)
+    return _only(registry, os.path.realpath(getattr(module, "__file__", None) or ""), place, name)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # no name of a module
+        return False
+
+
+def _require_loaded(loader: Loader) -> None:
+    for failure in loader.failures:
+        raise LoadError(str(failure)) from failure.error
+
+
+def _only(registry: FlowRegistry, file: str, place: str, name: str) -> Registration:
+    """Of what *file* registers, the flow *name*, or the only one."""
+    own = [e for e in registry.entries() if e.place.file == file] or registry.entries()
+    if not own:
+        hint = "decorate a function with @mxm.flow, or call register_flow"
+        raise UnknownFlowError(f"no flow in {place!r}", hint=hint)
+    if name:
+        matching = [e for e in own if name in (e.name, e.place.qualname)]
+        if not matching:
+            others = f"it has {len(own):,} others, which `mxm-pipeline list` shows"
+            hint = did_you_mean(name, [e.name for e in own]) or others
+            raise UnknownFlowError(f"unknown flow {name!r} in {place!r}", hint=hint)
+        return matching[0]
+    if len(own) > 1:
+        names = ", ".join(repr(f"{place}:{e.name}") for e in own)
+        raise AmbiguousFlowError(f"{place!r} has {len(own)} flows", hint=f"give one of {names}")
+    return own[0]
+
+
+def _similar_file(path: str) -> str | None:
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        return f"there is no folder {shown_path(folder)!r}"
+    return did_you_mean(
+        os.path.basename(path), [f for f in os.listdir(folder) if f.endswith(".py")]
+    )
+
+
+class _Search:
+    """One search, into the current registry."""
+
+    def __init__(self, found: Found, start: str) -> None:
+        self.found = found
+        self.start = start
+        self.settings = read_settings(start)
+        self.loader = Loader(self.settings.import_paths)
+
+    def run(self, modules: Sequence[str]) -> None:
+        self.load(modules, "-m")
+        settings, configured = self.settings, ""
+        if settings.file:
+            configured = f"[tool.mxm.pipeline] of {shown_path(settings.file)}"
+            self.found.looked_at.append(configured)
+        self.load(settings.modules, configured)
+        for path in settings.paths if not settings.modules else ():
+            self.scan(path)
+        entries = self.load_entry_points()
+        if not (settings.modules or settings.paths):
+            if entries:
+                self.found.unscanned = (
+                    f"{self.start} is not scanned, because entry points say where flows are: "
+                    "name it in the paths of [tool.mxm.pipeline], or give the file"
+                )
+            else:
+                self.scan(self.start)
+        self.found.failures = self.loader.failures
+
+    def load(self, modules: Iterable[str], origin: str) -> None:
+        """Import *modules*, which *origin* names."""
+        for module in modules:
+            self.found.looked_at.append(f"module {module}")
+            self.loader.module(module, origin)
+
+    def load_entry_points(self) -> bool:
+        """Load the entry points of other distributions; whether there are any."""
+        if not _may_have_entry_points():
+            return False
+        from importlib.metadata import entry_points
+
+        entries = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
+        for entry in entries:
+            whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+            origin = f"entry point {entry.name}{whose}"
+            self.found.looked_at.append(f"{origin} = {entry.value}")
+            self.loader.module(entry.value.partition(":")[0].strip(), origin)
+        return bool(entries)
+
+    def scan(self, folder: str) -> None:
+        """Import the files under *folder* that declare flows, as their text shows."""
+        real = os.path.realpath(folder)
+        home = os.path.realpath(os.path.expanduser("~"))
+        never = {home: "a home folder", os.sep: "the root folder"}
+        if real in never:
+            self.found.looked_at.append(f"not {folder}: {never[real]} is never scanned")
+            return
+        files, declaring = 0, 0
+        for path in python_files(folder):
+            if files == MOST_FILES:
+                self.found.warnings.append(
+                    f"only the first {MOST_FILES:,} Python files under {folder} were looked at: "
+                    "name modules or paths in [tool.mxm.pipeline]"
+                )
+                break
+            files += 1
+            if declares_flows(path):
+                declaring += 1
+                self.loader.file(path)
+        self.found.looked_at.append(
+            f"{files} Python files under {folder}, {declaring} of which declare flows"
+        )
+
+
+def _may_have_entry_points() -> bool:
+    """Whether an installed distribution names our group; False spares `importlib.metadata`."""
+    # Loading that takes longer than a look into every entry_points.txt there is.
+    for folder in sys.path:
+        try:
+            with os.scandir(folder or ".") as entries:
+                infos = [e.path for e in entries if e.name.lower().endswith(_INFO)]
+        except NotADirectoryError:
+            return True  # a zip file, which it can read
+        except OSError:
+            continue
+        for info in infos:
+            if ENTRY_POINTS.encode() in read(os.path.join(info, "entry_points.txt")):
+                return True
+    return False
+
+
+_INFO = (".dist-info", "egg-info")

@@ -1,0 +1,1 @@
+"""A plan is run: driver, runners, calls, worker processes."""

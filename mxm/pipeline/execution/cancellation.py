@@ -1,0 +1,222 @@
+"""What compiled flows share: a run's options and plan, and how a signal ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from mxm.pipeline.execution.call import Call, Invoke, invoking
+from mxm.pipeline.execution.driver import Perform, drive
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.plan import Plan, make_plan
+from mxm.pipeline.runs import FlowRun, State, TaskRun
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.values.jsonvalue import JSONValue
+
+__all__ = ["CompiledFlow", "Course"]
+
+# How long an engine's own code may go on once a signal came; retries wait in it, for one.
+_PATIENCE_S = 0.5
+
+
+class CompiledFlow(ABC):
+    """A flow compiled for a backend; an ``MXMFlow``."""
+
+    backend: ClassVar[str]
+
+    def __init__(self, spec: FlowSpec, options: RunOptions | None = None) -> None:
+        self.spec = spec
+        self.name: str = spec.name
+        self.options: RunOptions = options or RunOptions()
+
+    def run(
+        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> FlowRun:
+        """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
+        chosen = self.options.changed(options)
+        plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
+        return Course(plan, chosen).follow(self._run)
+
+    def execute(
+        self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> dict[str, JSONValue]:
+        """Run the flow and raise for its failure. See `mxm.pipeline.api.MXMFlow`."""
+        return self.run(params, options).raise_for_failure().results
+
+    @abstractmethod
+    def _run(self, course: Course) -> FlowRun:
+        """Run *course*, which this backend's engine calls to be driven."""
+
+
+class _Region(contextlib.AbstractContextManager[None]):
+    # No generator: `contextmanager` gives an exception another traceback, which frozen ones refuse.
+    def __init__(self, course: Course, in_engine: bool) -> None:
+        self._course = course
+        self._in_engine = in_engine
+
+    def __enter__(self) -> None:
+        self._before = self._course.enter(self._in_engine)
+
+    def __exit__(self, *_: object) -> None:
+        self._course.enter(self._before)
+
+
+class Course:
+    """One run on its way, and what became of it so far.
+
+    A signal ends it wherever it arrives. Its exception is raised at once in a task and while
+    steps are waited for; in an engine's own code, which may hold a lock or take it for another's,
+    not before the engine comes back to a step, or has taken long to do so.
+
+    Parameters
+    ----------
+    plan
+        What is run.
+    options
+        How.
+    """
+
+    def __init__(self, plan: Plan, options: RunOptions) -> None:
+        self.plan = plan
+        self.options = options
+        self.run: FlowRun | None = None
+        self._thread = threading.current_thread()
+        self._in_engine = False
+        self._over = False
+        self._signal: BaseException | None = None
+        self._reminder: threading.Timer | None = None
+        self._reminded = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal came that ends the run."""
+        return self._signal is not None
+
+    def follow(self, run: Callable[[Course], FlowRun]) -> FlowRun:
+        """What *run* makes of this course.
+
+        Raises
+        ------
+        BaseException
+            What the handler of a signal raised, whatever engine and tasks made of it; its
+            ``mxm_run`` is the run so far, in the state ``cancelled``.
+        """
+        made: FlowRun | None = None
+        with self._signals():
+            try:
+                made = run(self)
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._cancelled(error)
+                if self._signal is None:
+                    raise
+            finally:
+                self._over = True
+        if made is None or self._signal is not None:
+            raise self._cancelled(self._signal or KeyboardInterrupt()) from None
+        return made
+
+    def drive(self, perform: Perform) -> FlowRun:
+        """Run the steps; see `mxm.pipeline.execution.driver.drive`."""
+
+        def step(call: Call) -> TaskRun:
+            self._heed()  # the task before may have kept it to itself
+            return perform(call)
+
+        def outside(invoke: Invoke) -> Invoke:
+            def call(call: Call) -> Any:
+                with self._region(in_engine=False):
+                    return invoke(call)
+
+            return call
+
+        try:
+            with self._region(in_engine=False), invoking(outside):
+                self.run = drive(self.plan, step, self.options)
+        except BaseException as error:
+            self.run = getattr(error, "mxm_run", None)
+            raise
+        return self.run
+
+    def in_engine(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which an engine's code runs, but for what it calls of this course."""
+        return self._region(in_engine=True)
+
+    def _region(self, *, in_engine: bool) -> contextlib.AbstractContextManager[None]:
+        if threading.current_thread() is not self._thread:  # signals come to the other one
+            return contextlib.nullcontext()
+        return _Region(self, in_engine)
+
+    def enter(self, in_engine: bool) -> bool:
+        """Say whose code runs from here on; whose it was before."""
+        before, self._in_engine = self._in_engine, in_engine
+        self._heed()
+        return before
+
+    def _heed(self) -> None:
+        if self._signal is not None and not self._in_engine and not self._over:
+            raise self._signal
+
+    def _cancelled(self, error: BaseException) -> BaseException:
+        """*error* with the run so far."""
+        run = self.run
+        if run is None:  # the engine had not come to it
+            reason = "the run was cancelled"
+            tasks = [TaskRun(s.name, State.CANCELLED, reason=reason) for s in self.plan.steps]
+            by_name = {task.name: task for task in tasks}
+            run = FlowRun(self.plan.flow, self.plan.params, by_name, State.CANCELLED)
+        error.mxm_run = replace(run, state=State.CANCELLED)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        return error
+
+    @contextlib.contextmanager
+    def _signals(self) -> Generator[None, None, None]:
+        """Take note of what the handlers of SIGINT and SIGTERM raise, where there are any."""
+        if self._thread is not threading.main_thread():
+            yield
+            return
+        found = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        handlers = [(number, handler) for number, handler in found if callable(handler)]
+        try:
+            for number, handler in handlers:
+                signal.signal(number, self._noting(handler))
+            yield
+        finally:
+            if self._reminder is not None:
+                self._reminder.cancel()
+            for number, handler in handlers:
+                signal.signal(number, handler)
+
+    def _noting(self, handler: Callable[..., Any]) -> Callable[..., None]:
+        def came(number: int, frame: Any) -> None:
+            if self._reminded:
+                self._reminded = False
+                self._in_engine = False
+                self._heed()
+                return
+            try:
+                handler(number, frame)
+            except BaseException as error:
+                first = self._signal is None
+                self._signal = self._signal or error
+                if self._over or (self._in_engine and first):
+                    self._remind(number)  # and raised when the engine comes back
+                else:
+                    raise
+
+        return came
+
+    def _remind(self, number: int) -> None:
+        def again() -> None:
+            if self._over:
+                return
+            self._reminded = True
+            signal.pthread_kill(self._thread.ident or 0, number)
+
+        self._reminder = threading.Timer(_PATIENCE_S, again)
+        self._reminder.daemon = True
+        self._reminder.start()

@@ -1,0 +1,175 @@
+"""What crosses between processes: functions by name, exceptions whatever their class."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
+from mxm.pipeline.introspection.signatures import source_of
+
+__all__ = ["pack", "pack_error", "pack_function", "unpack"]
+
+
+def pack(value: object) -> bytes:
+    """*value* as bytes, for `unpack` in another process.
+
+    Raises
+    ------
+    Exception
+        Any type may refuse to be pickled, in its own way.
+    """
+    return _packed(value, None)
+
+
+def pack_function(fn: Callable[..., Any]) -> bytes:
+    """*fn* as bytes: by its name, else by what it consists of, as `functools.partial` does.
+
+    Raises
+    ------
+    SpecError
+        No other process can import it.
+    Exception
+        It consists of what does not pickle.
+    """
+    return _packed(fn, fn if entrypoint(fn) else None)
+
+
+def unpack(data: bytes) -> Any:
+    """What was packed, on the other side."""
+    return pickle.loads(data)  # noqa: S301 - from our own parent or worker
+
+
+def pack_error(error: BaseException) -> bytes:
+    """*error* as bytes: its class, arguments, attributes and notes, as far as they cross.
+
+    Where its class does not, as one that is local to a function, the nearest above it does.
+    """
+    with contextlib.suppress(Exception):
+        packed = pack(error)
+        unpack(packed)  # some can be written, and not be read
+        return packed
+    kind = next(kind for kind in type(error).__mro__ if _crosses(kind))
+    args = tuple(arg if _crosses(arg) else repr(arg) for arg in error.args)
+    plain = _rebuilt(kind, args)
+    vars(plain).update({k: v for k, v in vars(error).items() if _crosses(v)})
+    return pack(plain)
+
+
+def _packed(value: object, by_name: Callable[..., Any] | None) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, by_name).dump(value)
+    return buffer.getvalue()
+
+
+def _crosses(value: object) -> bool:
+    try:
+        unpack(pack(value))
+    except Exception:  # in its own way
+        return False
+    return True
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles functions whose name stands for a task, and exceptions that pickle cannot call."""
+
+    def __init__(self, file: io.BytesIO, by_name: Callable[..., Any] | None) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._by_name = by_name
+
+    def reducer_override(self, obj: Any) -> Any:
+        if self._by_name is not None and obj is self._by_name:
+            return _find_function, _reference(self._by_name)
+        if isinstance(obj, FunctionType) and obj.__module__ != __name__:
+            return _find_function, _reference(obj)
+        if isinstance(obj, BaseException) and not _reduces_itself(type(obj)):
+            # Not by calling its class, as is the default: its __init__ may take other arguments.
+            reduced: tuple[Any, ...] = (*obj.__reduce__(), None)
+            return _rebuilt, (type(obj), reduced[1]), reduced[2], None, None, _restore
+        return NotImplemented
+
+
+def _native(kind: type[BaseException]) -> type[BaseException]:
+    """The builtin class that *kind* is of."""
+    return next(base for base in kind.__mro__ if base.__module__ == "builtins")
+
+
+def _reduces_itself(kind: type[BaseException]) -> bool:
+    own = kind.__mro__[: kind.__mro__.index(_native(kind))]
+    return any(name in vars(base) for base in own for name in _REDUCTION)
+
+
+_REDUCTION = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+
+
+def _rebuilt(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    native = _native(kind)
+    error: BaseException = native.__new__(kind, *args)
+    native.__init__(error, *args)
+    return error
+
+
+def _restore(error: BaseException, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        object.__setattr__(error, name, value)  # the class's own may refuse, as a frozen one does
+
+
+def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
+    """The name by which another process finds *fn*, and the file of its module."""
+    name = entrypoint(fn)
+    source = source_of(fn)
+    if name is None:
+        raise SpecError(
+            f"{fn.__qualname__!r} cannot be sent to a worker process",
+            hint="define it with def at the top level of a module, or use runner 'threads'",
+        )
+    if fn.__module__ == "__main__" and source is not None and not os.path.exists(source.file):
+        raise SpecError(
+            f"{fn.__qualname__!r} was defined at {source}, where no worker process "
+            "can import it from",
+            hint="put it into a module and import it here, or use runner 'threads'",
+        )
+    if _leads_elsewhere(name, fn):
+        raise SpecError(
+            f"{name!r} is another function than the one to be sent to a worker process",
+            hint="define it with def and its decorators, or use runner 'threads'",
+        )
+    module = sys.modules.get(fn.__module__)
+    return name, getattr(module, "__file__", None) or (source.file if source else "")
+
+
+def _leads_elsewhere(name: str, fn: Callable[..., Any]) -> bool:
+    """Whether a function of other code has this name, as the one that a decorator was called on."""
+    if fn.__module__ not in sys.modules:
+        return False
+    try:
+        found = resolve_entrypoint(name)
+    except SpecError:  # the module no longer has it; a worker will say so
+        return False
+    ours, theirs = (getattr(f, "__code__", None) for f in (fn, found))
+    if ours is None or theirs is None:
+        return type(fn) is not type(found)
+    # A module that was loaded again has made it anew.
+    return (ours.co_filename, ours.co_qualname) != (theirs.co_filename, theirs.co_qualname)
+
+
+def _find_function(name: str, file: str) -> Callable[..., Any]:
+    """The function *name*, in a worker."""
+    module, _, qualname = name.partition(":")
+    if module == "__main__" and "__mp_main__" in sys.modules:
+        module = "__mp_main__"  # what multiprocessing calls the parent's main module in a child
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        if not file:
+            raise
+        module_from_file(module, file)  # as discovery did, under a name that is not its own
+    return resolve_entrypoint(f"{module}:{qualname}")

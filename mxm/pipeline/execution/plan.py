@@ -1,0 +1,134 @@
+"""A spec and parameters to the steps of one run, in the order in which they may start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter, with_named
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.params.resolve import Resolved, resolve
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.runs import gather
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.secrets import mask
+
+__all__ = ["Plan", "Step", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A task placed in a plan, its inputs settled but for the results of other steps.
+
+    Parameters
+    ----------
+    task
+        The task.
+    args, kwargs
+        What its function is called with.
+    needs
+        Names of the steps that must have succeeded before.
+    partition
+        ``key:value`` of the asset it writes, where it has a partition.
+    """
+
+    task: TaskSpec
+    args: tuple[Binding, ...]
+    kwargs: Mapping[str, Binding]
+    needs: tuple[str, ...]
+    partition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of one run in topological, then declaration order.
+
+    Parameters
+    ----------
+    flow
+        The spec.
+    params
+        The flow's parameters; `secrets` names those that are masked.
+    steps
+        The steps, their inputs in clear.
+    downstreams
+        By step, those that need it.
+    secrets
+        Keys whose values are shown nowhere.
+    warnings
+        What was noticed about parameters.
+    """
+
+    flow: FlowSpec
+    params: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    downstreams: Mapping[str, list[str]]
+    secrets: frozenset[str] = frozenset()
+    warnings: tuple[Problem, ...] = ()
+
+
+def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool = False) -> Plan:
+    """The plan of one run of *spec*, whose graph is known to be right.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    given
+        The run's parameters.
+    strict_params
+        Whether a key that no task takes is an error.
+
+    Raises
+    ------
+    ParameterError
+        A parameter is missing or does not fit.
+    """
+    resolved = resolve(spec, given, strict=strict_params)
+    graph = FlowGraph(spec)
+    steps = tuple(
+        _step(graph.tasks[name], graph.upstreams[name], resolved) for name in graph.order()
+    )
+    warnings = tuple(resolved.warnings)
+    return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)
+
+
+def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
+    values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
+    own = task.bindings
+    args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
+    partition = None
+    key = task.produces.partition_key if task.produces else None
+    if key is not None:
+        inputs = by_parameter(task.fn, Bindings(tuple(args), kwargs))
+        value = _merged(key, task, inputs, resolved.flow)
+        bound = inputs.get(key)
+        secret = {key, bound.name} if isinstance(bound, Param) else {key}
+        value = mask(value) if secret & resolved.secrets else value
+        partition = None if value is None else f"{key}:{value}"
+    return Step(task, tuple(args), kwargs, needs, partition)
+
+
+def _merged(
+    key: str, task: TaskSpec, inputs: Mapping[str, Binding], flow: Mapping[str, Any]
+) -> Any:
+    """The value of the parameter *key* as the task has it, taken or not; None for none."""
+    bound = inputs.get(key)
+    if isinstance(bound, Const):
+        return bound.value
+    if isinstance(bound, Param):
+        return gather(bound, {}, flow)
+    merged = {**task.params, **flow}
+    if key in merged:
+        return merged[key]
+    signature = signature_of(task.fn)
+    parameter = signature.parameters.get(key) if signature else None
+    return None if parameter is None or parameter.default is Parameter.empty else parameter.default

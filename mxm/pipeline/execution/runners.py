@@ -1,0 +1,140 @@
+"""Runners: where a step's call takes place, and how its end comes back."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from mxm.pipeline.execution.call import invoke_with
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.worker_pool import WorkerPool
+from mxm.pipeline.runs import TaskRun
+
+__all__ = ["Runner", "make_runner"]
+
+Work: TypeAlias = Callable[[], TaskRun]
+
+
+class Runner(Protocol):
+    """Places work, one piece a step, and hands back what ended in the order in which it ended."""
+
+    def free(self) -> bool:
+        """Whether one more piece would start at once."""
+        ...
+
+    def start(self, work: Work) -> None:
+        """Place *work*; it never raises but for the end of the whole run."""
+        ...
+
+    def next(self) -> TaskRun:
+        """The next piece that ended; waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the workers, without waiting for those that are still busy."""
+        ...
+
+
+class Sequential:
+    """One step at a time, on the caller's own thread."""
+
+    def __init__(self) -> None:
+        self._ended: list[TaskRun] = []
+
+    def free(self) -> bool:
+        return not self._ended
+
+    def start(self, work: Work) -> None:
+        self._ended.append(work())
+
+    def next(self) -> TaskRun:
+        return self._ended.pop()
+
+    def close(self) -> None:
+        pass
+
+
+class Threads:
+    """Steps on daemon threads: at most *workers* at once, and none outlives the process.
+
+    `concurrent.futures` is not used because it joins its threads when the interpreter ends, so
+    that one task asleep would hold the whole command.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._busy = 0
+        self._threads: list[threading.Thread] = []
+        self._work: queue.SimpleQueue[tuple[contextvars.Context, Work] | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[TaskRun | BaseException] = queue.SimpleQueue()
+
+    def free(self) -> bool:
+        return self._busy < self._workers
+
+    def start(self, work: Work) -> None:
+        self._busy += 1
+        if len(self._threads) < self._busy:
+            name = f"mxm-worker-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._work.put((contextvars.copy_context(), work))
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            context, work = item
+            try:
+                self._ended.put(context.run(work))
+            except BaseException as error:  # goes to the thread that waits, which ends the run
+                self._ended.put(error)
+            del item, context, work  # an idle worker must not keep a step's values alive
+
+    def next(self) -> TaskRun:
+        ended = self._ended.get()
+        self._busy -= 1
+        if isinstance(ended, BaseException):
+            raise ended
+        return ended
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+
+
+_GRACE_S = 0.5
+
+
+class Processes(Threads):
+    """Steps on threads that hand each attempt's function to a process of its own."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self._pool = WorkerPool()
+
+    def start(self, work: Work) -> None:
+        def elsewhere() -> TaskRun:
+            invoke_with(self._pool.invoke)
+            return work()
+
+        super().start(elsewhere)
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+        # Their workers are gone, so the threads end at once, unless they wait to try again.
+        deadline = time.monotonic() + _GRACE_S
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
+
+
+def make_runner(options: RunOptions) -> Runner:
+    """The runner that *options* name."""
+    if options.runner == "sequential":
+        return Sequential()
+    workers = options.workers or os.cpu_count() or 1
+    return Threads(workers) if options.runner == "threads" else Processes(workers)

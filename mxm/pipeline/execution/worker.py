@@ -1,0 +1,151 @@
+"""The worker's side of the `processes` runner: answers one request after the other.
+
+Only functions, inputs and values cross over, so that a worker loads neither an engine nor a
+decorator's module twice. What a task logs and prints goes back, too, for the parent to show.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from mxm.pipeline.execution.call import call_function
+from mxm.pipeline.execution.pickling import pack, pack_error, unpack
+from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
+
+__all__ = ["LOGGED", "PRINTED", "RAISED", "READY", "RETURNED", "UNSENT", "serve"]
+
+# What a worker tells. Each is one message of this name, and one with what there is to tell.
+READY = b"ready"  # the function and its inputs are here: nothing
+LOGGED = b"logged"  # the task, a record
+PRINTED = b"printed"  # the task, the stream's name, a text
+RETURNED = b"returned"  # the value
+UNSENT = b"unsent"  # why the value cannot be sent
+RAISED = b"raised"  # the exception
+
+
+def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
+    """Answer requests until the pipe is closed; what a worker process runs."""
+    os.environ.update(environment)  # what forks it may have begun before the environment changed
+    _stand_alone()
+    parent = _Parent(pipe)
+    while True:
+        try:
+            head, inputs = pipe.recv_bytes(), pipe.recv_bytes()
+        except (EOFError, OSError):
+            return
+        flow, task, levels, fn = unpack(head)
+        _set_levels(levels)
+        with within_task(flow, task):
+            answer = _answer(parent, fn, inputs)
+            parent.flush()
+        parent.tell(*answer)
+
+
+def _stand_alone() -> None:
+    """Be the first of a group of processes, which ends as one."""
+    # The parent decides what Ctrl-C means, and what a task starts is not to outlive it.
+    if hasattr(os, "setsid"):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+class _Parent:
+    """The process that asks: what is logged and printed here is told to it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()  # threads that a task starts print, too
+        self._handling = logging.Logger.callHandlers
+        logs = _Logs(self.tell)
+        # Whatever loggers and handlers the user's module sets up: the parent has the same.
+        _set_handling(lambda _, record: logs.handle(record))
+        sys.stdout, sys.stderr = self._streams = self._stream("stdout"), self._stream("stderr")
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave)
+
+    def tell(self, kind: bytes, content: bytes) -> None:
+        """Send *content*, which is of this *kind*."""
+        with self._lock:
+            if not self._pipe.closed:
+                self._pipe.send_bytes(kind)
+                self._pipe.send_bytes(content)
+
+    def flush(self) -> None:
+        """Tell the lines that have no end."""
+        for stream in self._streams:
+            if not stream.closed:
+                stream.flush()
+
+    def _stream(self, name: str) -> io.TextIOWrapper:
+        def write(text: str) -> None:
+            self.tell(PRINTED, pack((current_task(), name, text)))
+
+        beneath: Any = DecodedBytes(write, getattr(sys, name))
+        return io.TextIOWrapper(beneath, "utf-8", "backslashreplace", line_buffering=True)
+
+    def _leave(self) -> None:
+        """In a fork of this process: it may not write to this one's pipe, nor keep it open."""
+        self._lock = threading.Lock()  # another thread may have held it
+        self._pipe.close()
+        _set_handling(self._handling)
+        sys.stdout, sys.stderr = (TaskLines(s) for s in (sys.__stdout__, sys.__stderr__) if s)
+
+
+class _Logs(logging.handlers.QueueHandler):
+    """Makes records fit to be sent, and sends them."""
+
+    def __init__(self, tell: Callable[[bytes, bytes], None]) -> None:
+        super().__init__(queue.SimpleQueue())
+        self._tell = tell
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self._tell(LOGGED, pack((current_task(), record)))
+
+
+def _set_handling(handling: Callable[[logging.Logger, logging.LogRecord], object]) -> None:
+    setattr(logging.Logger, "callHandlers", handling)  # noqa: B010 - type checkers refuse it
+
+
+def _set_levels(levels: Mapping[str, int]) -> None:
+    """Log what the parent would."""
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
+    try:
+        function = unpack(fn)
+        args, kwargs = unpack(inputs)
+        parent.tell(READY, b"")
+        value = call_function(function, args, kwargs)
+    except BaseException as error:
+        note = f"in a worker process:\n{users_traceback(error)}"
+        vars(error).setdefault("__notes__", []).append(note)
+        return RAISED, pack_error(error)
+    try:
+        return RETURNED, pack(value)
+    except Exception as error:  # any type may refuse to be pickled, in its own way
+        return UNSENT, pack(f"{type(error).__name__}: {error}")

@@ -1,0 +1,273 @@
+"""The `processes` runner: the engine stays here, each attempt's function runs in a worker process.
+
+A worker that dies takes nothing but its own attempt along.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator
+from multiprocessing.connection import wait
+from typing import Any
+
+from mxm.pipeline.errors import BackendError, SpecError, TaskTimeoutError, WorkerDiedError
+from mxm.pipeline.execution.call import Call, FatalError
+from mxm.pipeline.execution.pickling import pack, pack_function, unpack
+from mxm.pipeline.execution.worker import (
+    LOGGED,
+    PRINTED,
+    RAISED,
+    READY,
+    UNSENT,
+    serve,
+)
+from mxm.pipeline.logs import within_task
+
+__all__ = ["WorkerPool"]
+
+_SECONDS_TO_DIE = 1.0
+
+
+class WorkerPool:
+    """Worker processes, as many as attempts at once; one that died is replaced.
+
+    Raises
+    ------
+    BackendError
+        The program is in no file: a worker begins by importing it.
+    """
+
+    def __init__(self) -> None:
+        main = sys.modules.get("__main__")
+        file = getattr(main, "__file__", None)
+        if file and getattr(main, "__spec__", None) is None and not os.path.exists(file):
+            raise BackendError(
+                f"a program read from {file} can have no workers",
+                hint="write it to a file, or use runner 'threads'",
+            )
+        self._context = multiprocessing.get_context(_method())
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        # Before multiprocessing, which would wait for them.
+        atexit.register(self.close)
+
+    def invoke(self, call: Call) -> Any:
+        """Call the function of *call* once, in a worker; its value.
+
+        Raises
+        ------
+        WorkerDiedError
+            The worker ended before the function did.
+        TaskTimeoutError
+            It took too long; its worker was killed.
+        FatalError
+            The function, its inputs or its value cannot be sent.
+        BaseException
+            What the function raised.
+        """
+        task, timeout = call.step.name, call.step.task.timeout_s
+        request = _request(call)
+        worker = self._take()
+        try:
+            kind, content = worker.ask(*request, timeout)
+        except _LateError:
+            self._drop(worker)
+            raise TaskTimeoutError(task, timeout or 0) from None
+        except _DiedError:
+            code = self._drop(worker)
+            raise WorkerDiedError(
+                f"the worker process of task {task!r} ended with exit code {code}",
+                hint="run it with --runner sequential to see what it does",
+            ) from None
+        except BaseException:
+            self._drop(worker)
+            raise
+        self._idle.put(worker)
+        if kind == UNSENT:
+            raise _unsendable("value", task, unpack(content))
+        try:
+            outcome = unpack(content)
+        except Exception as error:  # some types can be written, and not be read
+            what = "exception" if kind == RAISED else "value"
+            raise _unsendable(what, task, error) from error
+        if kind == RAISED:
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """End every worker, busy ones too, with all that they started."""
+        with self._lock:
+            self._closed = True
+            for worker in self._all:
+                worker.kill()
+            self._all.clear()
+        atexit.unregister(self.close)
+
+    def _take(self) -> _Worker:
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        with self._lock:
+            if self._closed:
+                raise KeyboardInterrupt  # the run was cancelled: nothing more may start
+            worker = _Worker(self._context)
+            self._all.add(worker)
+            return worker
+
+    def _drop(self, worker: _Worker) -> int | None:
+        with self._lock:
+            if worker in self._all:
+                self._all.discard(worker)
+                worker.kill()
+            if self._closed:
+                raise KeyboardInterrupt  # it did not die by itself
+        return worker.exitcode
+
+
+def _method() -> str:
+    """How workers start: from a process without threads, where there can be one.
+
+    A fork of this process may copy a lock that is held.
+    """
+    # A fork of the process that started the fork server cannot use it.
+    has = "forkserver" in multiprocessing.get_all_start_methods()
+    return "forkserver" if has and _first_process() == os.getpid() else "spawn"
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
+class _LateError(Exception):
+    """An attempt took longer than it may."""
+
+
+class _DiedError(Exception):
+    """The worker is gone."""
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, context: Any) -> None:
+        self._pipe, theirs = context.Pipe()
+        # Not a daemon, which could start no processes of its own.
+        self._process = context.Process(target=serve, args=(theirs, dict(os.environ)), daemon=False)
+        self._process.start()
+        theirs.close()
+
+    def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
+        """What the worker answers to a request; shows what it logs and prints meanwhile."""
+        with self._dying():
+            self._pipe.send_bytes(head)
+            self._pipe.send_bytes(inputs)
+        deadline: float | None = None
+        while True:
+            kind, content = self._next(deadline)
+            if kind == READY:
+                # What it took to start the worker, and to import a module, is not the function's.
+                deadline = None if timeout is None else time.monotonic() + timeout
+            elif kind == LOGGED:
+                _log(*unpack(content))
+            elif kind == PRINTED:
+                _print(*unpack(content))
+            else:
+                return kind, content
+
+    def _next(self, deadline: float | None) -> tuple[bytes, bytes]:
+        seconds = None if deadline is None else max(0, deadline - time.monotonic())
+        # Not the pipe alone: a process that the worker started may hold its end open.
+        ready = wait([self._pipe, self._process.sentinel], seconds)
+        if not ready:
+            raise _LateError
+        with self._dying():
+            if self._pipe not in ready and not self._pipe.poll():
+                raise EOFError
+            return self._pipe.recv_bytes(), self._pipe.recv_bytes()
+
+    @contextlib.contextmanager
+    def _dying(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            self._process.join(_SECONDS_TO_DIE)  # by itself: it has an exit code of its own
+            raise _DiedError from None
+
+    @property
+    def exitcode(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def kill(self) -> None:
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):  # it is no group yet, or no more
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+
+
+def _request(call: Call) -> tuple[bytes, bytes]:
+    """What a worker needs to know first, and the inputs."""
+    task = call.step.name
+    try:
+        fn = pack_function(call.step.task.fn)
+    except SpecError as error:
+        raise FatalError(error) from None
+    except Exception as error:  # any type may refuse to be pickled, in its own way
+        raise _unsendable("function", task, error) from error
+    try:
+        inputs = pack((call.args, call.kwargs))
+    except Exception as error:
+        raise _unsendable("inputs", task, error) from error
+    return pack((call.flow, task, _levels(), fn)), inputs
+
+
+def _unsendable(what: str, task: str, why: object) -> FatalError:
+    """Another attempt would fail as this one does."""
+    told = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
+    return FatalError(
+        BackendError(
+            f"the {what} of task {task!r} cannot pass between processes: {told}",
+            hint="what does not pickle stays with runner 'threads'",
+        )
+    )
+
+
+def _levels() -> dict[str, int]:
+    """By logger, the level it was given."""
+    root = logging.getLogger()
+    loggers = [
+        root,
+        *(v for v in root.manager.loggerDict.values() if isinstance(v, logging.Logger)),
+    ]
+    return {log.name: log.level for log in loggers if log.level}
+
+
+def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
+    log = logging.getLogger(record.name)
+    if log.isEnabledFor(record.levelno):
+        with _marked(task):
+            log.handle(record)
+
+
+def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
+    beneath = getattr(sys, stream)
+    if beneath is not None:  # as where there is no console
+        with _marked(task):
+            beneath.write(text)
+
+
+def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:
+    return within_task(*task) if task else contextlib.nullcontext()

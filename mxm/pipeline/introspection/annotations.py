@@ -1,0 +1,251 @@
+"""Annotations of functions, resolved as far as they can be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType, MethodType, UnionType
+from typing import Any, cast
+
+from mxm.pipeline.introspection.signatures import unwrapped
+
+__all__ = [
+    "Unresolved",
+    "entries_of",
+    "field_hints",
+    "hints_of",
+    "is_typed_dict",
+    "named_type",
+    "parts_of",
+    "type_text",
+]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Unresolved:
+    """Stands for an annotation that cannot be evaluated: an import under TYPE_CHECKING, a typo.
+
+    Parameters
+    ----------
+    text
+        The annotation as it is written.
+    why
+        What Python says of it.
+    """
+
+    text: str
+    why: str = ""
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class _NotYet(Exception):  # noqa: N818 - not an error, but hints to be asked for again
+    """Holds hints with an `Unresolved` among them: a name may be defined later."""
+
+    def __init__(self, hints: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.hints = hints
+
+
+def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """The annotations of *fn* by parameter name, ``"return"`` too; never raises.
+
+    One that cannot be evaluated is an `Unresolved`, and leaves the others as they are.
+    """
+    try:
+        return _remembered(_function_in(fn))
+    except _NotYet as found:
+        return found.hints
+
+
+def _function_in(fn: Any) -> Any:
+    """The function whose annotations go with the signature of *fn*, which may be any callable."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = unwrapped(fn)
+    if isinstance(fn, type):
+        return cast("Any", fn).__init__
+    return fn if isinstance(fn, FunctionType | MethodType) else type(fn).__call__
+
+
+@functools.lru_cache(maxsize=65_536)
+def _remembered(fn: Any) -> Mapping[str, Any]:
+    raw: Mapping[str, Any] = getattr(fn, "__annotations__", {})
+    if not any(isinstance(value, str) for value in raw.values()):
+        return {k: type(None) if v is None else v for k, v in raw.items()}
+    quick = _evaluated(fn, raw)
+    if quick is not None:
+        return quick
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except Exception:  # an annotation may run any code, and fail in any way
+        hints = {name: _resolve(fn, value) for name, value in raw.items()}
+    if any(isinstance(hint, Unresolved) for hint in hints.values()):
+        raise _NotYet(hints)
+    return hints
+
+
+def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `typing.get_type_hints` gives, in a fraction of its time; None where that must do it."""
+    if type(fn) is not FunctionType or getattr(fn, "__type_params__", None):
+        return None
+    scope = fn.__globals__
+    hints: dict[str, Any] = {}
+    try:
+        for name, value in raw.items():
+            hint: Any = eval(_compiled(value), scope) if type(value) is str else value  # noqa: S307 - the user's own annotation
+            if hint is None:
+                hint = type(None)
+            if type(hint) is not type and not _settled(hint):
+                return None
+            hints[name] = hint
+    except Exception:  # an annotation may run any code, and fail in any way
+        return None
+    return hints
+
+
+@functools.lru_cache(maxsize=4_096)
+def _compiled(annotation: str) -> CodeType:
+    return compile(annotation, "<annotation>", "eval")
+
+
+def _settled(hint: Any) -> bool:
+    """Whether no part of *hint* is a string that names a type."""
+    if isinstance(hint, type) or hint is Ellipsis or hint is Any:
+        return True
+    args: tuple[Any, ...] = typing.get_args(hint)
+    return bool(args) and all(_settled(arg) for arg in args)
+
+
+def _resolve(fn: Any, annotation: Any) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    module = getattr(fn, "__module__", None) or ""
+    scope: dict[str, Any] = getattr(fn, "__globals__", None) or vars(
+        sys.modules.get(module, typing)
+    )
+    holder: Any = type("_", (), {"__annotations__": {"it": annotation}, "__module__": module})
+    try:
+        return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
+    except NameError as error:
+        return Unresolved(annotation, str(error))
+    except Exception as error:  # an annotation may run any code, and fail in any way
+        return Unresolved(annotation, f"{type(error).__name__}: {error}")
+
+
+def named_type(annotation: Any) -> Any:
+    """What a NewType or a ``type`` statement names; any other annotation is itself."""
+    while not isinstance(annotation, type):
+        named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
+        if named is None:
+            return annotation
+        annotation = named
+    return annotation
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    """*annotation* and all that it is made of, the types of a class's fields too, each class once.
+
+    What is no type is left out: the values of a Literal, what stands beside the type in Annotated.
+    """
+    seen: set[type] = set()  # only a class can hold itself
+    stack = [annotation]
+    while stack:
+        kind = named_type(stack.pop())
+        if isinstance(kind, type) and typing.get_origin(kind) is None:
+            if kind in seen:
+                continue
+            seen.add(kind)
+        yield kind
+        stack.extend([*_arguments(kind), *field_hints(kind).values()])
+
+
+def _arguments(kind: Any) -> tuple[Any, ...]:
+    if typing.get_origin(kind) is typing.Literal:
+        return ()
+    arguments = typing.get_args(kind)
+    return arguments[:1] if typing.get_origin(kind) is typing.Annotated else arguments
+
+
+_WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__total__", "_fields")
+
+
+def field_hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields of a dataclass, a model, a typed dict or a named tuple, by name.
+
+    As they are written, where they cannot be resolved; none for any other annotation.
+    """
+    kind = typing.get_origin(kind) or kind
+    if not isinstance(kind, type) or not any(hasattr(kind, mark) for mark in _WITH_FIELDS):
+        return {}
+    try:
+        return typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # an annotation may run any code, and fail in any way
+        raw: list[dict[str, Any]] = [vars(c).get("__annotations__", {}) for c in kind.__mro__]
+        return {name: hint for annotations in reversed(raw) for name, hint in annotations.items()}
+
+
+def is_typed_dict(kind: Any) -> bool:
+    """Whether *kind* is a typed dict, of typing or of typing_extensions."""
+    return hasattr(kind, "__total__") and isinstance(kind, type) and issubclass(kind, dict)
+
+
+def entries_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:
+    """The keys of a typed dict: the type of each, and whether it must be there."""
+    kind: Any = typing.get_origin(typed_dict) or typed_dict
+    return {
+        name: _entry(hint, name in kind.__required_keys__)
+        for name, hint in field_hints(kind).items()
+    }
+
+
+def _entry(hint: Any, required: bool) -> tuple[Any, bool]:
+    while (mark := getattr(typing.get_origin(hint), "_name", "")) in _MARKS:
+        # Where annotations are text, Python has not seen the mark.
+        required = required if mark == "ReadOnly" else mark == "Required"
+        hint = typing.get_args(hint)[0]
+    return hint, required
+
+
+# By name, as typing_extensions has its own ones of those that are new.
+_MARKS = ("Required", "NotRequired", "ReadOnly")
+
+
+def type_text(annotation: Any) -> str:
+    """*annotation* as a user would write it: ``int``, ``list[str] | None``, ``date``."""
+    if annotation is inspect.Parameter.empty:
+        return "any"
+    if annotation is type(None):
+        return "None"
+    if annotation is ...:
+        return "..."
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:  # what stands beside the type is long, and not for reading
+        return type_text(args[0])
+    if origin in (typing.Union, UnionType):
+        return " | ".join(type_text(arg) for arg in args)
+    if origin is not None and origin is not typing.Literal and args:
+        inner = ", ".join(_argument_text(arg) for arg in args)
+        return f"{_name(origin)}[{inner}]"
+    return _name(annotation)
+
+
+def _argument_text(argument: Any) -> str:
+    # A list holds the types of a Callable's parameters.
+    return f"[{', '.join(map(type_text, argument))}]" if _is_list(argument) else type_text(argument)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _name(kind: Any) -> str:
+    if isinstance(kind, type):
+        return kind.__qualname__.rpartition("<locals>.")[2]
+    named = kind.__name__ if hasattr(kind, "__supertype__") else kind
+    return str(named).replace("typing.", "")

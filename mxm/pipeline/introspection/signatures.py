@@ -1,0 +1,115 @@
+"""A user's function as it stands: its signature, the names of its parameters, its place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from mxm.pipeline.problems import Source
+
+__all__ = [
+    "POSITIONAL",
+    "VARIADIC",
+    "Shape",
+    "shape_of",
+    "signature_of",
+    "source_of",
+    "unwrapped",
+]
+
+POSITIONAL: tuple[Any, ...] = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+VARIADIC: tuple[Any, ...] = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of *fn*, or None for a builtin that does not tell."""
+    try:
+        return _signature(fn)
+    except TypeError:  # an object without a hash
+        return _signature.__wrapped__(fn)
+
+
+@lru_cache(maxsize=16_384)
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+
+
+class Shape(NamedTuple):
+    """The names of a function's parameters by how they are given; not their order or types."""
+
+    positional: tuple[str, ...]
+    positional_only: int  # so many of the first
+    keyword_only: tuple[str, ...]
+    var_positional: str | None
+    var_keyword: str | None
+
+    def name_at(self, place: int) -> str | None:
+        """What the positional argument at *place*, from 0, fills; None where it has no place."""
+        return self.positional[place] if place < len(self.positional) else self.var_positional
+
+    def takes(self, args: int, names: list[str]) -> bool:
+        """Whether so many positional arguments, and arguments of these names, have a place."""
+        if args > len(self.positional) and self.var_positional is None:
+            return False
+        filled, by_place = sorted((args, self.positional_only))
+        named = {*self.positional[by_place:], *self.keyword_only}
+        clashing = self.positional[filled:by_place]
+        return all(
+            name in named or (self.var_keyword is not None and name not in clashing)
+            for name in names
+        )
+
+
+def shape_of(fn: Callable[..., Any]) -> Shape | None:
+    """The names of *fn*'s parameters, or None for a builtin that does not tell."""
+    # Read off the code, where nothing changes the signature, in a tenth of inspect's time.
+    if type(fn) is FunctionType and not fn.__dict__:
+        return _shape_of_code(fn.__code__)
+    signature = signature_of(fn)
+    if signature is None:
+        return None
+    kinds = {kind: [p for p in signature.parameters.values() if p.kind is kind] for kind in _KINDS}
+    only, both, more, keyword, rest = ([p.name for p in kinds[kind]] for kind in _KINDS)
+    return Shape(
+        (*only, *both), len(only), tuple(keyword), next(iter(more), None), next(iter(rest), None)
+    )
+
+
+_KINDS = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.KEYWORD_ONLY,
+    inspect.Parameter.VAR_KEYWORD,
+)
+
+
+def _shape_of_code(code: CodeType) -> Shape:
+    names, positional = code.co_varnames, code.co_argcount
+    at = positional + code.co_kwonlyargcount
+    more = rest = None
+    if code.co_flags & inspect.CO_VARARGS:
+        more, at = names[at], at + 1
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        rest = names[at]
+    keyword = names[positional : positional + code.co_kwonlyargcount]
+    return Shape(names[:positional], code.co_posonlyargcount, keyword, more, rest)
+
+
+def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """*fn* beneath the decorators that wrap it."""
+    return inspect.unwrap(fn) if hasattr(fn, "__wrapped__") else fn
+
+
+def source_of(fn: Callable[..., Any]) -> Source | None:
+    """Where the user wrote *fn*, beneath decorators that wrap it."""
+    return Source.of_function(unwrapped(fn)) or Source.of_function(fn)

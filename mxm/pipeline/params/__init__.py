@@ -1,0 +1,1 @@
+"""Parameters: what a flow declares, and what a run gets."""

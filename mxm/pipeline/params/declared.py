@@ -1,0 +1,154 @@
+"""What a flow takes: its parameters, their types and defaults, who takes each, which are secret."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from mxm.pipeline.bindings import Param, by_parameter, free_parameters, parts_in
+from mxm.pipeline.introspection.annotations import hints_of
+from mxm.pipeline.introspection.signatures import VARIADIC, signature_of
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.secrets import mask, secret_parameters
+
+__all__ = [
+    "Origin",
+    "Parameter",
+    "annotation_of",
+    "own_parameters",
+    "parameters_of",
+    "secret_names",
+]
+
+Origin: TypeAlias = Literal["run", "flow", "task", "default", "required"]
+
+_empty = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter that a run of a flow takes.
+
+    Parameters
+    ----------
+    name
+        As given with ``-p name=value``.
+    annotation
+        Type, or ``inspect.Parameter.empty``.
+    default
+        Value without one given at the run, or ``inspect.Parameter.empty`` where it is required.
+    origin
+        Who says so: the flow, a task's ``params``, the function's default.
+    tasks
+        Names of the tasks that take it.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    origin: Origin
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        """Whether a run must give it."""
+        return self.default is _empty
+
+
+def own_parameters(spec: FlowSpec) -> Mapping[str, inspect.Parameter]:
+    """The parameters of the flow's own signature; empty for a flow by hand."""
+    signature = signature_of(spec.fn) if spec.fn else None
+    if signature is None:
+        return {}
+    return {n: p for n, p in signature.parameters.items() if p.kind not in VARIADIC}
+
+
+def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
+    """Keys whose values are shown nowhere: those that the flow, or any of its tasks, calls secret.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    given
+        The run's keys, for functions that take any: ``**tokens: SecretStr``.
+    """
+    found = set(secret_parameters(spec.fn))
+    for task in spec.tasks:
+        secrets = secret_parameters(task.fn)
+        if not secrets:
+            continue
+        found |= secrets
+        bound = by_parameter(task.fn, task.bindings)
+        parts = parts_in(bound[name] for name in secrets if name in bound)
+        found.update(part.name for part in parts if isinstance(part, Param))
+        signature = signature_of(task.fn)
+        named: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
+        if any(named[n].kind is inspect.Parameter.VAR_KEYWORD for n in secrets if n in named):
+            found |= {*given, *spec.params, *task.params} - set(named)
+    return frozenset(found)
+
+
+def parameters_of(spec: FlowSpec) -> list[Parameter]:
+    """Every parameter that a run of *spec* takes: the flow's own first, then the tasks'.
+
+    The default of a secret is masked.
+    """
+    secrets = secret_names(spec)
+    return [
+        replace(p, default=mask(p.default)) if p.name in secrets and not p.required else p
+        for p in _parameters_of(spec)
+    ]
+
+
+def _parameters_of(spec: FlowSpec) -> list[Parameter]:
+    own = own_parameters(spec)
+    takers: dict[str, list[tuple[TaskSpec, inspect.Parameter]]] = {}
+    for task in spec.tasks:
+        for parameter in free_parameters(task.fn, task.bindings):
+            if parameter.kind not in VARIADIC:
+                takers.setdefault(parameter.name, []).append((task, parameter))
+    found: list[Parameter] = []
+    for name, parameter in own.items():
+        default = spec.params.get(name, _empty)
+        origin: Origin = "required" if default is _empty else "flow"
+        names = () if spec.traced else tuple(task.name for task, _ in takers.get(name, ()))
+        annotation = annotation_of(spec.fn, parameter)
+        found.append(Parameter(name, annotation, default, origin, names))
+    for name, taking in takers.items():
+        if name not in own:
+            found.append(_task_parameter(spec, name, taking))
+    return found
+
+
+def _task_parameter(
+    spec: FlowSpec, name: str, taking: list[tuple[TaskSpec, inspect.Parameter]]
+) -> Parameter:
+    names = tuple(task.name for task, _ in taking)
+    annotation = next(
+        (a for task, p in taking if (a := annotation_of(task.fn, p)) is not _empty), _empty
+    )
+    if name in spec.params and not spec.traced:
+        return Parameter(name, annotation, spec.params[name], "flow", names)
+    # Required where one task has no value for it; else the first task's value is shown.
+    values: list[tuple[Any, Origin]] = []
+    for task, parameter in taking:
+        if name in task.params:
+            values.append((task.params[name], "task"))
+        elif parameter.default is not _empty:
+            values.append((parameter.default, "default"))
+        else:
+            return Parameter(name, annotation, _empty, "required", names)
+    return Parameter(name, annotation, *values[0], names)
+
+
+def annotation_of(fn: Callable[..., Any] | None, parameter: inspect.Parameter) -> Any:
+    """The resolved annotation of *parameter* of *fn*, or ``inspect.Parameter.empty``."""
+    if fn is None or parameter.annotation is _empty:
+        return _empty
+    annotation = hints_of(fn).get(parameter.name, _empty)
+    # **options: Unpack[Options] speaks of all the keys, not of each.
+    return _empty if typing.get_origin(annotation) is typing.Unpack else annotation

@@ -1,0 +1,285 @@
+"""The values of one run's parameters: whose goes first, each as its type, and what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mxm.pipeline.bindings import (
+    Binding,
+    Param,
+    by_parameter,
+    free_parameters,
+    keys_taken,
+    upstreams_in,
+)
+from mxm.pipeline.errors import ParameterError
+from mxm.pipeline.introspection.annotations import Unresolved, type_text
+from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
+from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.conversion import Given, Text, coerce, plain
+from mxm.pipeline.values.examples import example_of
+from mxm.pipeline.values.secrets import is_secret, mask, secret_parameters
+
+__all__ = ["Resolved", "resolve"]
+
+_empty = inspect.Parameter.empty
+
+
+@dataclass
+class Resolved:
+    """The parameters of one run, every value in its place.
+
+    Attributes
+    ----------
+    flow
+        Values known to the flow as a whole: its own, and the run's.
+    tasks
+        By task, the values for those parameters that no edge fills and no default is left to;
+        and for those to which a body hands on text, the text as the task reads it.
+    secrets
+        Names in `flow` whose values are not to be shown: they are masked there, and not in `tasks`.
+    warnings
+        Keys that nothing takes, and the like.
+    """
+
+    flow: dict[str, Any] = field(default_factory=dict[str, Any])
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
+    secrets: frozenset[str] = frozenset()
+    warnings: list[Problem] = field(default_factory=list[Problem])
+
+
+def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -> Resolved:
+    """Put every parameter's value in its place: runtime > flow > task > the function's default.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    given
+        The run's own values; `Text` for what was typed at the command.
+    strict
+        Whether a key that nothing takes is an error rather than a warning.
+
+    Raises
+    ------
+    ParameterError
+        Values are missing or do not fit; all of them at once.
+    """
+    reading = _Reading(spec, given)
+    tasks = {task.name: reading.task_values(task) for task in spec.tasks}
+    unused = list(reading.unused())
+    problems = reading.problems + (unused if strict else [])
+    if problems:
+        raise ParameterError(spec.name, problems)
+    warnings = [*([] if strict else unused), *reading.overridden()]
+    values = {k: plain(v) for k, v in {**spec.params, **reading.runtime}.items()}
+    secrets = reading.secrets
+    # One that is misspelt is a secret all the same.
+    secrets |= {k for k in values if k not in reading.taken and closest(k, secrets)}
+    flow = {k: mask(v) if k in secrets else v for k, v in values.items()}
+    return Resolved(flow, tasks, secrets, warnings)
+
+
+class _Reading:
+    """The values of one run on their way to the flow and its tasks, and what is wrong with them."""
+
+    def __init__(self, spec: FlowSpec, given: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.own = own_parameters(spec)
+        self.problems: list[Problem] = []
+        self._told: set[str] = set()  # keys that are missing, or that the flow cannot read
+        self.secrets = secret_names(spec, given)
+        self.origins = {k: v.origin for k, v in given.items() if isinstance(v, Given)}
+        values = {k: v.value if isinstance(v, Given) else v for k, v in given.items()}
+        # Where the flow does not say what its parameter is, text is left for the tasks to read.
+        self.runtime: dict[str, Any] = {
+            k: self.fit(v, k, self.own[k], None) if self._says(k) else v for k, v in values.items()
+        }
+        for name, parameter in self.own.items():
+            if name not in spec.params and name not in given:
+                self._miss(name, parameter, None)
+        self.taken = set(self.own)
+        # In a traced flow a parameter of its signature reaches a task only where the body passes
+        # it, and an argument that the body omits does not ask the flow.
+        open_to = {k: v for k, v in self.runtime.items() if not (spec.traced and k in self.own)}
+        flow: Mapping[str, Any] = {} if spec.traced else spec.params
+        self.layers: tuple[Mapping[str, Any], ...] = (open_to, flow)
+
+    def _says(self, name: str) -> bool:
+        annotation = annotation_of(self.spec.fn, self.own[name]) if name in self.own else _empty
+        return annotation is not _empty and not isinstance(annotation, Unresolved)
+
+    def task_values(self, task: TaskSpec) -> dict[str, Any]:
+        """By parameter, what *task* takes from the run, the flow and its own ``params``."""
+        values = dict(self._read_here(task))
+        layers = (*self.layers, task.params)
+        if task.produces and task.produces.partition_key:
+            self.taken.add(task.produces.partition_key)
+        for parameter in free_parameters(task.fn, task.bindings):
+            name = parameter.name
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                extra = {k: v for layer in reversed(layers) for k, v in layer.items()}
+                names = keys_taken(task.fn, task.bindings, extra)
+                self.taken.update(names)
+                values |= {
+                    k: self.fit(extra[k], k, parameter, task) for k in names if k not in values
+                }
+                continue
+            self.taken.add(name)
+            layer = next((layer for layer in layers if name in layer), None)
+            if layer is not None:
+                values[name] = self.fit(layer[name], name, parameter, task)
+            elif parameter.default is _empty:
+                self._miss(name, parameter, task)
+        return values
+
+    def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
+        """What a body hands on and *task* reads as it annotates it: typed text, and secrets."""
+        signature = signature_of(task.fn)
+        secrets = secret_parameters(task.fn)
+        known = {**self.spec.params, **self.runtime}
+        for name, binding in by_parameter(task.fn, task.bindings).items():
+            if not isinstance(binding, Param) or binding.path or not signature:
+                continue
+            value = known.get(binding.name)
+            reads = isinstance(value, Text) or (name in secrets and isinstance(value, str | bytes))
+            if reads and name in signature.parameters:
+                yield name, self.fit(value, name, signature.parameters[name], task, binding.name)
+
+    def _miss(self, name: str, parameter: inspect.Parameter, task: TaskSpec | None) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self.problems.append(_missing(name, parameter, self.spec, task))
+
+    def fit(
+        self,
+        value: Any,
+        name: str,
+        parameter: inspect.Parameter,
+        task: TaskSpec | None,
+        key: str | None = None,
+    ) -> Any:
+        """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem.
+
+        *key* is the name that the run gives it by, where that is not the parameter's own.
+        """
+        key = key or name
+        fn = task.fn if task else self.spec.fn
+        annotation = annotation_of(fn, parameter)
+        secret = is_secret(annotation)
+        # "window: int = None" is common, and takes None; a secret's default may be plain text.
+        if value is parameter.default and (value is None or not secret):
+            return value
+        try:
+            return coerce(value, annotation)
+        except ValueError as error:
+            if key in self._told:
+                return value
+            if task is None:
+                self._told.add(key)
+            owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
+            told = f"takes {type_text(annotation)}, not "
+            hint: str | None = None
+            if secret or {name, key} & self.secrets:
+                told += "what was given, which is a secret and not shown"
+            else:
+                typed = isinstance(value, Text)
+                told += (str(value) if typed else repr(value))[:200]
+                told += f": {error}" if str(error) else ""
+                hint = example_of(annotation, key, value, typed=typed)
+            self.problems.append(
+                Problem(
+                    "MXM402",
+                    f"parameter {name!r}{self._from(key)} of {owner} {told}",
+                    hint,
+                    source=(Source.of_function(fn) if fn else None) or (task or self.spec).source,
+                    flow=self.spec.name,
+                    task=task.name if task else None,
+                )
+            )
+            return value
+
+    def _from(self, key: str) -> str:
+        return f" (from {self.origins[key]})" if key in self.origins else ""
+
+    def unused(self) -> Iterator[Problem]:
+        """The run's keys that nothing takes, each with the reason."""
+        spec = self.spec
+        for name in self.runtime:
+            if name in self.taken:
+                continue
+            inputs = [(t, by_parameter(t.fn, t.bindings).get(name)) for t in spec.tasks]
+            filled = [(t, binding) for t, binding in inputs if binding is not None]
+            task = filled[0][0].name if filled else None
+            source = filled[0][0].source if filled else spec.source
+            if any(_has_edge(binding) for _, binding in filled):
+                why = f"task {task!r} has that input from an edge of the graph"
+                hint = "an edge is never overridden by a parameter"
+            elif filled:
+                why = f"the body of flow {spec.name!r} gives task {task!r} that input"
+                hint = f"it is bound at {source}: make it a parameter of the flow"
+            else:
+                why = f"no task of flow {spec.name!r} takes it"
+                near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
+                known = ", ".join(sorted(self.taken))
+                hint = near or (f"known: {known}" if known else "no task takes any")
+            yield Problem(
+                "MXM403",
+                f"parameter {name!r}{self._from(name)} is not used: {why}",
+                hint,
+                source=source,
+                flow=spec.name,
+                task=task,
+                severity="warning",
+            )
+
+    def overridden(self) -> Iterator[Problem]:
+        """The run's keys that some task takes, and another has from an edge."""
+        for task in self.spec.tasks:
+            for name in self.layers[0]:
+                binding = by_parameter(task.fn, task.bindings).get(name)
+                if name in self.taken and binding is not None and _has_edge(binding):
+                    yield Problem(
+                        "MXM403",
+                        f"parameter {name!r} does not reach task {task.name!r}, "
+                        "which has that input from an edge of the graph",
+                        "an edge is never overridden by a parameter",
+                        source=task.source,
+                        flow=self.spec.name,
+                        task=task.name,
+                        severity="warning",
+                    )
+
+
+def _has_edge(binding: Binding) -> bool:
+    return next(upstreams_in([binding]), None) is not None
+
+
+def _missing(
+    name: str, parameter: inspect.Parameter, spec: FlowSpec, task: TaskSpec | None
+) -> Problem:
+    fn = task.fn if task else spec.fn
+    needs = f"task {task.name!r}" if task else f"flow {spec.name!r}"
+    kind = "" if fn is None else _expected(annotation_of(fn, parameter))
+    value = "@env:NAME" if name in secret_parameters(fn) else "VALUE"
+    hint = (
+        f"give it at the run: -p {name}={value}, from Python .run({name}=...); "
+        "or give it a default in the signature"
+    )
+    return Problem(
+        "MXM401",
+        f"missing parameter {name!r}: {needs} needs it{kind} and nothing gives it a value",
+        hint,
+        source=(Source.of_function(fn) if fn else None) or (task or spec).source,
+        flow=spec.name,
+        task=task.name if task else None,
+    )
+
+
+def _expected(annotation: Any) -> str:
+    return "" if annotation is _empty else f" ({type_text(annotation)})"

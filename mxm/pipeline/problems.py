@@ -1,0 +1,178 @@
+"""Problem, Source and the table of codes: what is wrong, where, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
+from types import FrameType
+from typing import Any, Literal
+
+__all__ = [
+    "CODES",
+    "Problem",
+    "Source",
+    "closest",
+    "did_you_mean",
+    "drawn_places",
+    "shown_path",
+]
+
+CODES: dict[str, str] = {
+    "MXM101": "duplicate task name",
+    "MXM102": "unknown upstream",
+    "MXM103": "cycle",
+    "MXM104": "the signature cannot take what arrives",
+    "MXM105": "a flow without tasks",
+    "MXM106": "what is returned or listed is no task",
+    "MXM107": "two flows of one name",
+    "MXM201": "types that cannot fit",
+    "MXM202": "types that may not fit",
+    "MXM203": "an annotation that cannot be resolved",
+    "MXM301": "a value of the run, used in a body",
+    "MXM302": "the body raised",
+    "MXM303": "a body awaits something else",
+    "MXM304": "a flow with *args or **kwargs",
+    "MXM401": "missing parameter",
+    "MXM402": "a value that does not fit",
+    "MXM403": "a parameter that nothing takes",
+    "MXM501": "NaN became null",
+}
+"""Every code with its title; a page each in docs/errors."""
+
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in the user's files.
+
+    Parameters
+    ----------
+    file
+        Path as Python gives it; shown relative to the working directory where it lies beneath it.
+    line, column
+        Counted from 1; None where not known.
+    """
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        parts = [shown_path(self.file)]
+        if self.line is not None:
+            parts.append(str(self.line))
+            if self.column is not None:
+                parts.append(str(self.column))
+        return ":".join(parts)
+
+    @classmethod
+    def of_function(cls, fn: Callable[..., object]) -> Source | None:
+        """Where *fn* is defined (its first decorator), or None for what has no Python code."""
+        code = getattr(fn, "__code__", None)
+        if code is None:
+            return None
+        return cls(code.co_filename, code.co_firstlineno)
+
+    @classmethod
+    def of_caller(cls) -> Source | None:
+        """The nearest line outside this package and `dataclasses` in the current stack."""
+        frame: FrameType | None = inspect.currentframe()
+        while frame is not None:
+            module: str = frame.f_globals.get("__name__", "")
+            if module != "dataclasses" and not f"{module}.".startswith("mxm.pipeline."):
+                return cls(frame.f_code.co_filename, frame.f_lineno)
+            frame = frame.f_back
+        return None
+
+
+def shown_path(path: str) -> str:
+    """*path* relative to the working directory where it lies beneath it, else unchanged.
+
+    A notebook's cell is called what IPython calls it: ``Cell In[3]``.
+    """
+    cell = _cell(path)
+    if cell is not None:
+        return cell
+    try:
+        relative = os.path.relpath(path)
+    except (ValueError, OSError):  # another drive; a working directory that was removed
+        return path
+    return path if relative.startswith("..") else relative
+
+
+def _cell(path: str) -> str | None:
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    named = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    words = named(path) if named else None
+    return " ".join(words) if words else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a flow, found before anything runs.
+
+    Parameters
+    ----------
+    code
+        Stable identifier, ``MXM101`` and so on; a page each in docs/errors/.
+    message
+        What is wrong, naming the thing.
+    hint
+        What to write instead.
+    source
+        The user's declaration.
+    flow, task
+        Names, where the problem belongs to one.
+    severity
+        ``error`` stops a run; ``warning`` and ``note`` do not.
+    places
+        What the message speaks of, with the place of each: the tasks of a cycle, both of two that
+        share a name. Shown one under the other.
+    """
+
+    code: str
+    message: str
+    hint: str | None = None
+    _: KW_ONLY
+    source: Source | None = None
+    flow: str | None = None
+    task: str | None = None
+    severity: Severity = "error"
+    places: tuple[tuple[str, Source | None], ...] = ()
+
+    def __str__(self) -> str:
+        place = f"{self.source}: " if self.source else ""
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.code} {self.message}{drawn_places(self.places)}{hint}"
+
+
+def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
+    """*places* as lines in two columns, each after a line break."""
+    rows = list(places)
+    width = max((len(name) for name, _ in rows), default=0)
+    return "".join(f"\n    {name.ljust(width)}  {place or ''}".rstrip() for name, place in rows)
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The name in *known* nearest to *name*, or None where nothing comes near."""
+    by_folded = {other.casefold(): other for other in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """``did you mean 'x'?``, or the known names where few, or None."""
+    names = sorted(set(known))
+    near = closest(name, names)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    if 0 < len(names) <= 12:
+        return "known: " + ", ".join(map(repr, names))
+    return None

@@ -1,0 +1,1 @@
+"""One pass over the body of a flow, on placeholders."""

@@ -1,0 +1,304 @@
+"""Decorated tasks and recorded calls to the tasks of one FlowSpec: who belongs, in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from mxm.pipeline.bindings import Bindings, Upstream
+from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
+from mxm.pipeline.introspection.signatures import shape_of, unwrapped
+from mxm.pipeline.problems import Source
+from mxm.pipeline.spec import TaskSpec
+from mxm.pipeline.task_options import CHECKED, as_sequence
+from mxm.pipeline.tracing.placeholders import stand_ins_in, to_binding
+from mxm.pipeline.tracing.recorder import Node
+
+__all__ = ["CARRIED", "Assembled", "assemble", "current", "spec_alone"]
+
+T = TypeVar("T")
+
+CARRIED: tuple[str, ...] = ("params", *CHECKED, "produces")
+"""The options of a task that go to its spec as they are."""
+
+
+_REFERENCES = (TaskBase, str)
+
+
+@dataclass
+class Assembled:
+    """The tasks of a flow.
+
+    Parameters
+    ----------
+    tasks
+        With their upstreams before them.
+    names
+        By decorated task, the name of its first step.
+    found
+        Those that no call recorded, as their names mean them now.
+    pending
+        Whether a name among their upstreams is unknown yet.
+    """
+
+    tasks: list[TaskSpec]
+    names: Mapping[TaskBase, str]
+    found: list[TaskBase]
+    pending: bool
+
+
+class _Member:
+    """One task of the flow in the making.
+
+    Attributes
+    ----------
+    task, name, node
+        The task, its name in the flow, and the call that it was recorded by, if any.
+    args, kwargs, after
+        What its decorator names, in upstream= and after=: for the inputs that no call fills, by
+        place and by name, and for order only.
+    resolved
+        By reference, in order, the member that it means; None where there is none.
+    """
+
+    def __init__(self, task: TaskBase | TaskSpec, name: str, node: Node | None = None) -> None:
+        self.task = task
+        self.name = name
+        self.node = node
+        self.args: list[Any] = []
+        self.kwargs: dict[str, Any] = {}
+        self.after: Sequence[Any] = ()
+        self.resolved: dict[TaskBase | str, _Member | None] = {}
+        if isinstance(task, TaskBase):
+            self.args, self.kwargs = _declared(task, node)
+            self.after = as_sequence(task.after)
+
+    def references(self) -> list[Any]:
+        """What its decorator names."""
+        return [*self.args, *self.kwargs.values(), *self.after]
+
+    def meant(self, reference: Any) -> Any:
+        """The name of the member that *reference* means; what means none is left as it is."""
+        known = isinstance(reference, _REFERENCES) and self.resolved.get(reference)
+        return known.name if known else reference
+
+
+def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, Any]]:
+    upstream = task.upstream
+    args = node.args if node else ()
+    kwargs: Mapping[str, Any] = node.kwargs if node else {}
+    if not args and not kwargs and not isinstance(upstream, Mapping):
+        return list(as_sequence(upstream)), {}
+    shape = shape_of(task.fn)
+    names = shape.positional if shape else ()
+    if isinstance(upstream, Mapping):
+        given = {*names[: len(args)], *kwargs}
+        declared = cast("Mapping[str, Any]", upstream)
+        return [], {k: ref for k, ref in declared.items() if k not in given}
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for i, reference in enumerate(as_sequence(upstream)[len(args) :], len(args)):
+        if i < len(names) and names[i] in kwargs:
+            continue
+        if i == len(args) + len(positional) or i >= len(names):
+            positional.append(reference)
+        else:  # behind an input that the call gives by name
+            named[names[i]] = reference
+    return positional, named
+
+
+def assemble(nodes: Iterable[Node], targets: Iterable[TaskBase]) -> Assembled:
+    """The tasks called in a body, those returned or listed, and everything upstream of them.
+
+    An upstream given by name is first looked for in the flow, then among the tasks of the module
+    of the task that names it. One that is found nowhere stays a name, for the graph to report.
+
+    Parameters
+    ----------
+    nodes
+        Calls, in the order of the body.
+    targets
+        Tasks, in the order given.
+    """
+    flow = _Assembly()
+    for node in nodes:
+        flow.add_node(node)
+    for task in targets:
+        flow.member(task)
+    flow.close()
+    tasks = [flow.spec(member) for member in flow.ordered()]
+    names = {k: m.name for k, m in flow.by_task.items()}
+    found = [m.task for m in flow.members if isinstance(m.task, TaskBase) and m.node is None]
+    return Assembled(tasks, names, found, flow.pending)
+
+
+def current(thing: T) -> T:
+    """What the name of *thing*, a task or a flow, means now.
+
+    In a notebook or at a prompt it may be defined again: who refers to it then means the new one.
+    """
+    given = cast("Any", thing)
+    origin = getattr(given, "origin", None)
+    if origin is not None:
+        now = current(origin)
+        return thing if now is origin else now.named(given.name)
+    fn = unwrapped(given.fn)
+    found: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
+    if found is given or type(found) is not type(given) or found.name != given.name:
+        return thing
+    old, new = fn.__code__, unwrapped(found.fn).__code__
+    # Two of one name in one cell, or made in a loop, are two; so are those of a file.
+    in_one_text = old.co_filename == new.co_filename and old.co_firstlineno != new.co_firstlineno
+    if old is new or in_one_text or os.path.exists(new.co_filename):
+        return thing
+    again: T = found
+    return again
+
+
+def _spec_of(
+    task: TaskBase, name: str, after: tuple[Any, ...], source: Source | None = None, **bound: Any
+) -> TaskSpec:
+    """*task* placed in a flow as *name*, with the edges given: ``upstream`` or ``bindings``."""
+    options = {k: v for k, v in task.options.items() if k in CARRIED}
+    return TaskSpec(name, task.fn, after=after, **options, **bound, source=source or task.source)
+
+
+class _Assembly:
+    def __init__(self) -> None:
+        self.members: list[_Member] = []
+        self.by_task: dict[TaskBase, _Member] = {}
+        self.by_node: dict[Node, _Member] = {}
+        self.pending = False
+
+    def add_node(self, node: Node) -> None:
+        member = _Member(node.task, node.final, node)
+        self.members.append(member)
+        self.by_node[node] = member
+        if isinstance(node.task, TaskBase):
+            self.by_task.setdefault(node.task, member)
+
+    def member(self, task: TaskBase) -> _Member:
+        found = self.by_task.get(task)
+        if found is None:
+            now = current(task)
+            found = self.by_task.get(now)
+            if found is None:
+                found = self.by_task[now] = _Member(now, now.name)
+                self.members.append(found)
+            self.by_task[task] = found
+        return found
+
+    def close(self) -> None:
+        """Follow every reference, until none leads to a task that is not a member yet."""
+        unread = 0
+        names: list[tuple[_Member, str]] = []
+        while True:
+            while unread < len(self.members):
+                member = self.members[unread]
+                unread += 1
+                for reference in member.references():
+                    if isinstance(reference, TaskBase):
+                        member.resolved[reference] = self.member(reference)
+                    elif isinstance(reference, str):
+                        member.resolved[reference] = None
+                        names.append((member, reference))
+            # Names in the flow go before names in the module, so modules are asked last.
+            known = {m.name: m for m in self.members}
+            absent = [(m, n) for m, n in names if n not in known]
+            new = [task for m, n in absent if (task := _in_module(m, n)) is not None]
+            if not new:
+                self.pending = bool(absent)
+                for member, name in names:
+                    if name in known:
+                        member.resolved[name] = known[name]
+                return
+            for task in new:
+                self.member(task)
+
+    def ordered(self) -> list[_Member]:
+        """Members with their upstreams before them, else in the order in which they were found."""
+        done: dict[_Member, None] = {}
+        entered: set[_Member] = set()
+        for root in self.members:
+            stack = [root]
+            while stack:
+                member = stack[-1]
+                if member not in entered:
+                    entered.add(member)
+                    upstreams = reversed(self._upstreams(member))
+                    stack.extend(m for m in upstreams if m not in entered)
+                else:
+                    done.setdefault(stack.pop())
+        return list(done)
+
+    def _upstreams(self, member: _Member) -> list[_Member]:
+        found = [upstream for upstream in member.resolved.values() if upstream is not None]
+        if member.node is not None:
+            given = [*member.node.args, *member.node.kwargs.values()]
+            origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
+            nodes = [*(o for o in origins if isinstance(o, Node)), *member.node.after]
+            found += [self.by_node[node] for node in nodes if node in self.by_node]
+        return found
+
+    def spec(self, member: _Member) -> TaskSpec:
+        """The TaskSpec of *member*, its references as names."""
+        task, node = member.task, member.node
+        called = _called(node) if node else None
+        after: tuple[Any, ...] = tuple(n.final for n in node.after) if node else ()
+        if isinstance(task, TaskSpec):  # of a flow that the body calls
+            options: dict[str, Any] = {k: getattr(task, k) for k in CARRIED}
+            return TaskSpec(
+                member.name,
+                task.fn,
+                bindings=called,
+                after=after,
+                **options,
+                source=task.source,
+            )
+        after += tuple(member.meant(r) for r in member.after)
+        args = [member.meant(r) for r in member.args]
+        kwargs = {k: member.meant(r) for k, r in member.kwargs.items()}
+        source = node.source if node else None
+        if called is None or not (called.args or called.kwargs):
+            return _spec_of(task, member.name, after, source, upstream=kwargs or args)
+        # What is no task is a problem of the decorator's line, which its own spec tells.
+        problems = spec_alone(task).problems if task.upstream or task.after else ()
+        bindings = Bindings(
+            (*called.args, *(Upstream(r) for r in args if isinstance(r, str))),
+            {k: Upstream(r) for k, r in kwargs.items() if isinstance(r, str)} | dict(called.kwargs),
+        )
+        named = tuple(name for name in after if isinstance(name, str))
+        return _spec_of(task, member.name, named, source, bindings=bindings, problems=problems)
+
+
+def spec_alone(task: TaskBase) -> TaskSpec:
+    """*task* as data, upstreams by the names of the tasks."""
+    upstream: Any = task.upstream
+    named: Any
+    if isinstance(upstream, Mapping):
+        named = {k: _name(v) for k, v in cast("Mapping[str, Any]", upstream).items()}
+    else:
+        named = [_name(reference) for reference in as_sequence(upstream)]
+    after = tuple(_name(reference) for reference in as_sequence(task.after))
+    return _spec_of(task, task.name, after, upstream=named)
+
+
+def _name(reference: Any) -> Any:
+    return reference.name if isinstance(reference, TaskBase) else reference
+
+
+def _in_module(member: _Member, name: str) -> TaskBase | None:
+    """The task called *name* among those of the module that *member*'s function stands in."""
+    beside = tasks_beside(member.task.fn)
+    found = beside.get(name)
+    if found is not None and found.name == name:
+        return found
+    return next((task for task in beside.values() if task.name == name), None)
+
+
+def _called(node: Node) -> Bindings:
+    return Bindings(
+        tuple(map(to_binding, node.args)), {k: to_binding(v) for k, v in node.kwargs.items()}
+    )

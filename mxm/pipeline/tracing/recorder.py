@@ -1,0 +1,285 @@
+"""One pass over a flow's body: the calls of tasks on stand-ins, recorded in order."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
+from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
+from mxm.pipeline.problems import Problem, Source, closest
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.tracing.placeholders import (
+    CONTAINERS,
+    Ready,
+    StandIn,
+    TracingError,
+    active_recorder,
+    awaiting_error,
+    body_source,
+    called_in_asyncio,
+    hidden_in,
+    parts_of,
+    recording,
+    run_body,
+    snapshot,
+)
+from mxm.pipeline.values.secrets import signature_text
+
+__all__ = ["Group", "Node", "Trace", "active_trace"]
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Group:
+    """One call of a flow in another flow's body: the prefix of its steps' names."""
+
+    name: str
+    final: str = ""
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of a task in a flow's body.
+
+    Parameters
+    ----------
+    task
+        The decorated task, or the spec of a task that came with an inlined flow.
+    args, kwargs
+        As given; stand-ins in them are edges.
+    after
+        Nodes that an inlined flow orders before this one.
+    group
+        The inlined flow it came with.
+    final
+        Its name in the flow; known when the pass is over.
+    """
+
+    task: TaskBase | TaskSpec
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    source: Source | None
+    after: tuple[Node, ...] = ()
+    group: Group | None = None
+    final: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the body knows the task by."""
+        return self.task.name
+
+
+def active_trace() -> Trace | None:
+    """The pass that is going on here and now, or None."""
+    return cast("Trace | None", active_recorder())
+
+
+_ATOMS = frozenset({str, int, float, bool, complex, bytes, type(None)})
+
+
+@dataclass
+class Trace:
+    """One pass over the body of the flow named *flow*: its calls in order, and what went wrong.
+
+    *flows* are those that it called, and what they were.
+    """
+
+    flow: str
+    nodes: list[Node] = field(default_factory=list[Node])
+    groups: list[Group] = field(default_factory=list[Group])
+    flows: list[tuple[Any, FlowSpec]] = field(default_factory=list[tuple[Any, FlowSpec]])
+    problems: list[Problem] = field(default_factory=list[Problem])
+    returned: Any = None
+    file: str = ""
+    over: bool = False
+    fn: Callable[..., Any] | None = None
+    outer: Trace | None = None
+
+    def run(self, fn: Callable[..., Any]) -> None:
+        """Run the body *fn* once, on stand-ins for its parameters; never raises for its errors."""
+        source = source_of(fn)
+        self.file = source.file if source else ""
+        self.fn, self.outer = fn, active_trace()
+        token = recording.set(self)
+        # A stand-in refuses to be logged, which logging would print with its whole stack.
+        loud, logging.raiseExceptions = logging.raiseExceptions, False
+        try:
+            self.returned = run_body(fn, *self._stand_ins(fn))
+        except TracingError as error:
+            self.keep(error)
+        except (Exception, SystemExit) as error:
+            self._keep_foreign(error, fn)
+        finally:
+            logging.raiseExceptions = loud
+            recording.reset(token)
+            self.over = True
+        self._name()
+
+    def reads(self, fn: Callable[..., Any]) -> bool:
+        """Whether *fn* is the body that is read here, or one that this pass began within."""
+        trace: Trace | None = self
+        while trace is not None and trace.fn is not fn:
+            trace = trace.outer
+        return trace is not None
+
+    def _stand_ins(self, fn: Callable[..., Any]) -> tuple[list[StandIn], dict[str, StandIn]]:
+        """What *fn* is called with, by place and by name."""
+        args: list[StandIn] = []
+        kwargs: dict[str, StandIn] = {}
+        signature = signature_of(fn)
+        for name, parameter in signature.parameters.items() if signature else ():
+            if parameter.kind in VARIADIC:
+                self.problems.append(
+                    Problem(
+                        "MXM304",
+                        f"flow {self.flow!r} takes {parameter}: a flow's parameters need names",
+                        "write each parameter in the signature",
+                        source=source_of(fn),
+                        flow=self.flow,
+                    )
+                )
+            elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = StandIn(name)
+            else:
+                args.append(StandIn(name))
+        return args, kwargs
+
+    def keep(self, error: TracingError) -> None:
+        """Keep *error* as a problem, one for each place: the body may catch it, or let it go on."""
+        if any((p.code, p.source) == (error.code, error.source) for p in self.problems):
+            return
+        problem = Problem(
+            error.code, error.message, error.hint, source=error.source, flow=self.flow
+        )
+        self.problems.append(problem)
+
+    def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
+        if any(problem.code in ("MXM301", "MXM303") for problem in self.problems):
+            return  # what follows from a forbidden use that the body caught
+        frames = list(traceback.walk_tb(error.__traceback__))
+        own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
+        source = Source(self.file, own[-1][1]) if own else source_of(fn)
+        called = called_in_asyncio(f for f, _ in reversed(frames))
+        if called is not None:
+            self.keep(awaiting_error(called, source))
+            return
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if StandIn.__name__ in told:  # in C, types are looked at without asking the object
+            use = told.replace(StandIn.__name__, "a value of the run")
+            self.keep(TracingError(use, hint="do this inside a task", source=source))
+            return
+        hint = "the body runs once, when the module is imported, to find the flow's tasks"
+        if isinstance(error, NameError):
+            near = closest(error.name or "", tasks_beside(fn))
+            if error.name == fn.__name__:
+                hint = "a flow cannot call itself"
+            elif near:
+                hint = f"did you mean {near!r}?"
+            else:
+                hint = f"define it above: {hint}"
+        self.problems.append(
+            Problem(
+                "MXM302",
+                f"the body of flow {self.flow!r} raised {told}",
+                hint,
+                source=source,
+                flow=self.flow,
+            )
+        )
+
+    def call(self, task: TaskBase, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
+        """Record a call of *task*; its result's stand-in."""
+        source = body_source()
+        try:
+            shape = shape_of(task.fn)
+            if shape is None or not shape.takes(len(args), list(kwargs)):
+                inspect.signature(task.fn).bind_partial(*args, **kwargs)
+        except TypeError as error:
+            self.problems.append(
+                Problem(
+                    "MXM104",
+                    f"task {task.name!r} cannot be called so: {error}",
+                    f"signature {task.fn.__name__}{signature_text(task.fn)}",
+                    source=source,
+                    flow=self.flow,
+                    task=task.name,
+                )
+            )
+            args, kwargs = (), {}
+        args, kwargs = self.checked(args, source), self.checked(dict(kwargs), source)
+        node = Node(task, args, kwargs, source)
+        self.nodes.append(node)
+        return StandIn(node)
+
+    def checked(self, inputs: T, source: Source | None) -> T:
+        """*inputs* as they are now; a stand-in in what cannot be made anew for each run is refused.
+
+        Parameters
+        ----------
+        inputs
+            What a call gives, by place or by name.
+        source
+            The line of the call.
+        """
+        for item in parts_of(inputs):
+            kind = cast("Any", type(item))
+            if kind in _ATOMS or kind in CONTAINERS or kind is StandIn:
+                continue
+            if isinstance(item, Ready):
+                told = "the result of an async flow is passed on without await"
+                self.keep(TracingError(told, hint="await the call", source=source))
+            elif hidden_in(item):
+                told = f"a value of the run inside a {kind.__name__} cannot be passed on"
+                mend = "put it into a plain list, tuple or dict, or make this inside a task"
+                self.keep(TracingError(told, hint=mend, source=source))
+        return cast("T", snapshot(inputs))
+
+    def _name(self) -> None:
+        """Give every call its name, those of an inlined flow behind the name of its call."""
+        own = [node for node in self.nodes if node.group is None]
+        for node, name in zip(own, _distinct([(n.name, _chosen(n)) for n in own]), strict=True):
+            node.final = name
+        groups = self.groups
+        for group, name in zip(groups, _distinct([(g.name, False) for g in groups]), strict=True):
+            group.final = name
+        for node in self.nodes:
+            if node.group is not None:
+                node.final = f"{node.group.final}.{node.name}"
+
+
+def _chosen(node: Node) -> bool:
+    return isinstance(node.task, TaskBase) and node.task.origin is not None
+
+
+def _distinct(names: Sequence[tuple[str, bool]]) -> list[str]:
+    """The first use of each name keeps it, as does one that is chosen; later ones count.
+
+    ``name_2``, ``name_3`` skip what is taken.
+    """
+    taken: set[str] = set()
+    found: list[str] = []
+    for name, chosen in names:
+        keeps = chosen or name not in taken
+        found.append(name if keeps else "")
+        taken.add(name)
+    counts: dict[str, int] = {}
+    for i, (name, _) in enumerate(names):
+        if not found[i]:
+            found[i] = _numbered(name, taken, counts)
+    return found
+
+
+def _numbered(name: str, taken: set[str], counts: dict[str, int]) -> str:
+    """The next of ``name_2``, ``name_3`` that is not *taken*; *counts* says where to go on."""
+    count = counts.get(name, 1) + 1
+    while f"{name}_{count}" in taken:
+        count += 1
+    counts[name] = count
+    taken.add(f"{name}_{count}")
+    return f"{name}_{count}"

@@ -1,0 +1,93 @@
+"""A flow called in the body of another: its tasks become steps of that one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mxm.pipeline.bindings import Param, Upstream, keys_taken, value_of, with_named
+from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.introspection.signatures import unwrapped
+from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.spec import FlowSpec, last_of
+from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source
+from mxm.pipeline.tracing.recorder import Group, Node, Trace
+from mxm.pipeline.values.secrets import signature_text
+
+__all__ = ["inline"]
+
+
+def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Record the tasks of *spec* as steps of another flow; what it returns, as stand-ins.
+
+    Parameters
+    ----------
+    trace
+        The pass over the body of that other flow.
+    spec
+        The flow that was called.
+    args, kwargs
+        As given.
+    """
+    group = Group(spec.name)
+    trace.groups.append(group)
+    source = body_source()
+    for problem in find_problems(spec):
+        # The others are found again among this flow's own steps.
+        lost = problem in spec.problems or problem.code in ("MXM102", "MXM103", "MXM105")
+        if lost and problem not in trace.problems:
+            trace.problems.append(problem)
+    given = _given(trace, spec, args, kwargs, source)
+    nodes: dict[str, Node] = {}
+
+    def look_up(origin: Upstream | Param) -> Any:
+        if isinstance(origin, Param):
+            return given[origin.name]
+        # One that is unknown is a problem, kept above.
+        return StandIn(nodes.get(origin.name, origin.name))
+
+    for task in spec.tasks:  # in topological order: see assembly
+        own = task.bindings
+        filled = [value_of(b, look_up) for b in own.args]
+        named = {k: value_of(b, look_up) for k, b in own.kwargs.items()}
+        taken = [] if spec.traced else keys_taken(task.fn, own, given)
+        filled, named = with_named(
+            task.fn, filled, named, {k: given[k] for k in taken}, lambda default: default
+        )
+        after = tuple(nodes[name] for name in task.after if name in nodes)
+        node = Node(task, tuple(filled), named, source, after, group)
+        nodes[task.name] = node
+        trace.nodes.append(node)
+    if spec.output is not None:
+        returned = value_of(spec.output, look_up)
+    else:
+        last = {name: StandIn(nodes[name]) for name in last_of(spec.tasks)}
+        returned = next(iter(last.values())) if len(last) == 1 else last
+    awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
+    return Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
+
+
+def _given(
+    trace: Trace,
+    spec: FlowSpec,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    source: Source | None,
+) -> dict[str, Any]:
+    """The parameters of a flow called in a body, its own values included."""
+    signature = inspect.signature(cast("Callable[..., Any]", spec.fn))
+    try:
+        bound = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        trace.problems.append(
+            Problem(
+                "MXM104",
+                f"flow {spec.name!r} cannot be called so: {error}",
+                f"signature {spec.name}{signature_text(cast('Any', spec.fn))}",
+                source=source,
+                flow=trace.flow,
+            )
+        )
+        return {name: StandIn(name) for name in signature.parameters}
+    return trace.checked({**spec.params, **bound}, source)

@@ -1,0 +1,1 @@
+"""Values of parameters and results: checked, converted, masked, written as JSON."""

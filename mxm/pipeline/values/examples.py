@@ -1,0 +1,143 @@
+"""What to write for a parameter of some type: the values it allows, or one it would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import types
+import typing
+from collections.abc import Collection, Mapping
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from typing import Any
+
+from mxm.pipeline.introspection.annotations import is_typed_dict, named_type
+from mxm.pipeline.problems import closest
+
+__all__ = ["example_of"]
+
+
+def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str | None:
+    """The way out where *wrong* does not fit *annotation*; None where its name says enough.
+
+    Parameters
+    ----------
+    annotation
+        The parameter's.
+    name
+        The parameter's.
+    wrong
+        What was given.
+    typed
+        Whether it was typed at the command, and would be again.
+    """
+    choices = _choices(annotation)
+    if choices:
+        return _allowed(choices, wrong, typed=typed)
+    value = _example(annotation, 0)
+    if value is None or (type(value) in (int, float, str) and named_type(annotation) in _PLAIN):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"write -p {name}={shlex.quote(text)}" if typed else f"for example {text}"
+
+
+def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
+    """*choices*, and the one that was meant: as text where they are typed, else as values."""
+    by_text = {str(choice): choice for choice in choices}
+    near = closest(str(wrong), by_text)
+    hint = ""
+    if near is not None:
+        meant = near if typed else by_text[near]
+        kind = type(meant).__name__
+        # '3' and 3 are shown apart.
+        told = f" ({'an' if kind[0] in 'aeiou' else 'a'} {kind})" if meant != near else ""
+        hint = f"did you mean {meant!r}{told}? "
+    shown = [str(choice) if typed else repr(choice) for choice in choices]
+    return f"{hint}allowed: {', '.join(shown)}"
+
+
+_EXAMPLES: dict[Any, tuple[Any, ...]] = {
+    str: ("a", "b"),
+    int: (1, 2),
+    float: (1.5, 2.5),
+    bool: (True, False),
+    date: ("2024-01-31", "2024-02-29"),
+    datetime: ("2024-01-31T09:30", "2024-02-29T09:30"),
+    time: ("09:30", "16:00"),
+    timedelta: ("PT1H30M", "P1D"),
+}
+_PLAIN = (str, int, float)
+_DEEPEST = 3
+
+
+def _members(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What *annotation* is, and what it is made of; a union of one and None is that one."""
+    annotation = named_type(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _members(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union, tuple(a for a in args if a is not type(None))
+    return origin or annotation, args
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The values that *annotation* allows; none where they are not a list."""
+    kind, args = _members(annotation)
+    if kind is typing.Literal:
+        return [one.value if isinstance(one, Enum) else one for one in args]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [member.value for member in kind]
+    if kind is typing.Union and len(args) == 1:
+        return _choices(args[0])
+    return []
+
+
+def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
+    """A value as JSON that *annotation* would take, the first or the second; None for none."""
+    kind, args = _members(annotation)
+    if kind in _EXAMPLES:
+        return _EXAMPLES[kind][nth]
+    choices = _choices(annotation)
+    if choices:
+        choice = choices[nth % len(choices)]
+        return choice if isinstance(choice, str | int | float) else str(choice)
+    if kind is typing.Union:
+        return next((e for a in args if (e := _example(a, nth, depth)) is not None), None)
+    if depth > _DEEPEST or not isinstance(kind, type):
+        return None
+    fields = _fields(kind)
+    if fields:
+        return {name: _inside(part, 0, depth) for name, part in fields.items()}
+    if issubclass(kind, tuple) and args and args[-1] is not ...:
+        return [_inside(part, 0, depth) for part in args]
+    if issubclass(kind, Mapping):
+        return {"a": _inside(args[1] if len(args) == 2 else int, 0, depth)}
+    if issubclass(kind, Collection) and not issubclass(kind, str | bytes | bytearray):
+        if kind.__module__ not in ("builtins", "collections.abc", "collections"):
+            return None  # an array, a table: nothing that could be typed
+        return [_inside(args[0] if args else str, i, depth) for i in (0, 1)]
+    return None
+
+
+def _inside(annotation: Any, nth: int, depth: int) -> Any:
+    found = _example(annotation, nth, depth + 1)
+    return "..." if found is None else found
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Names and types of the fields of a dataclass, a model, or a typed dict."""
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind) if field.init]
+    elif hasattr(kind, "model_fields"):
+        names = list(kind.model_fields)
+    elif is_typed_dict(kind):
+        names = list(kind.__annotations__)
+    else:
+        return {}
+    try:
+        hints = typing.get_type_hints(kind)
+    except Exception:  # an annotation may run any code, and fail in any way
+        hints = {}
+    return {name: hints.get(name) for name in names}

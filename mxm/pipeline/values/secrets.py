@@ -1,0 +1,110 @@
+"""Secrets: which parameters hold one, and what is shown in their place."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from mxm.pipeline.introspection.annotations import Unresolved, hints_of, parts_of
+
+__all__ = ["MASK", "Masked", "is_secret", "mask", "secret_parameters", "signature_text", "unmask"]
+
+MASK = "**********"
+"""What stands for a secret wherever something is shown; the same as pydantic's."""
+
+
+class Masked:
+    """A value that shows as `MASK`; `get_secret_value` gives it, as with pydantic's ``SecretStr``.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> Any:
+        """The value in clear."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+def mask(value: Any) -> Any:
+    """*value*, unseen: itself where it is a secret already, or None, else a `Masked` around it."""
+    return value if value is None or hasattr(value, "get_secret_value") else Masked(value)
+
+
+def unmask(value: Any) -> Any:
+    """What `mask` was given."""
+    return value.get_secret_value() if isinstance(value, Masked) else value
+
+
+def secret_parameters(fn: Callable[..., Any] | None) -> frozenset[str]:
+    """Names of those parameters of *fn* whose annotation is, or contains, a secret."""
+    if fn is None:
+        return frozenset()
+    return frozenset(n for n, a in hints_of(fn).items() if n != "return" and is_secret(a))
+
+
+def signature_text(fn: Callable[..., Any], *, annotated: bool = True) -> str:
+    """The signature of *fn* as it is written, the defaults of secrets masked.
+
+    Parameters
+    ----------
+    fn
+        A callable that has a signature.
+    annotated
+        Whether types are shown.
+    """
+    signature = inspect.signature(fn)
+    shown = list(signature.parameters.values())
+    secrets = secret_parameters(fn)
+    if secrets:
+        shown = [
+            p.replace(default=mask(p.default))
+            if p.name in secrets and p.default is not p.empty
+            else p
+            for p in shown
+        ]
+    if not annotated:
+        shown = [p.replace(annotation=p.empty) for p in shown]
+        signature = signature.replace(return_annotation=signature.empty)
+    return str(signature.replace(parameters=shown))
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether values of *annotation* are, or contain, a ``SecretStr`` or another of its kind.
+
+    pydantic's types are known by their method, so that asking does not load pydantic.
+    """
+    try:
+        return _is_secret(annotation)
+    except TypeError:  # an unhashable annotation, Annotated[...] with a list in it
+        return _search(annotation)
+
+
+def _search(annotation: Any) -> bool:
+    return any(map(_is_one, parts_of(annotation)))
+
+
+_is_secret = functools.lru_cache(maxsize=4096)(_search)
+_NAMED_SO = re.compile(r"\bSecret(Str|Bytes)?\b")
+
+
+def _is_one(kind: Any) -> bool:
+    if isinstance(kind, typing.ForwardRef):
+        kind = kind.__forward_arg__
+    if isinstance(kind, Unresolved | str):
+        # An import under TYPE_CHECKING: the name is all there is to go by.
+        return bool(_NAMED_SO.search(str(kind)))
+    return hasattr(kind, "get_secret_value")
