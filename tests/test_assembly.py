@@ -13,7 +13,10 @@ from modules import module_of
 import mxm
 from mxm.pipeline.authoring import Flow
 from mxm.pipeline.bindings import Const, Param, Upstream
+from mxm.pipeline.checks import declarations
 from mxm.pipeline.checks.declarations import find_problems
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.tracing import assembly
 
 HEAD = """
 import mxm
@@ -492,3 +495,48 @@ def test_the_order_of_a_deep_flow_is_found_without_recursion() -> None:
     assert names[:2] == ["step", "step_2"]
     assert len(names) == 3000
     assert f.spec.tasks[-1].bindings.args == (Upstream("step_2999"),)
+
+
+def test_names_of_upstreams_are_each_looked_up_once_however_long_the_chain(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["import mxm", "@mxm.task", "def t0(): return 1"]
+    for i in range(1, 300):
+        lines += [f"@mxm.task(upstream='t{i - 1}')", f"def t{i}(x): return x"]
+    lines += ["@mxm.flow", "def f(): return t299"]
+    scanned: list[int] = []
+    asked: list[str] = []
+    tasks_in, in_module = assembly.tasks_in, assembly._Assembly._in_module
+
+    def counted(scope: Any) -> Any:
+        scanned.append(len(scope))
+        return tasks_in(scope)
+
+    def asking(self: Any, member: Any, name: str) -> Any:
+        asked.append(name)
+        return in_module(self, member, name)
+
+    monkeypatch.setattr(assembly, "tasks_in", counted)
+    monkeypatch.setattr(assembly._Assembly, "_in_module", asking)
+    found = module("\n".join(lines))
+    assert len(found.f.spec.tasks) == 300
+    assert len(scanned) == 1
+    assert asked == [f"t{i}" for i in reversed(range(299))]
+
+
+def test_the_nearest_name_is_sought_for_few_of_many_unknown_upstreams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sought: list[str] = []
+    nearest = declarations.did_you_mean
+
+    def counted(name: str, known: Any) -> str | None:
+        sought.append(name)
+        return nearest(name, known)
+
+    monkeypatch.setattr(declarations, "did_you_mean", counted)
+    spec = FlowSpec("f", [TaskSpec(f"t{i}", id, upstream=f"u{i}") for i in range(300)])
+    problems = find_problems(spec)
+    assert len(problems) == 300
+    assert all(problem.hint for problem in problems)
+    assert len(sought) == 50

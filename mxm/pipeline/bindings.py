@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of, signature_of
+from mxm.pipeline.values.equality import alike
 
 __all__ = [
     "Binding",
@@ -48,11 +49,21 @@ class Param:
     path: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Const:
-    """An input that is this value, handed on by reference."""
+    """An input that is this value, handed on by reference.
+
+    Two are equal where their values are; where ``==`` gives no bool, as for tables, where they
+    are one object.
+    """
 
     value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and alike(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(Const)  # equal values may have no hash, or not the same one: set, frozenset
 
     def __repr__(self) -> str:
         return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
@@ -83,6 +94,12 @@ class Bindings:
         object.__setattr__(self, "args", tuple(self.args))
         if self.kwargs is not _EMPTY:
             object.__setattr__(self, "kwargs", MappingProxyType(dict(self.kwargs)))
+
+    def __hash__(self) -> int:
+        return hash((self.args, frozenset(self.kwargs.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bindings, (self.args, dict(self.kwargs))  # a read-only view does not pickle
 
     def __iter__(self) -> Iterator[Binding]:
         yield from self.args

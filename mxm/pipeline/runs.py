@@ -31,9 +31,9 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskRun:
-    """One task in one run.
+    """One task in one run; like a `FlowRun`, equal to itself alone.
 
     Parameters
     ----------
@@ -88,9 +88,11 @@ class TaskRun:
             ) from None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FlowRun:
     """One run of a flow; it never raises for a failed task until it is asked for the outcome.
+
+    Two runs are never equal, whatever they returned.
 
     Parameters
     ----------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 
 from mxm.pipeline.bindings import Binding, Bindings, Upstream, upstreams_in
+from mxm.pipeline.errors import SpecError
+from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.task_options import as_sequence, check_options
+from mxm.pipeline.values.equality import alike, alike_mappings
 
 __all__ = [
     "AssetDecl",
@@ -53,8 +57,54 @@ UpstreamNames: TypeAlias = (
 Names: TypeAlias = "str | TaskSpec | Sequence[str | TaskSpec]"
 
 
-@dataclass(frozen=True, init=False)
-class TaskSpec:
+class _Spec:
+    """What both kinds of spec have: equality, hash and pickle, whatever they hold.
+
+    Constants are equal where their values are; where ``==`` gives no bool, as for tables, where
+    they are one object.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Spec) or type(other) is not type(self):
+            return NotImplemented
+        kept = [f.name for f in fields(cast("Any", self)) if f.compare and f.name != "params"]
+        return alike_mappings(self.params, other.params) and all(
+            alike(getattr(self, name), getattr(other, name)) for name in kept
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, _hash(vars(self)["fn"]), self._edges()))
+
+    def _edges(self) -> tuple[Any, ...]:
+        """What the hash takes beside name and function."""
+        raise NotImplementedError
+
+    def __copy__(self) -> Self:
+        return self  # frozen, and its values go by reference
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        fn: Callable[..., Any] | None = vars(self)["fn"]
+        kind = "task" if isinstance(self, TaskSpec) else "flow"
+        packed = None if fn is None else _packed(fn, f"{kind} {self.name!r}")
+        return {**vars(self), "fn": packed, "params": dict(self.params)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        fn = state["fn"]
+        vars(self).update(  # it is frozen
+            state,
+            fn=resolve_entrypoint(fn) if isinstance(fn, str) else fn,
+            params=MappingProxyType(state["params"]) if state["params"] else _EMPTY,
+        )
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class TaskSpec(_Spec):
     """One task of a flow.
 
     Parameters
@@ -109,7 +159,7 @@ class TaskSpec:
     produces: AssetDecl | None
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
-    _upstream: tuple[str, ...] = field(repr=False, compare=False)
+    _upstream: tuple[str, ...] = field(repr=False, compare=False, init=False)
 
     def __init__(
         self,
@@ -134,7 +184,10 @@ class TaskSpec:
         if not callable(fn):
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and upstream:
-            raise TypeError(f"task {name!r}: give upstream= or bindings=, not both")
+            raise TypeError(
+                f"task {name!r}: give upstream= or bindings=, not both; "
+                "dataclasses.replace() keeps the bindings, so give it those"
+            )
         checked = check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
         source = source or Source.of_caller()
         found = list(problems)
@@ -158,8 +211,8 @@ class TaskSpec:
         """Names of the tasks whose results this task takes, each once, in order."""
         return self._upstream
 
-    def __deepcopy__(self, memo: object) -> TaskSpec:
-        return self  # frozen, and its values go by reference
+    def _edges(self) -> tuple[Any, ...]:
+        return self._upstream, self.after
 
     def retry_delay(self, attempts: int) -> float:
         """Seconds to wait after *attempts* have failed."""
@@ -169,8 +222,8 @@ class TaskSpec:
         return delays[min(attempts, len(delays)) - 1] if delays else 0
 
 
-@dataclass(frozen=True, init=False)
-class FlowSpec:
+@dataclass(frozen=True, init=False, eq=False)
+class FlowSpec(_Spec):
     """A flow: tasks, parameters, and what is known to be wrong with them.
 
     It never raises for a wrong graph: `mxm.pipeline.checks` finds every problem, all at once.
@@ -240,13 +293,48 @@ class FlowSpec:
             problems=tuple(problems),
         )
 
-    def __deepcopy__(self, memo: object) -> FlowSpec:
-        return self
+    def _edges(self) -> tuple[Any, ...]:
+        return self.tasks
 
     @property
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
         return inspect.cleandoc((self.fn and self.fn.__doc__) or "")
+
+
+def _hash(fn: object) -> int:
+    try:
+        return hash(fn)
+    except TypeError:  # a callable object with == and without a hash
+        return 0
+
+
+def _packed(fn: Callable[..., Any], owner: str) -> Any:
+    """What stands for *fn* in a pickle: its name, or itself where it is an object that pickles.
+
+    Raises
+    ------
+    SpecError
+        It has no name that leads to it, and does not pickle.
+    """
+    name = entrypoint(fn)
+    if name is not None and _leads_to(name, fn):
+        return name
+    try:
+        pickle.dumps(fn)
+    except Exception:  # any type may refuse, in its own way
+        raise SpecError(
+            f"{owner} cannot be pickled: {fn!r} has no importable name",
+            hint="define it with def at the top level of a module",
+        ) from None
+    return fn
+
+
+def _leads_to(name: str, fn: object) -> bool:
+    try:
+        return resolve_entrypoint(name) is fn
+    except SpecError:
+        return False
 
 
 def last_of(tasks: Iterable[TaskSpec]) -> list[str]:

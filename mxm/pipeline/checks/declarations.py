@@ -90,7 +90,9 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
         for name in dict.fromkeys((*task.upstream, *task.after)):
             if name in known:
                 continue
-            if name not in hints:  # to look for the nearest takes long, and many may name one
+            if len(hints) >= _MOST_SEARCHED:
+                hints.setdefault(name, f"no task has that name: `mxm-pipeline show {spec.name}`")
+            if name not in hints:
                 beside = {other.name for other in tasks_beside(task.fn).values()}
                 near = did_you_mean(name, (known | beside) - {task.name})
                 hints[name] = near or f"no task has that name: `mxm-pipeline show {spec.name}`"
@@ -104,6 +106,7 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
             )
 
 
+_MOST_SEARCHED = 50  # to look for the nearest name among thousands takes long
 _MOST_CYCLES = 20  # each is searched anew; past that a graph is better mended in rounds
 
 

@@ -8,7 +8,10 @@ from typing import Any
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Source
 
-__all__ = ["TaskBase", "tasks_beside"]
+__all__ = ["TaskBase", "scope_of", "tasks_beside", "tasks_in"]
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class TaskBase:
@@ -23,7 +26,16 @@ class TaskBase:
     source: Source | None
 
 
+def scope_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """The names of the module that *fn* is defined in; empty for what has none."""
+    return getattr(unwrapped(fn), "__globals__", _NOTHING)
+
+
+def tasks_in(scope: Mapping[str, Any]) -> dict[str, TaskBase]:
+    """The decorated tasks in *scope*, by the names that stand for them there."""
+    return {name: value for name, value in scope.items() if isinstance(value, TaskBase)}
+
+
 def tasks_beside(fn: Callable[..., Any]) -> dict[str, TaskBase]:
     """The decorated tasks in the module of *fn*, by the names that stand for them there."""
-    scope: Mapping[str, Any] = getattr(unwrapped(fn), "__globals__", {})
-    return {name: value for name, value in scope.items() if isinstance(value, TaskBase)}
+    return tasks_in(scope_of(fn))

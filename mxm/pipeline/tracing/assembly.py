@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.bindings import Bindings, Upstream
-from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
+from mxm.pipeline.introspection.decorated import TaskBase, scope_of, tasks_in
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.problems import Source
 from mxm.pipeline.spec import TaskSpec
@@ -170,6 +170,7 @@ class _Assembly:
         self.members: list[_Member] = []
         self.by_task: dict[TaskBase, _Member] = {}
         self.by_node: dict[Node, _Member] = {}
+        self._modules: dict[int, dict[str, TaskBase]] = {}  # their tasks by name, each read once
         self.pending = False
 
     def add_node(self, node: Node) -> None:
@@ -194,10 +195,13 @@ class _Assembly:
         """Follow every reference, until none leads to a task that is not a member yet."""
         unread = 0
         names: list[tuple[_Member, str]] = []
+        asked = 0
+        known: dict[str, _Member] = {}
         while True:
             while unread < len(self.members):
                 member = self.members[unread]
                 unread += 1
+                known[member.name] = member
                 for reference in member.references():
                     if isinstance(reference, TaskBase):
                         member.resolved[reference] = self.member(reference)
@@ -205,17 +209,28 @@ class _Assembly:
                         member.resolved[reference] = None
                         names.append((member, reference))
             # Names in the flow go before names in the module, so modules are asked last.
-            known = {m.name: m for m in self.members}
-            absent = [(m, n) for m, n in names if n not in known]
-            new = [task for m, n in absent if (task := _in_module(m, n)) is not None]
-            if not new:
-                self.pending = bool(absent)
-                for member, name in names:
-                    if name in known:
-                        member.resolved[name] = known[name]
-                return
+            new = [self._in_module(m, n) for m, n in names[asked:] if n not in known]
+            asked = len(names)
             for task in new:
-                self.member(task)
+                if task is not None:
+                    self.member(task)
+            if unread == len(self.members):
+                break
+        for member, name in names:
+            member.resolved[name] = known.get(name)
+            self.pending = self.pending or name not in known
+
+    def _in_module(self, member: _Member, name: str) -> TaskBase | None:
+        """The task called *name* among those of the module that *member*'s function stands in."""
+        scope = scope_of(member.task.fn)
+        found = self._modules.get(id(scope))
+        if found is None:
+            beside = tasks_in(scope)
+            found = {task.name: task for task in reversed(beside.values())}
+            # Where two have one name, that of the variable decides, and then the first.
+            found |= {name: task for name, task in beside.items() if task.name == name}
+            self._modules[id(scope)] = found
+        return found.get(name)
 
     def ordered(self) -> list[_Member]:
         """Members with their upstreams before them, else in the order in which they were found."""
@@ -287,15 +302,6 @@ def spec_alone(task: TaskBase) -> TaskSpec:
 
 def _name(reference: Any) -> Any:
     return reference.name if isinstance(reference, TaskBase) else reference
-
-
-def _in_module(member: _Member, name: str) -> TaskBase | None:
-    """The task called *name* among those of the module that *member*'s function stands in."""
-    beside = tasks_beside(member.task.fn)
-    found = beside.get(name)
-    if found is not None and found.name == name:
-        return found
-    return next((task for task in beside.values() if task.name == name), None)
 
 
 def _called(node: Node) -> Bindings:
