@@ -207,6 +207,108 @@ def test_what_the_command_prints(project: Path, name: str, args: list[str]) -> N
     golden(name, shown(invoke(*args), project))
 
 
+@pytest.mark.parametrize("form", ["text", "json", "github"])
+def test_check_that_finds_no_flow_says_where_it_looked_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    write(tmp_path, {"tasks.py": "import mxm\n@mxm.task\ndef load(): ...\n"})
+    monkeypatch.chdir(tmp_path)
+    checked = invoke("check", "--format", form)
+    assert checked.code == 2
+    assert "no problems" not in checked.out
+    if form == "json":
+        assert json.loads(checked.out)["flows"] == []
+    listed = invoke("list")
+    assert (listed.code, listed.out) == (0, "")
+    for outcome in (checked, listed):
+        assert outcome.err.splitlines() == [
+            "no flows were found; looked at:",
+            f"  1 Python files under {tmp_path}, 0 of which declare flows",
+            "  hint: decorate a function with @mxm.flow, or name modules with -m",
+            "  hint: `mxm-pipeline list -v` names the files that were left out",
+        ]
+    verbose = invoke("list", "-v")
+    assert verbose.err.splitlines()[-2:] == [
+        "not imported:",
+        "  tasks.py: uses mxm, but neither flow nor register_flow",
+    ]
+    [left_out] = json.loads(invoke("list", "--json").out)["left_out"]
+    assert left_out["path"] == "tasks.py"
+
+
+def test_file_that_an_editor_wrote_with_a_byte_order_mark_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS.lstrip(), encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    checked = invoke("check")
+    assert (checked.code, checked.out) == (4, "3 flows checked: 1 problem\n")
+
+
+def test_check_of_a_file_checks_every_flow_in_it(project: Path) -> None:
+    write(project, {"more.py": "import mxm\n@mxm.flow\ndef empty(): ...\n"})
+    checked = invoke("check", "flows.py")
+    assert (checked.code, checked.out) == (4, "3 flows checked: 1 problem\n")
+    assert "flow 'wrong': unknown upstream 'lod'" in checked.err
+    assert invoke("check", "flows.py:risk").out == "1 flow checked: no problems\n"
+    both = json.loads(invoke("check", "flows.py", "more.py", "--json").out)
+    assert both["flows"] == ["risk", "failing", "wrong", "empty"]
+
+
+@pytest.mark.parametrize("verb", ["run", "show", "graph"])
+def test_verbs_of_one_flow_list_the_flows_of_a_file(project: Path, verb: str) -> None:
+    ran = invoke(verb, "flows.py")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "error: 'flows.py' has 3 flows",
+        "    risk     flows.py:31",
+        "    failing  flows.py:47",
+        "    wrong    flows.py:57",
+        "  hint: give one of them: flows.py:risk",
+    ]
+
+
+def test_two_flows_of_one_name_in_a_file_are_reported_with_both_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def load(): ...
+
+        @mxm.flow
+        def risk():
+            return load
+
+        @mxm.flow
+        def risk():
+            return load
+        """
+    write(tmp_path, {"flows.py": text})
+    monkeypatch.chdir(tmp_path)
+    drawn = ["    risk  flows.py:6", "    risk  flows.py:10"]
+    hint = "  hint: give one of them another name: @mxm.flow(name=...)"
+    for args in (["check"], ["check", "flows.py"]):
+        checked = invoke(*args)
+        assert (checked.code, checked.out) == (4, "2 flows checked: 1 problem\n")
+        assert checked.err.splitlines()[:4] == [
+            "error: flows.py:6: MXM107 2 flows are named 'risk'",
+            *drawn,
+            hint,
+        ]
+    for target in ("risk", "flows.py:risk"):
+        ran = invoke("run", target, "--backend", "inline")
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.splitlines() == ["error: 2 flows are named 'risk'", *drawn, hint]
+    listed = invoke("list").out.splitlines()
+    assert [line.split("  ")[0] for line in listed[1:]] == [
+        "risk (flows.py:6)",
+        "risk (flows.py:10)",
+    ]
+    assert all(line.endswith("INVALID: 1 problem") for line in listed[1:])
+
+
 def test_help_of_one_flow_lists_its_parameters(project: Path) -> None:
     ran = invoke("run", "risk", "--help")
     parameters, _, usage = ran.out.partition("Usage:")

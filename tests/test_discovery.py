@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from command import write
 
+from mxm.pipeline.discovery import scan
 from mxm.pipeline.discovery import search as discovery
-from mxm.pipeline.discovery.search import discover, find_flow
+from mxm.pipeline.discovery.search import discover, find_flow, find_flows
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, UnknownFlowError
 
 FLOW = """
@@ -226,52 +227,10 @@ def test_hidden_files_tests_and_virtual_environments_are_not_scanned(
     assert names(discover()) == ["wanted"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import mxm\nraise SystemExit('imported')\n",
-        "def flow(f): return f\n@flow\ndef f(): raise SystemExit\nraise SystemExit('imported')\n",
-        "# import mxm; @mxm.flow\nraise SystemExit('imported')\n",
-        "import pandas_mxm\n@pandas_mxm.flow\ndef f(): ...\n",
-        "import mxm\n'@mxm.flow'  # @mxm.flow\nraise SystemExit('imported')\n",
-        "import mxm\n'''\n\\'''\n@mxm.flow\n'''\nraise SystemExit('imported')\n",
-        'import mxm\n"""Write:\n\n@mxm.flow\ndef f(): ...\n"""\nraise SystemExit(\'imported\')\n',
-        "import mxm\ndef register_flow(spec): ...\nraise SystemExit('imported')\n",
-        "import mxm\nimport firm.flow as f\nraise SystemExit('imported')\n",
-        "from mxm import task as T\nimport flow as f\nraise SystemExit('imported')\n",
-    ],
-)
-def test_file_that_declares_no_flow_is_not_imported(project: Path, text: str) -> None:
-    write(project, {"innocent.py": text})
-    found = discover()
-    assert (names(found), found.failures) == ([], [])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import mxm\n@mxm.flow\ndef found(): return t\n",
-        "from mxm import flow\n@flow()\ndef found(): return t\n",
-        "import os as o, mxm\nif o.name:\n    @ mxm . flow\n    def found(): return t\n",
-        'if True: import mxm\nx = \'"\' "#"\n@mxm.flow\ndef found(): return t\n',
-        "import mxm.pipeline as p\n@p.flow(name='found')\nasync def g(): return t\n",
-        "from mxm.pipeline import FlowSpec, registry\nregistry.register_flow(FlowSpec('found'))\n",
-        "from mxm import flow as F\n@F\ndef found(): return t\n",
-        "from mxm import (\n    task as T,  # renamed\n    flow as F,\n)\n@F\ndef found(): return t\n",
-        "import mxm\nfl = mxm.flow\n@fl\ndef found(): return t\n",
-        "import mxm\ndef found(): return t\nfound = mxm.flow(found)\n",
-        "from mxm.pipeline import FlowSpec, register_flow as reg\nreg(FlowSpec('found'))\n",
-    ],
-)
-def test_every_way_to_declare_a_flow_is_seen(project: Path, text: str) -> None:
-    write(project, {"a.py": "from mxm import task\n@task\ndef t(): ...\n" + text})
-    assert names(discover()) == ["found"]
-
-
 def test_at_most_so_many_files_are_scanned_and_it_is_told(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "MOST_FILES", 2)
+    monkeypatch.setattr(scan, "MOST_FILES", 2)
     write(project, {f"f{i}.py": flow(f"flow_{i}") for i in range(3)})
     found = discover()
     assert names(found) == ["flow_0", "flow_1"]
@@ -289,7 +248,7 @@ def test_at_most_so_many_files_are_scanned_and_it_is_told(
 def test_search_of_just_so_many_files_is_whole(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "MOST_FILES", 2)
+    monkeypatch.setattr(scan, "MOST_FILES", 2)
     write(project, {f"f{i}.py": flow(f"flow_{i}") for i in range(2)})
     assert discover().warnings == []
 
@@ -305,10 +264,10 @@ def test_home_folder_is_never_scanned(project: Path, monkeypatch: pytest.MonkeyP
 def test_root_of_the_file_system_is_never_scanned(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_walk(folder: str) -> Iterator[str]:
+    def no_walk(folder: str) -> scan.Scan:
         raise AssertionError(f"{folder} is scanned")
 
-    monkeypatch.setattr(discovery, "python_files", no_walk)
+    monkeypatch.setattr(discovery, "scan", no_walk)
     found = discover(start=os.sep)
     assert (names(found), found.looked_at) == ([], ["not /: the root folder is never scanned"])
 
@@ -546,11 +505,104 @@ def test_file_does_not_answer_for_flows_that_it_only_imports(project: Path) -> N
     assert find_flow("a.py").name == "mine"
 
 
-def test_file_with_several_flows_asks_which(project: Path) -> None:
+def test_file_with_several_flows_lists_them_and_asks_which(project: Path) -> None:
     write(project, {"a.py": _dedented(flow("first")) + _dedented(flow("second"))})
     with pytest.raises(AmbiguousFlowError) as caught:
         find_flow("a.py")
-    assert "'a.py:first', 'a.py:second'" in str(caught.value)
+    assert str(caught.value).splitlines() == [
+        "'a.py' has 2 flows",
+        "    first   a.py:7",
+        "    second  a.py:17",
+        "  hint: give one of them: a.py:first",
+    ]
+    assert [entry.name for entry in find_flows("a.py")] == ["first", "second"]
+
+
+def test_two_flows_of_one_name_in_a_file_are_not_told_apart_by_guessing(project: Path) -> None:
+    write(project, {"a.py": _dedented(flow("same")) + _dedented(flow("same"))})
+    for target in ("same", "a.py:same", "a:same"):
+        with pytest.raises(AmbiguousFlowError, match=r"(?s)a\.py:7.*a\.py:17.*another name"):
+            find_flow(target)
+    [clash] = discover().registry.clashes().values()
+    assert [str(place) for _, place in clash.places] == ["a.py:7", "a.py:17"]
+
+
+def test_two_flows_of_one_name_in_a_file_go_by_their_functions(project: Path) -> None:
+    text = "import mxm\n@mxm.task\ndef t(): ...\n" + "".join(
+        f"@mxm.flow(name='same')\ndef {name}(): return t\n" for name in ("one", "two")
+    )
+    write(project, {"a.py": text})
+    with pytest.raises(AmbiguousFlowError, match="give the file: a.py:one"):
+        find_flow("a.py:same")
+    assert find_flow("a.py:two").place.qualname == "two"
+
+
+def test_flow_of_a_factory_belongs_to_the_file_that_calls_it(project: Path) -> None:
+    factory = """
+        import mxm
+
+        @mxm.task
+        def one() -> int:
+            return 1
+
+        def made(name: str):
+            @mxm.flow(name=name)
+            def body():
+                return one
+            return body
+        """
+    write(
+        project,
+        {
+            "factory.py": factory,
+            "a.py": "from factory import made\nx = made('of_a')\n",
+            "bad.py": "from factory import made\nx = made('of_bad')\n1 / 0\n",
+        },
+    )
+    found = discover()
+    assert [(e.name, str(e.source)) for e in found.flows] == [("of_a", "a.py:2")]
+    assert [str(f.source) for f in found.failures] == ["bad.py:3"]
+    assert find_flow("a.py").name == "of_a"
+
+
+# Names that Python cannot import
+
+
+@pytest.mark.parametrize(
+    ("file", "hint"),
+    [
+        ("a.b.py", "rename 'a.b.py' to 'a_b.py'"),
+        ("deep/a.b.c.py", "rename 'a.b.c.py' to 'a_b_c.py'"),
+        ("v1.2/__init__.py", "rename 'v1.2' to 'v1_2'"),
+        ("v1.2/flows.py", "rename 'v1.2' to 'v1_2'"),
+        ("firm/v1.2/flows.py", "rename 'v1.2' to 'v1_2'"),
+    ],
+)
+def test_dot_in_the_name_of_a_file_or_package_says_how_to_rename_it(
+    project: Path, file: str, hint: str
+) -> None:
+    packages = {f"{os.path.dirname(file)}/__init__.py": ""} if "v1.2" in file else {}
+    write(project, {**packages, "firm/__init__.py": "", file: flow("x"), "good.py": flow("good")})
+    found = discover()
+    assert names(found) == ["good"]
+    [failure] = found.failures
+    assert (failure.hint, str(failure.source)) == (hint, file)
+    assert "Python reads the dot in" in str(failure)
+    with pytest.raises(LoadError, match=hint):
+        find_flow(file)
+
+
+@pytest.mark.parametrize("file", ["my-flows.py", "2024.py", "class.py", "my flows.py", "v1.2/a.py"])
+def test_names_that_only_a_statement_cannot_import_are_imported(project: Path, file: str) -> None:
+    write(project, {file: flow("x")})
+    found = discover()
+    assert (names(found), found.failures) == (["x"], [])
+
+
+def test_folder_as_a_target_asks_for_a_file(project: Path) -> None:
+    write(project, {"flows/a.py": flow("x")})
+    with pytest.raises(UnknownFlowError, match="'flows' is a folder: give one of its files"):
+        find_flow("flows")
 
 
 def test_file_without_a_flow_says_how_one_is_declared(project: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +186,184 @@ def test_collecting_isolates_and_ends_with_the_block() -> None:
     assert current_registry() is outer
     assert list_flows() == ["outer"]
     assert inner.names() == ["inner"]
+
+
+# Two flows of one name in one execution of a module
+
+DECORATED = """
+import mxm
+
+@mxm.task
+def load() -> int:
+    return 1
+
+@mxm.flow
+def risk():
+    return load
+
+@mxm.flow
+def risk():
+    return load
+"""
+BY_HAND = """
+from mxm.pipeline import FlowSpec, register_flow
+
+register_flow(FlowSpec("risk"))
+
+register_flow(FlowSpec("risk"))
+"""
+BOTH_WAYS = """
+from mxm.pipeline import FlowSpec, register_flow
+import mxm
+
+@mxm.flow
+def risk(): ...
+
+register_flow(FlowSpec("risk"))
+"""
+LOOP = """
+import mxm
+
+def body(): ...
+
+for rate in (1, 2):
+    mxm.flow(name="risk", params={"rate": rate})(body)
+"""
+FACTORY = """
+import mxm
+
+def made(rate):
+    @mxm.flow(name="risk", params={"rate": rate})
+    def body(): ...
+
+made(1)
+made(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (DECORATED, (8, 12)),
+        (BY_HAND, (4, 6)),
+        (BOTH_WAYS, (5, 8)),
+        (LOOP, (4, 4)),
+        (FACTORY, (8, 9)),
+    ],
+)
+def test_two_flows_of_one_name_in_one_execution_are_a_problem_at_both_lines(
+    tmp_path: Path, load: Load, text: str, lines: tuple[int, int]
+) -> None:
+    path = tmp_path / "flows.py"
+    path.write_text(text, encoding="utf-8")
+    load("flows", path)
+    problem = current_registry().clashes()["risk"]
+    assert [place and place.line for _, place in problem.places] == list(lines)
+    with pytest.raises(AmbiguousFlowError) as caught:
+        get_flow("risk")
+    for line in lines:
+        assert f"{path}:{line}" in str(caught.value)
+
+
+def test_hint_of_two_flows_of_one_place_is_to_rename_one(tmp_path: Path, load: Load) -> None:
+    (tmp_path / "flows.py").write_text(DECORATED, encoding="utf-8")
+    load("flows", tmp_path / "flows.py")
+    with pytest.raises(AmbiguousFlowError, match="hint: give one of them another name"):
+        get_flow("risk")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # One of two.
+        (
+            "import mxm\nif True:\n    @mxm.flow\n    def risk(): ...\n"
+            "else:\n    @mxm.flow\n    def risk(): ...\n"
+        ),
+        # One flow, registered twice.
+        (
+            "import mxm\nfrom mxm.pipeline import register_flow\n"
+            "@mxm.flow\ndef risk(): ...\nregister_flow(risk.spec)\n"
+        ),
+        (
+            "from mxm.pipeline import FlowSpec, register_flow\n"
+            "register_flow(register_flow(FlowSpec('risk')))\n"
+        ),
+        (
+            "import mxm\nfrom mxm.pipeline import register_flow\n"
+            "@mxm.flow(name='risk')\ndef end_of_day(): ...\nregister_flow(end_of_day.spec)\n"
+        ),
+    ],
+)
+def test_one_flow_of_a_name_is_no_problem(tmp_path: Path, load: Load, text: str) -> None:
+    path = tmp_path / "flows.py"
+    path.write_text(text, encoding="utf-8")
+    load("flows", path)
+    load("under_another_name", path)
+    assert get_flow("risk").name == "risk"
+    assert current_registry().clashes() == {}
+
+
+def test_reload_replaces_every_flow_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "reloaded.py").write_text(DECORATED, encoding="utf-8")
+    module = importlib.import_module("reloaded")
+    importlib.reload(module)
+    assert len(current_registry().entries()) == 2
+    (tmp_path / "reloaded.py").write_text(DECORATED.replace("risk", "gain", 1), encoding="utf-8")
+    importlib.reload(module)
+    assert get_flow("risk").name == "risk"
+    del sys.modules["reloaded"]
+
+
+@pytest.mark.parametrize("call", ["made(1)", "publish()"])
+def test_flow_of_a_factory_is_of_the_module_that_calls_it(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    factory = FACTORY.partition("\nmade(1)")[0] + (
+        "\nfrom mxm.pipeline import FlowSpec, register_flow\n"
+        "def publish():\n    register_flow(FlowSpec('risk'))\n"
+    )
+    (tmp_path / "the_factory.py").write_text(factory, encoding="utf-8")
+    paths = [tmp_path / f"{name}.py" for name in ("one", "two")]
+    for path in paths:
+        path.write_text(f"import the_factory\n\nthe_factory.{call}\n", encoding="utf-8")
+        load(f"of_{path.stem}", path)
+    with pytest.raises(AmbiguousFlowError) as caught:
+        get_flow("risk")
+    for path in paths:
+        assert f"{path}:3" in str(caught.value)
+    assert {e.place.file for e in current_registry().entries()} == {str(p) for p in paths}
+    del sys.modules["the_factory"]
+
+
+def test_factory_called_again_by_a_program_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mxm
+
+    def made() -> None:
+        @mxm.flow(name="risk")
+        def body() -> None: ...
+
+    made()
+    made()
+    assert current_registry().clashes() == {}
+
+
+def test_flows_of_modules_that_lie_in_no_file_of_their_own_do_not_replace_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "firm.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("zip_one.py", BY_HAND.rpartition("register_flow")[0])
+        file.writestr("zip_two.py", DECORATED.rpartition("@mxm.flow")[0])
+    monkeypatch.syspath_prepend(archive)
+    for name in ("zip_one", "zip_two"):
+        importlib.import_module(name)
+    assert len(current_registry().entries()) == 2
+    assert list(current_registry().clashes()) == ["risk"]
+    for name in ("zip_one", "zip_two"):
+        del sys.modules[name]

@@ -22,7 +22,7 @@ from typing import (
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of
 from mxm.pipeline.problems import Source, did_you_mean
-from mxm.pipeline.registry import Place, Registration, current_registry
+from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import CHECKED, check_options
@@ -382,8 +382,10 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
                 )
         made: Flow[..., Any] = Flow(fn, options, {})
         file = made.source.file if made.source else fn.__code__.co_filename
-        interactive = fn.__module__ == "__main__" or not os.path.exists(file)
-        current_registry().add(
+        interactive = fn.__module__ == "__main__" or (
+            fn.__globals__.get("__spec__") is None and not os.path.exists(file)
+        )
+        enter(
             Registration(
                 made.name,
                 Place.of(file, fn.__qualname__),

@@ -15,6 +15,7 @@ __all__ = [
     "CODES",
     "Problem",
     "Source",
+    "caller",
     "closest",
     "did_you_mean",
     "drawn_places",
@@ -82,13 +83,19 @@ class Source:
     @classmethod
     def of_caller(cls) -> Source | None:
         """The nearest line outside this package and `dataclasses` in the current stack."""
-        frame: FrameType | None = inspect.currentframe()
-        while frame is not None:
-            module: str = frame.f_globals.get("__name__", "")
-            if module != "dataclasses" and not f"{module}.".startswith("mxm.pipeline."):
-                return cls(frame.f_code.co_filename, frame.f_lineno)
-            frame = frame.f_back
-        return None
+        frame = caller()
+        return cls(frame.f_code.co_filename, frame.f_lineno) if frame else None
+
+
+def caller() -> FrameType | None:
+    """The nearest frame outside this package and `dataclasses` in the current stack."""
+    frame: FrameType | None = inspect.currentframe()
+    while frame is not None:
+        module: str = frame.f_globals.get("__name__", "")
+        if module != "dataclasses" and not f"{module}.".startswith("mxm.pipeline."):
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def shown_path(path: str) -> str:

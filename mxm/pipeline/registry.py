@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Container, Generator, Iterable
+from collections import Counter
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import FrameType
 
 from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError
-from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
+from mxm.pipeline.problems import (
+    Problem,
+    Source,
+    caller,
+    did_you_mean,
+    drawn_places,
+    shown_path,
+)
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = [
     "FlowRegistry",
     "Place",
     "Registration",
+    "ambiguous",
+    "clashes",
     "collecting",
     "current_registry",
+    "enter",
     "get_flow",
     "list_flows",
     "register_flow",
@@ -65,6 +77,9 @@ class Registration:
         True for ``__main__``, the REPL and notebook cells, which always replace.
     flow
         The decorated flow, where there is one.
+    execution
+        The ``__spec__`` of the module that registers it while it is executed, else None. A reload
+        has a new one; two flows of one name within one execution are a mistake.
     """
 
     name: str
@@ -73,30 +88,33 @@ class Registration:
     source: Source | None = None
     interactive: bool = False
     flow: object | None = None
-
-
-def _places(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
-    """The qualified name and the place of each of *entries*, to be drawn."""
-    return tuple((e.place.qualname, e.source or Source(e.place.file)) for e in entries)
+    execution: object | None = None
 
 
 class FlowRegistry:
-    """Registered flows by name; the same place replaces, another place is kept beside."""
+    """Registered flows by name; the same place replaces, another place is kept beside it."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, dict[Place, Registration]] = {}
+        self._entries: dict[str, dict[Place, list[Registration]]] = {}
 
     def add(self, entry: Registration) -> None:
         """Register *entry*; a clash is kept, to be reported when the name is used."""
         known = self._entries.setdefault(entry.name, {})
         if entry.interactive:
             known.clear()
-        known[entry.place] = entry
+        if entry.flow is None and known:  # `register_flow(flow.spec)` is that flow once more
+            spec = entry.spec()
+            if any(other.spec() is spec for other in _flat(known)):
+                return
+        same = known.get(entry.place, [])
+        if entry.execution is None or any(e.execution is not entry.execution for e in same):
+            same = []
+        known[entry.place] = [*same, entry]
 
     def drop(self, files: Container[str]) -> None:
         """Forget what the *files*, by their real paths, registered."""
         for name, known in list(self._entries.items()):
-            kept = {place: entry for place, entry in known.items() if place.file not in files}
+            kept = {place: entries for place, entries in known.items() if place.file not in files}
             if kept:
                 self._entries[name] = kept
             else:
@@ -108,15 +126,11 @@ class FlowRegistry:
 
     def entries(self) -> list[Registration]:
         """Every registration, clashing ones included."""
-        return [entry for known in self._entries.values() for entry in known.values()]
+        return [entry for known in self._entries.values() for entry in _flat(known)]
 
     def clashes(self) -> dict[str, Problem]:
-        """By name, that several places register it."""
-        return {
-            name: _clash(name, list(known.values()))
-            for name, known in self._entries.items()
-            if len(known) > 1
-        }
+        """By name, that several flows have it."""
+        return clashes(self.entries())
 
     def find(self, name: str) -> Registration:
         """The registration of *name*.
@@ -128,31 +142,57 @@ class FlowRegistry:
         AmbiguousFlowError
             There are several.
         """
-        known = self._entries.get(name)
+        known = _flat(self._entries.get(name, {}))
         if not known:
             count = len(self._entries)
             others = f"`mxm-pipeline list` shows all {count:,} flows" if count else None
             hint = did_you_mean(name, self._entries) or others or "no flows are registered"
             raise UnknownFlowError(f"unknown flow {name!r}", hint=hint)
         if len(known) > 1:
-            first = next(iter(known.values()))
-            raise AmbiguousFlowError(
-                f"{len(known)} flows are named {name!r}{drawn_places(_places(known.values()))}",
-                hint=f"give the file: {shown_path(first.place.file)}:{first.place.qualname}",
-                source=first.source,
-            )
-        return next(iter(known.values()))
+            raise ambiguous(name, known)
+        return known[0]
 
 
-def _clash(name: str, entries: list[Registration]) -> Problem:
-    return Problem(
-        "MXM107",
-        f"{len(entries)} flows are named {name!r}",
-        "give one of them another name: @mxm.flow(name=...)",
+def _flat(known: dict[Place, list[Registration]]) -> list[Registration]:
+    return [entry for entries in known.values() for entry in entries]
+
+
+def _places(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
+    """The qualified name and the line of each of *entries*, to be drawn."""
+    return tuple((e.place.qualname, e.source or Source(e.place.file)) for e in entries)
+
+
+_RENAME = "give one of them another name: @mxm.flow(name=...)"
+
+
+def ambiguous(name: str, entries: Sequence[Registration]) -> AmbiguousFlowError:
+    """The error of a *name* that several *entries* have, and how to say which is meant."""
+    counts = Counter(entry.place for entry in entries)
+    alone = next((place for place, count in counts.items() if count == 1), None)
+    return AmbiguousFlowError(
+        f"{len(entries)} flows are named {name!r}{drawn_places(_places(entries))}",
+        hint=f"give the file: {shown_path(alone.file)}:{alone.qualname}" if alone else _RENAME,
         source=entries[0].source,
-        flow=name,
-        places=_places(entries),
     )
+
+
+def clashes(entries: Iterable[Registration]) -> dict[str, Problem]:
+    """By name, that several of *entries* have it."""
+    by_name: dict[str, list[Registration]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.name, []).append(entry)
+    return {
+        name: Problem(
+            "MXM107",
+            f"{len(known)} flows are named {name!r}",
+            _RENAME,
+            source=known[0].source,
+            flow=name,
+            places=_places(known),
+        )
+        for name, known in by_name.items()
+        if len(known) > 1
+    }
 
 
 _DEFAULT = FlowRegistry()
@@ -185,17 +225,51 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
     """
     if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"register_flow takes a FlowSpec, not {spec!r}")
-    source = Source.of_caller()
+    frame = caller()
+    source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None
+    module = frame.f_globals if frame else {}
     file = source.file if source else "<unknown>"
-    place = Place.of(file, spec.name)
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    interactive = not os.path.exists(file) or (
-        main is not None and place == Place.of(main, spec.name)
-    )
-    current_registry().add(
-        Registration(spec.name, place, lambda: spec, spec.source or source, interactive)
+    interactive = module.get("__spec__") is None and not os.path.exists(file)
+    if main is not None and Place.of(file, spec.name) == Place.of(main, spec.name):
+        interactive = True
+    enter(
+        Registration(
+            spec.name,
+            Place.of(file, spec.name),
+            lambda: spec,
+            spec.source or source,
+            interactive,
+        )
     )
     return spec
+
+
+def enter(entry: Registration) -> None:
+    """Add *entry* to the current registry, as coming from the module that is executed now.
+
+    A factory in another module, or a helper that calls `register_flow`, makes flows of the module
+    that calls it: that is the place of the flow, and the line.
+    """
+    frame = _module_frame()
+    if frame is not None and not entry.interactive:
+        file = frame.f_code.co_filename
+        place = Place.of(file, entry.place.qualname)
+        direct = place == entry.place and "<locals>" not in place.qualname
+        source = entry.source if direct else Source(file, frame.f_lineno)
+        execution = frame.f_globals["__spec__"]
+        entry = replace(entry, place=place, source=source, execution=execution)
+    current_registry().add(entry)
+
+
+def _module_frame() -> FrameType | None:
+    """The frame of the module that is executed now; None for ``__main__``, a cell, a prompt."""
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    if frame is None or frame.f_globals.get("__name__") == "__main__":
+        return None
+    return frame if frame.f_globals.get("__spec__") is not None else None
 
 
 def get_flow(name: str) -> FlowSpec:

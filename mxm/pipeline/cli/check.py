@@ -24,10 +24,10 @@ from mxm.pipeline.cli.output import (
     print_warning,
     say,
 )
-from mxm.pipeline.discovery.search import Failure, discover, find_flow
+from mxm.pipeline.discovery.search import Failure, discover, find_flows
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
-from mxm.pipeline.registry import Registration
+from mxm.pipeline.registry import Registration, clashes
 
 __all__ = ["app"]
 
@@ -50,19 +50,23 @@ def _check_flows(
     strict_types: bool,
     told: Callable[[Checked], None],
 ) -> ExitCode:
-    """Check the flows *names*, or all that can be found, and tell what is wrong."""
+    """Check the flows *names*, or all that can be found, and report what is wrong."""
     if names:
-        checked = Checked([find_flow(name, modules, warn=print_warning) for name in names])
+        targets = [find_flows(name, modules, warn=print_warning) for name in names]
+        flows = list({id(entry): entry for entries in targets for entry in entries}.values())
+        checked = Checked(flows, [p for each in targets for p in clashes(each).values()])
     else:
         found = discover(modules)
-        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
         print_search(found)
+        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
     for entry in checked.flows:
         checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
     told(checked)
     if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH
-    return ExitCode.IMPORT_FAILED if checked.failures else ExitCode.OK
+    if checked.failures:
+        return ExitCode.IMPORT_FAILED
+    return ExitCode.OK if checked.flows else ExitCode.USAGE
 
 
 def _printer(name: str) -> Callable[[Checked], None]:
@@ -84,8 +88,9 @@ def _as_text(checked: Checked) -> None:
     several = len(checked.flows) > 1
     print_problems([_of_flow(p) if several else p for p in checked.problems])
     errors = sum(problem.severity == "error" for problem in checked.problems)
-    told = counted(errors, "problem") if errors else "no problems"
-    say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+    if checked.flows:
+        told = counted(errors, "problem") if errors else "no problems"
+        say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
 
 
 def _of_flow(problem: Problem) -> Problem:
@@ -144,7 +149,8 @@ _FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
 @app.command(cls=Verb)
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Flows; all, without any.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Flows, or files with flows; all, without any."),
     ] = None,
     strict_types: Annotated[
         bool,

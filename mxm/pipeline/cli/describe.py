@@ -24,6 +24,7 @@ __all__ = [
     "list_document",
     "list_rows",
     "parameter_rows",
+    "print_left_out",
     "print_search",
     "problem_document",
     "task_rows",
@@ -49,8 +50,24 @@ def print_search(found: Found) -> None:
     for warning in found.warnings:
         print_warning(warning)
     if not found.flows:
-        lines = ("no flows were found; looked at:", *found.looked_at, f"hint: {WAY_OUT}")
-        tell("\n  ".join(lines))
+        hints = [f"hint: {WAY_OUT}"]
+        if found.left_out:
+            hints.append("hint: `mxm-pipeline list -v` names the files that were left out")
+        tell("\n  ".join(("no flows were found; looked at:", *found.looked_at, *hints)))
+
+
+def print_left_out(found: Found) -> None:
+    """On stderr, what was not imported, and why."""
+    left_out = found.left_out
+    if left_out:
+        lines = [f"{shown_path(each.path)}: {each.why}" for each in left_out]
+        tell("\n  ".join(("not imported:", *lines)))
+
+
+def _place(entry: Registration, found: Found) -> str:
+    """Where *entry*, one of several of its name, is: the line, where its file has others."""
+    same = [e for e in found.flows if (e.name, e.place.file) == (entry.name, entry.place.file)]
+    return _source(entry) if len(same) > 1 else shown_path(entry.place.file)
 
 
 def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
@@ -60,7 +77,7 @@ def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
     for entry in found.flows:
         spec = entry.spec()
         wrong = len(_errors(entry, clashes))
-        file = f" ({shown_path(entry.place.file)})" if entry.name in clashes else ""
+        file = f" ({_place(entry, found)})" if entry.name in clashes else ""
         told = f"INVALID: {counted(wrong, 'problem')}" if wrong else _summary(spec)
         rows.append((entry.name + file, str(len(spec.tasks)), _source(entry), told))
     return rows
@@ -88,6 +105,7 @@ def list_document(found: Found) -> dict[str, Any]:
         "schema": "mxm.flows/1",
         "flows": flows,
         "failures": [failure_document(f) for f in found.failures],
+        "left_out": [{"path": shown_path(o.path), "why": o.why} for o in found.left_out],
     }
 
 

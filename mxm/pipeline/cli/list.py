@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
-from mxm.pipeline.cli.describe import list_document, list_rows, print_search
+from mxm.pipeline.cli.describe import (
+    list_document,
+    list_rows,
+    print_left_out,
+    print_search,
+)
 from mxm.pipeline.cli.output import ExitCode, print_error, print_json, print_table
 from mxm.pipeline.discovery.search import discover
 
@@ -15,7 +22,13 @@ app: typer.Typer = verb_app()
 
 
 @app.command("list", cls=Verb)
-def list_command(module: Modules = None, as_json: AsJson = False) -> None:
+def list_command(
+    module: Modules = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name the files that were not imported.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the flows that can be found."""
     found = discover(module or ())
     if as_json:
@@ -23,6 +36,8 @@ def list_command(module: Modules = None, as_json: AsJson = False) -> None:
     elif found.flows:
         print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
     print_search(found)
+    if verbose and not as_json:
+        print_left_out(found)
     for failure in found.failures:
         print_error(str(failure))
     if found.failures:

@@ -78,11 +78,22 @@ class Loader:
         """Import the file *path*: by its dotted name where it is in a package, else by its own."""
         path = os.path.realpath(path)
         root, name = _dotted(path)
+        if (dotted := _dot_in_a_name(root, path)) is not None:
+            self._refuse(path, dotted)
+            return None
         if root not in sys.path:
             sys.path.insert(0, root)
         if _leads_elsewhere(name, path):
             return self._load(shown_path(path), lambda: _from_file(path), file=path)
         return self._load(name, lambda: importlib.import_module(name), file=path)
+
+    def _refuse(self, path: str, dotted: str) -> None:
+        """Report *path*, which no import can name, because its part *dotted* has a dot in it."""
+        stem = dotted.removesuffix(".py")
+        renamed = stem.replace(".", "_") + dotted.removeprefix(stem)
+        why = ImportError(f"Python reads the dot in {stem!r} as that of a package")
+        hint = f"rename {dotted!r} to {renamed!r}"
+        self.failures.append(Failure(shown_path(path), why, Source(path), hint=hint))
 
     def module(self, name: str, origin: str | None = None) -> ModuleType | None:
         """Import the module *name*, which *origin* asks for."""
@@ -136,6 +147,15 @@ def _dotted(path: str) -> tuple[str, str]:
         folder, package = os.path.split(folder)
         parts.insert(0, package)
     return folder, ".".join(parts)
+
+
+def _dot_in_a_name(root: str, path: str) -> str | None:
+    """The first part of *path* below *root* that has a dot where a module's name has none."""
+    parts = os.path.relpath(path, root).removesuffix(".py").split(os.sep)
+    for i, part in enumerate(parts):
+        if "." in part:
+            return part if i < len(parts) - 1 else part + ".py"
+    return None
 
 
 def _leads_elsewhere(name: str, path: str) -> bool:

@@ -1,75 +1,135 @@
-"""Which Python files under a folder declare flows, as their text shows."""
+"""The Python files under a folder, and which of them declare flows, as their text shows."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-__all__ = ["declares_flows", "python_files", "read"]
+from mxm.pipeline.discovery.text import code_of, imports_mxm, surely_declares
+
+__all__ = ["MOST_FILES", "LeftOut", "Scan", "read", "scan"]
+
+MOST_FILES = 2_000
 
 _SKIPPED = frozenset(
     {"tests", "test", "node_modules", "__pycache__", "site-packages", "build", "dist"}
 )
+_TESTS = "tests are not scanned"
+_NEVER_SHOWN = frozenset({"__pycache__"})
 
 
-def python_files(folder: str) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder that is not imported, though it may be looked for, and why."""
+
+    path: str
+    why: str
+
+    def matters(self) -> bool:
+        """Whether it may be missed: of the tests, only those that use mxm."""
+        if self.why != _TESTS:
+            return True
+        with contextlib.suppress(OSError):
+            return b"mxm" in read(self.path)
+        return False
+
+
+@dataclass
+class Scan:
+    """What a scan saw.
+
+    Attributes
+    ----------
+    files
+        How many files were read.
+    declaring
+        Those that declare flows, in order.
+    left_out
+        Those that use mxm and are not imported, and the folders that were not looked into.
+    whole
+        Whether all files were read, or only the first.
+    """
+
+    files: int = 0
+    declaring: list[str] = field(default_factory=list[str])
+    left_out: list[LeftOut] = field(default_factory=list[LeftOut])
+    whole: bool = True
+
+
+def scan(folder: str) -> Scan:
+    """Read the Python files under *folder*, at most `MOST_FILES`, and tell which declare flows.
+
+    A file declares flows if it uses ``flow`` or ``register_flow`` of mxm in any way, under any
+    name, or what a module of the project makes of them: a factory, a name it passes on.
+
+    Text is matched first, and parsed only where a match does not decide: a parse takes longer
+    than everything else that `list` does.
+    """
+    seen = Scan()
+    sure: dict[str, bytes] = {}
+    others: dict[str, bytes] = {}
+    order: list[str] = []
+    for path in _python_files(folder, seen.left_out):
+        if seen.files == MOST_FILES:
+            seen.whole = False
+            break
+        seen.files += 1
+        try:
+            data = read(path)
+        except OSError as error:
+            seen.left_out.append(LeftOut(path, f"cannot be read: {error.strerror}"))
+            continue
+        order.append(path)
+        likely = b"mxm" in data and b"flow" in data
+        (sure if likely and surely_declares(code_of(data)) else others)[path] = data
+    found = {*sure}
+    if others:
+        from mxm.pipeline.discovery.usage import declaring  # where there is something to parse
+
+        found |= declaring(sure, others)
+    seen.declaring = [path for path in order if path in found]
+    for path, data in others.items():
+        if path not in found and b"mxm" in data and imports_mxm(code_of(data)):
+            seen.left_out.append(LeftOut(path, "uses mxm, but neither flow nor register_flow"))
+    return seen
+
+
+def _python_files(folder: str, left_out: list[LeftOut]) -> Iterator[str]:
     """The files under *folder* that may declare flows: no tests, nothing hidden or installed."""
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in _SKIPPED
-            and not os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
-        )
+        entered: list[str] = []
+        for name in sorted(folders):
+            path = os.path.join(parent, name)
+            if os.path.exists(os.path.join(path, "pyvenv.cfg")):
+                left_out.append(LeftOut(path, "a virtual environment"))
+            elif name in _SKIPPED:
+                if name not in _NEVER_SHOWN:
+                    left_out.append(LeftOut(path, f"folders named {name!r} are not scanned"))
+            elif not name.startswith("."):
+                entered.append(name)
+        folders[:] = entered
         for name in sorted(files):
-            if (
-                name.endswith(".py")
-                and not name.startswith((".", "test_"))
-                and name != "conftest.py"
-            ):
-                yield os.path.join(parent, name)
-
-
-_UNREAD = re.compile(  # strings and comments
-    rb'''"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|'''
-    rb""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""",
-    re.DOTALL,
-)
-_IMPORTS = re.compile(
-    rb"(?:^|[;:])[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+mxm\b",
-    re.MULTILINE,
-)
-_USES_FLOW = re.compile(
-    rb"^[ \t]*@[ \t]*(?:\w+[ \t]*\.[ \t]*)*flow\b(?![ \t]*\.)|(?<!def )\bregister_flow[ \t]*\("
-    # or gives one of them another name
-    rb"|=[ \t]*mxm[ \t]*\.[ \t]*flow\b"
-    rb"|\bfrom[ \t]+mxm\b[\w.]*[ \t]+import\b(?:[^\n;(]*|[ \t]*\([^)]*)"
-    rb"\b(?:register_)?flow[ \t]+as\b",
-    re.MULTILINE,
-)
-
-
-def declares_flows(path: str) -> bool:
-    """Whether the text of the file imports mxm and uses ``@...flow`` or ``register_flow``.
-
-    Either may have been given another name: ``from mxm import flow as f``, ``f = mxm.flow``.
-
-    Its strings and comments aside, the text is matched, not parsed: a parse takes longer than
-    everything else that `list` does.
-    """
-    text = read(path)
-    if b"mxm" not in text or b"flow" not in text:
-        return False
-    code = _UNREAD.sub(b" ", text)
-    return bool(_IMPORTS.search(code) and _USES_FLOW.search(code))
+            if not name.endswith(".py") or name.startswith("."):
+                continue
+            path = os.path.join(parent, name)
+            if name.startswith("test_") or name == "conftest.py":
+                left_out.append(LeftOut(path, _TESTS))
+            else:
+                yield path
 
 
 def read(path: str) -> bytes:
-    """The bytes of the file *path*; empty where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+    """The bytes of the file *path*.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is a pipe or a device, which may never end.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(None, "not a regular file")
+    with open(path, "rb") as file:
+        return file.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -9,16 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mxm.pipeline.discovery.load import Failure, Loader
-from mxm.pipeline.discovery.scan import declares_flows, python_files, read
+from mxm.pipeline.discovery.scan import LeftOut, read, scan
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
-from mxm.pipeline.problems import did_you_mean, shown_path
-from mxm.pipeline.registry import FlowRegistry, Registration, collecting
+from mxm.pipeline.problems import Source, did_you_mean, drawn_places, shown_path
+from mxm.pipeline.registry import FlowRegistry, Registration, ambiguous, collecting
 
-__all__ = ["WAY_OUT", "Failure", "Found", "discover", "find_flow"]
+__all__ = ["WAY_OUT", "Failure", "Found", "discover", "find_flow", "find_flows"]
 
 ENTRY_POINTS = "mxm.flows"
-MOST_FILES = 2_000
 WAY_OUT = "decorate a function with @mxm.flow, or name modules with -m"
 
 
@@ -36,6 +36,8 @@ class Found:
         Where it was looked, in words, for a user who finds nothing.
     warnings
         Where the search was cut short.
+    skipped
+        Files and folders that were not imported; `left_out` are those that may be missed.
     unscanned
         Why the working directory was not scanned, for a user who misses a flow of it.
     """
@@ -44,7 +46,13 @@ class Found:
     failures: list[Failure] = field(default_factory=list[Failure])
     looked_at: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
+    skipped: list[LeftOut] = field(default_factory=list[LeftOut])
     unscanned: str | None = None
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Files and folders that were not imported, though a flow may be looked for in them."""
+        return [each for each in self.skipped if each.matters()]
 
     @property
     def flows(self) -> list[Registration]:
@@ -89,7 +97,7 @@ def find_flow(
     modules, start
         As in `discover`.
     warn
-        Told where the search was cut short.
+        Called where the search was cut short.
 
     Raises
     ------
@@ -100,30 +108,54 @@ def find_flow(
     AmbiguousFlowError
         Several flows are meant.
     """
+    flows = find_flows(target, modules, start=start, warn=warn)
+    if len(flows) > 1:
+        first = f"{target}:{flows[0].name}"
+        places = [(e.name, e.source or Source(e.place.file)) for e in flows]
+        raise AmbiguousFlowError(
+            f"{target!r} has {len(flows)} flows{drawn_places(places)}",
+            hint=f"give one of them: {first}",
+        )
+    return flows[0]
+
+
+def find_flows(
+    target: str,
+    modules: Sequence[str] = (),
+    *,
+    start: str | None = None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> list[Registration]:
+    """The flows that *target* means: all of a file that is given without a name, else the one.
+
+    Parameters and errors are those of `find_flow`.
+    """
     start = start or working_directory()
     if target.endswith(".py"):
-        return _in_file(target, "", start)
+        return _in_file(target, start)
     place, _, name = target.rpartition(":")
     if place.endswith(".py"):
-        return _in_file(place, name, start)
+        return [_named(name, _in_file(place, start), place)]
     elsewhere: UnknownFlowError | None = None
     if place:
         try:
-            return _in_module(place, name, start)
+            return [_named(name, _in_module(place, name, start), place)]
         except UnknownFlowError as error:  # a flow's name may have a colon in it
             elsewhere = error
     found = discover(modules, start=start)
     for warning in found.warnings:
         warn(warning)
     try:
-        return found.registry.find(target)
+        return [found.registry.find(target)]
     except UnknownFlowError as error:
-        raise elsewhere or _not_found(error, found) from None
+        raise elsewhere or _not_found(target, error, found) from None
 
 
-def _not_found(error: UnknownFlowError, found: Found) -> PipelineError:
+def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineError:
     """*error* with what a user must know who misses the flow."""
     message, hints = error.message, [error.hint] if found.flows else []
+    if os.path.isdir(target):
+        hints.insert(0, f"{target!r} is a folder: give one of its files")
     if not found.flows and not found.failures:
         message += ": no flows were found"
         hints += [f"looked at: {'; '.join(found.looked_at)}", WAY_OUT]
@@ -134,8 +166,8 @@ def _not_found(error: UnknownFlowError, found: Found) -> PipelineError:
     return LoadError(f"{message}; not every module could be imported\n{told}", hint=hint)
 
 
-def _in_file(place: str, name: str, start: str) -> Registration:
-    """The flow *name*, or the only one, of one file, which alone is imported."""
+def _in_file(place: str, start: str) -> list[Registration]:
+    """The flows of one file, which alone is imported."""
     path = os.path.join(start, os.path.expanduser(place))
     if not os.path.isfile(path):
         raise UnknownFlowError(f"no such file: {place!r}", hint=_similar_file(path))
@@ -143,19 +175,19 @@ def _in_file(place: str, name: str, start: str) -> Registration:
         loader = Loader(())
         loader.file(path)
     _require_loaded(loader)
-    return _only(registry, os.path.realpath(path), place, name)
+    return _own(registry, os.path.realpath(path), place)
 
 
-def _in_module(place: str, name: str, start: str) -> Registration:
-    """The flow *name*, or the only one, of one module, which alone is imported."""
+def _in_module(place: str, name: str, start: str) -> list[Registration]:
+    """The flows of one module, which alone is imported."""
     with collecting() as registry:
         loader = Loader(read_settings(start).import_paths)
         if not _exists(place.partition(".")[0]):
-            told = f"unknown flow {f'{place}:{name}'!r}"
-            raise UnknownFlowError(told, hint=f"there is no module {place!r}")
+            unknown = f"unknown flow {f'{place}:{name}'!r}"
+            raise UnknownFlowError(unknown, hint=f"there is no module {place!r}")
         module = loader.module(place)
     _require_loaded(loader)
-    return _only(registry, os.path.realpath(getattr(module, "__file__", None) or ""), place, name)
+    return _own(registry, os.path.realpath(getattr(module, "__file__", None) or ""), place)
 
 
 def _exists(name: str) -> bool:
@@ -170,23 +202,27 @@ def _require_loaded(loader: Loader) -> None:
         raise LoadError(str(failure)) from failure.error
 
 
-def _only(registry: FlowRegistry, file: str, place: str, name: str) -> Registration:
-    """Of what *file* registers, the flow *name*, or the only one."""
+def _own(registry: FlowRegistry, file: str, place: str) -> list[Registration]:
+    """What *file* registers; of one that registers nothing itself, what its imports do."""
     own = [e for e in registry.entries() if e.place.file == file] or registry.entries()
     if not own:
         hint = "decorate a function with @mxm.flow, or call register_flow"
         raise UnknownFlowError(f"no flow in {place!r}", hint=hint)
-    if name:
-        matching = [e for e in own if name in (e.name, e.place.qualname)]
-        if not matching:
-            others = f"it has {len(own):,} others, which `mxm-pipeline list` shows"
-            hint = did_you_mean(name, [e.name for e in own]) or others
-            raise UnknownFlowError(f"unknown flow {name!r} in {place!r}", hint=hint)
-        return matching[0]
-    if len(own) > 1:
-        names = ", ".join(repr(f"{place}:{e.name}") for e in own)
-        raise AmbiguousFlowError(f"{place!r} has {len(own)} flows", hint=f"give one of {names}")
-    return own[0]
+    return own
+
+
+def _named(name: str, own: Sequence[Registration], place: str) -> Registration:
+    """The one of the *own* flows of *place* that goes by *name*, or whose function does."""
+    named = [entry for entry in own if entry.name == name]
+    of_function = [entry for entry in named or own if entry.place.qualname == name]
+    matching = of_function if len(of_function) == 1 else named or of_function
+    if not matching:
+        others = f"it has {len(own):,} others, which `mxm-pipeline list` shows"
+        hint = did_you_mean(name, [entry.name for entry in own]) or others
+        raise UnknownFlowError(f"unknown flow {name!r} in {place!r}", hint=hint)
+    if len(matching) > 1:
+        raise ambiguous(name, matching)
+    return matching[0]
 
 
 def _similar_file(path: str) -> str | None:
@@ -255,20 +291,18 @@ class _Search:
         if real in never:
             self.found.looked_at.append(f"not {folder}: {never[real]} is never scanned")
             return
-        files, declaring = 0, 0
-        for path in python_files(folder):
-            if files == MOST_FILES:
-                self.found.warnings.append(
-                    f"only the first {MOST_FILES:,} Python files under {folder} were looked at: "
-                    "name modules or paths in [tool.mxm.pipeline]"
-                )
-                break
-            files += 1
-            if declares_flows(path):
-                declaring += 1
-                self.loader.file(path)
+        seen = scan(folder)
+        if not seen.whole:
+            self.found.warnings.append(
+                f"only the first {seen.files:,} Python files under {folder} were looked at: "
+                "name modules or paths in [tool.mxm.pipeline]"
+            )
+        for path in seen.declaring:
+            self.loader.file(path)
+        self.found.skipped += seen.left_out
+        files, count = seen.files, len(seen.declaring)
         self.found.looked_at.append(
-            f"{files} Python files under {folder}, {declaring} of which declare flows"
+            f"{files} Python files under {folder}, {count} of which declare flows"
         )
 
 
@@ -284,8 +318,9 @@ def _may_have_entry_points() -> bool:
         except OSError:
             continue
         for info in infos:
-            if ENTRY_POINTS.encode() in read(os.path.join(info, "entry_points.txt")):
-                return True
+            with contextlib.suppress(OSError):
+                if ENTRY_POINTS.encode() in read(os.path.join(info, "entry_points.txt")):
+                    return True
     return False
 
 
