@@ -1,4 +1,4 @@
-"""The pages of docs/errors: each program has its problem, each mend has none, each output is real."""
+"""The pages of docs/errors: each program has its problem, each fix has none, each output is real."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from command import invoke as run
 
 import mxm.pipeline
+from mxm.pipeline.problems import CODES
 
 # Of the package as it is installed: docs/errors leads there.
 HOME = Path(mxm.pipeline.__file__).parent
@@ -25,9 +26,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parts(page: str) -> tuple[list[str], str, str, list[str]]:
-    """The programs, the command, what it says, and the programs mended."""
-    program, said, mend = re.split(r"^## .*\n", page, flags=re.MULTILINE)[1:]
-    found = [[text for _, text in BLOCKS.findall(section)] for section in (program, said, mend)]
+    """The programs, the command, what it says, and the fixed programs."""
+    program, printed, fixed = re.split(r"^## .*\n", page, flags=re.MULTILINE)[1:]
+    found = [[text for _, text in BLOCKS.findall(section)] for section in (program, printed, fixed)]
     command, _, output = found[1][0].partition("\n")
     assert command.startswith("$ mxm-pipeline ")
     return found[0], command.removeprefix("$ mxm-pipeline "), output, found[2]
@@ -41,8 +42,11 @@ def write(folder: Path, programs: list[str]) -> None:
 
 def test_every_code_in_the_sources_has_a_page_and_every_page_a_code() -> None:
     sources = "".join(path.read_text("utf-8") for path in HOME.rglob("*.py"))
-    # This one stands as an example in texts for users.
     assert set(re.findall(r"\"(MXM\d{3})\"", sources)) == set(PAGES)
+
+
+def test_the_table_of_codes_has_the_title_of_each_page() -> None:
+    assert {c: text.partition("\n")[0].partition(": ")[2] for c, text in PAGES.items()} == CODES
 
 
 @pytest.mark.parametrize("code", sorted(PAGES))
@@ -55,9 +59,9 @@ def test_the_program_of_each_page_has_its_problem(code: str, project: Path) -> N
 
 
 @pytest.mark.parametrize("code", sorted(PAGES))
-def test_the_mend_of_each_page_has_none(code: str, project: Path) -> None:
-    _, command, _, mended = parts(PAGES[code])
-    write(project, mended)
+def test_the_fix_of_each_page_has_none(code: str, project: Path) -> None:
+    _, command, _, fixed = parts(PAGES[code])
+    write(project, fixed)
     ran = run(*command.split())
     assert (ran.code, re.findall(r"MXM\d{3}", ran.err + ran.out)) == (0, [])
 

@@ -56,7 +56,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a problem by its code: the smallest program that has it, and its mend."""
+    """Explain a problem by its code: the smallest program that has it, and the fix."""
     pages = {c.upper(): _page(c) for c in codes or _codes()}
     if as_json:
         listed = [{"code": c, "title": _title(text), "text": text} for c, text in pages.items()]
