@@ -43,22 +43,22 @@ def write_result(name: str, rows: list[Figure]) -> None:
 
 def write_table() -> None:
     """Put the table of all results between the markers of the page."""
-    lines = ["| issue | what | to reach | seen | | peer |", "|---|---|---|---|---|---|"]
-    told: set[str] = set()
+    lines = ["| what | to reach | seen | | peer |", "|---|---|---|---|---|"]
+    taken: set[str] = set()
     for name in figures.BENCHMARKS:
         file = RESULTS / f"{name}.json"
         if not file.exists():
             continue
         document = json.loads(file.read_text())
-        told.add(
+        taken.add(
             f"Python {document['python']}, Prefect {document['prefect']}, {document['cores']} "
             f"shared cores, {document['date']}"
         )
         for row in document["figures"]:
             mark = {True: "reached", False: "**not reached**", None: ""}[row["reached"]]
-            cells = row["issue"], row["what"], row["target"], row["seen"], mark, row["peer"]
+            cells = row["what"], row["target"], row["seen"], mark, row["peer"]
             lines.append("| " + " | ".join(cells) + " |")
-    table = "\n".join([BEGIN, "", *(f"{each}." for each in sorted(told)), "", *lines, "", END])
+    table = "\n".join([BEGIN, "", *(f"{each}." for each in sorted(taken)), "", *lines, "", END])
     text = PAGE.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     PAGE.write_text(before + table + after)
