@@ -10,12 +10,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from mxm.pipeline.cli.sources import TOO_LARGE
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.problems import closest
 
-__all__ = ["is_document", "text_of", "value_of"]
+__all__ = ["is_document", "value_of"]
 
-_TWICE = "the key '{}' stands there twice"
+# A few lines of YAML may alias themselves into more than any memory holds.
+_MOST_VALUES = 1_000_000
+_DUPLICATE = "duplicate key '{}'"
 
 
 def is_document(path: str) -> bool:
@@ -24,72 +26,55 @@ def is_document(path: str) -> bool:
 
 
 def value_of(path: str, text: str) -> Any:
-    """The value that *text*, which stands in *path*, is in the format of its suffix.
+    """The value in *text*, read from *path*, in the format of its suffix; a stream holds JSON.
 
     An empty YAML file is None.
 
     Raises
     ------
     PipelineError
-        It has a mistake, told with line and column and without any value.
+        It is not valid; the message names line and column, and shows no value.
     """
-    return _READERS[_suffix(path)](path, text)
+    kind, read = _READERS.get(_suffix(path), _READERS[".json"])
+    try:
+        value = read(path, text)
+        if _is_more(value):
+            _refuse_size(path)
+    except RecursionError:
+        _refuse(path, kind, "nested too deeply")
+    except MemoryError:
+        _refuse(path, kind, "it does not fit into memory")
+    return value
 
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def text_of(path: str, whose: str, hint: str | None = None) -> str:
-    """What stands in *path*, as UTF-8.
-
-    Parameters
-    ----------
-    path
-        As given: relative to the working directory, or to the home folder after ``~``.
-    whose
-        What the error opens with.
-    hint
-        The way out where *path* was meant to be something else.
-
-    Raises
-    ------
-    PipelineError
-        It cannot be read.
-    """
-    full = os.path.expanduser(path)
-    try:
-        with open(full, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        folder = os.path.dirname(full)
-        near = closest(os.path.basename(full), _names_in(folder))
-        told = "; ".join(filter(None, (near and f"did you mean {near!r}?", hint)))
-        told = told or "a path is relative to the working directory"
-        raise PipelineError(f"{whose}no such file: {path!r}", hint=told) from None
-    except IsADirectoryError:
-        raise PipelineError(f"{whose}{path!r} is a folder, not a file", hint=hint) from None
-    except (OSError, ValueError) as error:  # a null character in the path is a ValueError
-        why = getattr(error, "strerror", None) or str(error)
-        raise PipelineError(f"{whose}cannot read {path!r}: {why}", hint=hint) from None
-    try:
-        return content.decode("utf-8-sig")  # some editors put a mark before the text
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        told = f"{path}:{line}: not UTF-8"
-        raise PipelineError(told, hint="save the file as UTF-8") from None
+def _is_more(value: object) -> bool:
+    """Whether *value* holds more than the most values, keys included."""
+    stack: list[Any] = [value]
+    count = 0
+    while stack:
+        one = stack.pop()
+        count += 1
+        if _is(one, dict):
+            count += len(one)
+            stack.extend(one.values())
+        elif _is(one, list):
+            stack.extend(one)
+        if count + len(stack) > _MOST_VALUES:
+            return True
+    return False
 
 
-def _names_in(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder or ".")
-    except OSError:
-        return []
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind)
 
 
 def _json(path: str, text: str) -> Any:
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")  # Python reads NaN and Infinity by itself
+        raise ValueError(f"{constant} is not JSON")  # Python reads NaN and Infinity by itself
 
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=_once)
@@ -97,15 +82,13 @@ def _json(path: str, text: str) -> Any:
         _refuse(path, "JSON", error.msg, error.lineno, error.colno)
     except ValueError as error:  # also a number that is too long
         _refuse(path, "JSON", str(error))
-    except RecursionError:
-        _refuse(path, "JSON", "nested too deeply")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(_TWICE.format(key))
+            raise ValueError(_DUPLICATE.format(key))
         found[key] = value
     return found
 
@@ -121,8 +104,6 @@ def _toml(path: str, text: str) -> Any:
         _refuse(path, "TOML", f"{why} at the end" if place else why)
     except ValueError as error:  # a number that is too long, a date that is none
         _refuse(path, "TOML", str(error))
-    except RecursionError:
-        _refuse(path, "TOML", "nested too deeply")
 
 
 def _yaml(path: str, text: str) -> Any:
@@ -133,8 +114,10 @@ def _yaml(path: str, text: str) -> Any:
         raise PipelineError(f"reading {path!r} needs PyYAML", hint=hint) from None
     try:
         loader = yaml.SafeLoader(text)
+        _limit_nodes(path, loader)
         node = loader.get_single_node()
         _check_keys(path, node)
+        _check_aliases(path, node)
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         # An alias or a tag is named in it, and a password that begins with "*" is taken for one.
@@ -144,10 +127,10 @@ def _yaml(path: str, text: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         _refuse(path, "YAML", f"the character U+{error.character:04X} is not allowed", line)
-    except ValueError as error:  # a date that is none
-        _refuse(path, "YAML", str(error))
-    except RecursionError:
-        _refuse(path, "YAML", "nested too deeply")
+    except ValueError as error:  # a date that is none; what a tag calls a number is shown in quotes
+        _refuse(path, "YAML", re.sub(r"(: )?['\"].*", "", str(error)))
+    except (AttributeError, KeyError):  # !!bool and !!timestamp before something else
+        _refuse(path, "YAML", "a value is not of the type that its tag names")
 
 
 def _check_keys(path: str, root: Any) -> None:
@@ -166,8 +149,45 @@ def _check_keys(path: str, root: Any) -> None:
             stack.append(value)
             if key.id == "scalar" and not key.tag.endswith(":merge"):
                 if (key.tag, key.value) in keys:
-                    _refuse(path, "YAML", _TWICE.format(key.value), key.start_mark)
+                    _refuse(path, "YAML", _DUPLICATE.format(key.value), key.start_mark)
                 keys.add((key.tag, key.value))
+
+
+def _limit_nodes(path: str, loader: Any) -> None:
+    """Let *loader* make no more nodes than there may be values: each takes it long to make."""
+    compose, count = loader.compose_node, 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > _MOST_VALUES:
+            _refuse_size(path)
+        return compose(*args)
+
+    loader.compose_node = counted
+
+
+def _check_aliases(path: str, root: Any) -> None:
+    """Refuse a document that aliases make too large: nine lists of nine lists of nine ..."""
+    sizes: dict[int, int] = {}  # of a node with all its aliases expanded; 0 while it is unknown
+
+    def size(node: Any) -> int:
+        if node is None or node.id == "scalar":
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            pairs = node.value if node.id == "mapping" else [(one,) for one in node.value]
+            sizes[id(node)] = 1 + sum(size(part) for pair in pairs for part in pair)
+        if not sizes[id(node)]:
+            _refuse(path, "YAML", "a value that contains itself", node.start_mark)
+        return sizes[id(node)]
+
+    if size(root) > _MOST_VALUES:
+        _refuse_size(path, " after its aliases are expanded")
+
+
+def _refuse_size(path: str, when: str = "") -> NoReturn:
+    raise PipelineError(f"{path}: more than {_MOST_VALUES:,} values{when}", hint=TOO_LARGE)
 
 
 def _refuse(path: str, kind: str, why: str, at: Any = None, column: int | None = None) -> NoReturn:
@@ -177,9 +197,9 @@ def _refuse(path: str, kind: str, why: str, at: Any = None, column: int | None =
     raise PipelineError(f"{place}: not valid {kind}: {why}") from None
 
 
-_READERS: Mapping[str, Callable[[str, str], Any]] = {
-    ".json": _json,
-    ".toml": _toml,
-    ".yaml": _yaml,
-    ".yml": _yaml,
+_READERS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    ".json": ("JSON", _json),
+    ".toml": ("TOML", _toml),
+    ".yaml": ("YAML", _yaml),
+    ".yml": ("YAML", _yaml),
 }

@@ -6,88 +6,148 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mxm.pipeline.cli.files import is_document, text_of, value_of
+from mxm.pipeline.cli.files import is_document, value_of
+from mxm.pipeline.cli.sources import Sources
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.params.declared import parameters_of, secret_names
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.parts import Fields, Members
 
 __all__ = ["given_params"]
 
+_NEEDS = "needs NAME=VALUE"
 
-def given_params(params: Sequence[str], file: str | None) -> dict[str, Any]:
-    """The values by name, as `mxm.pipeline.params.declared.resolve` takes them.
+
+def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dict[str, Any]:
+    """The values by name, as `mxm.pipeline.params.resolve.resolve` takes them.
 
     Parameters
     ----------
     params
-        What stands after ``-p``, in order: the last of a name wins, and goes before the file's.
+        What follows each ``-p``, in order. A name given more than once is a list's members, one
+        with dots a field of a value; each goes before what the file has.
     file
-        What stands after ``--params-file``.
+        What follows ``--params-file``.
+    spec
+        The flow; it says which names may be shown, and which hold secrets.
 
     Raises
     ------
     PipelineError
-        One cannot be read; the message tells no value.
+        One cannot be read. The message shows no value, nor a word that may be one.
     """
-    found: dict[str, Any] = {}
+    reader = _Reader(spec)
+    whole: dict[str, list[Text | Given]] = {}
+    fields: dict[str, dict[tuple[str, ...], list[Text | Given]]] = {}
     if file is not None:
-        found.update({name: Given(v, file) for name, v in _params_file(file).items()})
-    for item in params:
+        whole.update({k: [Given(v, file)] for k, v in reader.params_file(file).items()})
+    typed = set[str]()
+    for number, item in enumerate(params, start=1):
+        path, value = reader.split(item, f"the {_ordinal(number)} -p" if len(params) > 1 else "-p")
+        name, *rest = path
+        read = reader.value(".".join(path), value)
+        if rest:
+            fields.setdefault(name, {}).setdefault(tuple(rest), []).append(read)
+        elif name in typed:
+            whole[name].append(read)
+        else:
+            whole[name] = [read]
+            typed.add(name)
+    values: dict[str, Any] = {name: _one_or_members(found) for name, found in whole.items()}
+    for name, changes in fields.items():
+        parts = {path: _one_or_members(found) for path, found in changes.items()}
+        values[name] = Fields(parts, **({"base": values[name]} if name in values else {}))
+    return values
+
+
+def _one_or_members(values: list[Text | Given]) -> Text | Given | Members:
+    return values[0] if len(values) == 1 else Members(tuple(values))
+
+
+def _ordinal(number: int) -> str:
+    last = 0 if 10 < number % 100 < 20 else number % 10
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+
+
+class _Reader:
+    """Reads what is given for one flow; a value that may be a secret is in no message."""
+
+    def __init__(self, spec: FlowSpec) -> None:
+        self._known = {parameter.name for parameter in parameters_of(spec)}
+        self._secrets = secret_names(spec)
+        self._sources = Sources()
+
+    def split(self, item: str, which: str) -> tuple[list[str], str]:
+        """The name in *item*, at its dots, and the value; *which* names *item* in errors."""
         name, equals, value = item.partition("=")
         name = name.strip()
-        if not name:
-            raise PipelineError("-p names no parameter", hint="write -p name=VALUE")
         if name.startswith("-"):
-            told = f"-p is followed by {item!r}, not by a parameter"
-            raise PipelineError(told, hint="write -p name=VALUE, and options before or after it")
-        if not equals:
-            raise PipelineError(f"parameter {item!r} has no value", hint=f"write -p {item}=VALUE")
-        found[name] = _value(name, value)
-    return found
+            hint = "write -p NAME=VALUE, and options before or after it"
+            raise PipelineError(f"{which} {_NEEDS}: an option follows it", hint=hint)
+        if not equals:  # a word that is no parameter may be a value
+            if name.partition(".")[0] not in self._known:
+                raise PipelineError(f"{which} {_NEEDS}", hint="write -p NAME=VALUE")
+            raise PipelineError(f"-p {name} has no value", hint=f"write -p {name}=VALUE")
+        path = name.split(".")
+        if not all(path):
+            hint = "write -p NAME=VALUE, or -p NAME.FIELD=VALUE for one field of a value"
+            raise PipelineError(f"{which} {_NEEDS}: a name is empty", hint=hint)
+        return path, value
 
+    def value(self, name: str, value: str) -> Text | Given:
+        """What *value* stands for: itself, or what is in a file or a variable."""
+        if not value.startswith("@"):
+            return Text(value)
+        if value.startswith("@@"):
+            return Text(value[1:])
+        parameter = name.partition(".")[0]
+        shown = parameter in self._known and parameter not in self._secrets
+        whose = f"parameter {name!r}"
+        verbatim = f"for the text itself: -p {name}=@{value if shown else '@...'}"
+        if value.startswith("@env:"):
+            return self._of_variable(value.removeprefix("@env:"), whose, verbatim, shown=shown)
+        path = value[1:]
+        if not path:
+            hint = f"write -p {name}=@FILE, or -p {name}=@env:VARIABLE; {verbatim}"
+            raise PipelineError(f"{whose}: @ needs the name of a file", hint=hint)
+        text = self._sources.text_of(path, whose, verbatim, shown=shown)
+        if is_document(path):
+            return Given(value_of(path, text), path)
+        text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+        return Given(Text(text), path)
 
-def _value(name: str, value: str) -> Text | Given:
-    if not value.startswith("@"):
-        return Text(value)
-    if value.startswith("@@"):
-        return Text(value[1:])
-    verbatim = f"for the text itself: -p {name}=@{value}"
-    if value.startswith("@env:"):
-        variable = value.removeprefix("@env:")
+    def _of_variable(self, variable: str, whose: str, verbatim: str, *, shown: bool) -> Given:
         if not variable:
-            hint = f"write -p {name}=@env:VARIABLE; {verbatim}"
-            raise PipelineError(f"parameter {name!r}: @env: names no variable", hint=hint)
+            hint = f"write @env:VARIABLE; {verbatim}"
+            raise PipelineError(f"{whose}: @env: needs the name of a variable", hint=hint)
         if variable not in os.environ:
+            if not shown:
+                told = f"{whose}: the environment does not have the variable that @env: names"
+                raise PipelineError(told, hint=f"export it; {verbatim}")
             near = did_you_mean(variable, os.environ)  # names only, never a value
-            told = f"parameter {name!r}: the environment has no variable {variable!r}"
+            told = f"{whose}: the environment has no variable {variable!r}"
             raise PipelineError(told, hint=near or f"export {variable}; {verbatim}")
         return Given(Text(os.environ[variable]), f"the environment's {variable}")
-    path = value[1:]
-    if not path:
-        hint = f"write -p {name}=@FILE, or -p {name}=@env:VARIABLE; {verbatim}"
-        raise PipelineError(f"parameter {name!r}: @ names no file", hint=hint)
-    text = text_of(path, f"parameter {name!r}: ", verbatim)
-    if is_document(path):
-        return Given(value_of(path, text), path)
-    text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-    return Given(Text(text), path)
 
-
-def _params_file(path: str) -> dict[str, Any]:
-    if not is_document(path):
-        hint = "it is a .toml, .json, .yaml or .yml file"
-        raise PipelineError(f"--params-file: cannot tell the format of {path!r}", hint=hint)
-    found = value_of(path, text_of(path, "--params-file: "))
-    kind = _kind(found)
-    if kind == "null" and not path.lower().endswith(".json"):  # YAML with nothing but comments
-        return {}
-    if kind != "a mapping":
-        hint = 'give names and values, {"limit": 100} for instance'
-        raise PipelineError(f"{path}: its top level is {kind}, not a mapping", hint=hint)
-    for key in found:
-        if not isinstance(key, str):
-            raise PipelineError(f"{path}: the name {key!r} is not text", hint="put it in quotes")
-    return dict(found)
+    def params_file(self, path: str) -> dict[str, Any]:
+        """The names and values in the file, or the stream, *path*."""
+        if not is_document(path) and not Sources.is_stream(path):
+            hint = "it is a .toml, .json, .yaml or .yml file"
+            raise PipelineError(f"--params-file: cannot tell the format of {path!r}", hint=hint)
+        found = value_of(path, self._sources.text_of(path, "--params-file"))
+        kind = _kind(found)
+        if kind == "null" and path.lower().endswith((".yaml", ".yml")):  # nothing but comments
+            return {}
+        if kind != "a mapping":
+            hint = 'give names and values, {"limit": 100} for instance'
+            raise PipelineError(f"{path}: its top level is {kind}, not a mapping", hint=hint)
+        for key in found:
+            if not isinstance(key, str):
+                told = f"{path}: the name {key!r} is not text"
+                raise PipelineError(told, hint="put it in quotes")
+        return dict(found)
 
 
 def _kind(value: object) -> str:

@@ -71,17 +71,17 @@ def _run_flow(
     PipelineError
         Anything that keeps the flow from running.
     """
-    given = given_params(params, params_file)
     run: FlowRun | None = None
     with _Signals() as signals:
         with logged(verbosity), printed():
             try:
-                entry = find_flow(name, modules, warn=print_warning)
+                spec = find_flow(name, modules, warn=print_warning).spec()
+                given = given_params(params, params_file, spec)
                 from mxm.pipeline.api import compile_flow
 
                 asked = {key: value for key, value in options.items() if value is not None}
                 asked = {**read_settings(working_directory()).options, **asked}
-                compiled = compile_flow(entry.spec(), **asked)
+                compiled = compile_flow(spec, **asked)
                 gc.freeze()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
                 run = compiled.run(given)

@@ -13,6 +13,7 @@ from mxm.pipeline.discovery.text import code_of, imports_mxm, surely_declares
 __all__ = ["MOST_FILES", "LeftOut", "Scan", "read", "scan"]
 
 MOST_FILES = 2_000
+_MOST_BYTES = 64_000_000
 
 _SKIPPED = frozenset(
     {"tests", "test", "node_modules", "__pycache__", "site-packages", "build", "dist"}
@@ -127,9 +128,12 @@ def read(path: str) -> bytes:
     Raises
     ------
     OSError
-        It cannot be read, or is a pipe or a device, which may never end.
+        It cannot be read, is a pipe or a device, which may never end, or is larger than 64 MB.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
         raise OSError(None, "not a regular file")
+    if info.st_size > _MOST_BYTES:
+        raise OSError(None, "larger than 64 MB")
     with open(path, "rb") as file:
         return file.read()

@@ -170,6 +170,8 @@ def _in_file(place: str, start: str) -> list[Registration]:
     """The flows of one file, which alone is imported."""
     path = os.path.join(start, os.path.expanduser(place))
     if not os.path.isfile(path):
+        if os.path.exists(path):
+            raise UnknownFlowError(f"{place!r} is not a regular file")
         raise UnknownFlowError(f"no such file: {place!r}", hint=_similar_file(path))
     with collecting() as registry:
         loader = Loader(())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,17 @@ from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
 from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.values.conversion import Given, Text, coerce, plain
+from mxm.pipeline.values.conversion import Given, Text
 from mxm.pipeline.values.examples import example_of
+from mxm.pipeline.values.parts import (
+    MISSING,
+    Fields,
+    Members,
+    PartError,
+    assemble,
+    origins_in,
+    plain_parts,
+)
 from mxm.pipeline.values.secrets import is_secret, mask, secret_parameters
 
 __all__ = ["Resolved", "resolve"]
@@ -77,7 +86,7 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     if problems:
         raise ParameterError(spec.name, problems)
     warnings = [*([] if strict else unused), *reading.overridden()]
-    values = {k: plain(v) for k, v in {**spec.params, **reading.runtime}.items()}
+    values = {k: reading.shown(k, v) for k, v in {**spec.params, **reading.runtime}.items()}
     secrets = reading.secrets
     # One that is misspelt is a secret all the same.
     secrets |= {k for k in values if k not in reading.taken and closest(k, secrets)}
@@ -94,11 +103,15 @@ class _Reading:
         self.problems: list[Problem] = []
         self._told: set[str] = set()  # keys that are missing, or that the flow cannot read
         self.secrets = secret_names(spec, given)
-        self.origins = {k: v.origin for k, v in given.items() if isinstance(v, Given)}
+        self.origins = {k: o for name, v in given.items() for k, o in origins_in(name, v)}
+        self._assembled: dict[str, Any] = {}  # what the tasks first made of values in parts
         values = {k: v.value if isinstance(v, Given) else v for k, v in given.items()}
         # Where the flow does not say what its parameter is, text is left for the tasks to read.
         self.runtime: dict[str, Any] = {
-            k: self.fit(v, k, self.own[k], None) if self._says(k) else v for k, v in values.items()
+            k: self.fit(v, k, self.own[k], None, base=spec.params.get(k, MISSING))
+            if self._says(k) or (k in self.own and isinstance(v, Fields))
+            else v
+            for k, v in values.items()
         }
         for name, parameter in self.own.items():
             if name not in spec.params and name not in given:
@@ -114,6 +127,10 @@ class _Reading:
         annotation = annotation_of(self.spec.fn, self.own[name]) if name in self.own else _empty
         return annotation is not _empty and not isinstance(annotation, Unresolved)
 
+    def shown(self, name: str, value: Any) -> Any:
+        """*value* as the run's own parameters have it: no annotation says what it is."""
+        return self._assembled[name] if name in self._assembled else plain_parts(value)
+
     def task_values(self, task: TaskSpec) -> dict[str, Any]:
         """By parameter, what *task* takes from the run, the flow and its own ``params``."""
         values = dict(self._read_here(task))
@@ -127,13 +144,16 @@ class _Reading:
                 names = keys_taken(task.fn, task.bindings, extra)
                 self.taken.update(names)
                 values |= {
-                    k: self.fit(extra[k], k, parameter, task) for k in names if k not in values
+                    k: self.fit(extra[k], k, parameter, task, base=_second(layers, k, MISSING))
+                    for k in names
+                    if k not in values
                 }
                 continue
             self.taken.add(name)
             layer = next((layer for layer in layers if name in layer), None)
             if layer is not None:
-                values[name] = self.fit(layer[name], name, parameter, task)
+                base = _second(layers, name, parameter.default)
+                values[name] = self.fit(layer[name], name, parameter, task, base=base)
             elif parameter.default is _empty:
                 self._miss(name, parameter, task)
         return values
@@ -147,9 +167,13 @@ class _Reading:
             if not isinstance(binding, Param) or binding.path or not signature:
                 continue
             value = known.get(binding.name)
-            reads = isinstance(value, Text) or (name in secrets and isinstance(value, str | bytes))
+            reads = isinstance(value, Text | Members | Fields) or (
+                name in secrets and isinstance(value, str | bytes)
+            )
             if reads and name in signature.parameters:
-                yield name, self.fit(value, name, signature.parameters[name], task, binding.name)
+                base = self.spec.params.get(binding.name, MISSING)
+                parameter = signature.parameters[name]
+                yield name, self.fit(value, name, parameter, task, binding.name, base=base)
 
     def _miss(self, name: str, parameter: inspect.Parameter, task: TaskSpec | None) -> None:
         if name not in self._told:
@@ -163,10 +187,13 @@ class _Reading:
         parameter: inspect.Parameter,
         task: TaskSpec | None,
         key: str | None = None,
+        *,
+        base: Any = MISSING,
     ) -> Any:
         """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem.
 
-        *key* is the name that the run gives it by, where that is not the parameter's own.
+        *key* is the name that the run gives it by, where that is not the parameter's own; *base*
+        is what would hold without the run.
         """
         key = key or name
         fn = task.fn if task else self.spec.fn
@@ -176,26 +203,35 @@ class _Reading:
         if value is parameter.default and (value is None or not secret):
             return value
         try:
-            return coerce(value, annotation)
+            fitting = assemble(value, annotation, base)
+            if isinstance(value, Members | Fields):
+                self._assembled.setdefault(key, fitting)
+            return fitting
         except ValueError as error:
             if key in self._told:
                 return value
             if task is None:
                 self._told.add(key)
             owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
+            place, hint = "", None
+            typed = isinstance(value, Text | Members | Fields)
+            hidden = secret or bool({name, key} & self.secrets)
+            if isinstance(error, PartError):
+                place, hint = error.place, error.hint
+                value, annotation = error.value, error.annotation
             told = f"takes {type_text(annotation)}, not "
-            hint: str | None = None
-            if secret or {name, key} & self.secrets:
+            if isinstance(error, PartError) and annotation is MISSING:
+                told = str(error)
+            elif hidden:
                 told += "what was given, which is a secret and not shown"
             else:
-                typed = isinstance(value, Text)
-                told += (str(value) if typed else repr(value))[:200]
+                told += (str(value) if isinstance(value, Text) else repr(value))[:200]
                 told += f": {error}" if str(error) else ""
-                hint = example_of(annotation, key, value, typed=typed)
+                hint = example_of(annotation, key + _dotted(place), value, typed=typed)
             self.problems.append(
                 Problem(
                     "MXM402",
-                    f"parameter {name!r}{self._from(key)} of {owner} {told}",
+                    f"parameter {name + place!r}{self._from(key + place)} of {owner} {told}",
                     hint,
                     source=(Source.of_function(fn) if fn else None) or (task or self.spec).source,
                     flow=self.spec.name,
@@ -254,6 +290,16 @@ class _Reading:
                         task=task.name,
                         severity="warning",
                     )
+
+
+def _second(layers: Sequence[Mapping[str, Any]], name: str, default: Any) -> Any:
+    """What holds for *name* without the first of *layers*."""
+    return next((layer[name] for layer in layers[1:] if name in layer), default)
+
+
+def _dotted(place: str) -> str:
+    """*place* as the command has it: the members of a list go by its name alone."""
+    return place.partition("[")[0]
 
 
 def _has_edge(binding: Binding) -> bool:

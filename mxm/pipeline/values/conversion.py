@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts_of
 from mxm.pipeline.values.membership import is_instance
 
-__all__ = ["Given", "Text", "coerce", "plain"]
+__all__ = ["Given", "Text", "as_json", "coerce", "plain"]
 
 _empty = inspect.Parameter.empty
 
@@ -168,3 +168,14 @@ def _reads_json(annotation: Any) -> bool:
         or hasattr(kind, "__dataclass_fields__")
         or hasattr(kind, "model_fields")
     )
+
+
+def as_json(text: Text, annotation: Any) -> Any:
+    """*text* as JSON, numbers with all their digits where *annotation* has a Decimal in it.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON.
+    """
+    return _json(text, annotation)

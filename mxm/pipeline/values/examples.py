@@ -14,6 +14,7 @@ from typing import Any
 
 from mxm.pipeline.introspection.annotations import is_typed_dict, named_type
 from mxm.pipeline.problems import closest
+from mxm.pipeline.values.conversion import Text, coerce, plain
 
 __all__ = ["example_of"]
 
@@ -32,9 +33,14 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
     typed
         Whether it was typed at the command, and would be again.
     """
+    if typed and wrong == "" and type(None) in typing.get_args(named_type(annotation)):
+        return f"for None write -p {name}=null"
     choices = _choices(annotation)
     if choices:
         return _allowed(choices, wrong, typed=typed)
+    members = _members_meant(annotation, wrong) if typed else []
+    if members:
+        return _listed(members, name)
     value = _example(annotation, 0)
     if value is None or (type(value) in (int, float, str) and named_type(annotation) in _PLAIN):
         return None
@@ -57,6 +63,47 @@ def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
     return f"{hint}allowed: {', '.join(shown)}"
 
 
+def _members_meant(annotation: Any, wrong: object) -> list[Any]:
+    """The members in *wrong*, one or several with commas, where *annotation* is a list of such."""
+    kind, args = _members(annotation)
+    if kind is typing.Union and len(args) == 1:
+        return _members_meant(args[0], wrong)
+    if not isinstance(wrong, str) or not _is_list(kind) or not (len(args) < 2 or args[1] is ...):
+        return []
+    members = [member.strip() for member in wrong.split(",")]
+    kind = args[0] if args else str
+    try:
+        for member in members:
+            coerce(Text(member), kind)
+    except ValueError:
+        return []
+    if not all(members) or wrong[0] in "[{":  # a list in JSON with a mistake in it
+        return []
+    return [plain(Text(m)) if kind is not str and _is_number(m) else m for m in members]
+
+
+def _listed(members: list[Any], name: str) -> str:
+    """*members* as they are typed: one by one, or as a list in JSON."""
+    whole = f"-p {name}={shlex.quote(json.dumps(members, ensure_ascii=False))}"
+    if not 1 < len(members) < 6:
+        return f"write {whole}"
+    return f"write {' '.join(f'-p {name}={shlex.quote(str(m))}' for m in members)}, or {whole}"
+
+
+def _is_number(text: str) -> bool:
+    return isinstance(plain(Text(text)), int | float)
+
+
+def _is_list(kind: Any) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, Collection)
+        and not issubclass(kind, str | bytes | bytearray | Mapping)
+        and kind.__module__ in _LISTS  # not an array, nor a table
+    )
+
+
+_LISTS = ("builtins", "collections.abc", "collections")
 _EXAMPLES: dict[Any, tuple[Any, ...]] = {
     str: ("a", "b"),
     int: (1, 2),
@@ -114,9 +161,7 @@ def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
         return [_inside(part, 0, depth) for part in args]
     if issubclass(kind, Mapping):
         return {"a": _inside(args[1] if len(args) == 2 else int, 0, depth)}
-    if issubclass(kind, Collection) and not issubclass(kind, str | bytes | bytearray):
-        if kind.__module__ not in ("builtins", "collections.abc", "collections"):
-            return None  # an array, a table: nothing that could be typed
+    if _is_list(kind):
         return [_inside(args[0] if args else str, i, depth) for i in (0, 1)]
     return None
 
