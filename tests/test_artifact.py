@@ -93,9 +93,9 @@ def test_metadata_says_which_pythons_are_tested() -> None:
 
 # What needs neither Prefect nor what comes with it.
 OF_THE_CORE = [
-    *("assembly", "authoring", "discovery", "edgetypes", "errors", "graph", "hints", "inlining"),
-    *("jsonvalue", "law", "params", "plan", "registry", "runs", "spec", "specdict", "standins"),
-    *("settings", "tracing", "views"),
+    *("annotations", "assembly", "authoring", "discovery", "edges", "errors", "graph", "jsonvalue"),
+    *("law", "params", "placeholders", "plan", "recorder", "registry", "runs", "settings", "spec"),
+    *("specdict", "subflows", "views"),
 ]
 
 
@@ -205,6 +205,58 @@ def test_core_alone_does_all_but_run_through_prefect(artifact: Artifact, tmp_pat
     assert "pip install 'mxm-pipeline[prefect]'" in done.stdout
     assert "Traceback" not in done.stdout
     assert "prefect" not in installed(place)
+
+
+# Tables of libraries that nothing else here has
+
+TABLES = """
+import datetime as dt
+import math
+
+import polars as pl
+import pyarrow as pa
+
+from mxm.pipeline.values.jsonvalue import to_json
+
+fine = "2024-01-31T09:30:00.123456789"
+times = pl.Series("t", [fine, None]).str.to_datetime(time_unit="ns")
+spans = pl.Series([1, None, -2_000], dtype=pl.Duration("ns"))
+frame = pl.DataFrame({"x": [1.5, math.nan, math.inf], "y": ["a", None, "b"]})
+rows = [{"x": 1.5, "y": "a"}, {"x": None, "y": None}, {"x": None, "y": "b"}]
+arrow = pa.table({"t": pa.array([dt.datetime(2024, 1, 31)]), "b": [b"x"]})
+
+assert to_json(times).value == [fine, None]
+zoned = to_json(times.dt.replace_time_zone("Europe/Berlin")).value
+assert zoned == [fine + "+01:00", None]
+assert to_json(spans).value == ["PT0.000000001S", None, "-PT0.000002S"]
+assert to_json(frame) == (
+    {"type": "polars.DataFrame", "shape": [3, 2], "columns": {"x": "Float64", "y": "String"},
+     "head": rows},
+    2,
+    (),
+)
+assert to_json(pl.DataFrame({"t": times})).value["head"] == [{"t": fine}, {"t": None}]
+assert to_json(frame.lazy()).described == ("polars.LazyFrame at $",)
+assert to_json(pl.Series([1] * 1_001)).value["shape"] == [1_001]
+assert to_json(arrow) == (
+    {"type": "pyarrow.Table", "shape": [1, 2], "columns": {"t": "timestamp[us]", "b": "binary"},
+     "head": [{"t": "2024-01-31T00:00:00", "b": {"type": "bytes", "repr": "b'x'"}}]},
+    0,
+    ("bytes at $.head[0].b",),
+)
+assert to_json(pa.array([1.5, math.nan, None])) == ([1.5, None, None], 1, ())
+assert to_json(pa.scalar(3)).value == 3
+twice = pa.table([[1], [2]], names=["x", "x"])
+assert to_json(twice).described == ("a pyarrow.Table with two columns 'x' at $",)
+"""
+
+
+def test_tables_of_polars_and_pyarrow(artifact: Artifact, tmp_path: Path) -> None:
+    place = environment(tmp_path / "place", sys.executable)
+    place.install(str(artifact.wheel), "polars", "pyarrow")
+    script = tmp_path / "tables.py"
+    script.write_text(TABLES)
+    place.run(str(script))
 
 
 # By Poetry, as the runbook has it

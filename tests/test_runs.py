@@ -34,7 +34,7 @@ def failed(name: str, error: BaseException, attempts: int = 1) -> TaskRun:
 
 def run_of(
     *tasks: TaskRun, output: Binding | None = None, edges: dict[str, list[str]] | None = None,
-    params: dict[str, Any] | None = None, state: State | None = None,
+    params: dict[str, Any] | None = None, state: State | None = None, strict_json: bool = False,
 ) -> FlowRun:  # fmt: skip
     names = [
         *(t.name for t in tasks),
@@ -44,7 +44,8 @@ def run_of(
         "risk", [TaskSpec(n, fn, upstream=(edges or {}).get(n, [])) for n in names], output=output
     )
     ended = State.FAILED if any(t.error for t in tasks) else State.SUCCEEDED
-    return FlowRun(spec, params or {}, {t.name: t for t in tasks}, state or ended)
+    named = {t.name: t for t in tasks}
+    return FlowRun(spec, params or {}, named, state or ended, strict_json=strict_json)
 
 
 class Pair(NamedTuple):
@@ -162,7 +163,8 @@ def test_values_are_the_objects_and_results_their_json() -> None:
     assert list(run.values) == list(run.results) == ["a"]
     assert run.values["a"] is rows
     assert run.results == {"a": [1, None]}
-    assert run.tasks["a"].to_json() == ([1, None], 1)
+    written, [warning] = run.tasks["a"].to_json()
+    assert (written, warning.code, warning.severity) == ([1, None], "MXM501", "warning")
 
 
 WARNED = [
@@ -210,12 +212,66 @@ def test_the_command_tells_of_numbers_without_json_once(
         assert ran.err.count("MXM501") == 1
 
 
-def test_a_result_without_json_names_the_task_and_the_path() -> None:
-    run = run_of(done("a", {"rows": [1, b"x"]}))
+def opened() -> dict[str, Any]:
+    return {"rows": [1, b"x"], ("SPY", 1): iter([1])}
+
+
+DESCRIBED = [
+    ["rows", [1, {"type": "bytes", "repr": "b'x'"}]],
+    [["SPY", 1], {"type": "list_iterator", "repr": "<list_iterator object>"}],
+]
+TOLD = (
+    "MXM505 result of task 'a': JSON has no form for a dict with keys of type tuple at $, "
+    "bytes at $[0][1][1], list_iterator at $[1][1]: described instead"
+)
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_results_without_json_are_described_or_refused_from_python(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if backend == "prefect":
+        pytest.importorskip("prefect")
+    flow = compile_flow(FlowSpec("f", [TaskSpec("a", opened)]), backend=backend)
+    run = flow.run()
+    assert (run.state, run.results) == ("succeeded", {"a": DESCRIBED})
+    assert [r.getMessage() for r in caplog.records if r.name == "mxm.pipeline"] == [TOLD]
+    assert execute_flow(flow) == {"a": DESCRIBED}
+    assert run.to_dict()["tasks"][0]["result"] == DESCRIBED  # type: ignore[index, call-overload]
+
+    strict = flow.run(options={"strict_json": True})
+    assert strict.values.keys() == {"a"}
     with pytest.raises(ResultError) as caught:
-        _ = run.results
-    assert (caught.value.task, caught.value.path) == ("a", "$.rows[1]")
-    assert str(caught.value).startswith("result of task 'a': bytes has no JSON form at $.rows[1]")
+        _ = strict.results
+    assert (caught.value.task, caught.value.path) == ("a", "$")
+    with pytest.raises(ResultError, match="a dict with keys of type tuple has no JSON form at"):
+        execute_flow(flow, options={"strict_json": True})
+    [document] = strict.to_dict()["tasks"]  # type: ignore[misc]
+    assert document["result"] is None  # type: ignore[index, call-overload]
+    assert "no JSON form" in document["error"]  # type: ignore[index, call-overload, operator]
+
+
+def test_results_without_json_are_described_or_refused_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "import mxm\n@mxm.task\ndef a(): return [1, b'x']\n@mxm.task\ndef b(): return 2\n"
+    write(tmp_path, {"flows.py": code + "@mxm.flow\ndef f(): return a, b\n"})
+    for more in ((), ("--json",), ("--quiet",)):
+        ran = invoke("run", "f", "--backend", "inline", *more)
+        assert (ran.code, ran.err.count("MXM505")) == (0, 1)
+    assert json.loads(ran.out) == {"a": [1, {"type": "bytes", "repr": "b'x'"}], "b": 2}
+    ran = invoke("run", "f", "--backend", "inline", "--strict-json")
+    assert (ran.code, json.loads(ran.out)) == (1, {"b": 2})
+    assert "error: result of task 'a': bytes has no JSON form at $[1]\n  hint: " in ran.err
+
+
+def test_of_many_parts_without_json_three_are_named() -> None:
+    _, [warning] = done("a", [b""] * 1000).to_json()
+    assert warning.message == (
+        "result of task 'a': JSON has no form for bytes at $[0], bytes at $[1], bytes at $[2] "
+        "and 997 more: described instead"
+    )
 
 
 def test_the_document_of_a_run() -> None:
@@ -226,6 +282,7 @@ def test_the_document_of_a_run() -> None:
         TaskRun("c", State.FAILED, error=error, reason="ValueError: late", attempts=1),
         TaskRun("d", State.SKIPPED, reason="task 'c' failed"),
         params={"limit": 5, "key": SecretStr("s3cret"), "odd": UserDict(), "raw": b"x"},
+        strict_json=True,
     )
     document = run.to_dict()
     json.dumps(document, allow_nan=False)

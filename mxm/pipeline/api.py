@@ -73,7 +73,7 @@ class MXMFlow(Protocol):
         ParameterError
             Parameters are missing or do not fit.
         ResultError
-            A result has no JSON form.
+            With the option ``strict_json``: a result has no JSON form.
         BaseException
             The first failed task's own exception.
         """
@@ -139,7 +139,7 @@ def execute_flow(
     ParameterError
         Parameters are missing or do not fit.
     ResultError
-        A result has no JSON form; task and path are named.
+        With the option ``strict_json``: a result has no JSON form; task and path are named.
     BaseException
         The first failed task's own exception, with a note that names flow, task and attempts, and
         the run with its partial results as ``mxm_run``.

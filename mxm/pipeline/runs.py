@@ -14,10 +14,10 @@ from mxm.pipeline.errors import PipelineError, ResultError, described
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, last_of
-from mxm.pipeline.values.jsonvalue import JSONValue, to_json
+from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
 from mxm.pipeline.values.secrets import unmask
 
-__all__ = ["FlowRun", "State", "TaskRun", "became_null", "gather"]
+__all__ = ["FlowRun", "State", "TaskRun", "gather"]
 
 
 class State(StrEnum):
@@ -69,16 +69,21 @@ class TaskRun:
             return None
         return (self.ended - self.started).total_seconds()
 
-    def to_json(self) -> tuple[JSONValue, int]:
-        """The value as JSON, and how many of its numbers were not finite.
+    def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
+        """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
+
+        Parameters
+        ----------
+        strict
+            Whether what JSON has no form for is an error; otherwise it is described.
 
         Raises
         ------
         ResultError
-            It has no JSON form; the message names this task and the path inside the value.
+            With *strict*: the message names this task and the path inside the value.
         """
         try:
-            return to_json(self.value)
+            written = to_json(self.value, strict=strict)
         except ResultError as error:
             raise ResultError(
                 f"result of task {self.name!r}: {error.message}",
@@ -86,6 +91,7 @@ class TaskRun:
                 task=self.name,
                 hint=error.hint,
             ) from None
+        return written.value, _lost(self.name, written)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -107,6 +113,8 @@ class FlowRun:
         ``succeeded`` (skips included), ``failed`` or ``cancelled``.
     warnings
         What was noticed about parameters.
+    strict_json
+        Whether a result that JSON has no form for is an error where JSON is asked for.
     """
 
     flow: FlowSpec
@@ -116,6 +124,7 @@ class FlowRun:
     warnings: tuple[Problem, ...] = ()
     started: datetime | None = None
     ended: datetime | None = None
+    strict_json: bool = False
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
@@ -142,19 +151,20 @@ class FlowRun:
 
     @functools.cached_property
     def results(self) -> dict[str, JSONValue]:
-        """`values` as strict JSON; a warning is logged for each task with numbers it cannot hold.
+        """`values` as strict JSON; what JSON cannot hold of one is logged as a warning.
 
         Raises
         ------
         ResultError
-            A value has no JSON form; task and path inside it are named.
+            With the option ``strict_json``: a value has no JSON form; task and path inside it are
+            named.
         """
         written: dict[str, JSONValue] = {}
         for task in self.tasks.values():
             if task.state is State.SUCCEEDED:
-                written[task.name], nonfinite = task.to_json()
-                if nonfinite:
-                    logger.warning("%s", became_null(task.name, nonfinite))
+                written[task.name], warnings = task.to_json(strict=self.strict_json)
+                for warning in warnings:
+                    logger.warning("%s", warning)
         return written
 
     def value(self) -> Any:
@@ -216,7 +226,7 @@ class FlowRun:
     def to_dict(self) -> dict[str, JSONValue]:
         """The run as one JSON document, schema ``mxm.flowrun/1``.
 
-        Values without JSON form are null and named in the task's ``error``.
+        With ``strict_json``, values without a JSON form are null and named in the task's ``error``.
         """
         params = {k: _shown(v) for k, v in self.params.items()}
         return {
@@ -224,26 +234,46 @@ class FlowRun:
             "flow": self.flow.name,
             "state": self.state.value,
             "params": params,
-            "tasks": [_task_dict(task) for task in self.tasks.values()],
+            "tasks": [_task_dict(task, self.strict_json) for task in self.tasks.values()],
         }
 
 
-def became_null(task: str, nonfinite: int) -> Problem:
-    """The warning that so many numbers in the result of *task* have no JSON form."""
-    return Problem(
-        "MXM501",
-        f"result of task {task!r}: {nonfinite} NaN or infinite number{'s' * (nonfinite != 1)} "
-        "became null",
-        severity="warning",
-    )
+_MOST_NAMED = 3
 
 
-def _task_dict(task: TaskRun) -> JSONValue:
+def _lost(task: str, written: Written) -> list[Problem]:
+    """A warning each for the numbers and the parts of a result that JSON could not hold."""
+    found: list[Problem] = []
+    count = written.nonfinite
+    if count:
+        found.append(
+            Problem(
+                "MXM501",
+                f"result of task {task!r}: {count} NaN or infinite number{'s' * (count != 1)} "
+                "became null",
+                severity="warning",
+            )
+        )
+    parts = written.described
+    if parts:
+        more = len(parts) - _MOST_NAMED
+        named = ", ".join(parts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        found.append(
+            Problem(
+                "MXM505",
+                f"result of task {task!r}: JSON has no form for {named}: described instead",
+                severity="warning",
+            )
+        )
+    return found
+
+
+def _task_dict(task: TaskRun, strict: bool) -> JSONValue:
     result: JSONValue = None
     error = None if task.error is None else described(task.error)
     if task.state is State.SUCCEEDED:
         try:
-            result, _ = task.to_json()
+            result, _ = task.to_json(strict=strict)
         except ResultError as unwritable:
             error = unwritable.message
     return {
@@ -261,7 +291,7 @@ def _task_dict(task: TaskRun) -> JSONValue:
 def _shown(value: Any) -> JSONValue:
     """*value* as JSON, or its repr: a parameter that JSON cannot hold must not hide a run."""
     try:
-        return to_json(value)[0]
+        return to_json(value, strict=True).value
     except ResultError:
         return repr(value)
 

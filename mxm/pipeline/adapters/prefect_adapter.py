@@ -365,7 +365,7 @@ def _shown(value: Any) -> JSONValue:
     if isinstance(value, str | int | float | bool | None):
         return value
     try:
-        plain, _ = to_json(value)
+        plain = to_json(value, strict=True).value
     except ResultError:
         plain = None
     if plain is not None and len(repr(plain)) <= _LONGEST_SHOWN:

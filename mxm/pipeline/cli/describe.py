@@ -221,7 +221,7 @@ def _parameter_document(parameter: Parameter) -> dict[str, Any]:
 
 def _plain(value: object) -> Any:
     try:
-        return to_json(value)[0]
+        return to_json(value, strict=True).value
     except TypeError:  # a default without a JSON form is shown, not lost
         return repr(value)
 

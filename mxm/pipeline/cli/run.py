@@ -30,7 +30,7 @@ from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
 from mxm.pipeline.execution.tracebacks import users_traceback
-from mxm.pipeline.runs import FlowRun, State, became_null
+from mxm.pipeline.runs import FlowRun, State
 
 __all__ = ["app"]
 
@@ -159,20 +159,20 @@ def _print_skipped(run: FlowRun, verbosity: int) -> None:
 
 
 def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
-    """The results that have a JSON form, and whether all have; the others are told on stderr."""
+    """The results as JSON, and whether all have a form; what has none is reported on stderr."""
     written: dict[str, Any] = {}
     complete = True
     for task in run.tasks.values():
         if task.state is not State.SUCCEEDED:
             continue
         try:
-            written[task.name], nonfinite = task.to_json()
+            written[task.name], warnings = task.to_json(strict=run.strict_json)
         except PipelineError as error:
             print_error(error)
             complete = False
             continue
-        if nonfinite:
-            print_error(became_null(task.name, nonfinite))
+        for warning in warnings:
+            print_error(warning)
     return written, complete
 
 
@@ -239,6 +239,10 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
     ] = False,
+    strict_json: Annotated[
+        bool,
+        typer.Option("--strict-json", help="A result that JSON has no form for is an error."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
     verbose: Annotated[
         int,
@@ -270,6 +274,7 @@ def run(
             "workers": workers,
             "fail_fast": fail_fast,
             "strict_params": strict_params,
+            "strict_json": strict_json,
             "engine_logs": verbose > 1,
         },
         verbosity=-1 if quiet else verbose,

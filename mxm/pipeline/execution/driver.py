@@ -155,6 +155,7 @@ class _Drive:
             self.plan.warnings,
             self.started,
             datetime.now(UTC),
+            self.options.strict_json,
         )
 
 

@@ -25,6 +25,7 @@ class OptionsOfRun(TypedDict, total=False):
     workers: int | None
     fail_fast: bool
     strict_params: bool
+    strict_json: bool
     engine_logs: bool
 
 
@@ -42,6 +43,8 @@ class RunOptions:
         Whether nothing more starts after a failure.
     strict_params
         Whether a parameter that no task takes is an error rather than a warning.
+    strict_json
+        Whether a result that JSON has no form for is an error rather than described.
     engine_logs
         Whether the engine's own log lines are shown.
 
@@ -55,6 +58,7 @@ class RunOptions:
     workers: int | None = None
     fail_fast: bool = False
     strict_params: bool = False
+    strict_json: bool = False
     engine_logs: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class RunOptions:
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
             raise BackendError(f"workers is a positive number, not {count!r}")
-        for name in ("fail_fast", "strict_params", "engine_logs"):
+        for name in ("fail_fast", "strict_params", "strict_json", "engine_logs"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} is True or False, not {value!r}")

@@ -1,83 +1,168 @@
-"""Python values to strict JSON, or an error that names the path inside the value."""
+"""Python values to strict JSON; what JSON has no form for is described, or refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+import reprlib
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, Set, ValuesView
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from mxm.pipeline.errors import ResultError
+from mxm.pipeline.values.arrays import (
+    NO_FORM,
+    array_items,
+    duration_text,
+    index_labels,
+    is_array,
+    is_table,
+    table_parts,
+    type_name,
+)
 
-__all__ = ["JSONValue", "to_json"]
+__all__ = ["JSONValue", "Written", "to_json"]
 
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
-_LONGEST_LIST = 1_000
-_HEAD = 5
 _DEEPEST = 200
 _LONGEST_INT = 14_000  # bits; Python refuses to write more than 4,300 digits
+_LONGEST_REPR = 500
+_LONGEST_PATH = 80
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def to_json(value: object) -> tuple[JSONValue, int]:
-    """*value* as JSON, and how many NaN or infinite numbers in it became ``null``.
+class Written(NamedTuple):
+    """A value as JSON, and what JSON could not hold of it.
+
+    Parameters
+    ----------
+    value
+        The JSON.
+    nonfinite
+        How many NaN or infinite numbers became ``null``.
+    described
+        What stands there only by its description, and where: ``bytes at $.rows[3]``.
+    """
+
+    value: JSONValue
+    nonfinite: int = 0
+    described: tuple[str, ...] = ()
+
+
+def to_json(value: object, *, strict: bool = False) -> Written:
+    """*value* as JSON.
 
     Missing values are ``null`` and not counted: None, NA, NaT, and NaN where pandas keeps anything
     but floats. A NaN in a column of floats is a number, in polars as in pandas.
 
+    Parameters
+    ----------
+    value
+        Anything.
+    strict
+        Whether what JSON has no form for is an error. Otherwise it is described by its type and
+        repr, without addresses; a dict whose keys have no form, or become one, by the list of its
+        keys and values.
+
     Raises
     ------
     ResultError
-        Something in *value* has no JSON form; `path` says where.
+        With *strict*: something in *value* has no JSON form; `path` says where.
     """
-    writer = _Writer()
-    return writer.write(value, "$", 0), writer.nonfinite
+    writer = _Writer(strict=strict)
+    return Written(writer.write(value, "$", 0), writer.nonfinite, tuple(writer.described))
+
+
+class _NoFormError(Exception):
+    """JSON has no form for a value; why, in words, where that is not its type."""
+
+    def __init__(self, what: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
 
 
 class _Writer:
-    """One conversion; counts what could not be kept."""
+    """One conversion; keeps account of what could not be kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool) -> None:
         self.nonfinite = 0
+        self.described: list[str] = []
+        self._strict = strict
+        self._above: set[int] = set()  # what contains the value that is being written
 
     def write(self, value: Any, path: str, depth: int) -> JSONValue:
-        if value is None or isinstance(value, bool):
-            return value
+        if value is None or value is True or value is False or type(value) is str:
+            return cast("JSONValue", value)
+        if type(value) is float:
+            return self._number(value)
+        before = self.nonfinite, len(self.described)
+        inside = id(value) in self._above
+        self._above.add(id(value))
+        try:
+            if inside:
+                raise _NoFormError(
+                    f"a {type_name(value)} that contains itself", "a value that contains itself"
+                )
+            return self._form(value, path, depth)
+        except (ResultError, KeyboardInterrupt):
+            raise
+        except _NoFormError as lacking:
+            what, hint = lacking.what or type_name(value), lacking.hint
+        except BaseException:  # code of libraries and users, which raises what it likes
+            what, hint = type_name(value), None
+        finally:
+            if not inside:
+                self._above.discard(id(value))
+        self.nonfinite = before[0]
+        del self.described[before[1] :]
+        self._note(what, path, hint)
+        return {"type": type_name(value), "repr": _repr(value)}
+
+    def _note(self, what: str, path: str, hint: str | None = None) -> None:
+        """Keep account of *what* at *path*, which JSON has no form for."""
+        shown = path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}..."
+        if self._strict:
+            raise ResultError(
+                f"{what} has no JSON form at {shown}",
+                path=path,
+                hint=hint
+                or "return numbers, text, dates, lists, dicts, dataclasses, arrays or tables; "
+                "write anything else to a file and return its path",
+            )
+        self.described.append(f"{what} at {shown}")
+
+    def _form(self, value: Any, path: str, depth: int) -> JSONValue:
         if isinstance(value, Enum):
             return self.write(value.value, path, depth + 1)
         if isinstance(value, str):
             return str(value)
         if isinstance(value, int):
-            return self._integer(int(value), path)
+            return _integer(int(value))
         if isinstance(value, float):
             return self._number(float(value))
         if depth > _DEEPEST:
-            raise ResultError(
-                f"nested deeper than {_DEEPEST} levels at {path:.60}...",
-                path=path,
-                hint="a value that contains itself has no JSON form",
-            )
+            raise _NoFormError(f"what is nested deeper than {_DEEPEST} levels")
         if isinstance(value, Mapping):
-            return self._mapping(cast("Any", value), path, depth)
-        if isinstance(value, list | tuple):
-            items = enumerate(cast("Sequence[Any]", value))
+            return self._object(cast("Any", value).items(), path, depth)
+        if isinstance(value, _SEQUENCES) and not isinstance(value, _BYTES):
+            items = enumerate(cast("Iterable[Any]", value))
             return [self.write(item, f"{path}[{i}]", depth + 1) for i, item in items]
-        if isinstance(value, set | frozenset):
-            return self._set(cast("Set[Any]", value), path, depth)
+        if isinstance(value, _SETS):
+            return self._set(value, path, depth)
         if isinstance(value, Decimal):
             return str(value) if value.is_finite() else self._number(math.nan)
         if isinstance(value, _TEXT_TYPES):
             # pandas.NaT counts as a datetime, and like NaN differs from itself.
             return _scalar_text(value) if value == value else None
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return self._mapping(fields, path, depth)
+            return self._fields(value, (f.name for f in dataclasses.fields(value)), path, depth)
         return self._foreign(value, path, depth)
 
     def _number(self, value: float) -> float | None:
@@ -86,112 +171,151 @@ class _Writer:
         self.nonfinite += 1
         return None
 
-    def _integer(self, value: int, path: str) -> int:
-        if value.bit_length() > _LONGEST_INT:
-            raise ResultError(
-                f"a whole number of {value.bit_length()} bits has no JSON form at {path}",
-                path=path,
-                hint="return it as text, hex(...) for instance",
-            )
-        return value
-
-    def _mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> JSONValue:
-        return self._object(value.items(), path, depth)
+    def _fields(self, value: Any, names: Iterable[str], path: str, depth: int) -> JSONValue:
+        return {
+            name: self.write(getattr(value, name), f"{path}.{name}", depth + 1) for name in names
+        }
 
     def _object(self, pairs: Iterable[tuple[Any, Any]], path: str, depth: int) -> JSONValue:
-        written: dict[str, JSONValue] = {}
-        for key, item in pairs:
-            name = self._key(key, path, depth)
-            if name in written:
-                raise ResultError(
-                    f"two keys become the same JSON key {name!r} at {path}",
-                    path=path,
-                    hint="make the keys differ as text",
-                )
-            written[name] = self.write(item, f"{path}.{name}", depth + 1)
-        return written
+        """A JSON object; a list of keys and values where the keys cannot be an object's."""
+        items = list(pairs)
+        names: list[str] = []
+        nonfinite = 0
+        for key, _ in items:
+            name, missing = _key(key)
+            if name is None:
+                return self._pairs(items, f"a dict with keys of type {type_name(key)}", path, depth)
+            names.append(name)
+            nonfinite += missing
+        if len({*names}) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            return self._pairs(items, f"a dict with two keys {twice!r}", path, depth)
+        self.nonfinite += nonfinite
+        return {
+            name: self.write(item, f"{path}.{name}", depth + 1)
+            for name, (_, item) in zip(names, items, strict=True)
+        }
 
-    def _key(self, key: object, path: str, depth: int) -> str:
-        plain = self.write(key, f"{path} key {key!r}", depth + 1)
-        if isinstance(plain, bool):
-            return "true" if plain else "false"
-        if plain is None:
-            return "null"
-        if isinstance(plain, str | int | float):
-            return str(plain)
-        raise ResultError(
-            f"a key of type {type(key).__name__} has no JSON form at {path}",
-            path=path,
-            hint="use text or numbers as keys",
-        )
+    def _pairs(self, items: list[tuple[Any, Any]], what: str, path: str, depth: int) -> JSONValue:
+        self._note(what, path, "make the keys text or numbers that differ as text")
+        return [
+            [self.write(part, f"{path}[{i}][{j}]", depth + 2) for j, part in enumerate(item)]
+            for i, item in enumerate(items)
+        ]
 
     def _set(self, value: Set[Any], path: str, depth: int) -> JSONValue:
-        return sorted((self.write(item, f"{path}[]", depth + 1) for item in value), key=_rank)
+        items = [(self.write(item, f"{path}[]", depth + 1), item) for item in value]
+        return [plain for plain, _ in sorted(items, key=_rank)]
 
     def _foreign(self, value: Any, path: str, depth: int) -> JSONValue:
         """Objects of libraries, known by their own methods; none of them is imported for it."""
         kind = cast("Any", type(value))
         fields = getattr(kind, "__attrs_attrs__", None)
         if fields is not None:
-            return self._mapping({f.name: getattr(value, f.name) for f in fields}, path, depth)
+            return self._fields(value, (f.name for f in fields), path, depth)
         if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):
             if getattr(kind, "__pydantic_root_model__", False):
                 return self.write(value.root, path, depth + 1)
-            known = {name: getattr(value, name) for name in kind.model_fields}
-            return self._mapping({**known, **(value.model_extra or {})}, path, depth)
-        if hasattr(value, "get_secret_value"):
+            known: dict[str, Any] = {name: getattr(value, name) for name in kind.model_fields}
+            known |= value.model_extra or {}
+            return self._object(known.items(), path, depth)
+        if hasattr(kind, "get_secret_value"):
             return "**********"
-        root = _root(value)
-        if root in _TABLES and hasattr(value, "shape") and hasattr(value, "columns"):
+        if is_table(value):
             return self._table(value, path, depth)
-        if root in _ARRAYS:
-            if kind.__name__ == "NAType":
-                return None
-            items = _array_items(value)
-            if items is not _NONE:
+        if is_array(value):
+            items = array_items(value)
+            if items is not NO_FORM:
                 return self.write(items, path, depth + 1)
-        raise ResultError(
-            f"{_type_name(value)} has no JSON form at {path}",
-            path=path,
-            hint="return numbers, text, dates, lists, dicts, dataclasses, arrays or tables; "
-            "write anything else to a file and return its path",
-        )
+        raise _NoFormError
 
     def _table(self, value: Any, path: str, depth: int) -> JSONValue:
         rows, width = (int(n) for n in value.shape)
-        names, dtypes, head = _table_parts(value)
-        labels = _labels(value)
+        names, dtypes, head = table_parts(value)
+        texts = [name if isinstance(name, str) else _column(name) for name in names]
+        if len({*texts}) < len(texts):
+            twice = next(name for name in texts if texts.count(name) > 1)
+            raise _NoFormError(
+                f"a {type_name(value)} with two columns {twice!r}", "give each column a name"
+            )
+        labels = [_label(label) for label in index_labels(value)]
         return {
-            "type": _type_name(value),
+            "type": type_name(value),
             "shape": [rows, width],
-            "columns": self._object(zip(names, dtypes, strict=True), f"{path}.columns", depth + 1),
+            "columns": dict(zip(texts, dtypes, strict=True)),
             **({"index": self.write(labels, f"{path}.index", depth + 1)} if labels else {}),
             "head": [
-                self._object(zip(names, row, strict=True), f"{path}.head[{i}]", depth + 1)
+                {
+                    name: self.write(cell, f"{path}.head[{i}].{name}", depth + 2)
+                    for name, cell in zip(texts, row, strict=True)
+                }
                 for i, row in enumerate(head)
             ],
         }
 
 
-_TABLES = {"pandas", "polars", "pyarrow"}
-_ARRAYS = {"numpy", "pandas", "polars", "pyarrow"}
+_SEQUENCES: Any = (Sequence, KeysView, ItemsView, ValuesView)  # those of a dict are in its order
+_SETS: Any = Set
+_BYTES: Any = (bytes, bytearray, memoryview)
 
 
-def _root(value: object) -> str:
-    """The library that the type of *value* comes from."""
-    return type(value).__module__.partition(".")[0]
+def _key(key: object) -> tuple[str | None, int]:
+    """*key* as the text of a JSON key, or None; and whether it is a number that is not finite."""
+    if type(key) is str:
+        return key, 0
+    writer = _Writer(strict=True)
+    try:
+        plain = writer.write(key, "$", 0)
+    except ResultError:
+        return None, 0
+    if plain is None or isinstance(plain, bool):
+        return {None: "null", True: "true", False: "false"}[plain], writer.nonfinite
+    return (None if isinstance(plain, list | dict) else str(plain)), 0
 
 
-def _type_name(value: object) -> str:
-    kind, root = type(value), _root(value)
-    return kind.__qualname__ if root == "builtins" else f"{root}.{kind.__qualname__}"
+def _integer(value: int) -> int:
+    if value.bit_length() > _LONGEST_INT:
+        what = f"a whole number of {value.bit_length()} bits"
+        raise _NoFormError(what, "return it as text, hex(...) for instance")
+    return value
 
 
-def _rank(item: JSONValue) -> tuple[str, Any]:
-    """Where *item* stands in a sorted list: numbers by size, text by letter, the rest as text."""
-    if isinstance(item, int | float):
+def _repr(value: Any) -> str:
+    """What *value* says of itself, in short, and alike in each run: without its address."""
+    try:
+        if isinstance(value, _BYTES[:2]):
+            text = repr(value[:_LONGEST_REPR])
+        elif isinstance(value, _LARGE):
+            text = reprlib.repr(value)
+        else:
+            text = repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return "<unprintable>"
+    text = _ADDRESS.sub("", text)
+    return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."
+
+
+_LARGE: Any = (list, tuple, dict, set, frozenset, int)
+
+
+def _rank(pair: tuple[JSONValue, Any]) -> tuple[str, Any]:
+    """Where a member of a set belongs in a sorted list: numbers by size, text by letter.
+
+    *pair* is the member as JSON and as it is.
+    """
+    plain, item = pair
+    if isinstance(plain, int | float):
+        return "number", plain
+    if isinstance(item, Decimal) and item.is_finite():
         return "number", item
-    return type(item).__name__, item if isinstance(item, str) else str(item)
+    if isinstance(item, timedelta) and plain is not None:
+        return "time", item
+    if isinstance(plain, list):
+        members: Iterable[Any] = cast("Any", item) if isinstance(item, tuple) else plain
+        return "list", [_rank(member) for member in zip(plain, members, strict=False)]
+    return type(plain).__name__, plain if isinstance(plain, str) else str(plain)
 
 
 _TEXT_TYPES = datetime | date | time | timedelta | UUID | PurePath
@@ -200,88 +324,7 @@ _TEXT_TYPES = datetime | date | time | timedelta | UUID | PurePath
 def _scalar_text(value: Any) -> str:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    return _duration(value) if isinstance(value, timedelta) else str(value)
-
-
-def _duration(value: timedelta) -> str:
-    """*value* as an ISO 8601 duration, ``P1DT2H0.5S`` for instance."""
-    sign = "-" if value < timedelta(0) else ""
-    value = abs(value)
-    hours, rest = divmod(value.seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    nanoseconds: int = getattr(value, "nanoseconds", 0)  # pandas.Timedelta has them
-    fraction = f".{value.microseconds:06d}{nanoseconds:03d}".rstrip("0.")
-    clock = f"{hours}H" * bool(hours) + f"{minutes}M" * bool(minutes)
-    clock += f"{seconds}{fraction}S" if seconds or fraction else ""
-    days = f"{value.days}D" if value.days else ""
-    return f"{sign}P{days}{'T' + clock if clock else ''}" if days or clock else "PT0S"
-
-
-_NONE: Any = object()
-
-
-def _array_items(value: Any) -> Any:
-    """Items of an array or series, its description where it is long, a scalar's Python value."""
-    shape: tuple[int, ...] | None = getattr(value, "shape", None)
-    if shape is None:
-        shape = (len(value),) if hasattr(value, "__len__") else ()
-    dtype: Any = getattr(value, "dtype", getattr(value, "type", ""))
-    kind = getattr(dtype, "kind", "")
-    if math.prod(shape) > _LONGEST_LIST:
-        return {"type": _type_name(value), "shape": [int(n) for n in shape], "dtype": str(dtype)}
-    if kind in ("m", "M") and _root(value) == "numpy":
-        return _numpy_times(value)
-    if _root(value) == "pandas" and hasattr(value, "tolist"):
-        return _pandas_cells(value)
-    for method in ("tolist", "to_list", "to_pylist", "item", "as_py"):
-        convert = getattr(value, method, None)
-        if convert is not None:
-            plain = convert()
-            if type(plain) is not type(value):
-                return plain
-            # A scalar that gives itself back: numpy.longdouble is near a float, others have none.
-            return float(plain) if kind == "f" else _NONE
-    return _NONE
-
-
-def _numpy_times(value: Any) -> Any:
-    """NumPy's times as Python's; months and far years, which Python cannot tell, have none."""
-    numpy = sys.modules["numpy"]
-    if numpy.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
-        value = value.astype(f"{value.dtype.kind}8[us]")
-    untold = any(isinstance(item, int) for item in numpy.ravel(value).tolist())
-    return _NONE if untold else value.tolist()
-
-
-def _table_parts(table: Any) -> tuple[list[str], list[str], list[Sequence[Any]]]:
-    """Names and types of the columns, and the first rows."""
-    root = _root(table)
-    if root == "pandas":
-        columns = [_pandas_cells(table.iloc[:_HEAD, i]) for i in range(table.shape[1])]
-        names, types = [_column(c) for c in table.columns], [str(t) for t in table.dtypes]
-        return names, types, list(zip(*columns, strict=True))
-    if root == "polars":
-        return list(table.columns), [str(t) for t in table.dtypes], table.head(_HEAD).rows()
-    columns = [column.to_pylist() for column in table.slice(0, _HEAD).columns]
-    types = [str(field.type) for field in table.schema]
-    return list(table.schema.names), types, list(zip(*columns, strict=True))
-
-
-def _pandas_cells(series: Any) -> list[Any]:
-    """The values of a series or an index; where they are no floats, a NaN is a missing one."""
-    cells: list[Any] = series.tolist()
-    if getattr(series.dtype, "kind", "O") == "f":
-        return cells
-    # What differs from itself is a NaN; a NaT is written as what it is.
-    return [None if isinstance(cell, float) and cell != cell else cell for cell in cells]
-
-
-def _labels(table: Any) -> list[Any]:
-    """The labels of a pandas table's first rows, where they say more than the rows' numbers."""
-    index = getattr(table, "index", None)
-    if index is None or type(index).__name__ == "RangeIndex":
-        return []
-    return [_label(label) for label in _pandas_cells(index[:_HEAD])]
+    return duration_text(value) if isinstance(value, timedelta) else str(value)
 
 
 def _label(label: Any) -> Any:
