@@ -224,8 +224,12 @@ def run(
         ),
     ] = None,
     strict_params: Annotated[
-        bool, typer.Option("--strict-params", help="A parameter that no task takes is an error.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--strict-params/--no-strict-params",
+            help=f"A parameter that no task takes is an error; {_SETTING}.",
+        ),
+    ] = None,
     backend: Annotated[
         str | None, typer.Option("--backend", help=f"{_either(BACKENDS)}; {_SETTING}.")
     ] = None,

@@ -6,13 +6,14 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
 from mxm.pipeline.errors import BackendError, PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 from mxm.pipeline.problems import did_you_mean, shown_path
 
-__all__ = ["Settings", "read_settings", "working_directory"]
+__all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
 
 _FILE = "pyproject.toml"
 
@@ -32,7 +33,7 @@ class Settings:
     modules
         Modules that declare flows.
     options
-        ``backend``, ``runner`` and ``workers`` of a run, where they are given.
+        Options of a run by name, as `RunOptions` has them and ``backend``; those that are set.
     """
 
     folder: str
@@ -122,30 +123,45 @@ def _table(file: str) -> Mapping[str, Any] | None:
     return table
 
 
-_KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "paths": (_is_texts, "a list of strings"),
-    "modules": (_is_texts, "a list of strings"),
-    "backend": (_is_text, "a string"),
-    "runner": (_is_text, "a string"),
-    "workers": (lambda value: type(value) is int, "a whole number"),
-}
+@dataclass(frozen=True, slots=True)
+class _Key:
+    kind: str
+    fits: Callable[[object], bool]
+    of_a_run: bool = True
+
+
+# docs/settings.md has a row for each.
+KEYS: Mapping[str, _Key] = MappingProxyType(
+    {
+        "paths": _Key("a list of strings", _is_texts, of_a_run=False),
+        "modules": _Key("a list of strings", _is_texts, of_a_run=False),
+        "backend": _Key("a string", _is_text),
+        "runner": _Key("a string", _is_text),
+        "workers": _Key("a whole number", lambda value: type(value) is int),
+        "strict_params": _Key("true or false", lambda value: type(value) is bool),
+    }
+)
+"""The keys of ``[tool.mxm.pipeline]``."""
 
 
 def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     for key, value in table.items():
-        if key not in _KEYS:
-            raise PipelineError(f"has no key {key!r}", hint=did_you_mean(key, _KEYS))
-        fits, kind = _KEYS[key]
-        if not fits(value):
-            raise PipelineError(f"{key} is {kind}, not {value!r}")
+        if key not in KEYS:
+            raise PipelineError(f"unknown key {key!r}", hint=did_you_mean(key, KEYS))
+        if not KEYS[key].fits(value):
+            raise PipelineError(f"{key} must be {KEYS[key].kind}, not {_in_toml(value)}")
     folder = os.path.dirname(file)
     paths = tuple(os.path.normpath(os.path.join(folder, path)) for path in table.get("paths", ()))
     for path in paths:
         if not os.path.isdir(path):
-            raise PipelineError(f"paths names {shown_path(path)!r}, which is no folder")
-    options = {key: table[key] for key in ("backend", "runner", "workers") if key in table}
+            raise PipelineError(f"paths: {shown_path(path)!r} is not a directory")
+    options = {key: value for key, value in table.items() if KEYS[key].of_a_run}
     _check(**options)
     return Settings(folder, file, paths, tuple(table.get("modules", ())), options)
+
+
+def _in_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _check(backend: str = "inline", **options: Any) -> None:
