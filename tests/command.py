@@ -73,6 +73,8 @@ def masked(text: str, folder: Path) -> str:
     text = text.replace(str(folder.resolve()), "<folder>").replace(str(folder), "<folder>")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<when>", text)
     text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
+    text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{8}\b", "<run>", text)
+    text = re.sub(r'("seconds": )\d[\d.e-]*', r"\1<n>", text)
     return re.sub(r"in \d+\.\d\d s\b", "in <n> s", text)
 
 

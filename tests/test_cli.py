@@ -394,11 +394,23 @@ def test_every_json_document_has_a_schema(project: Path, flag: str) -> None:
 
 def test_json_of_a_run_has_the_fields_of_the_design(project: Path) -> None:
     document = json.loads(invoke("run", "risk", "--json", "--backend", "inline").out)
-    assert list(document) == ["schema", "flow", "state", "params", "tasks"]
+    assert list(document) == [
+        "schema", "id", "flow", "state", "backend", "runner", "started", "ended", "seconds",
+        "params", "value", "warnings", "tasks",
+    ]  # fmt: skip
     for task in document["tasks"]:
-        assert {"name", "state", "attempts", "started", "ended", "result", "error", "reason"} <= {
-            *task
-        }
+        assert {"name", "state", "attempts", "history", "started", "ended", "seconds", "result",
+                "error", "reason", "asset", "items"} <= {*task}  # fmt: skip
+
+
+def test_value_prints_what_the_body_returned_and_nothing_else(project: Path) -> None:
+    ran = invoke("run", "risk", "--value", "--backend", "inline", "--quiet")
+    whole = json.loads(invoke("run", "risk", "--json", "--backend", "inline", "--quiet").out)
+    assert (ran.code, json.loads(ran.out)) == (0, whole["value"])
+    failing = invoke("run", "failing", "--value", "--quiet", "-p", "limit=2", "-p", "symbol=Q")
+    assert (failing.code, failing.out) == (1, "null\n")
+    both = invoke("run", "risk", "--value", "--json")
+    assert (both.code, "--value and --json exclude each other" in both.err) == (2, True)
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import uuid
 from collections import UserDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from pydantic import SecretStr
 from mxm.pipeline.api import compile_flow, execute_flow
 from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import PipelineError, ResultError
-from mxm.pipeline.runs import FlowRun, State, TaskRun, gather
+from mxm.pipeline.runs import Attempt, FlowRun, State, TaskRun, WrittenAsset, gather
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -96,10 +98,60 @@ def test_of_a_part_of_a_flow_the_value_is_that_of_the_last_task_that_ran() -> No
     assert run_of(done("a", 1), edges={"b": ["a"]}).value() == 1
 
 
+def skipped(name: str) -> TaskRun:
+    return TaskRun(name, State.SKIPPED, reason="market closed")
+
+
+@pytest.mark.parametrize(
+    ("output", "value"),
+    [
+        (Collection(dict, (Upstream("a"), Upstream("b")), ("x", "y")), {"x": 1, "y": None}),
+        (Collection(list, (Upstream("b", ("k",)), Upstream("a"))), [None, 1]),
+        (Collection(Pair, (Upstream("a"), Upstream("b"))), Pair(1, None)),
+        (
+            Collection(list, (Collection(tuple, (Upstream("b"), Const(2))), Upstream("a"))),
+            [(None, 2), 1],
+        ),
+        (None, {"a": 1, "b": None}),
+    ],
+    ids=str,
+)
+def test_a_skipped_part_of_a_container_is_none_with_a_warning(
+    output: Binding | None, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of(done("a", 1), skipped("b"), output=output)
+    assert run.value() == value
+    text = (
+        "in the value of flow 'risk', the part of task 'b' is None: it was skipped: market closed"
+    )
+    assert [r.getMessage() for r in caplog.records] == [f"MXM503 {text}"]
+    plain, warnings = run.value_json()
+    assert plain == json.loads(json.dumps(value))
+    assert [w.code for w in warnings] == ["MXM503"]
+
+
+@pytest.mark.parametrize(
+    "output", [Upstream("b"), Collection(list, (Upstream("b"), Upstream("c"), Const(1))), None]
+)
+def test_a_value_of_which_nothing_is_left_raises(output: Binding | None) -> None:
+    run = run_of(skipped("b"), skipped("c"), output=output)
+    with pytest.raises(PipelineError, match="has no value: task 'b' was skipped: market closed"):
+        run.value()
+    assert run.value_json() == (None, [])
+
+
+def test_the_value_as_json_masks_secrets_and_is_null_for_a_failed_run() -> None:
+    output = Collection(dict, (Param("key"), Upstream("a")), ("key", "a"))
+    run = run_of(done("a", math.nan), output=output, params={"key": SecretStr("s3cret")})
+    assert run.value_json() == ({"key": "**********", "a": None}, [])
+    assert run_of(done("a"), failed("b", ValueError()), output=Upstream("a")).value_json() == (
+        None, [],
+    )  # fmt: skip
+
+
 def test_a_value_that_needs_what_did_not_run_says_why() -> None:
-    skipped = TaskRun("a", State.SKIPPED, reason="market closed")
     with pytest.raises(PipelineError, match="task 'a' was skipped: market closed"):
-        run_of(skipped, output=Upstream("a")).value()
+        run_of(skipped("a"), output=Upstream("a")).value()
     with pytest.raises(PipelineError, match="task 'b' was not part of this run"):
         run_of(done("a"), output=Upstream("b"), edges={"b": []}).value()
 
@@ -277,10 +329,23 @@ def test_of_many_parts_without_json_three_are_named() -> None:
 def test_the_document_of_a_run() -> None:
     error = ValueError("late")
     run = run_of(
-        TaskRun("a", State.SUCCEEDED, [1], attempts=2, started=NOON, ended=NOON),
+        TaskRun(
+            "a",
+            State.SUCCEEDED,
+            [1],
+            attempts=2,
+            started=NOON,
+            ended=NOON,
+            seconds=1.5,
+            slot=2,
+            ready=NOON,
+            history=(Attempt(NOON, NOON, State.FAILED, "KeyError: 'px'"),),
+            output="loaded\n",
+            asset=WrittenAsset("prices", "day:1"),
+        ),
         done("b", b"x"),
         TaskRun("c", State.FAILED, error=error, reason="ValueError: late", attempts=1),
-        TaskRun("d", State.SKIPPED, reason="task 'c' failed"),
+        TaskRun("d", State.SKIPPED, reason="task 'c' failed", cause="c"),
         params={"limit": 5, "key": SecretStr("s3cret"), "odd": UserDict(), "raw": b"x"},
         strict_json=True,
     )
@@ -288,22 +353,60 @@ def test_the_document_of_a_run() -> None:
     json.dumps(document, allow_nan=False)
     assert document["params"] == {"limit": 5, "key": "**********", "odd": {}, "raw": "b'x'"}
     assert [document[k] for k in ("schema", "flow", "state")] == [
-        "mxm.flowrun/1", "risk", "failed",
+        "mxm.flowrun/2", "risk", "failed",
     ]  # fmt: skip
-    noon = "2024-01-31T12:00:00+00:00"
-    never = {"started": None, "ended": None}
+    noon = "2024-01-31T12:00:00.000000+00:00"
+    never: dict[str, Any] = {
+        "history": [], "ready": None, "started": None, "ended": None, "seconds": None,
+        "slot": None, "result": None, "error": None, "reason": None, "cause": None, "output": "",
+        "asset": None, "items": None,
+    }  # fmt: skip
+    first = {"started": noon, "ended": noon, "state": "failed", "error": "KeyError: 'px'"}
     assert document["tasks"] == [
-        {"name": "a", "state": "succeeded", "attempts": 2, "started": noon, "ended": noon,
-         "result": [1], "error": None, "reason": None},
-        {"name": "b", "state": "succeeded", "attempts": 1, **never, "result": None,
-         "error": "result of task 'b': bytes has no JSON form at $", "reason": None},
-        {"name": "c", "state": "failed", "attempts": 1, **never, "result": None,
+        {**never, "name": "a", "state": "succeeded", "attempts": 2, "history": [first],
+         "ready": noon, "started": noon, "ended": noon, "seconds": 1.5, "slot": 2, "result": [1],
+         "output": "loaded\n", "asset": {"id": "prices", "partition": "day:1"}},
+        {**never, "name": "b", "state": "succeeded", "attempts": 1,
+         "error": "result of task 'b': bytes has no JSON form at $"},
+        {**never, "name": "c", "state": "failed", "attempts": 1,
          "error": "ValueError: late", "reason": "ValueError: late"},
-        {"name": "d", "state": "skipped", "attempts": 0, **never, "result": None,
-         "error": None, "reason": "task 'c' failed"},
+        {**never, "name": "d", "state": "skipped", "attempts": 0,
+         "reason": "task 'c' failed", "cause": "c"},
     ]  # fmt: skip
+
+
+def test_every_document_of_a_run_has_the_fields_of_the_schema() -> None:
+    document = compile_flow(FlowSpec("f", [TaskSpec("a", dict)]), backend="inline").run().to_dict()
+    assert list(document) == [
+        "schema", "id", "flow", "state", "backend", "runner", "started", "ended", "seconds",
+        "params", "value", "warnings", "tasks",
+    ]  # fmt: skip
+    assert (document["backend"], document["runner"], document["value"]) == (
+        "inline", "sequential", {},
+    )  # fmt: skip
+    for name in ("started", "ended"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", str(document[name]))
+
+
+def test_the_id_of_a_run_sorts_by_time_and_its_uuid_has_the_same_instant_and_bits() -> None:
+    runs = [compile_flow(FlowSpec("f", [TaskSpec("a", fn)]), backend="inline").run()
+            for _ in range(3)]  # fmt: skip
+    assert len({run.id for run in runs}) == 3
+    for run in runs:
+        assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{8}", run.id)
+        assert run.started is not None
+        assert run.id.startswith(run.started.strftime("%Y%m%d-%H%M%S-"))
+        found = run.uuid
+        assert found is not None
+        assert (found.version, found.variant) == (7, uuid.RFC_4122)
+        assert found.int >> 80 == int(run.started.timestamp() * 1000)
+        assert found.hex.endswith(run.id[-8:])
+    in_order = [run.uuid for run in runs]
+    assert in_order == sorted(in_order, key=str)
 
 
 def test_the_seconds_of_a_task_that_never_began_are_unknown() -> None:
     assert done("a").seconds is None
-    assert TaskRun("a", State.SUCCEEDED, started=NOON, ended=NOON.replace(second=2)).seconds == 2
+    run = compile_flow(FlowSpec("f", [TaskSpec("a", fn)]), backend="inline").run()
+    assert (run.tasks["a"].seconds or 0) > 0
+    assert (run.seconds or 0) >= (run.tasks["a"].seconds or 0)

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-__all__ = ["DecodedBytes", "TaskFilter", "TaskLines", "current_task", "logger", "within_task"]
+__all__ = [
+    "DecodedBytes",
+    "TaskFilter",
+    "TaskLines",
+    "current_task",
+    "logger",
+    "outside_tasks",
+    "within_task",
+]
 
 logger: logging.Logger = logging.getLogger("mxm.pipeline")
 
@@ -32,6 +40,16 @@ class within_task:  # noqa: N801 - read as a statement
 
     def __enter__(self) -> None:
         self._token = _current.set(self._task)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+class outside_tasks:  # noqa: N801 - read as a statement
+    """Mark what is logged and printed in this block as nobody's."""
+
+    def __enter__(self) -> None:
+        self._token = _current.set(None)
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)

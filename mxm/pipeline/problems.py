@@ -41,6 +41,7 @@ CODES: dict[str, str] = {
     "MXM402": "a value that does not fit",
     "MXM403": "unknown parameter",
     "MXM501": "NaN became null",
+    "MXM503": "a part of the flow's value was skipped",
     "MXM505": "a result that JSON has no form for",
 }
 """Every code with its title; a page each in docs/errors."""

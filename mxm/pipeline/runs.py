@@ -1,97 +1,51 @@
-"""FlowRun, TaskRun and states: what happened in a run, as data."""
+"""FlowRun: what happened in a run, as data, and what its flow's value is."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Any
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from mxm.pipeline.bindings import Binding, Param, Upstream, value_of
+from mxm.pipeline.bindings import (
+    Binding,
+    Collection,
+    Const,
+    Param,
+    Upstream,
+    upstreams_in,
+    value_of,
+)
 from mxm.pipeline.errors import PipelineError, ResultError, described
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, last_of
-from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
+from mxm.pipeline.taskruns import (
+    Attempt,
+    State,
+    TaskRun,
+    WrittenAsset,
+    iso_time,
+    lost,
+    rounded,
+)
+from mxm.pipeline.values.jsonvalue import JSONValue, to_json
 from mxm.pipeline.values.secrets import unmask
 
-__all__ = ["FlowRun", "State", "TaskRun", "gather"]
+if TYPE_CHECKING:
+    from uuid import UUID
 
-
-class State(StrEnum):
-    """What became of a task, or of a run."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, eq=False)
-class TaskRun:
-    """One task in one run; like a `FlowRun`, equal to itself alone.
-
-    Parameters
-    ----------
-    name
-        The task.
-    state
-        How it ended.
-    value
-        What it returned, where it succeeded.
-    error
-        What it raised, where it failed.
-    reason
-        Why it was skipped, cancelled or failed, in words.
-    attempts
-        How often its function was called.
-    started, ended
-        Aware times in UTC; None where it never began.
-    """
-
-    name: str
-    state: State
-    value: Any = None
-    error: BaseException | None = None
-    reason: str | None = None
-    attempts: int = 0
-    started: datetime | None = None
-    ended: datetime | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Wall time between start and end."""
-        if self.started is None or self.ended is None:
-            return None
-        return (self.ended - self.started).total_seconds()
-
-    def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
-        """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
-
-        Parameters
-        ----------
-        strict
-            Whether what JSON has no form for is an error; otherwise it is described.
-
-        Raises
-        ------
-        ResultError
-            With *strict*: the message names this task and the path inside the value.
-        """
-        try:
-            written = to_json(self.value, strict=strict)
-        except ResultError as error:
-            raise ResultError(
-                f"result of task {self.name!r}: {error.message}",
-                path=error.path,
-                task=self.name,
-                hint=error.hint,
-            ) from None
-        return written.value, _lost(self.name, written)
+__all__ = [
+    "Attempt",
+    "FlowRun",
+    "State",
+    "TaskRun",
+    "WrittenAsset",
+    "gather",
+    "new_run_id",
+]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -112,9 +66,17 @@ class FlowRun:
     state
         ``succeeded`` (skips included), ``failed`` or ``cancelled``.
     warnings
-        What was noticed about parameters.
+        What was noticed about parameters, and while the run went on.
+    started, ended
+        Aware times in UTC.
     strict_json
         Whether a result that JSON has no form for is an error where JSON is asked for.
+    id
+        ``YYYYMMDD-HHMMSS-xxxxxxxx``: when it started, in UTC, and 32 random bits; it sorts by time.
+    backend, runner
+        What ran it.
+    seconds
+        Time between start and end by the monotonic clock.
     """
 
     flow: FlowSpec
@@ -125,6 +87,10 @@ class FlowRun:
     started: datetime | None = None
     ended: datetime | None = None
     strict_json: bool = False
+    id: str = ""
+    backend: str = ""
+    runner: str = ""
+    seconds: float | None = None
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
@@ -137,6 +103,11 @@ class FlowRun:
         return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
 
     @property
+    def uuid(self) -> UUID | None:
+        """A UUIDv7 of the instant and the random bits that `id` is made of."""
+        return None if self.started is None else _uuid(self.id, self.started)
+
+    @property
     def error(self) -> tuple[str, BaseException] | None:
         """The first failed task in topological order, and what it raised."""
         for task in self.tasks.values():
@@ -146,8 +117,8 @@ class FlowRun:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What each task that succeeded returned, by reference."""
-        return {t.name: t.value for t in self.tasks.values() if t.state is State.SUCCEEDED}
+        """The value of each task that has one, by reference."""
+        return {t.name: t.value for t in self.tasks.values() if t.has_value}
 
     @functools.cached_property
     def results(self) -> dict[str, JSONValue]:
@@ -161,7 +132,7 @@ class FlowRun:
         """
         written: dict[str, JSONValue] = {}
         for task in self.tasks.values():
-            if task.state is State.SUCCEEDED:
+            if task.has_value:
                 written[task.name], warnings = task.to_json(strict=self.strict_json)
                 for warning in warnings:
                     logger.warning("%s", warning)
@@ -170,31 +141,68 @@ class FlowRun:
     def value(self) -> Any:
         """What the flow's body returned, in the same shape; without one, the last task's value.
 
-        Where several tasks are last, a dict of their values.
+        Where several tasks are last, a dict of their values. A part of a container whose task was
+        skipped is None, and a warning that names the task is logged.
 
         Raises
         ------
         BaseException
             The first failed task's own exception.
         PipelineError
-            A task that it needs was skipped, or is not part of this run.
+            Every task that it needs was skipped, or one of them is not part of this run.
         """
         self.raise_for_failure()
-        values = self.values
+        output, warnings = self._output()
+        for warning in warnings:
+            logger.warning("%s", warning)
+        return gather(output, self.values, self.params)
+
+    def _output(self) -> tuple[Binding, list[Problem]]:
+        """Where the flow's value comes from, and a warning for each task skipped of it."""
         output = self.flow.output
         if output is None:
-            last = last_of(task for task in self.flow.tasks if task.name in self.tasks)
-            if len(last) != 1:
-                return {name: values[name] for name in self.tasks if name in {*last} & {*values}}
-            output = Upstream(last[0])
+            last = {*last_of(task for task in self.flow.tasks if task.name in self.tasks)}
+            names = tuple(name for name in self.tasks if name in last)
+            parts = tuple(map(Upstream, names))
+            output = parts[0] if len(parts) == 1 else Collection(dict, parts, names)
+        names = tuple(dict.fromkeys(part.name for part in upstreams_in([output])))
+        valueless = [n for n in names if n not in self.tasks or not self.tasks[n].has_value]
+        for name in valueless:
+            task = self.tasks.get(name)
+            if task is None or task.state is not State.SKIPPED or len(valueless) == len(names):
+                why = f"was {task.state}: {task.reason}" if task else "was not part of this run"
+                raise PipelineError(f"flow {self.flow.name!r} has no value: task {name!r} {why}")
+        if valueless:
+            output = _replaced(
+                output,
+                lambda part: (
+                    Const(None) if isinstance(part, Upstream) and part.name in valueless else part
+                ),
+            )
+        return output, [_became_none(self.flow.name, self.tasks[name]) for name in valueless]
+
+    def value_json(self) -> tuple[JSONValue, list[Problem]]:
+        """`value` as JSON, and warnings: a part that was skipped, or that JSON could not hold.
+
+        None where there is no value: a task failed, or all were skipped.
+        """
+
+        def as_json(part: Upstream | Param | Const) -> Const:
+            if isinstance(part, Upstream) and not part.path:  # which has its own warnings
+                return Const(self.tasks[part.name].to_json(strict=self.strict_json)[0])
+            if isinstance(part, Param) and hasattr(self.params[part.name], "get_secret_value"):
+                return Const(self.params[part.name])  # stays masked
+            return Const(gather(part, self.values, self.params))
+
+        if self.error is not None:
+            return None, []
         try:
-            return gather(output, values, self.params)
-        except _NoValue as missing:
-            task = self.tasks.get(missing.name)
-            why = f"was {task.state}: {task.reason}" if task else "was not part of this run"
-            raise PipelineError(
-                f"flow {self.flow.name!r} has no value: task {missing.name!r} {why}"
-            ) from None
+            output, warnings = self._output()
+            value = gather(_replaced(output, as_json), {}, {})
+            written = to_json(value, strict=self.strict_json)
+        except PipelineError:  # skipped, or without JSON form: its task says so
+            return None, []
+        return written.value, [*warnings, *lost(f"value of flow {self.flow.name!r}", written)]
 
     def raise_for_failure(self) -> FlowRun:
         """Return this run, if no task failed.
@@ -224,68 +232,53 @@ class FlowRun:
         raise error
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The run as one JSON document, schema ``mxm.flowrun/1``.
+        """The run as one JSON document, schema ``mxm.flowrun/2``.
 
-        With ``strict_json``, values without a JSON form are null and named in the task's ``error``.
+        Times are ISO 8601 in UTC with microseconds. Fields may be added to this schema; none
+        changes its meaning. With ``strict_json``, values without a JSON form are null and named in
+        the task's ``error``.
         """
-        params = {k: _shown(v) for k, v in self.params.items()}
+        value, more = self.value_json()
         return {
-            "schema": "mxm.flowrun/1",
+            "schema": "mxm.flowrun/2",
+            "id": self.id,
             "flow": self.flow.name,
             "state": self.state.value,
-            "params": params,
-            "tasks": [_task_dict(task, self.strict_json) for task in self.tasks.values()],
+            "backend": self.backend,
+            "runner": self.runner,
+            "started": iso_time(self.started),
+            "ended": iso_time(self.ended),
+            "seconds": rounded(self.seconds),
+            "params": {k: _shown(v) for k, v in self.params.items()},
+            "value": value,
+            "warnings": [
+                {"code": problem.code, "message": problem.message, "task": problem.task}
+                for problem in (*self.warnings, *more)
+            ],
+            "tasks": [task.to_dict(strict=self.strict_json) for task in self.tasks.values()],
         }
 
 
 _MOST_NAMED = 3
 
 
-def _lost(task: str, written: Written) -> list[Problem]:
-    """A warning each for the numbers and the parts of a result that JSON could not hold."""
-    found: list[Problem] = []
-    count = written.nonfinite
-    if count:
-        found.append(
-            Problem(
-                "MXM501",
-                f"result of task {task!r}: {count} NaN or infinite number{'s' * (count != 1)} "
-                "became null",
-                severity="warning",
-            )
-        )
-    parts = written.described
-    if parts:
-        more = len(parts) - _MOST_NAMED
-        named = ", ".join(parts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-        found.append(
-            Problem(
-                "MXM505",
-                f"result of task {task!r}: JSON has no form for {named}: described instead",
-                severity="warning",
-            )
-        )
-    return found
+def _became_none(flow: str, task: TaskRun) -> Problem:
+    why = f": {task.reason}" if task.reason else ""
+    return Problem(
+        "MXM503",
+        f"in the value of flow {flow!r}, the part of task {task.name!r} is None: "
+        f"it was skipped{why}",
+        flow=flow,
+        task=task.name,
+        severity="warning",
+    )
 
 
-def _task_dict(task: TaskRun, strict: bool) -> JSONValue:
-    result: JSONValue = None
-    error = None if task.error is None else described(task.error)
-    if task.state is State.SUCCEEDED:
-        try:
-            result, _ = task.to_json(strict=strict)
-        except ResultError as unwritable:
-            error = unwritable.message
-    return {
-        "name": task.name,
-        "state": task.state.value,
-        "attempts": task.attempts,
-        "started": task.started.isoformat() if task.started else None,
-        "ended": task.ended.isoformat() if task.ended else None,
-        "result": result,
-        "error": error,
-        "reason": task.reason,
-    }
+def _replaced(binding: Binding, change: Callable[[Upstream | Param | Const], Binding]) -> Binding:
+    """*binding* with what *change* makes of each of its parts, in the same shape."""
+    if isinstance(binding, Collection):
+        return replace(binding, items=tuple(_replaced(item, change) for item in binding.items))
+    return change(binding)
 
 
 def _shown(value: Any) -> JSONValue:
@@ -294,12 +287,6 @@ def _shown(value: Any) -> JSONValue:
         return to_json(value, strict=True).value
     except ResultError:
         return repr(value)
-
-
-class _NoValue(LookupError):  # noqa: N818 - never leaves this module
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
@@ -318,8 +305,21 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
     def look_up(origin: Upstream | Param) -> Any:
         if isinstance(origin, Param):
             return unmask(params[origin.name])
-        if origin.name not in values:
-            raise _NoValue(origin.name)
         return values[origin.name]
 
     return value_of(binding, look_up)
+
+
+def new_run_id(started: datetime) -> str:
+    """An id for a run that started at this time: the time in UTC, and 32 random bits."""
+    return f"{started:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+
+
+def _uuid(run: str, started: datetime) -> UUID:
+    """The UUIDv7 of the run's start, to the microsecond, and of the random bits of its id."""
+    from uuid import UUID  # few ask, and it takes long to load
+
+    microseconds = (started - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    milliseconds, rest = divmod(microseconds, 1000)
+    bits = int(run.rpartition("-")[2], 16)
+    return UUID(int=milliseconds << 80 | 7 << 76 | (rest * 4096 // 1000) << 64 | 2 << 62 | bits)

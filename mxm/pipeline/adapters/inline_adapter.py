@@ -22,12 +22,12 @@ class InlineFlow(CompiledFlow):
 
 def perform(call: Call) -> TaskRun:
     """Attempt *call* until it succeeds or its retries are used up."""
-    task = call.step.task
     while True:
         try:
             call.attempt()
         except Exception:  # kept by the call
-            if call.attempts <= task.retries and call.retryable():
-                time.sleep(task.retry_delay(call.attempts))
+            delay = call.retry_in()
+            if delay is not None:
+                time.sleep(delay)
                 continue
         return call.ended()

@@ -142,7 +142,7 @@ class _Flow(prefect.Flow[..., Any]):
             raise TypeError("a flow of mxm-pipeline waits for nothing: wait_for is not taken")
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})
-        course = Course(make_plan(self.spec, given), RunOptions())
+        course = Course(make_plan(self.spec, given), RunOptions(), "prefect")
         request = _Request(course, json=True)
         run = course.follow(lambda _: self.perform(request))
         if return_state:
@@ -213,7 +213,7 @@ class _Flow(prefect.Flow[..., Any]):
         names = inspect.signature(self.fn).parameters
         # Prefect fills in what the signature shows; the plan has its own defaults, in clear.
         given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
-        course = Course(make_plan(self.spec, given), RunOptions())
+        course = Course(make_plan(self.spec, given), RunOptions(), "prefect")
         run = course.drive(_Perform(self._tasks, course))
         if run.error is not None:
             return Failed(message=described(run.error[1]))

@@ -49,7 +49,7 @@ def _run_flow(
     params_file: str | None,
     options: Mapping[str, Any],
     verbosity: int,
-    as_json: bool,
+    document: str,
 ) -> ExitCode:
     """Run the flow *name* and print its JSON document.
 
@@ -63,8 +63,8 @@ def _run_flow(
         Those of `compile_flow`; the project's settings stand in for what is None.
     verbosity
         As in `logged`.
-    as_json
-        Whether the document is the whole run rather than its results.
+    document
+        What is printed on stdout: ``results`` by task, the flow's ``value``, or the whole ``run``.
 
     Raises
     ------
@@ -92,17 +92,21 @@ def _run_flow(
                     signals.code = ExitCode.SIGINT
                 print_error("the run was cancelled")
                 run = getattr(error, "mxm_run", run)
-        code = ExitCode.OK if run is None else _print_run(run, verbosity, as_json=as_json)
+        code = ExitCode.OK if run is None else _print_run(run, verbosity, document)
         return signals.code or code
 
 
-def _print_run(run: FlowRun, verbosity: int, *, as_json: bool) -> ExitCode:
-    for warning in run.warnings:
+def _print_run(run: FlowRun, verbosity: int, document: str) -> ExitCode:
+    value, skipped = run.value_json() if document != "results" else (None, [])
+    for warning in (*run.warnings, *skipped):
         print_error(warning)
     _print_failures(run)
     _print_skipped(run, verbosity)
     results, complete = _json_results(run)
-    print_json(run.to_dict() if as_json else results)
+    if document == "run":
+        print_json(run.to_dict())
+    else:
+        print_json(value if document == "value" else results)
     return ExitCode.TASK_FAILED if run.state is State.FAILED or not complete else ExitCode.OK
 
 
@@ -163,7 +167,7 @@ def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
     written: dict[str, Any] = {}
     complete = True
     for task in run.tasks.values():
-        if task.state is not State.SUCCEEDED:
+        if not task.has_value:
             continue
         try:
             written[task.name], warnings = task.to_json(strict=run.strict_json)
@@ -254,6 +258,9 @@ def run(
     ] = 0,
     module: Modules = None,
     as_json: AsJson = False,
+    value: Annotated[
+        bool, typer.Option("--value", help="Print the flow's value alone: what its body returned.")
+    ] = False,
     help: Annotated[  # noqa: A002 - the option's name
         bool, typer.Option("--help", help="Show this message; with NAME, the flow's parameters.")
     ] = False,
@@ -264,6 +271,8 @@ def run(
         return
     if name is None:
         context.fail("which flow? give its NAME; `mxm-pipeline list` shows them")
+    if value and as_json:
+        context.fail("--value and --json exclude each other: --json has the value, too")
     if help:
         _print_help(name, module or [], context.get_help())
         return
@@ -282,6 +291,6 @@ def run(
             "engine_logs": verbose > 1,
         },
         verbosity=-1 if quiet else verbose,
-        as_json=as_json,
+        document="value" if value else "run" if as_json else "results",
     )
     raise typer.Exit(code)

@@ -14,9 +14,17 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from mxm.pipeline.errors import Skip, TaskTimeoutError, described
+from mxm.pipeline.execution.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Observers,
+    OutputLine,
+    StepStarted,
+)
+from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
-from mxm.pipeline.logs import logger, within_task
-from mxm.pipeline.runs import State, TaskRun
+from mxm.pipeline.logs import within_task
+from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 
 __all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with", "invoking"]
 
@@ -43,10 +51,29 @@ class Call:
         The step.
     args, kwargs
         Inputs, by reference.
+    observers
+        Those of the run.
+    slot, ready
+        As in `TaskRun`.
+
+    Attributes
+    ----------
+    attempts
+        How often the function was called.
+    value, error, skipped
+        What became of the last attempt.
     """
 
     def __init__(
-        self, flow: str, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        flow: str,
+        step: Step,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        observers: Observers,
+        slot: int,
+        ready: datetime,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -55,9 +82,18 @@ class Call:
         self.attempts: int = 0
         self.value: Any = None
         self.error: BaseException | None = None
-        self._fatal = False
         self.skipped: Skip | None = None
         self.started: datetime = datetime.now(UTC)
+        self._clock = time.perf_counter()
+        self._fatal = False
+        self._observers = observers
+        self.slot: int = slot
+        self._ready = ready
+        self._history: list[Attempt] = []
+        self._open: datetime | None = None  # when the attempt began that goes on
+        self._output = Output(self._line if observers else None)
+        if observers:
+            observers.notify(StepStarted(observers.run, self.started, step.name, slot, ready))
 
     def attempt(self) -> None:
         """Call the function once.
@@ -73,32 +109,40 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
-        self.attempts += 1
-        self.error = None
+        self._begin()
+        state = State.CANCELLED
+        token = output_to(self._output)
         try:
             self.value = _invoke.get()(self)
+            state = State.SUCCEEDED
         except Skip as skip:
-            self.skipped = skip
+            self.skipped, state = skip, State.SKIPPED
         except FatalError as fatal:
-            self.error, self._fatal = fatal.error, True
+            self.error, self._fatal, state = fatal.error, True, State.FAILED
             raise
         except Exception as error:
-            self.error = error
+            self.error, state = error, State.FAILED
             raise
         except BaseException as error:
             # The engine's own signals, like Ctrl-C, ask the whole run to end.
             module = type(error).__module__
             if isinstance(error, KeyboardInterrupt) or module.startswith(("prefect.", "mxm.")):
                 raise
-            self.error = error
+            self.error, state = error, State.FAILED
             raise FatalError(error) from error
+        finally:
+            restore_output(token)
+            self._end(state)
 
-    def retryable(self) -> bool:
-        """Whether what the last attempt raised is worth another one."""
-        return not self._fatal and isinstance(self.error, self.step.task.retry_on)
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt; None where the last one was not worth another."""
+        task = self.step.task
+        if self._fatal or self.attempts > task.retries or not isinstance(self.error, task.retry_on):
+            return None
+        return task.retry_delay(self.attempts)
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
-        """What became of the step, once the engine is done with it; logs the asset it wrote.
+        """What became of the step, once the engine is done with it.
 
         Parameters
         ----------
@@ -106,21 +150,66 @@ class Call:
             The engine's own, where the function did not fail.
         """
         error = self.error or failure
-        now = datetime.now(UTC)
-        times: dict[str, Any] = {"attempts": self.attempts, "started": self.started, "ended": now}
-        name = self.step.name
         if error is not None:
-            return TaskRun(name, State.FAILED, error=error, reason=described(error), **times)
+            return self._task(State.FAILED, error=error, reason=described(error))
         if self.skipped is not None:
-            return TaskRun(name, State.SKIPPED, reason=self.skipped.reason or None, **times)
-        self._log_asset()
-        return TaskRun(name, State.SUCCEEDED, value=self.value, **times)
+            return self._task(State.SKIPPED, reason=self.skipped.reason or None)
+        declared = self.step.task.produces
+        asset = None if declared is None else WrittenAsset(declared.id, self.step.partition)
+        return self._task(State.SUCCEEDED, value=self.value, asset=asset)
 
-    def _log_asset(self) -> None:
-        asset = self.step.task.produces
-        if asset is not None:
-            partition = f" partition={self.step.partition}" if self.step.partition else ""
-            logger.info("ASSET write %s%s", asset.id, partition)
+    def cancelled(self, reason: str) -> TaskRun:
+        """What became of the step where the run ended before it did."""
+        self._end(State.CANCELLED)
+        return self._task(State.CANCELLED, reason=reason)
+
+    def _task(self, state: State, **outcome: Any) -> TaskRun:
+        self._output.close()
+        return TaskRun(
+            self.step.name,
+            state,
+            attempts=self.attempts,
+            started=self.started,
+            ended=datetime.now(UTC),
+            seconds=time.perf_counter() - self._clock,
+            history=tuple(self._history),
+            ready=self._ready,
+            slot=self.slot,
+            output=self._output.text(),
+            **outcome,
+        )
+
+    def _begin(self) -> None:
+        self.attempts += 1
+        self.error = None
+        self._open = now = datetime.now(UTC)
+        if self._observers:
+            run, name = self._observers.run, self.step.name
+            self._observers.notify(AttemptStarted(run, now, name, self.attempts))
+
+    def _end(self, state: State) -> None:
+        with self._observers.lock:  # the run may be cancelled while another thread comes here
+            started, self._open = self._open, None
+            if started is None:
+                return
+            now = datetime.now(UTC)
+            error = self.error
+            self._history.append(
+                Attempt(started, now, state, None if error is None else described(error))
+            )
+        if self._observers:
+            self._output.end_lines()
+            name, most = self.step.name, self.step.task.retries + 1
+            retry_in = None if error is None else self.retry_in()
+            self._observers.notify(
+                AttemptEnded(
+                    self._observers.run, now, name, self.attempts, state, error, most, retry_in
+                )
+            )
+
+    def _line(self, text: str, stream: str, level: int | None) -> None:
+        run, name = self._observers.run, self.step.name
+        self._observers.notify(OutputLine(run, datetime.now(UTC), name, text, stream, level))
 
 
 Invoke: TypeAlias = Callable[[Call], Any]

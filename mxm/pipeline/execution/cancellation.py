@@ -8,13 +8,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mxm.pipeline.execution.call import Call, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
-from mxm.pipeline.runs import FlowRun, State, TaskRun
+from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
@@ -40,7 +41,7 @@ class CompiledFlow(ABC):
         """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
         chosen = self.options.changed(options)
         plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
-        return Course(plan, chosen).follow(self._run)
+        return Course(plan, chosen, self.backend).follow(self._run)
 
     def execute(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
@@ -79,11 +80,14 @@ class Course:
         What is run.
     options
         How.
+    backend
+        Whose engine calls it, by name.
     """
 
-    def __init__(self, plan: Plan, options: RunOptions) -> None:
+    def __init__(self, plan: Plan, options: RunOptions, backend: str = "") -> None:
         self.plan = plan
         self.options = options
+        self.backend = backend
         self.run: FlowRun | None = None
         self._thread = threading.current_thread()
         self._in_engine = False
@@ -137,7 +141,7 @@ class Course:
 
         try:
             with self._region(in_engine=False), invoking(outside):
-                self.run = drive(self.plan, step, self.options)
+                self.run = drive(self.plan, step, self.options, self.backend)
         except BaseException as error:
             self.run = getattr(error, "mxm_run", None)
             raise
@@ -168,8 +172,20 @@ class Course:
         if run is None:  # the engine had not come to it
             reason = "the run was cancelled"
             tasks = [TaskRun(s.name, State.CANCELLED, reason=reason) for s in self.plan.steps]
-            by_name = {task.name: task for task in tasks}
-            run = FlowRun(self.plan.flow, self.plan.params, by_name, State.CANCELLED)
+            now = datetime.now(UTC)
+            run = FlowRun(
+                self.plan.flow,
+                self.plan.params,
+                {task.name: task for task in tasks},
+                State.CANCELLED,
+                self.plan.warnings,
+                now,
+                now,
+                id=new_run_id(now),
+                backend=self.backend,
+                runner=self.options.runner,
+                seconds=0.0,
+            )
         error.mxm_run = replace(run, state=State.CANCELLED)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         return error
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mxm.pipeline.errors import BackendError
 from mxm.pipeline.problems import did_you_mean
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.events import Observer
 
 __all__ = ["BACKENDS", "RUNNERS", "OptionsOfRun", "RunOptions", "backend_names", "backend_target"]
 
@@ -27,6 +30,7 @@ class OptionsOfRun(TypedDict, total=False):
     strict_params: bool
     strict_json: bool
     engine_logs: bool
+    observers: Sequence[Observer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class RunOptions:
         Whether a result that JSON has no form for is an error rather than described.
     engine_logs
         Whether the engine's own log lines are shown.
+    observers
+        What is called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
 
     Raises
     ------
@@ -60,6 +66,7 @@ class RunOptions:
     strict_params: bool = False
     strict_json: bool = False
     engine_logs: bool = False
+    observers: tuple[Observer, ...] = ()
 
     def __post_init__(self) -> None:
         # Checked, not trusted to be typed: they come from files and notebooks too.
@@ -74,6 +81,13 @@ class RunOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} is True or False, not {value!r}")
+        observers: Any = self.observers
+        if type(observers) not in (list, tuple) or not all(map(callable, observers)):
+            hint = "give a list of functions that take one event"
+            raise BackendError(
+                f"observers must be a list of callables, not {observers!r}", hint=hint
+            )
+        object.__setattr__(self, "observers", tuple(observers))
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
         """These options with others in their place.

@@ -15,7 +15,7 @@ from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.worker_pool import WorkerPool
 from mxm.pipeline.runs import TaskRun
 
-__all__ = ["Runner", "make_runner"]
+__all__ = ["Runner", "make_runner", "worker_count"]
 
 Work: TypeAlias = Callable[[], TaskRun]
 
@@ -136,5 +136,10 @@ def make_runner(options: RunOptions) -> Runner:
     """The runner that *options* name."""
     if options.runner == "sequential":
         return Sequential()
-    workers = options.workers or os.cpu_count() or 1
+    workers = worker_count(options)
     return Threads(workers) if options.runner == "threads" else Processes(workers)
+
+
+def worker_count(options: RunOptions) -> int:
+    """How many tasks run at once."""
+    return 1 if options.runner == "sequential" else options.workers or os.cpu_count() or 1

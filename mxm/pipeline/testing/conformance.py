@@ -23,7 +23,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,6 +33,17 @@ from mxm.pipeline.api import MXMFlow
 from mxm.pipeline.authoring import task
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError, Skip, TaskTimeoutError
+from mxm.pipeline.execution.events import (
+    AssetWritten,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    OutputLine,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+)
 from mxm.pipeline.logs import TaskFilter, TaskLines
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
@@ -399,6 +410,155 @@ def test_what_a_task_logs_and_prints_carries_flow_and_task(
     told = [record for record in caplog.records if record.name.startswith("conformance.")]
     assert [(r.getMessage(), *_place(r)) for r in told] == [("logged one", "f", "a")]
     assert stream.getvalue() == "[f/a] printed one\n[f/a] printed \u00fc\n"
+
+
+def outline(events: Iterable[Event]) -> list[str]:
+    """*events* in a word or two each."""
+    lines: list[str] = []
+    for event in events:
+        kind = type(event).__name__
+        match event:
+            case AttemptStarted():
+                lines.append(f"{kind} {event.step} {event.attempt}")
+            case AttemptEnded():
+                retry = "" if event.retry_in is None else f" retry in {event.retry_in:g}"
+                lines.append(f"{kind} {event.step} {event.attempt} {event.state}{retry}")
+            case OutputLine():
+                lines.append(f"{kind} {event.step} {event.stream}: {event.text}")
+            case StepEnded():
+                lines.append(f"{kind} {event.task.name} {event.task.state}")
+            case StepStarted() | AssetWritten():
+                lines.append(f"{kind} {event.step}")
+            case _:
+                lines.append(kind)
+    return lines
+
+
+def test_events_come_in_order_one_at_a_time_in_this_process(compiled: Compiled) -> None:
+    events: list[Event] = []
+    busy: list[Event] = []
+
+    def observe(event: Event) -> None:
+        assert not busy  # no other one is on its way
+        busy.append(event)
+        events.append(busy.pop())
+
+    spec = FlowSpec(
+        "f",
+        [
+            TaskSpec("a", one, produces=AssetDecl("numbers")),
+            TaskSpec("bad", fail, upstream=["a"]),
+            TaskSpec("behind", value, upstream=["bad"]),
+            TaskSpec("shut", skip, after=["bad", "a"]),
+            TaskSpec("later", later, upstream=["a"]),
+            *(TaskSpec(f"w{i}", one) for i in range(10)),
+        ],
+    )
+    run = compiled(spec, observers=[observe]).run()
+    started, *_, ended = events
+    assert isinstance(started, RunStarted)
+    assert (started.run, started.steps) == (run.id, tuple(run.tasks))
+    assert isinstance(ended, RunEnded)
+    assert ended.flow_run is run
+    assert {event.run for event in events} == {run.id}
+    lines = outline(events)
+    for name, ran in run.tasks.items():
+        if ran.started is None:
+            assert [line for line in lines if name in line.split()] == [f"StepEnded {name} skipped"]
+            continue
+        asset = ["AssetWritten a"] if name == "a" else []
+        assert [line for line in lines if name in line.split()] == [
+            f"StepStarted {name}",
+            f"AttemptStarted {name} 1",
+            f"AttemptEnded {name} 1 {ran.state}",
+            *asset,
+            f"StepEnded {name} {ran.state}",
+        ]
+    assert lines.index("StepEnded a succeeded") < lines.index("StepStarted later")
+    assert lines.index("StepEnded bad failed") < lines.index("StepEnded behind skipped")
+
+
+def test_an_attempt_that_will_be_repeated_says_when(compiled: Compiled, tmp_path: Any) -> None:
+    events: list[Event] = []
+    params = {"path": str(tmp_path / "n")}
+    tasks = [TaskSpec("a", flaky, retries=3, retry_delay_s=[0, 0.01], params=params)]
+    run = compiled(FlowSpec("f", tasks), observers=[events.append]).run()
+    assert [line for line in outline(events) if line.startswith("Attempt")] == [
+        "AttemptStarted a 1",
+        "AttemptEnded a 1 failed retry in 0",
+        "AttemptStarted a 2",
+        "AttemptEnded a 2 failed retry in 0.01",
+        "AttemptStarted a 3",
+        "AttemptEnded a 3 succeeded",
+    ]
+    assert [(a.state.value, a.error) for a in run.tasks["a"].history] == [
+        ("failed", "ValueError: not yet"),
+        ("failed", "ValueError: not yet"),
+        ("succeeded", None),
+    ]
+
+
+def test_an_attempt_that_is_the_last_says_so(compiled: Compiled) -> None:
+    events: list[Event] = []
+    tasks = [
+        TaskSpec("left", leave, retries=3),
+        TaskSpec("used", fail, retries=1),
+        TaskSpec("other", fail, retries=3, retry_on=KeyError),
+        TaskSpec("late", doze, timeout_s=0.1),
+    ]
+    compiled(FlowSpec("f", tasks), observers=[events.append]).run()
+    ended = [line for line in outline(events) if line.startswith("AttemptEnded")]
+    assert sorted(ended) == [
+        "AttemptEnded late 1 failed",
+        "AttemptEnded left 1 failed",
+        "AttemptEnded other 1 failed",
+        "AttemptEnded used 1 failed retry in 0",
+        "AttemptEnded used 2 failed",
+    ]
+
+
+def test_output_is_kept_with_its_task_and_passed_on_by_line(
+    compiled: Compiled, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    events: list[Event] = []
+    tasks = [TaskSpec("a", tells), TaskSpec("b", one)]
+    run = compiled(FlowSpec("f", tasks), observers=[events.append]).run()
+    lines = ["logged one", "logged two", "printed one", "printed \u00fc"]
+    assert run.tasks["a"].output.splitlines() == lines
+    assert run.tasks["b"].output == ""
+    streams = ["log", "log", "stdout", "stdout"]
+    assert [(e.step, e.stream, e.text) for e in events if isinstance(e, OutputLine)] == [
+        ("a", stream, line) for stream, line in zip(streams, lines, strict=True)
+    ]
+    assert "printed one" in capsys.readouterr().out  # where it would go without a run, too
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("conf")] == lines[:2]
+
+
+def test_an_observer_that_fails_is_reported_once_and_loses_nothing(
+    compiled: Compiled, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise (SystemExit if isinstance(event, StepEnded) else RuntimeError)("by design")
+
+    tasks = [TaskSpec("a", one), TaskSpec("b", value, upstream=["a"])]
+    run = compiled(FlowSpec("f", tasks), observers=[broken, events.append]).run()
+    assert (run.state, run.values) == (State.SUCCEEDED, {"a": 1, "b": 1})
+    assert isinstance(events[-1], RunEnded)
+    told = [r.getMessage() for r in caplog.records if "observer" in r.getMessage()]
+    assert len(told) == 1
+    assert "broken failed at RunStarted: RuntimeError: by design" in told[0]
+
+
+def test_a_run_knows_what_ran_it_and_a_task_when_it_was_ready(compiled: Compiled) -> None:
+    flow = compiled(FlowSpec("f", [TaskSpec("a", one), TaskSpec("b", value, upstream=["a"])]))
+    run = flow.run()
+    assert run.backend == flow.backend
+    a, b = run.tasks.values()
+    assert (a.ready, b.ready) == (run.started, a.ended)
+    assert (a.slot, b.slot) == (1, 1)
 
 
 def _place(record: logging.LogRecord) -> tuple[str, str]:

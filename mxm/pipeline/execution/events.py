@@ -1,0 +1,285 @@
+"""Events: what happens in a run, as data, passed to observers while it happens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeAlias
+
+from mxm.pipeline.errors import described
+from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.logs import logger, outside_tasks
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.runs import FlowRun, State, TaskRun, WrittenAsset
+from mxm.pipeline.spec import FlowSpec
+
+__all__ = [
+    "AssetWritten",
+    "AttemptEnded",
+    "AttemptStarted",
+    "Event",
+    "Observer",
+    "Observers",
+    "OutputLine",
+    "RunEnded",
+    "RunStarted",
+    "StepEnded",
+    "StepStarted",
+    "Warned",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunStarted:
+    """A run begins; its first event.
+
+    Parameters
+    ----------
+    run
+        Id of the run.
+    at
+        When it happened, in UTC.
+    flow, params
+        What runs, and with which parameters; secrets are masked.
+    steps
+        Names of the steps, in topological, then declaration order.
+    backend, runner, workers
+        What runs it, and how many tasks at once.
+    warnings
+        What was noticed about parameters.
+    """
+
+    run: str
+    at: datetime
+    flow: FlowSpec
+    params: Mapping[str, Any]
+    steps: tuple[str, ...]
+    backend: str
+    runner: str
+    workers: int
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepStarted:
+    """A step has a worker.
+
+    Parameters
+    ----------
+    slot
+        The worker, counted from 1.
+    ready
+        When everything upstream had ended.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    slot: int
+    ready: datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptStarted:
+    """A step's function is about to be called.
+
+    Parameters
+    ----------
+    attempt
+        Which call it is, counted from 1.
+    item
+        Key of the item, where the step is mapped.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    attempt: int
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptEnded:
+    """A step's function returned or raised.
+
+    Parameters
+    ----------
+    state
+        ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
+    error
+        What it raised, where it failed.
+    attempts
+        How many calls there may be.
+    retry_in
+        Seconds until the next call; None where there is none.
+    item
+        Key of the item, where the step is mapped.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    attempt: int
+    state: State
+    error: BaseException | None
+    attempts: int
+    retry_in: float | None = None
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputLine:
+    """A task printed or logged a line.
+
+    Parameters
+    ----------
+    text
+        The line without its end.
+    stream
+        ``stdout``, ``stderr`` or ``log``.
+    level
+        The level of what was logged, as in `logging`; None for what was printed.
+    item
+        Key of the item, where the step is mapped.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    text: str
+    stream: str
+    level: int | None = None
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AssetWritten:
+    """A step that declares an asset succeeded; comes before its `StepEnded`."""
+
+    run: str
+    at: datetime
+    step: str
+    asset: WrittenAsset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Warned:
+    """Something was noticed that does not fail the run."""
+
+    run: str
+    at: datetime
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepEnded:
+    """A step ended, or was skipped or cancelled without having started.
+
+    Parameters
+    ----------
+    task
+        What became of it. Its value is the object that other tasks get, and may change.
+    """
+
+    run: str
+    at: datetime
+    task: TaskRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunEnded:
+    """A run is over; its last event."""
+
+    run: str
+    at: datetime
+    flow_run: FlowRun
+
+
+Event: TypeAlias = (
+    RunStarted
+    | StepStarted
+    | AttemptStarted
+    | AttemptEnded
+    | OutputLine
+    | AssetWritten
+    | Warned
+    | StepEnded
+    | RunEnded
+)
+
+
+class Observer(Protocol):
+    """What is called with each event of a run: a function, or an object with ``__call__``.
+
+    It is called in the process that runs the flow, one event at a time and in order, on the thread
+    on which the event happened; the run waits for it. What it raises is logged once, and changes
+    nothing. Later versions may add kinds of events: ignore those you do not know.
+
+    Examples
+    --------
+    >>> def on_failure(event: Event) -> None:
+    ...     if isinstance(event, StepEnded) and event.task.error:
+    ...         send_mail(f"{event.task.name} failed: {event.task.error}")
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Take note of *event*."""
+        ...
+
+
+class Observers:
+    """The observers of one run, called one event at a time.
+
+    Parameters
+    ----------
+    run
+        Id of the run.
+    observers
+        Called in this order.
+
+    Attributes
+    ----------
+    lock
+        Held while observers are called; a thread that has it may notify, and others wait.
+    """
+
+    def __init__(self, run: str, observers: Sequence[Observer]) -> None:
+        self.run = run
+        self.lock = threading.RLock()
+        self._observers = tuple(observers)
+        self._failed: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def notify(self, event: Event) -> None:
+        """Pass *event* to each observer."""
+        with self.lock, outside_tasks():
+            for number, observer in enumerate(self._observers):
+                try:
+                    observer(event)
+                except (Exception, SystemExit) as error:
+                    self._report(number, observer, event, error)
+
+    def close(self) -> None:
+        """Pass nothing more: the run is over, whatever its threads still do."""
+        with self.lock:
+            self._observers = ()
+
+    def _report(self, number: int, observer: Observer, event: Event, error: BaseException) -> None:
+        if number not in self._failed:
+            self._failed.add(number)
+            logger.warning(
+                "observer %s failed at %s: %s\n%s",
+                _name(observer),
+                type(event).__name__,
+                described(error),
+                users_traceback(error),
+            )
+
+
+def _name(observer: Observer) -> str:
+    """The name of a function, or of the class of an object."""
+    return getattr(observer, "__qualname__", None) or type(observer).__qualname__

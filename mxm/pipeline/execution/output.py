@@ -1,0 +1,281 @@
+"""What tasks print and log: kept with the task, and passed on line by line."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from contextvars import ContextVar, Token
+from typing import Any, Protocol
+
+from mxm.pipeline.logs import current_task
+
+__all__ = ["LIMIT", "Output", "captured", "is_captured", "output_to", "restore_output"]
+
+LIMIT = 65_536
+"""How many characters of a task's output are kept: the last."""
+
+
+_taken = threading.RLock()  # a signal's handler may print in the middle of a print
+
+
+class OnLine(Protocol):
+    """Takes a line, the name of its stream, and the level of what was logged."""
+
+    def __call__(self, text: str, stream: str, level: int | None, /) -> object:
+        """Take the line."""
+        ...
+
+
+class Output:
+    """The output of one step.
+
+    Parameters
+    ----------
+    on_line
+        Is called with each line, once it is whole; None where nobody listens.
+
+    Attributes
+    ----------
+    closed
+        Whether the step has ended: what comes later is not its own.
+    """
+
+    __slots__ = ("_kept", "_on_line", "_open", "_size", "closed")
+
+    def __init__(self, on_line: OnLine | None = None) -> None:
+        self.closed = False
+        self._on_line = on_line
+        self._kept: deque[str] | None = None  # most tasks are silent
+        self._size = 0
+        self._open: dict[str, str] | None = None
+
+    def write(self, text: str, stream: str) -> None:
+        """Take *text*, which a task wrote to *stream*.
+
+        A carriage return ends a line, too, so that progress bars appear as they move.
+        """
+        lines: list[str] = []
+        with _taken:
+            self._keep(text)
+            if self._on_line is not None:
+                if self._open is None:
+                    self._open = {}
+                text = self._open.pop(stream, "") + text
+                *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+                if rest:
+                    self._open[stream] = rest
+        self._pass_on(lines, stream)
+
+    def log(self, text: str, level: int) -> None:
+        """Take *text*, which a task logged."""
+        with _taken:
+            self._keep(text + "\n")
+        self._pass_on(text.split("\n"), "log", level)
+
+    def end_lines(self) -> None:
+        """Pass on the lines that have no end."""
+        if self._open:
+            with _taken:
+                rest, self._open = self._open, None
+            for stream, text in rest.items():
+                self._pass_on([text], stream)
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self.closed = True
+
+    def text(self) -> str:
+        """What is kept."""
+        return "" if self._kept is None else "".join(self._kept)[-LIMIT:]
+
+    def _keep(self, text: str) -> None:
+        if self._kept is None:
+            self._kept = deque()
+        text = text[-LIMIT:]
+        self._kept.append(text)
+        self._size += len(text)
+        while self._size - len(self._kept[0]) >= LIMIT:
+            self._size -= len(self._kept.popleft())
+
+    # Outside the lock: who holds the one of the observers may want this one.
+    def _pass_on(self, lines: list[str], stream: str, level: int | None = None) -> None:
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(line, stream, level)
+
+
+_output: ContextVar[Output | None] = ContextVar("mxm_output", default=None)
+
+
+def output_to(output: Output) -> Token[Output | None]:
+    """Let *output* have what the tasks of this context print and log."""
+    return _output.set(output)
+
+
+def restore_output(token: Token[Output | None]) -> None:
+    """Undo `output_to`."""
+    _output.reset(token)
+
+
+def _current_output() -> Output | None:
+    output = _output.get()
+    if output is None or output.closed or current_task() is None:
+        return None
+    return output
+
+
+def is_captured() -> bool:
+    """Whether what is printed here and now is taken as the output of a task."""
+    return _current_output() is not None
+
+
+@contextlib.contextmanager
+def captured() -> Generator[None]:
+    """Within this block the output of tasks is taken, beside going where it goes anyway."""
+    with _tee("stdout"), _tee("stderr"), _records():
+        yield
+
+
+_lock = threading.Lock()
+# `print` holds no reference to sys.stdout: a thread that outlives the run may still be within it.
+_outlived: deque[object] = deque(maxlen=16)
+
+
+@contextlib.contextmanager
+def _tee(name: str) -> Generator[None]:
+    """Have ``sys.<name>`` take what tasks write, as long as any run needs it."""
+    with _lock:
+        tee = stream = getattr(sys, name)
+        if stream is not None:
+            if not isinstance(stream, _Tee):
+                tee = _Tee(stream, name)
+                _outlived.append(tee)
+                setattr(sys, name, tee)
+            tee.users += 1
+    try:
+        yield
+    finally:
+        if tee is not None:
+            with _lock:
+                tee.users -= 1
+                if tee.users == 0 and getattr(sys, name) is tee:
+                    setattr(sys, name, tee.stream)
+
+
+class _Tee:
+    """A text stream that is another one, and shows what tasks write to their `Output`.
+
+    Parameters
+    ----------
+    stream
+        The other one.
+    name
+        ``stdout`` or ``stderr``.
+    """
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self.stream = stream
+        self.name_of_stream = name
+        self.users = 0
+
+    def write(self, text: str, /) -> Any:
+        """Write *text*."""
+        written = self.stream.write(text)
+        self.take(text)
+        return written
+
+    def writelines(self, lines: Any, /) -> None:
+        """Write each of *lines*."""
+        for line in lines:
+            self.write(line)
+
+    def take(self, text: str) -> None:
+        """Give *text* to the task that writes it."""
+        output = _current_output()
+        if output is not None:
+            output.write(text, self.name_of_stream)
+
+    @property
+    def buffer(self) -> _TeeOfBytes:
+        """The binary stream beneath."""
+        return _TeeOfBytes(self.stream.buffer, self.take)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class _TeeOfBytes:
+    def __init__(self, stream: Any, take: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._take = take
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: Any, /) -> Any:
+        written = self._stream.write(data)
+        self._take(self._decoder.decode(bytes(data)))
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_listening = 0
+_handling: list[Any] = []  # what `Logger.callHandlers` was, and what stands in its place
+
+
+@contextlib.contextmanager
+def _records() -> Generator[None]:
+    """Have what tasks log, as long as any run needs it.
+
+    By no handler: with one, `logging.basicConfig` would do nothing in a task, and warnings that
+    have no other handler would not be shown.
+    """
+    global _listening
+    with _lock:
+        _listening += 1
+        if _listening == 1:
+            before: Any = logging.Logger.callHandlers
+            _handling[:] = before, _taking(before)
+            _set_handling(_handling[1])
+    try:
+        yield
+    finally:
+        with _lock:
+            _listening -= 1
+            if _listening == 0 and logging.Logger.callHandlers is _handling[1]:
+                _set_handling(_handling[0])
+
+
+def _set_handling(handling: Any) -> None:
+    setattr(logging.Logger, "callHandlers", handling)  # noqa: B010 - type checkers refuse it
+
+
+def _taking(handling: Callable[[logging.Logger, logging.LogRecord], Any]) -> Any:
+    def handle(log: logging.Logger, record: logging.LogRecord) -> None:
+        output = _current_output()
+        # What a task logs by Prefect's loggers they hand to the root logger; the rest is their own.
+        if (
+            output is not None
+            and not log.name.startswith("prefect")
+            and not vars(record).get("mxm_taken")  # others may have wrapped an earlier one of these
+        ):
+            vars(record)["mxm_taken"] = True
+            output.log(_text(record), record.levelno)
+        handling(log, record)
+
+    return handle
+
+
+_format = logging.Formatter().format
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return _format(record)
+    except Exception:  # arguments that do not fit the message: handlers report it
+        return str(record.msg)

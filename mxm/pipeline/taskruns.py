@@ -1,0 +1,228 @@
+"""TaskRun and its parts: what became of a task in a run, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from mxm.pipeline.errors import ResultError, described
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
+
+__all__ = ["Attempt", "State", "TaskRun", "WrittenAsset", "iso_time", "lost", "rounded"]
+
+
+class State(StrEnum):
+    """What became of a task, or of a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CACHED = "cached"  # a task's: its value comes from an earlier run
+    OVERRIDDEN = "overridden"  # a task's: its value was given to the run
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"  # a run's: its process ended before it did
+
+
+HAVE_VALUES = frozenset({State.SUCCEEDED, State.CACHED, State.OVERRIDDEN})
+"""The states of tasks that have a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of a task's function.
+
+    Parameters
+    ----------
+    started, ended
+        Aware times in UTC.
+    state
+        How it ended: ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
+    error
+        Type and text of what it raised, where it failed.
+    """
+
+    started: datetime
+    ended: datetime
+    state: State
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The attempt as it stands in the document of its run."""
+        return {
+            "started": iso_time(self.started),
+            "ended": iso_time(self.ended),
+            "state": self.state.value,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAsset:
+    """The asset that a task wrote in a run.
+
+    Parameters
+    ----------
+    id
+        Its name, as declared.
+    partition
+        ``key:value``, where it has partitions.
+    """
+
+    id: str
+    partition: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TaskRun:
+    """One task in one run; like a `FlowRun`, equal to itself alone.
+
+    Parameters
+    ----------
+    name
+        The task.
+    state
+        How it ended.
+    value
+        What it returned, where it succeeded.
+    error
+        What it raised, where it failed.
+    reason
+        Why it was skipped, cancelled or failed, in words.
+    attempts
+        How often its function was called.
+    started, ended
+        Aware times in UTC; None where it never began.
+    seconds
+        Time between the two by the monotonic clock; None where it never began.
+    history
+        The attempts, in order.
+    ready
+        When everything upstream of it had ended; None where that never came.
+    slot
+        The worker it ran on, counted from 1.
+    output
+        What it printed and logged; of more than 64 KB the last.
+    cause
+        The task for which it was skipped.
+    asset
+        What it wrote, where it declares an asset and succeeded.
+    """
+
+    name: str
+    state: State
+    value: Any = None
+    error: BaseException | None = None
+    reason: str | None = None
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    seconds: float | None = None
+    history: tuple[Attempt, ...] = ()
+    ready: datetime | None = None
+    slot: int | None = None
+    output: str = ""
+    cause: str | None = None
+    asset: WrittenAsset | None = None
+
+    @property
+    def has_value(self) -> bool:
+        """Whether `value` is one: the task succeeded, or its value came from elsewhere."""
+        return self.state in HAVE_VALUES
+
+    def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
+        """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
+
+        Parameters
+        ----------
+        strict
+            Whether what JSON has no form for is an error; otherwise it is described.
+
+        Raises
+        ------
+        ResultError
+            With *strict*: the message names this task and the path inside the value.
+        """
+        try:
+            written = to_json(self.value, strict=strict)
+        except ResultError as error:
+            raise ResultError(
+                f"result of task {self.name!r}: {error.message}",
+                path=error.path,
+                task=self.name,
+                hint=error.hint,
+            ) from None
+        return written.value, lost(f"result of task {self.name!r}", written)
+
+    def to_dict(self, *, strict: bool = False) -> dict[str, JSONValue]:
+        """The task as it stands in the document of its run; see `FlowRun.to_dict`."""
+        result: JSONValue = None
+        error = None if self.error is None else described(self.error)
+        if self.has_value:
+            try:
+                result, _ = self.to_json(strict=strict)
+            except ResultError as unwritable:
+                error = unwritable.message
+        history: list[JSONValue] = [attempt.to_dict() for attempt in self.history]
+        asset = self.asset
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "history": history,
+            "ready": iso_time(self.ready),
+            "started": iso_time(self.started),
+            "ended": iso_time(self.ended),
+            "seconds": rounded(self.seconds),
+            "slot": self.slot,
+            "result": result,
+            "error": error,
+            "reason": self.reason,
+            "cause": self.cause,
+            "output": self.output,
+            "asset": None if asset is None else {"id": asset.id, "partition": asset.partition},
+            "items": None,
+        }
+
+
+_MOST_NAMED = 3
+
+
+def lost(what: str, written: Written) -> list[Problem]:
+    """A warning each for the numbers and the parts of *what* that JSON could not hold."""
+    found: list[Problem] = []
+    count = written.nonfinite
+    if count:
+        found.append(
+            Problem(
+                "MXM501",
+                f"{what}: {count} NaN or infinite number{'s' * (count != 1)} became null",
+                severity="warning",
+            )
+        )
+    parts = written.described
+    if parts:
+        more = len(parts) - _MOST_NAMED
+        named = ", ".join(parts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        found.append(
+            Problem(
+                "MXM505",
+                f"{what}: JSON has no form for {named}: described instead",
+                severity="warning",
+            )
+        )
+    return found
+
+
+def iso_time(time: datetime | None) -> str | None:
+    """*time* in UTC with microseconds, as every document of a run has it."""
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def rounded(seconds: float | None) -> float | None:
+    """*seconds* to the microsecond."""
+    return None if seconds is None else round(seconds, 6)
