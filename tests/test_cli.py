@@ -134,7 +134,7 @@ def typed(
     n: list[int] = [1], o: dict[str, list[date]] = {}, p: tuple[int, ...] = (1, 2),
     q: Window | None = None, r: Optional[Model] = Model(), s: Union[int, str, None] = None,
     t: Annotated[int, Field(gt=0)] = 1, u: Ticker = Ticker("SPY"), v: Any = None, w=(1, 2),
-    x: "DataFrame" = None, y: Sequence[Mapping[str, Side]] = (), z: set[str] = frozenset(),
+    x: "DataFrame" = None, y: Sequence[Mapping[str, Side]] = (), z: set[str] = set(),
     sa: SecretStr = SecretStr("canary"), sb: SecretStr = "canary", sc: SecretStr | None = None,
     sd: list[SecretStr] = ["canary"], se: Window = Window(1, "canary"), sf: SecretBytes = b"canary",
     sg: SecretStr = "",

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 from command import Outcome, invoke, write
 
+from mxm.pipeline.cli.parameters import given_params
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.spec import FlowSpec
+
 FLOWS = """
 from __future__ import annotations
 
@@ -375,7 +379,7 @@ def test_a_value_that_does_not_fit_says_where_it_came_from(
     assert "parameter 'limit' (from p.json) of task 'typed' takes int, not 'ten'" in refused(
         "--params-file", "p.json"
     )
-    assert "parameter 'limit' (from limit.txt) of task 'typed' takes int, not few" in refused(
+    assert "parameter 'limit' (from limit.txt) of task 'typed' takes int, not 'few'" in refused(
         "-p", "limit=@limit.txt"
     )
     assert "parameter 'limit' (from the environment's MY_LIMIT) of task 'typed' takes" in refused(
@@ -389,24 +393,24 @@ def test_a_value_that_does_not_fit_says_where_it_came_from(
 @pytest.mark.parametrize(
     ("item", "message", "hint"),
     [
-        ("mode=fats", "takes Literal['fast', 'slow'], not fats", "did you mean 'fast'? allowed: fast, slow"),
-        ("mode=zzz", "takes Literal['fast', 'slow'], not zzz", "allowed: fast, slow"),
-        ("side=sel", "takes Side, not sel", "did you mean 'sell'? allowed: buy, sell"),
-        ("day=31.1.2024", "takes date, not 31.1.2024", "write -p day=2024-01-31"),
-        ("at=noon", "takes datetime, not noon", "write -p at=2024-01-31T09:30"),
-        ("tags=a,b", "takes list[str], not a,b", """write -p tags=a -p tags=b, or -p tags='["a", "b"]'"""),
-        ("tags=a", "takes list[str], not a", """write -p tags='["a"]'"""),
-        ("tags=", "takes list[str], not ", """write -p tags='["a", "b"]'"""),
-        ("tags=[a", "takes list[str], not [a", """write -p tags='["a", "b"]'"""),
-        ("either=1,2", "takes list[int] | None, not 1,2", "write -p either=1 -p either=2, or -p either='[1, 2]'"),
-        ("either=", "takes list[int] | None, not ", "for None write -p either=null"),
-        ("either=x", "takes list[int] | None, not x", "write -p either='[1, 2]'"),
-        ("window=5", "takes Window, not 5", """write -p window='{"days": 1, "unit": "a"}'"""),
+        ("mode=fats", "takes Literal['fast', 'slow'], not 'fats'", "did you mean 'fast'? allowed: fast, slow"),
+        ("mode=zzz", "takes Literal['fast', 'slow'], not 'zzz'", "allowed: fast, slow"),
+        ("side=sel", "takes Side, not 'sel'", "did you mean 'sell'? allowed: buy, sell"),
+        ("day=31.1.2024", "takes date, not '31.1.2024'", "write -p day=2024-01-31"),
+        ("at=noon", "takes datetime, not 'noon'", "write -p at=2024-01-31T09:30"),
+        ("tags=a,b", "takes list[str], not 'a,b'", """write -p tags=a -p tags=b, or -p tags='["a", "b"]'"""),
+        ("tags=a", "takes list[str], not 'a'", """write -p tags='["a"]'"""),
+        ("tags=", "takes list[str], not ''", """write -p tags='["a", "b"]'"""),
+        ("tags=[a", "takes list[str], not '[a'", """write -p tags='["a", "b"]'"""),
+        ("either=1,2", "takes list[int] | None, not '1,2'", "write -p either=1 -p either=2, or -p either='[1, 2]'"),
+        ("either=", "takes list[int] | None, not ''", "for None write -p either=null"),
+        ("either=x", "takes list[int] | None, not 'x'", "write -p either='[1, 2]'"),
+        ("window=5", "takes Window, not '5'", """write -p window='{"days": 1, "unit": "a"}'"""),
         ("window={}", "['days'] Field required", """write -p window='{"days": 1, "unit": "a"}'"""),
         ("spans=1", "takes dict[str, Window]", """write -p spans='{"a": {"days": 1, "unit": "a"}}'"""),
-        ("flag=si", "takes bool, not si", "write -p flag=true"),
-        ("limit=ten", "takes int, not ten", None),
-        ("price=dear", "takes Decimal, not dear", None),
+        ("flag=si", "takes bool, not 'si'", "write -p flag=true"),
+        ("limit=ten", "takes int, not 'ten'", None),
+        ("price=dear", "takes Decimal, not 'dear'", None),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_shows_one_that_does(
@@ -457,3 +461,15 @@ def test_params_are_documented_in_the_help(project: Path) -> None:
     assert "--params-file" in ran.out
     assert "@env:VARIABLE" in ran.out
     assert os.path.exists("flows.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("p.json", '{"x": [1e400]}'), ("p.toml", "x = [1e400]"), ("p.yaml", "x: [1.0e+400]")],
+)
+def test_a_number_too_large_for_a_float_is_refused_in_every_kind_of_file(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(PipelineError, match="a number is too large for a float"):
+        given_params([], str(tmp_path / name), FlowSpec("f"))

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import (
@@ -116,7 +116,6 @@ EMPTY = inspect.Parameter.empty
         (date, "20240131", date(2024, 1, 31)),
         (datetime, "20240131", datetime(2024, 1, 31)),
         (datetime, "2024-01-31T10:00", datetime(2024, 1, 31, 10)),
-        (datetime, "1704067200", datetime(2024, 1, 1, tzinfo=UTC)),
         (Optional[date], "20240131", date(2024, 1, 31)),
         (Optional[datetime], "20240131", datetime(2024, 1, 31)),
         (Optional[date], "null", None),
@@ -420,7 +419,7 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
     )
     limit, *others = refused(spec, {"limit": Text("lots")})
     assert limit.code == "MXM402"
-    assert limit.message.startswith("parameter 'limit' of task 't' takes int, not lots: ")
+    assert limit.message.startswith("parameter 'limit' of task 't' takes int, not 'lots': ")
     assert limit.source is not None
     assert limit.source.file == __file__
     assert limit.source.line == fn.__code__.co_firstlineno
@@ -449,7 +448,7 @@ def test_what_does_not_fit_the_flow_is_not_told_again_for_its_tasks() -> None:
     def fn(limit: int) -> None: ...
 
     (problem,) = refused(FlowSpec("f", [TaskSpec("t", fn)], fn=flow), {"limit": Text("lots")})
-    assert problem.message.startswith("parameter 'limit' of flow 'f' takes int, not lots")
+    assert problem.message.startswith("parameter 'limit' of flow 'f' takes int, not 'lots'")
 
 
 def test_a_flow_parameter_without_a_default_is_required() -> None:
@@ -645,3 +644,125 @@ def test_a_secret_that_does_not_fit_is_not_shown(annotation: Any) -> None:
 def test_not_a_number_from_python_passes() -> None:
     value = math.nan
     assert coerce(value, float) is value
+
+
+# Defaults in signatures
+
+
+def declared_day(day: date = "2024-01-31") -> object:  # type: ignore[assignment]
+    return day
+
+
+def takes_day(day: date) -> object:
+    return day
+
+
+def optional_day(day: date = None) -> object:  # type: ignore[assignment]
+    return day
+
+
+def test_a_default_in_a_signature_is_never_converted_and_a_value_of_the_run_always_is() -> None:
+    flow = FlowSpec("f", [TaskSpec("t", takes_day)], {"day": "2024-01-31"}, fn=declared_day)
+    default = inspect.signature(declared_day).parameters["day"].default
+    flow = FlowSpec("f", [TaskSpec("t", takes_day)], {"day": default}, fn=declared_day)
+    assert resolve(flow, {}).tasks["t"]["day"] == "2024-01-31"
+    for given_day in (default, "2024-01-31", Text("2024-01-31")):
+        assert resolve(flow, {"day": given_day}).tasks["t"]["day"] == date(2024, 1, 31)
+
+
+def test_values_that_somebody_gave_are_converted() -> None:
+    by_hand = FlowSpec("f", [TaskSpec("t", takes_day)], {"day": "2024-01-31"})
+    own = FlowSpec("f", [TaskSpec("t", takes_day, params={"day": "2024-01-31"})])
+    for flow in (by_hand, own):
+        assert resolve(flow, {}).tasks["t"]["day"] == date(2024, 1, 31)
+
+
+def test_a_default_of_none_allows_none() -> None:
+    flow = FlowSpec("f", [TaskSpec("t", optional_day)])
+    for none in (None, Text("null")):
+        assert resolve(flow, {"day": none}).tasks["t"]["day"] is None
+    assert resolve(flow, {"day": Text("2024-01-31")}).tasks["t"]["day"] == date(2024, 1, 31)
+
+
+MARKER = object()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (date, "2024-01-31"),
+        (int, "twenty"),
+        (int, 1.0),
+        (bool, 1),
+        (Decimal, 0),
+        (Decimal, 1.5),
+        (Path, "data"),
+        (Side, "buy"),
+        (list[int], ()),
+        (dict[str, int], []),
+        (Window, {"days": 1}),
+        (Optional[int], "x"),
+        (int | date, "x"),
+        (Literal["a", "b"], "c"),
+        (Annotated[int, Field(gt=0)], "x"),
+    ],
+    ids=str,
+)
+def test_a_default_that_is_no_instance_of_its_annotation_is_a_problem(
+    annotation: Any, default: Any
+) -> None:
+    def fn(value: Any = default) -> None: ...
+
+    fn.__annotations__["value"] = annotation
+    for spec in (FlowSpec("f", [TaskSpec("t", fn)]), FlowSpec("f", [TaskSpec("t", min)], fn=fn)):
+        problems = [p for p in find_problems(spec) if p.code == "MXM404"]
+        assert len(problems) == 1
+        assert problems[0].hint
+        assert repr(default) in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (int, None),
+        (float, 1),
+        (complex, 1.5),
+        (int, True),
+        (int, ...),
+        (int, MARKER),
+        (int, Field(5)),
+        (int, inspect.Parameter.empty),
+        (Sequence[str], "SPY"),
+        (Sequence[int], ()),
+        (Any, "x"),
+        (object, "x"),
+        (Callable[[int], int], MARKER),
+        (SecretStr, "x"),
+        ("Elsewhere", "x"),
+        (type[int], bool),
+    ],
+    ids=str,
+)
+def test_defaults_that_are_no_problem(annotation: Any, default: Any) -> None:
+    def fn(value: Any = default) -> None: ...
+
+    fn.__annotations__["value"] = annotation
+    assert not [p for p in find_problems(FlowSpec("f", [TaskSpec("t", fn)])) if p.code == "MXM404"]
+
+
+class Choice(TypedDict, total=False):
+    window: int
+
+
+def choose(choice: Choice) -> object:
+    return choice
+
+
+def test_an_unknown_key_from_python_warns_and_is_an_error_where_it_is_near_a_missing_one() -> None:
+    flow = FlowSpec("f", [TaskSpec("t", choose)])
+    found = resolve(flow, {"choice": {"other": 1, "window": 2}})
+    assert found.tasks["t"]["choice"] == {"other": 1, "window": 2}
+    assert [w.code for w in found.warnings] == ["MXM405"]
+    for near in ({"windw": 1}, Text('{"windw": 1}')):
+        with pytest.raises(ParameterError, match="did you mean 'window'"):
+            resolve(flow, {"choice": near})

@@ -40,6 +40,8 @@ CODES: dict[str, str] = {
     "MXM401": "missing parameter",
     "MXM402": "a value that does not fit",
     "MXM403": "unknown parameter",
+    "MXM404": "a default that does not fit its annotation",
+    "MXM405": "a key that a TypedDict does not have",
     "MXM501": "NaN became null",
     "MXM503": "a part of the flow's value was skipped",
     "MXM505": "a result that JSON has no form for",

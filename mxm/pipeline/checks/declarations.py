@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mxm.pipeline.bindings import free_parameters
+from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.errors import GraphError
 from mxm.pipeline.graph import FlowGraph
@@ -31,6 +32,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_cycles(spec))
     problems.extend(_signatures(spec))
     problems.extend(_not_passed(spec))
+    problems.extend(default_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 

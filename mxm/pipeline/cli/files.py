@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 from mxm.pipeline.cli.sources import TOO_LARGE
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.values.conversion import finite_float
 
 __all__ = ["is_document", "value_of"]
 
 # A few lines of YAML may alias themselves into more than any memory holds.
 _MOST_VALUES = 1_000_000
+# Its digits are not shown: they may be a secret.
+_INFINITE = "a number is too large for a float"
 _DUPLICATE = "duplicate key '{}'"
 
 
@@ -77,7 +80,11 @@ def _json(path: str, text: str) -> Any:
         raise ValueError(f"{constant} is not JSON")  # Python reads NaN and Infinity by itself
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=_once)
+        return json.loads(
+            text, parse_constant=refuse, parse_float=finite_float, object_pairs_hook=_once
+        )
+    except OverflowError:
+        _refuse(path, "JSON", _INFINITE)
     except json.JSONDecodeError as error:
         _refuse(path, "JSON", error.msg, error.lineno, error.colno)
     except ValueError as error:  # also a number that is too long
@@ -95,7 +102,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _toml(path: str, text: str) -> Any:
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text, parse_float=finite_float)
+    except OverflowError:
+        _refuse(path, "TOML", _INFINITE)
     except tomllib.TOMLDecodeError as error:
         why, _, place = str(error).partition(" (at ")
         at = re.match(r"line (\d+), column (\d+)", place)
@@ -116,7 +125,7 @@ def _yaml(path: str, text: str) -> Any:
         loader = yaml.SafeLoader(text)
         _limit_nodes(path, loader)
         node = loader.get_single_node()
-        _check_keys(path, node)
+        _check_scalars(path, node)
         _check_aliases(path, node)
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
@@ -133,12 +142,19 @@ def _yaml(path: str, text: str) -> Any:
         _refuse(path, "YAML", "a value is not of the type that its tag names")
 
 
-def _check_keys(path: str, root: Any) -> None:
-    """Refuse two equal keys in one mapping, of which PyYAML would take the last."""
+def _check_scalars(path: str, root: Any) -> None:
+    """Refuse what PyYAML would change without a word.
+
+    Of two equal keys in one mapping it takes the last, and a number too large for a float is
+    infinite.
+    """
     stack, seen = [root], set[int]()
     while stack:
         node = stack.pop()
-        if node is None or node.id == "scalar" or id(node) in seen:
+        if node is None or id(node) in seen:
+            continue
+        if node.id == "scalar":
+            _check_number(path, node)
             continue
         seen.add(id(node))
         if node.id == "sequence":
@@ -151,6 +167,16 @@ def _check_keys(path: str, root: Any) -> None:
                 if (key.tag, key.value) in keys:
                     _refuse(path, "YAML", _DUPLICATE.format(key.value), key.start_mark)
                 keys.add((key.tag, key.value))
+
+
+def _check_number(path: str, node: Any) -> None:
+    if node.tag.endswith(":float"):
+        try:
+            finite_float(node.value.replace("_", ""))
+        except OverflowError:
+            _refuse(path, "YAML", _INFINITE, node.start_mark)
+        except ValueError:  # in base 60, which YAML 1.1 has
+            pass
 
 
 def _limit_nodes(path: str, loader: Any) -> None:

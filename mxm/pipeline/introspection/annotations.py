@@ -139,28 +139,52 @@ def _resolve(fn: Any, annotation: Any) -> Any:
 
 
 def named_type(annotation: Any) -> Any:
-    """What a NewType or a ``type`` statement names; any other annotation is itself."""
+    """What a NewType or a ``type`` statement names, its type arguments put in their place.
+
+    Any other annotation is itself.
+    """
     while not isinstance(annotation, type):
         named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
         if named is None:
             return annotation
-        annotation = named
+        alias, args = typing.get_origin(annotation), typing.get_args(annotation)
+        annotation = _with_arguments(named, alias.__type_params__, args) if args else named
     return annotation
 
 
-def parts_of(annotation: Any) -> Iterator[Any]:
-    """*annotation* and all that it is made of, the types of a class's fields too, each class once.
+def _with_arguments(named: Any, parameters: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+    """*named* of a generic alias, as ``type Pair[T] = tuple[T, T]``, with *args* in place."""
+    by_parameter = dict(zip(parameters, args, strict=False))
+    if named in by_parameter:
+        return by_parameter[named]
+    free: tuple[Any, ...] = getattr(named, "__parameters__", ())
+    if not free:
+        return named
+    try:
+        return named[tuple(by_parameter.get(parameter, parameter) for parameter in free)]
+    except TypeError:  # it takes a list of types, or unpacked ones
+        return Any
 
-    What is no type is left out: the values of a Literal, what stands beside the type in Annotated.
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    """*annotation* and all that it is made of, the types of a class's fields too, each once.
+
+    What is not a type is left out: the values of a Literal, what stands beside the type in
+    Annotated.
     """
-    seen: set[type] = set()  # only a class can hold itself
+    # A class may hold itself, and so may a `type` statement, by its name.
+    seen: set[Any] = set()
     stack = [annotation]
     while stack:
-        kind = named_type(stack.pop())
-        if isinstance(kind, type) and typing.get_origin(kind) is None:
-            if kind in seen:
-                continue
-            seen.add(kind)
+        named = stack.pop()
+        kind = named_type(named)
+        if kind is not named or (isinstance(kind, type) and typing.get_origin(kind) is None):
+            try:
+                if named in seen:
+                    continue
+                seen.add(named)
+            except TypeError:  # Annotated[...] with a list in it has no hash
+                pass
         yield kind
         stack.extend([*_arguments(kind), *field_hints(kind).values()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from mxm.pipeline.bindings import (
     Binding,
@@ -23,6 +23,7 @@ from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.conversion import Given, Text
 from mxm.pipeline.values.examples import example_of
+from mxm.pipeline.values.membership import unknown_keys
 from mxm.pipeline.values.parts import (
     MISSING,
     Fields,
@@ -85,7 +86,7 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     problems = reading.problems + (unused if strict else [])
     if problems:
         raise ParameterError(spec.name, problems)
-    warnings = [*([] if strict else unused), *reading.overridden()]
+    warnings = [*([] if strict else unused), *reading.noted, *reading.overridden()]
     values = {k: reading.shown(k, v) for k, v in {**spec.params, **reading.runtime}.items()}
     secrets = reading.secrets
     # One that is misspelt is a secret all the same.
@@ -101,6 +102,7 @@ class _Reading:
         self.spec = spec
         self.own = own_parameters(spec)
         self.problems: list[Problem] = []
+        self.noted: list[Problem] = []
         self._told: set[str] = set()  # keys that are missing, or that the flow cannot read
         self.secrets = secret_names(spec, given)
         self.origins = {k: o for name, v in given.items() for k, o in origins_in(name, v)}
@@ -126,6 +128,10 @@ class _Reading:
     def _says(self, name: str) -> bool:
         annotation = annotation_of(self.spec.fn, self.own[name]) if name in self.own else _empty
         return annotation is not _empty and not isinstance(annotation, Unresolved)
+
+    def _is_default(self, name: str) -> bool:
+        """Whether the flow's value of *name* is the default in its signature."""
+        return name in self.own and self.spec.params[name] is self.own[name].default
 
     def shown(self, name: str, value: Any) -> Any:
         """*value* as the run's own parameters have it: no annotation says what it is."""
@@ -153,7 +159,12 @@ class _Reading:
             layer = next((layer for layer in layers if name in layer), None)
             if layer is not None:
                 base = _second(layers, name, parameter.default)
-                values[name] = self.fit(layer[name], name, parameter, task, base=base)
+                # A default in a signature is what a plain call passes, so it is not converted.
+                default = layer is self.layers[1] and self._is_default(name)
+                if default and name not in secret_parameters(task.fn):
+                    values[name] = layer[name]
+                else:
+                    values[name] = self.fit(layer[name], name, parameter, task, base=base)
             elif parameter.default is _empty:
                 self._miss(name, parameter, task)
         return values
@@ -199,13 +210,15 @@ class _Reading:
         fn = task.fn if task else self.spec.fn
         annotation = annotation_of(fn, parameter)
         secret = is_secret(annotation)
-        # "window: int = None" is common, and takes None; a secret's default may be plain text.
-        if value is parameter.default and (value is None or not secret):
-            return value
+        # "window: int = None" is common, and takes None.
+        takes = _optional(annotation) if parameter.default is None else annotation
+        closed = isinstance(value, Text | Members | Fields) or key in self.origins
         try:
-            fitting = assemble(value, annotation, base)
+            fitting = assemble(value, takes, base, closed=closed)
             if isinstance(value, Members | Fields):
                 self._assembled.setdefault(key, fitting)
+            if not closed:
+                self._note_unknown(fitting, annotation, name, task)
             return fitting
         except ValueError as error:
             if key in self._told:
@@ -225,7 +238,7 @@ class _Reading:
             elif hidden:
                 told += "what was given, which is a secret and not shown"
             else:
-                told += (str(value) if isinstance(value, Text) else repr(value))[:200]
+                told += repr(str(value) if isinstance(value, Text) else value)[:200]
                 told += f": {error}" if str(error) else ""
                 hint = example_of(annotation, key + _dotted(place), value, typed=typed)
             self.problems.append(
@@ -239,6 +252,22 @@ class _Reading:
                 )
             )
             return value
+
+    def _note_unknown(self, value: Any, annotation: Any, name: str, task: TaskSpec | None) -> None:
+        """Keys from Python that a typed dict lacks: type-correct, but perhaps a misspelt one."""
+        for place, key, missing in unknown_keys(value, annotation):
+            near = closest(str(key), missing)
+            owner = task or self.spec
+            problem = Problem(
+                "MXM405",
+                f"parameter {name + place!r}: {type_text(annotation)} has no key {key!r}",
+                f"did you mean {near!r}?" if near else "the key is passed on as it is",
+                source=owner.source,
+                flow=self.spec.name,
+                task=task.name if task else None,
+                severity="error" if near else "warning",
+            )
+            (self.problems if near else self.noted).append(problem)
 
     def _from(self, key: str) -> str:
         return f" (from {self.origins[key]})" if key in self.origins else ""
@@ -295,6 +324,13 @@ class _Reading:
 def _second(layers: Sequence[Mapping[str, Any]], name: str, default: Any) -> Any:
     """What holds for *name* without the first of *layers*."""
     return next((layer[name] for layer in layers[1:] if name in layer), default)
+
+
+def _optional(annotation: Any) -> Any:
+    """*annotation* or None."""
+    if annotation in (_empty, Any) or isinstance(annotation, Unresolved):
+        return annotation
+    return Optional[annotation]  # noqa: UP045 - `|` is not defined for every annotation
 
 
 def _dotted(place: str) -> str:

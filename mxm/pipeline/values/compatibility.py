@@ -19,6 +19,7 @@ from mxm.pipeline.introspection.annotations import (
     entries_of,
     field_hints,
     is_typed_dict,
+    named_type,
 )
 
 __all__ = ["Fit", "fit", "part_of", "union_of"]
@@ -83,12 +84,11 @@ def _bare(annotation: Any) -> Any:
             return type(None)
         if typing.get_origin(annotation) in (typing.Annotated, typing.Final, typing.ClassVar):
             annotation = typing.get_args(annotation)[0]
-        elif hasattr(annotation, "__supertype__"):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
         else:
-            return annotation
+            named = named_type(annotation)
+            if named is annotation:
+                return annotation
+            annotation = named
 
 
 def _open(annotation: Any) -> bool:

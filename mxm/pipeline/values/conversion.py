@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, NoReturn, cast
 
 from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts_of
-from mxm.pipeline.values.membership import is_instance
+from mxm.pipeline.values.forms import is_exactly, members_of
+from mxm.pipeline.values.membership import is_instance, unknown_keys
 
-__all__ = ["Given", "Text", "as_json", "coerce", "plain"]
+__all__ = ["Given", "Text", "as_json", "coerce", "finite_float", "plain"]
 
 _empty = inspect.Parameter.empty
 
@@ -44,39 +45,79 @@ class Given:
 
 
 def plain(value: Any) -> Any:
-    """*value* without the mark of the command: where no annotation speaks, JSON if it parses."""
+    """*value* without the mark of the command: where no annotation speaks, JSON if it parses.
+
+    Raises
+    ------
+    ValueError
+        It has a number that is too large for a float.
+    """
     return _json_or_text(value) if isinstance(value, Text) else value
 
 
 def _json_or_text(value: str) -> Any:
     try:
         return _json(value)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
     except ValueError:
         return str(value)
 
 
 def _json(text: str, annotation: Any = None) -> Any:
-    """*text* as JSON; where *annotation* has a Decimal in it, numbers with all their digits."""
+    """*text* as JSON; where *annotation* has a Decimal in it, numbers with all their digits.
+
+    Raises
+    ------
+    OverflowError
+        A number is too large for a float: Python would make it infinite.
+    ValueError
+        It is not JSON.
+    """
 
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")  # Python reads NaN and Infinity by itself
+        raise ValueError(f"{constant} is not JSON")  # Python reads NaN and Infinity by itself
 
-    number = Decimal if any(part is Decimal for part in parts_of(annotation)) else float
+    number = Decimal if any(part is Decimal for part in parts_of(annotation)) else finite_float
     try:
         return json.loads(text, parse_constant=refuse, parse_float=number)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except OverflowError:
+        raise
     except ArithmeticError as error:
         raise ValueError("a number beyond a Decimal") from error
 
 
-def coerce(value: Any, annotation: Any) -> Any:
+def finite_float(digits: str) -> float:
+    """The number that *digits* write, as JSON and TOML have it.
+
+    Raises
+    ------
+    OverflowError
+        It is too large for a float: Python would make it infinite.
+    """
+    number = float(digits)
+    if math.isinf(number) and "inf" not in digits.lower():
+        raise OverflowError(f"{digits!r} is too large for a float")
+    return number
+
+
+def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     """*value* as an instance of *annotation*.
 
     What is one already passes by identity, a container whose members are too. Text from the command
     is taken verbatim for ``str``, as JSON if it parses where there is no annotation, and otherwise
-    read by pydantic in lax mode, as JSON first where the type is a container or a union. What
-    pydantic cannot check passes.
+    read by pydantic in lax mode, as JSON first where the type is a container or a union. A union
+    with ``str`` keeps text that is not exactly another member's own form. What pydantic cannot
+    check passes.
+
+    Parameters
+    ----------
+    value, annotation
+        What is read, and as what.
+    closed
+        Whether an unknown key of a typed dict is an error; by default where *value* is `Text`.
 
     Raises
     ------
@@ -86,19 +127,24 @@ def coerce(value: Any, annotation: Any) -> Any:
     annotation = named_type(annotation)
     if annotation in (_empty, Any, object) or isinstance(annotation, Unresolved):
         return plain(value)
-    if isinstance(value, Text) and annotation is str:
+    typed = isinstance(value, Text)
+    if typed and annotation is str:
         return str(value)
-    fits = not isinstance(value, Text) and is_instance(value, annotation)
-    if fits and not _has_conditions(annotation):
+    closed = typed if closed is None else closed
+    fits = not typed and is_instance(value, annotation)
+    if (
+        fits
+        and not _has_conditions(annotation)
+        and not (closed and unknown_keys(value, annotation))
+    ):
         return value
     # Loaded only where a value must be read: pydantic is most of the command's start.
     from mxm.pipeline.values.validation import NoSchemaError, read
 
     try:
-        if isinstance(value, Text):
+        if typed:
             return _from_text(value, annotation, read)
-        dated = isinstance(value, str) and _is_date(annotation, but=str)
-        found = read(_with_dashes(value) if dated else value, annotation)
+        found = read(value, annotation, closed=closed)
     except NoSchemaError:
         return plain(value)
     return value if fits and _equal(found, value) else found
@@ -117,11 +163,19 @@ def _equal(one: object, other: object) -> bool:
 
 
 def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) -> Any:
-    text = _with_dashes(typed) if _is_date(annotation) else str(typed)
+    text = str(typed)
+    others = _beside_str(annotation)
+    if others is not None:
+        for member in others:
+            if is_exactly(text, member):
+                return _from_text(typed, member, read)
+        return read(text, annotation)
     if not _reads_json(annotation):
         return read(text, annotation)
     try:
         parsed = _json(text, annotation)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
     except ValueError:
         return read(text, annotation)
     try:
@@ -134,23 +188,31 @@ def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) ->
     return read(text, annotation) if _is_another_number(parsed, found) else found
 
 
+def _beside_str(annotation: Any) -> list[Any] | None:
+    """The other members of a union that ``str`` is one of; None for any other annotation."""
+    annotation = named_type(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _beside_str(args[0])
+    if origin not in (typing.Union, UnionType):
+        return None
+    members = list(members_of(annotation))
+    others = [member for member in members if _bare(member) is not str]
+    return others if len(others) < len(members) else None
+
+
+def _bare(annotation: Any) -> Any:
+    annotation = named_type(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    return annotation
+
+
 def _is_another_number(parsed: object, found: object) -> bool:
     """Whether pydantic made a truth a number, or a number with a point an ``int``."""
     if isinstance(parsed, bool):
         return isinstance(found, int | float | Decimal) and not isinstance(found, bool)
     return isinstance(parsed, float | Decimal) and isinstance(found, int)
-
-
-def _is_date(annotation: Any, *, but: Any = None) -> bool:
-    members = (annotation, *typing.get_args(annotation))
-    return but not in members and any(t in (date, datetime) for t in members)
-
-
-def _with_dashes(text: str) -> str:
-    """``20240131`` as the ISO date it is; pydantic takes digits for seconds since 1970."""
-    if len(text) == 8 and text.isdecimal():
-        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
-    return str(text)
 
 
 def _reads_json(annotation: Any) -> bool:
@@ -176,6 +238,9 @@ def as_json(text: Text, annotation: Any) -> Any:
     Raises
     ------
     ValueError
-        It is not JSON.
+        It is not JSON, or has a number that is too large for a float.
     """
-    return _json(text, annotation)
+    try:
+        return _json(text, annotation)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None

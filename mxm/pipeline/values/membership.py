@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from mxm.pipeline.introspection.annotations import entries_of, is_typed_dict, named_type
+from mxm.pipeline.introspection.annotations import (
+    entries_of,
+    is_typed_dict,
+    named_type,
+    parts_of,
+)
 
-__all__ = ["is_instance"]
+__all__ = ["UnknownKey", "is_instance", "is_no_instance", "unknown_keys"]
 
 
 def is_instance(value: Any, annotation: Any) -> bool:
@@ -101,3 +106,102 @@ def _is_typed_dict(value: Any, kind: Any) -> bool:
         is_instance(table[key], hint) if key in table else not required
         for key, (hint, required) in entries_of(kind).items()
     )
+
+
+def is_no_instance(value: Any, annotation: Any) -> bool:
+    """Whether *value* is certainly not an instance of *annotation*.
+
+    False also where it cannot be told: for a protocol, a type variable, what only pydantic knows.
+    """
+    annotation = named_type(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return is_no_instance(value, args[0])
+    if origin in (typing.Union, UnionType):
+        return all(is_no_instance(value, member) for member in args)
+    classes = _classes(annotation)
+    if classes is not None:
+        return all(_can_be_asked(kind) for kind in classes) and not _is_one_of(value, classes)
+    if origin is typing.Literal:
+        return not is_instance(value, annotation)
+    if is_typed_dict(annotation):
+        return not isinstance(value, dict)
+    if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
+        return False
+    return not isinstance(value, origin)
+
+
+def _can_be_asked(kind: type) -> bool:
+    return not getattr(kind, "_is_protocol", False)
+
+
+class UnknownKey(NamedTuple):
+    """A key of a value that its typed dict does not have.
+
+    Parameters
+    ----------
+    place
+        The typed dict's place in the value, ``[0]`` for instance.
+    key
+        The key.
+    missing
+        Keys of the typed dict that the value lacks.
+    """
+
+    place: str
+    key: Any
+    missing: tuple[str, ...]
+
+
+def unknown_keys(value: Any, annotation: Any, place: str = "") -> list[UnknownKey]:
+    """The keys in *value*, an instance of *annotation*, that its typed dicts do not have."""
+    annotation = named_type(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return unknown_keys(value, args[0], place)
+    if origin in (typing.Union, UnionType):
+        members = [member for member in args if is_instance(value, member)]
+        found = [unknown_keys(value, member, place) for member in members]
+        return min(found, key=len) if found else []
+    if is_typed_dict(origin or annotation):
+        return _keys_beside(value, annotation, place)
+    if not args or not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
+        return []
+    if isinstance(value, Mapping):
+        table = cast("Any", value)
+        inside = [(f"{place}[{k!r}]", v, args[-1]) for k, v in table.items() if len(args) == 2]
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        row = cast("Any", value)
+        hints = args if origin is tuple and args[-1] is not ... else (args[0],) * len(row)
+        inside = [(f"{place}[{i}]", v, h) for i, (v, h) in enumerate(zip(row, hints, strict=False))]
+    else:
+        return []
+    if not any(_has_typed_dict(hint) for hint in args):
+        return []
+    return [one for where, member, hint in inside for one in unknown_keys(member, hint, where)]
+
+
+def _keys_beside(value: Any, kind: Any, place: str) -> list[UnknownKey]:
+    if not isinstance(value, dict) or _takes_more(typing.get_origin(kind) or kind):
+        return []
+    table, entries = cast("Any", value), entries_of(kind)
+    missing = tuple(name for name in entries if name not in table)
+    own = [UnknownKey(place, key, missing) for key in table if key not in entries]
+    inner = [
+        one
+        for name, (hint, _) in entries.items()
+        if name in table
+        for one in unknown_keys(table[name], hint, f"{place}[{name!r}]")
+    ]
+    return own + inner
+
+
+def _takes_more(kind: Any) -> bool:
+    config: Mapping[str, Any] = getattr(kind, "__pydantic_config__", None) or {}
+    extra = getattr(kind, "__extra_items__", None)
+    has_items = extra is not None and getattr(extra, "__name__", "") != "NoExtraItems"
+    return "extra" in config or has_items or getattr(kind, "__closed__", None) is True
+
+
+def _has_typed_dict(annotation: Any) -> bool:
+    return any(is_typed_dict(typing.get_origin(part) or part) for part in parts_of(annotation))

@@ -82,7 +82,9 @@ class PartError(ValueError):
         self.hint = hint
 
 
-def assemble(value: Any, annotation: Any, base: Any = MISSING) -> Any:
+def assemble(
+    value: Any, annotation: Any, base: Any = MISSING, *, closed: bool | None = None
+) -> Any:
     """*value* as an instance of *annotation*, as `coerce` does, its parts put together first.
 
     Parameters
@@ -93,6 +95,8 @@ def assemble(value: Any, annotation: Any, base: Any = MISSING) -> Any:
         What it must be.
     base
         The value that would hold without the run's.
+    closed
+        As for `coerce`.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def assemble(value: Any, annotation: Any, base: Any = MISSING) -> Any:
     if isinstance(value, Fields):
         given = _bare(value.base)
         return _with_fields(value, annotation, base if given is MISSING else given)
-    return coerce(value, annotation)
+    return coerce(value, annotation, closed=closed)
 
 
 def plain_parts(value: Any) -> Any:

@@ -7,12 +7,20 @@ import sys
 import typing
 from collections import abc
 from types import GenericAlias, UnionType
-from typing import Any
+from typing import Any, cast
 
 import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator
 
-from mxm.pipeline.introspection.annotations import entries_of, is_typed_dict
+from mxm.pipeline.introspection.annotations import (
+    entries_of,
+    field_hints,
+    is_typed_dict,
+    parts_of,
+)
+from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.values.strictness import strict_schema
 
 __all__ = ["NoSchemaError", "SecretStr", "read"]
 
@@ -21,35 +29,98 @@ class NoSchemaError(Exception):
     """Nothing can be checked against this annotation."""
 
 
-def read(value: Any, annotation: Any) -> Any:
-    """What pydantic's lax mode makes of *value*.
+def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
+    """What pydantic's lax mode makes of *value*, as far as `strict_schema` lets it.
+
+    Parameters
+    ----------
+    value, annotation
+        What is read, and as what.
+    closed
+        Whether an unknown key of a typed dict is an error; else it is kept.
 
     Raises
     ------
     ValueError
-        It cannot be read so; the message is pydantic's own, without its frame.
+        It cannot be read so; the message has all that is wrong with it.
     NoSchemaError
         *annotation* is nothing that pydantic knows.
     """
-    adapter = _adapter(annotation)
+    validator = _validator(annotation, closed)
     try:
-        return adapter.validate_python(value)
+        return validator.validate_python(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "".join(f"[{part!r}]" for part in first["loc"] if part not in ("int", "str"))
-        raise ValueError(f"{place} {first['msg']}".strip()) from None
+        raise ValueError(_described(error, value, annotation)) from None
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+_MOST_ERRORS = 10
+
+
+def _described(error: ValidationError, value: Any, annotation: Any) -> str:
+    """Everything that is wrong with *value*, each with its place."""
+    lines: list[str] = []
+    for one in error.errors(include_url=False, include_context=False):
+        place = _place(one["loc"], value)
+        message = one["msg"]
+        if one["type"] in _UNKNOWN:
+            known = {name for part in parts_of(annotation) for name in field_hints(part)}
+            near = did_you_mean(str(one["loc"][-1]), known)
+            message = "unknown field" + (f": {near}" if near else "")
+        line = f"{place} {message}".strip()
+        if line not in lines:
+            lines.append(line)
+    more = len(lines) - _MOST_ERRORS
+    return "; ".join(lines[:_MOST_ERRORS]) + (f"; and {more} more" if more > 0 else "")
+
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _place(location: tuple[int | str, ...], value: Any) -> str:
+    """*location* in *value*, without the names that pydantic gives to the members of a union."""
+    place = ""
+    for number, part in enumerate(location):
+        last = number == len(location) - 1
+        if isinstance(value, abc.Mapping):
+            table = cast("Any", value)
+            if part not in table and not (last and isinstance(part, str)):
+                continue
+            value = table.get(part)
+        elif isinstance(part, str):
+            value = getattr(value, part, value)
+            if not hasattr(value, part):
+                continue
+        elif isinstance(value, abc.Sequence) and not isinstance(value, str):
+            row = cast("Any", value)
+            value = row[part] if part < len(row) else None
+        place += f"[{part!r}]"
+    return place
+
+
+def _validator(annotation: Any, closed: bool) -> SchemaValidator:
     try:
-        return _cached(annotation)
+        return _cached(annotation, closed)
     except TypeError:  # an unhashable annotation, Annotated[...] with a list in it
-        return _made(annotation)
+        return _made(annotation, closed)
 
 
-def _made(annotation: Any) -> TypeAdapter[Any]:
+def _made(annotation: Any, closed: bool) -> SchemaValidator:
+    try:
+        schema: Any = strict_schema(_adapter(annotation).core_schema, closed=closed)
+    except NoSchemaError:
+        raise
+    except Exception as error:
+        raise NoSchemaError(str(error)) from error
+    try:
+        # Models and dataclasses have validators of their own, of schemas that are not strict.
+        return SchemaValidator(schema, None, _use_prebuilt=False)
+    except TypeError:  # pydantic_core before 2.33 uses none of them
+        return SchemaValidator(schema)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         annotation = _known(annotation, {})
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))

@@ -1,0 +1,84 @@
+"""Defaults in signatures: each must be an instance of its annotation, as none is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from mxm.pipeline.introspection.annotations import hints_of, type_text
+from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
+from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.values.conversion import Text, coerce
+from mxm.pipeline.values.membership import is_no_instance
+from mxm.pipeline.values.secrets import secret_parameters
+
+__all__ = ["default_problems"]
+
+# Values that somebody wrote down. Anything else may be a marker, which stands for no value.
+_WRITTEN = (
+    *(bool, int, float, complex, str, bytes, Decimal, date, datetime, time, timedelta, UUID),
+    *(list, tuple, dict, set, frozenset),
+)
+
+
+def default_problems(spec: FlowSpec) -> Iterator[Problem]:
+    """The defaults of *spec*'s signature, and of its tasks', that do not fit their annotations."""
+    if spec.fn is not None:
+        yield from _of_function(spec.fn, f"flow {spec.name!r}", spec.source, spec.name, None)
+    seen: set[int] = set()
+    for task in spec.tasks:
+        if id(task.fn) not in seen:
+            seen.add(id(task.fn))
+            owner = f"task {task.name!r}"
+            yield from _of_function(task.fn, owner, task.source, spec.name, task.name)
+
+
+def _of_function(
+    fn: Callable[..., Any], owner: str, source: Source | None, flow: str, task: str | None
+) -> Iterator[Problem]:
+    plain: Any = unwrapped(fn)
+    if not (getattr(plain, "__defaults__", True) or getattr(plain, "__kwdefaults__", True)):
+        return
+    signature = signature_of(fn)
+    hints = hints_of(fn)
+    for parameter in signature.parameters.values() if signature else ():
+        default, name = parameter.default, parameter.name
+        if not _is_written(default) or name not in hints or name in secret_parameters(fn):
+            continue
+        if is_no_instance(default, hints[name]):
+            wanted = type_text(hints[name])
+            yield Problem(
+                "MXM404",
+                f"default {default!r} of parameter {name!r} of {owner} is not {wanted}",
+                _literal(default, hints[name]) or f"write a value that is {wanted}",
+                source=source_of(fn) or source,
+                flow=flow,
+                task=task,
+            )
+
+
+def _is_written(default: Any) -> bool:
+    return type(default) in _WRITTEN or isinstance(default, Enum | PurePath)
+
+
+def _literal(default: Any, annotation: Any) -> str | None:
+    """What to write for *default*: the value that a run would make of it, where there is one."""
+    for value in (Text(default), default) if isinstance(default, str) else (default,):
+        try:
+            meant: Any = coerce(value, annotation)
+        except ValueError:
+            continue
+        return f"write the value itself: {name_of(meant)}"
+    return None
+
+
+def name_of(value: Any) -> str:
+    """*value* as it is written where its type is imported by name: ``date(2024, 1, 31)``."""
+    module = type(value).__module__
+    return repr(value).removeprefix(f"{module}.")

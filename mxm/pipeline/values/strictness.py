@@ -1,0 +1,266 @@
+"""Schemas of pydantic made strict where its lax mode changes a value without a word.
+
+A number is not a date, a misspelt field is not left out, and what is too large for a float is not
+infinite. Loaded with pydantic only.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Flag
+from typing import Any, NoReturn, cast
+
+from pydantic_core import PydanticCustomError
+
+__all__ = ["strict_schema"]
+
+Schema = dict[str, Any]
+
+# Parts of a schema that hold values, not schemas.
+_VALUES = ("default", "expected", "members", "metadata", "serialization", "config", "function")
+_NUMBERS = ("int", "float", "decimal")
+_RAW = ("function-before", "function-wrap", "function-plain")  # these see what was given
+
+
+def strict_schema(schema: Mapping[str, Any], *, closed: bool) -> Schema:
+    """*schema* with what it must refuse.
+
+    Parameters
+    ----------
+    schema
+        A core schema of pydantic; it stays as it is.
+    closed
+        Whether an unknown key of a typed dict is an error; else it is kept.
+    """
+    return _Strict(closed).made(dict(schema), free=False, beside_number=False)
+
+
+class _Strict:
+    def __init__(self, closed: bool) -> None:
+        self.closed = closed
+
+    def made(self, schema: Schema, *, free: bool, beside_number: bool) -> Schema:
+        """*schema* made strict; not where a validator of the user's is *free* to read it."""
+        kind = schema.get("type")
+        config: Mapping[str, Any] = schema.get("config") or {}
+        free = free or "val_temporal_unit" in config or (kind in _RAW and _is_users(schema))
+        numbers = kind == "union" and any(_kind_of(c) in _NUMBERS for c in schema["choices"])
+        found: Schema = {}
+        for key, part in schema.items():
+            beside = numbers or (beside_number and kind in ("nullable", "default"))
+            found[key] = part if key in _VALUES else self._walk(part, free, beside)
+        if kind in ("model", "dataclass") and "extra_fields_behavior" not in config:
+            found["config"] = {**config, "extra_fields_behavior": "forbid"}
+        if kind == "typed-dict" and found.get("extra_behavior", "ignore") == "ignore":
+            explicit = config.get("extra_fields_behavior") == "ignore"
+            if not explicit:
+                found["extra_behavior"] = "forbid" if self.closed else "allow"
+        check = None if free else _check_of(found, beside_number)
+        return found if check is None else _before(found, check)
+
+    def _walk(self, part: Any, free: bool, beside: bool) -> Any:
+        if isinstance(part, dict):
+            table = cast("Schema", part)
+            if isinstance(table.get("type"), str):
+                return self.made(table, free=free, beside_number=beside)
+            return {key: self._walk(value, free, beside) for key, value in table.items()}
+        if isinstance(part, list | tuple):  # a choice of a union may stand beside its label
+            members = [self._walk(m, free, beside) for m in cast("list[Any]", part)]
+            return members if isinstance(part, list) else tuple(members)
+        return part
+
+
+def _kind_of(choice: Any) -> str:
+    schema = cast("Any", choice)[0] if isinstance(choice, tuple) else choice
+    return str(schema["type"])
+
+
+def _is_users(schema: Schema) -> bool:
+    """Whether the function of *schema* is the user's: pydantic has some for its own types."""
+    function: Any = schema["function"]["function"]
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return not module.partition(".")[0].startswith("pydantic")
+
+
+def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
+    # A union first looks for the member that a value is already: nothing is read there.
+    return {
+        "type": "lax-or-strict",
+        "strict_schema": schema,
+        "lax_schema": {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": check},
+            "schema": schema,
+        },
+    }
+
+
+def _check_of(schema: Schema, beside_number: bool) -> Callable[[Any], Any] | None:
+    """What looks at a value before *schema* reads it."""
+    kind: str = schema["type"]
+    if kind in _TEMPORAL:
+        return functools.partial(_temporal, kind, beside_number)
+    if kind == "float":
+        return _finite
+    if kind == "enum" and issubclass(schema["cls"], Flag):
+        return functools.partial(_flags, schema["cls"])
+    if kind == "is-instance":
+        return _other_library(schema["cls"])
+    return None
+
+
+def _refuse(why: str) -> NoReturn:
+    raise PydanticCustomError("mxm", "{why}", {"why": why})
+
+
+# Dates and times
+
+_TEMPORAL: dict[Any, str] = {
+    "date": "2024-01-31",
+    "datetime": "2024-01-31T09:30",
+    "time": "09:30",
+    "timedelta": "PT1H30M",
+}
+_DIGITS = re.compile(r"\s*[+-]?[0-9_]*\.?[0-9_]+\.?([eE][+-]?[0-9]+)?\s*")
+
+
+def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
+    """*value* unless it is a number, in which pydantic sees seconds since 1970."""
+    text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if isinstance(text, str):
+        if not _DIGITS.fullmatch(text):
+            return value
+        day = _day(text) if kind in ("date", "datetime") and not beside_number else None
+        if day is not None:
+            return day
+        _refuse(f"{text.strip()!r} is a number, not a {kind}; write {_literal(kind, text)}")
+    if isinstance(value, int | float | Decimal):
+        _refuse(f"{value!r} is a number, not a {kind}; write {_literal(kind, str(value))}")
+    return value
+
+
+def _day(text: str) -> str | None:
+    """Eight digits as the ISO date they are."""
+    if len(text) == 8 and text.isascii() and text.isdecimal():
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    return None
+
+
+def _literal(kind: str, number: str) -> str:
+    """What to write for *number* where it must be a *kind*."""
+    if kind == "timedelta":
+        seconds = number.strip().rstrip(".")
+        plain = re.fullmatch(r"[0-9]+(\.[0-9]+)?", seconds)
+        return f"'PT{seconds}S'" if plain else "'PT30S'"
+    day = _day(number.strip())
+    with_time = {"date": "", "datetime": "T00:00"}
+    if day is not None and kind in with_time:
+        try:
+            date.fromisoformat(day)
+        except ValueError:
+            pass
+        else:
+            return f"'{day}{with_time[kind]}'"
+    return f"'{_TEMPORAL[kind]}'"
+
+
+# Numbers and enums
+
+
+def _finite(value: Any) -> Any:
+    """*value* unless it is text of a number that a float has no room for."""
+    if isinstance(value, str) and not re.search("[iI][nN][fF]", value):
+        try:
+            infinite = math.isinf(float(value))
+        except ValueError:
+            return value
+        if infinite:
+            _refuse(f"{value!r} is too large for a float")
+    if isinstance(value, Decimal) and value.is_finite() and math.isinf(float(value)):
+        _refuse(f"{value} is too large for a float")
+    return value
+
+
+def _flags(kind: Any, value: Any) -> Any:
+    """The members that ``A|B`` names."""
+    if isinstance(value, str):
+        names = [name.strip() for name in value.split("|")]
+        if all(name in kind.__members__ for name in names):
+            return functools.reduce(lambda one, other: one | other, (kind[name] for name in names))
+        _refuse(f"{value!r} is not a flag; write names, {'|'.join(list(kind.__members__)[:2])}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return kind(value)
+        except ValueError:
+            return value
+    return value
+
+
+# Types of pandas and NumPy: pydantic knows none of them
+
+
+def _other_library(kind: Any) -> Callable[[Any], Any] | None:
+    """What reads text and plain numbers as *kind*; None where it has no such form."""
+    root = kind.__module__.partition(".")[0]
+    pandas, numpy = sys.modules.get("pandas"), sys.modules.get("numpy")
+    if root in ("pandas", "numpy") and numpy is not None:
+        if pandas is not None and issubclass(kind, pandas.Timestamp | pandas.Timedelta):
+            name = "datetime" if issubclass(kind, pandas.Timestamp) else "timedelta"
+            return functools.partial(_converted, kind, name, (str, date, datetime, timedelta))
+        if issubclass(kind, numpy.datetime64 | numpy.timedelta64):
+            name = "datetime" if issubclass(kind, numpy.datetime64) else "timedelta"
+            return functools.partial(_numpy_time, kind, name)
+        if issubclass(kind, numpy.bool_):
+            return functools.partial(_numpy_bool, kind)
+        if issubclass(kind, numpy.number):
+            return functools.partial(_numpy_number, kind)
+    return None
+
+
+def _converted(kind: Any, name: str, sources: tuple[type, ...], value: Any) -> Any:
+    value = _temporal(name, False, value)
+    if not isinstance(value, sources) or isinstance(value, kind):
+        return value
+    try:
+        return kind(value)
+    except Exception as error:
+        _refuse(f"{value!r} does not fit {kind.__name__}: {error}")
+
+
+def _numpy_time(kind: Any, name: str, value: Any) -> Any:
+    pandas = sys.modules.get("pandas")
+    if name == "timedelta" and isinstance(value, str) and pandas is not None:
+        return _converted(pandas.Timedelta, name, (str,), value).to_timedelta64()
+    return _converted(kind, name, (str, date, datetime, timedelta), value)
+
+
+def _numpy_bool(kind: Any, value: Any) -> Any:
+    words = {"true": True, "false": False}
+    if isinstance(value, str) and value.lower() in words:
+        return kind(words[value.lower()])
+    return kind(value) if isinstance(value, bool) else value
+
+
+def _numpy_number(kind: Any, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return value
+    try:
+        with sys.modules["numpy"].errstate(all="ignore"):
+            made = kind(value)
+    except Exception as error:
+        _refuse(f"{value!r} does not fit {kind.__name__}: {error}")
+    infinite = math.isinf(float(made.real)) and "inf" not in str(value).lower()
+    if infinite:
+        _refuse(f"{value!r} is out of the range of {kind.__name__}")
+    whole = issubclass(kind, sys.modules["numpy"].integer)
+    if whole and isinstance(value, int | float) and made != value:
+        _refuse(f"{value!r} does not fit {kind.__name__}")
+    return made
