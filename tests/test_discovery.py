@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
+import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from command import write
+from command import call, write
 
 from mxm.pipeline.discovery import scan
 from mxm.pipeline.discovery import search as discovery
@@ -41,7 +44,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name in set(sys.modules) - modules:
-        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        if any(str(tmp_path) in place for place in places):
             del sys.modules[name]
 
 
@@ -302,8 +307,316 @@ def test_files_of_one_name_imported_by_their_paths_are_two_modules(project: Path
         text = f"WHERE = {folder!r}\n" + textwrap.dedent(flow(f"of_{folder}"))
         write(project, {f"{folder}/json.py": text})
     assert names(discover()) == ["of_a", "of_b"]
+    assert [sys.modules[f"{folder}.json"].WHERE for folder in ("a", "b")] == ["a", "b"]
+
+
+def test_files_of_one_name_that_only_their_paths_tell_apart_are_two_modules(project: Path) -> None:
+    for folder in ("a-a", "b-b"):
+        text = f"WHERE = {folder!r}\n" + textwrap.dedent(flow(f"of_{folder[0]}"))
+        write(project, {f"{folder}/json.py": text})
+    assert names(discover()) == ["of_a", "of_b"]
     imported = [m for n, m in sys.modules.items() if n.startswith("mxm_flows_json_")]
-    assert sorted(m.WHERE for m in imported) == ["a", "b"]
+    assert sorted(m.WHERE for m in imported) == ["a-a", "b-b"]
+
+
+# Packages without __init__.py, and folders of scripts
+
+COUNTED = """
+import builtins
+import mxm
+
+builtins.times = getattr(builtins, "times", 0) + 1
+
+@mxm.task
+def load() -> str:
+    return __name__
+"""
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often a module of the text `COUNTED` was carried out."""
+    monkeypatch.setattr(builtins, "times", 0, raising=False)
+    return lambda: cast("Any", builtins).times
+
+
+def of(imports: str, name: str = "risk") -> str:
+    """A module that *imports* the task `load` and makes a flow of it."""
+    return f"import mxm\n{imports}\n\n@mxm.flow\ndef {name}():\n    return load\n"
+
+
+PATHS = '[tool.mxm.pipeline]\npaths = ["src"]\n'
+LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
+    "relative, under paths": (
+        {
+            "pyproject.toml": PATHS,
+            "src/firm/tasks.py": COUNTED,
+            "src/firm/flows.py": of("from .tasks import load"),
+        },
+        "firm.tasks",
+    ),
+    "absolute, under paths": (
+        {
+            "pyproject.toml": PATHS,
+            "src/firm/flows.py": COUNTED + of(""),
+            "src/firm/more.py": of("from firm.flows import load", "more"),
+            "src/app.py": of("from firm.flows import load", "app"),
+        },
+        "firm.flows",
+    ),
+    "above a package, under paths": (
+        {
+            "pyproject.toml": PATHS,
+            "src/firm/risk/__init__.py": "",
+            "src/firm/risk/tasks.py": COUNTED,
+            "src/firm/risk/flows.py": of("from firm.risk.tasks import load"),
+            "src/firm/more.py": of("from .risk.tasks import load", "more"),
+        },
+        "firm.risk.tasks",
+    ),
+    "under two levels": (
+        {
+            "pyproject.toml": PATHS,
+            "src/firm/tasks.py": COUNTED,
+            "src/firm/eu/flows.py": of("from ..tasks import load"),
+        },
+        "firm.tasks",
+    ),
+    "in the working directory": (
+        {
+            "firm/tasks.py": COUNTED,
+            "firm/flows.py": of("from .tasks import load"),
+            "firm/more.py": of("from firm.tasks import load", "more"),
+        },
+        "firm.tasks",
+    ),
+    "in src": (
+        {
+            "pyproject.toml": "[project]\nname = 'x'\n",
+            "src/firm/tasks.py": COUNTED,
+            "src/firm/flows.py": of("from .tasks import load"),
+            "jobs/daily.py": of("from firm.tasks import load", "daily"),
+        },
+        "firm.tasks",
+    ),
+    "in a folder that no import can name": (
+        {
+            "my-project/firm/tasks.py": COUNTED,
+            "my-project/firm/flows.py": of("from firm.tasks import load"),
+        },
+        "firm.tasks",
+    ),
+    "scripts": (
+        {
+            "jobs/tasks.py": COUNTED,
+            "jobs/flows.py": of("from tasks import load"),
+            "jobs/more.py": of("from flows import load", "more"),
+        },
+        "tasks",
+    ),
+    "scripts, under paths": (
+        {
+            "pyproject.toml": PATHS,
+            "src/jobs/flows.py": COUNTED + of(""),
+            "src/jobs/more.py": of("from flows import load", "more"),
+        },
+        "flows",
+    ),
+    "scripts beside a package": (
+        {
+            "jobs/common/tasks.py": COUNTED,
+            "jobs/daily/flows.py": of("from common.tasks import load"),
+        },
+        "common.tasks",
+    ),
+    "packages with an __init__ that are no one's path": (
+        {
+            "lib/firm/__init__.py": "",
+            "lib/firm/tasks.py": COUNTED,
+            "lib/firm/flows.py": of("from firm.tasks import load"),
+        },
+        "firm.tasks",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "module"), LAYOUTS.values(), ids=LAYOUTS)
+def test_one_module_has_one_name_and_is_carried_out_once(
+    project: Path, times: Callable[[], int], files: dict[str, str], module: str
+) -> None:
+    write(project, files)
+    found = discover()
+    flows = sorted(n for n in ("risk", "more", "app", "daily") if f"def {n}(" in str(files))
+    assert (names(found), found.failures) == (flows, [])
+    for entry in found.flows:
+        [task] = entry.spec().tasks
+        assert task.fn() == module
+    assert times() == 1
+
+
+@pytest.mark.parametrize(("files", "module"), LAYOUTS.values(), ids=LAYOUTS)
+def test_file_as_a_target_is_imported_as_it_is_in_a_search(
+    project: Path, times: Callable[[], int], files: dict[str, str], module: str
+) -> None:
+    write(project, files)
+    file = next(name for name, text in files.items() if "def risk(" in text)
+    assert find_flow(file).spec().tasks[0].fn() == module
+    assert times() == 1
+
+
+def test_folder_that_is_called_as_an_installed_package_is_still_imported(project: Path) -> None:
+    write(
+        project,
+        {
+            "site-packages/jobs/__init__.py": "",
+            "work/jobs/daily.py": flow("daily"),
+            "work/jobs/weekly.py": flow("weekly"),
+        },
+    )
+    sys.path.append(str(project / "site-packages"))
+    found = discover(start=str(project / "work"))
+    assert (names(found), found.failures) == (["daily", "weekly"], [])
+
+
+# Several projects and folders whose modules have the same names
+
+HELPED = """
+import mxm
+from helpers import WHERE
+
+@mxm.task
+def where() -> list[str]:
+    import late
+
+    return [WHERE, late.WHERE]
+
+@mxm.flow(name="flow_{name}")
+def f():
+    return where
+"""
+PROJECT = '[project]\nname = "x"\n'
+
+
+def several(folder: Path, form: str) -> None:
+    """Three projects of one *form* under *folder*, whose modules have the same names."""
+    for name in "abc":
+        at = f"{name}-x" if form == "dashes" else name
+        inner = {"src": f"{at}/src", "packages": f"{at}/firm"}.get(form, at)
+        text = HELPED.format(name=name)
+        if form == "packages":
+            text = text.replace("from helpers", "from .helpers").replace(
+                "import late", "from . import late"
+            )
+        files = {f"{inner}/{m}.py": f"WHERE = {name!r}\n" for m in ("helpers", "late")}
+        files[f"{inner}/flows.py"] = text
+        if form not in ("scripts", "dashes"):
+            files[f"{at}/pyproject.toml"] = PROJECT
+        if form == "packages":
+            files[f"{inner}/__init__.py"] = ""
+        write(folder, files)
+
+
+FORMS = ["scripts", "dashes", "projects", "src", "packages"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_flow_uses_its_own_projects_modules_whatever_others_are_called(
+    project: Path, form: str, name: str
+) -> None:
+    several(project, form)
+    assert names(discover()) == ["flow_a", "flow_b", "flow_c"]
+    entry = find_flow(f"flow_{name}")
+    assert entry.spec().tasks[0].fn() == [name, name]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_flow_that_a_search_finds_has_its_own_modules(project: Path, form: str) -> None:
+    several(project, form)
+    for entry in discover().flows:
+        assert entry.spec().tasks[0].fn.__globals__["WHERE"] == entry.name[-1]
+
+
+def test_worker_processes_import_the_modules_of_the_flows_own_project(tmp_path: Path) -> None:
+    several(tmp_path, "scripts")
+    for name in "ab":
+        ran = call(
+            "run", f"flow_{name}", "--backend", "inline", "--runner", "processes", cwd=tmp_path
+        )
+        assert json.loads(ran.out) == {"where": [name, name]}, ran.err
+
+
+def test_module_that_two_folders_share_is_carried_out_once(
+    project: Path, times: Callable[[], int]
+) -> None:
+    write(
+        project,
+        {
+            "common.py": COUNTED,
+            "a/flows.py": of("import own\nfrom common import load", "of_a"),
+            "a/own.py": "",
+            "b/flows.py": of("import own\nfrom common import load", "of_b"),
+            "b/own.py": "",
+        },
+    )
+    found = discover()
+    assert (names(found), found.failures, times()) == (["of_a", "of_b"], [], 1)
+
+
+def test_module_of_one_folder_is_not_found_from_another(project: Path) -> None:
+    write(project, {"a/own.py": "", "a/flows.py": "import own\n" + _dedented(flow("of_a"))})
+    write(project, {"b/flows.py": "import own\n" + _dedented(flow("of_b"))})
+    found = discover()
+    assert names(found) == ["of_a"]
+    assert "No module named 'own'" in str(found.failures[0])
+
+
+def test_folders_that_a_module_puts_on_the_path_stay_there_for_its_flows(project: Path) -> None:
+    text = """
+        import os, sys
+        import mxm, own
+        sys.path.append(os.path.join(os.path.dirname(__file__), "lib"))
+
+        @mxm.task
+        def where() -> str:
+            import late
+            return late.WHERE
+
+        @mxm.flow(name="of_{}")
+        def f():
+            return where
+        """
+    for name in "ab":
+        write(project, {f"{name}/flows.py": text.format(name), f"{name}/own.py": ""})
+        write(project, {f"{name}/lib/late.py": f"WHERE = {name!r}\n"})
+    for name in "ab":
+        assert find_flow(f"of_{name}").spec().tasks[0].fn() == name
+
+
+def test_paths_of_each_project_beneath_are_used(project: Path) -> None:
+    write(
+        project,
+        {
+            "a/pyproject.toml": '[tool.mxm.pipeline]\npaths = ["lib"]\n',
+            "a/lib/firm/tasks.py": COUNTED,
+            "a/lib/firm/flows.py": of("from firm.tasks import load"),
+            "a/run.py": of("from firm.tasks import load", "run"),
+        },
+    )
+    for start in (project, project / "a"):
+        assert find_flow(str(project / "a/run.py"), start=str(start)).name == "run"
+    found = discover()
+    assert (names(found), found.failures) == (["risk", "run"], [])
+
+
+def test_project_beneath_whose_settings_are_wrong_hides_no_other(project: Path) -> None:
+    several(project, "projects")
+    write(project, {"b/pyproject.toml": "[tool.mxm.pipeline]\npath = []\n"})
+    found = discover()
+    assert names(found) == ["flow_a", "flow_c"]
+    [failure] = found.failures
+    assert "unknown key 'path'" in str(failure)
+    assert str(failure.source) == "b/flows.py"
 
 
 def test_file_is_not_taken_for_another_of_its_name_on_an_earlier_path(project: Path) -> None:

@@ -11,7 +11,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
+from mxm.pipeline.discovery.naming import Home, Naming, provides
+from mxm.pipeline.discovery.settings import Settings, nearest_project, read_settings
+from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.introspection.entrypoints import module_from_file
 from mxm.pipeline.problems import Source, shown_path
 from mxm.pipeline.registry import current_registry
@@ -54,10 +58,14 @@ class Failure:
 class Loader:
     """Imports modules into the current registry, each once.
 
+    The files of one project, and scripts of one folder, see each other and what is installed, not
+    what other projects and folders call by the same names: `file` puts their folders at the front
+    of ``sys.path``, and takes what only the files before could see out of ``sys.modules``.
+
     Parameters
     ----------
-    paths
-        Folders that go on ``sys.path``.
+    settings
+        Those of the project that the search is made in.
 
     Attributes
     ----------
@@ -65,27 +73,122 @@ class Loader:
         Modules that could not be imported; they register nothing.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    _last: ClassVar[Loader | None] = None
+
+    def __init__(self, settings: Settings) -> None:
+        if Loader._last is not None:  # this search begins where that one did
+            Loader._last._enter(())
+        Loader._last = self
         self.failures: list[Failure] = []
-        self._paths = paths
+        self._settings = settings
         self._loaded: dict[str, ModuleType] = {}
         self._before = set(sys.modules)
-        for path in reversed(paths):
+        self._naming = Naming()
+        self._projects: dict[str | None, Settings] = {None: settings, settings.file: settings}
+        self._bases_of: dict[str, tuple[tuple[str, ...], bool]] = {}
+        for path in reversed(settings.import_paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
+        self._common = [*sys.path]
+        self._roots: tuple[str, ...] = ()
+        self._added: list[str] = []
+        self._away: dict[tuple[str, ...], tuple[list[str], dict[str, ModuleType]]] = {}
+        self._roots_of: dict[str, tuple[str, ...]] = {}
 
     def file(self, path: str) -> ModuleType | None:
         """Import the file *path*: by its dotted name where it is in a package, else by its own."""
         path = os.path.realpath(path)
-        root, name = _dotted(path)
-        if (dotted := _dot_in_a_name(root, path)) is not None:
+        try:
+            homes = self._homes(path)
+        except PipelineError as error:  # the settings of the file's own project
+            self.failures.append(Failure(shown_path(path), error, Source(path)))
+            return None
+        if (dotted := _dot_in_a_name(homes[-1].roots[0], path)) is not None:
             self._refuse(path, dotted)
             return None
-        if root not in sys.path:
-            sys.path.insert(0, root)
-        if _leads_elsewhere(name, path):
+        home = next((home for home in homes[:-1] if self._leads_to(home)), homes[-1])
+        self._enter(home.roots)
+        self._roots_of[path] = home.roots
+        if _leads_elsewhere(home.name, path):
             return self._load(shown_path(path), lambda: _from_file(path), file=path)
-        return self._load(name, lambda: importlib.import_module(name), file=path)
+        return self._load(home.name, lambda: importlib.import_module(home.name), file=path)
+
+    def module(self, name: str, origin: str | None = None) -> ModuleType | None:
+        """Import the module *name*, which *origin* asks for."""
+        self._enter(())
+        return self._load(name, lambda: importlib.import_module(name), origin=origin)
+
+    def _leads_to(self, home: Home) -> bool:
+        """Whether the name of *home* begins in its first root: no installed package has it."""
+        self._enter(home.roots)
+        top, dot, _ = home.name.partition(".")
+        if not dot:
+            return True
+        module = sys.modules.get(top)
+        spec = None if module else importlib.util.find_spec(top)
+        found = spec.submodule_search_locations if spec else getattr(module, "__path__", None)
+        return os.path.join(home.roots[0], top) in map(os.path.realpath, found or ())
+
+    def settle(self, path: str) -> None:
+        """Let imports from now on find what those of the file *path* found."""
+        if path in self._roots_of:
+            self._enter(self._roots_of[path])
+            return
+        for roots, (_, modules) in self._away.items():  # a module that another file imported
+            if any(_real_file(module) == path for module in modules.values()):
+                self._enter(roots)
+                return
+
+    def _homes(self, path: str) -> list[Home]:
+        bases, configured = self._bases(os.path.dirname(path))
+        return self._naming.homes_of(path, bases, configured=configured)
+
+    def _bases(self, folder: str) -> tuple[tuple[str, ...], bool]:
+        """Folders that imports of a file in *folder* start in; whether its project names them."""
+        if folder not in self._bases_of:
+            file = nearest_project(folder)
+            if file not in self._projects:
+                self._projects[file] = read_settings(folder)
+            bases = self._projects[file].paths
+            configured = bool(bases)
+            if file and not bases:
+                project = os.path.dirname(file)
+                source = os.path.join(project, "src")
+                is_source = os.path.isdir(source) and not provides(source, "__init__")
+                bases = (source, project) if is_source else (project,)
+            real = map(os.path.realpath, bases or self._settings.import_paths)
+            self._bases_of[folder] = (tuple(real), configured)
+        return self._bases_of[folder]
+
+    def _enter(self, roots: tuple[str, ...]) -> None:
+        """Let imports start in *roots*, and forget what only the roots before could find."""
+        if roots == self._roots:
+            return
+        left = {*self._roots, *self._added} - {*self._common}
+        path = [*roots, *(p for p in sys.path if p not in left and p not in roots)]
+        known, modules = self._away.pop(roots, (path, {}))
+        path = known if roots else path  # without roots, as others may have changed it meanwhile
+        self._away[self._roots] = (sys.path[:], self._hide(path, left))
+        sys.path[:] = path
+        sys.modules.update(modules)
+        self._roots, self._added = roots, [p for p in path if p not in self._common]
+
+    def _hide(self, path: Sequence[str], left: set[str]) -> dict[str, ModuleType]:
+        """Take those of the user's modules from `sys.modules` that *path* does not lead to.
+
+        They were found in the folders *left*, or *path* leads to others of their names first.
+        """
+        hidden: dict[str, ModuleType] = {}
+        for name in [n for n in sys.modules if "." not in n and not n.startswith(_BY_FILE)]:
+            folders = _folders_of(sys.modules[name])
+            if not folders:
+                continue
+            first = next((p for p in path if provides(p, name)), None)
+            if first not in folders and (first or not left.isdisjoint(folders)):
+                inner = f"{name}."
+                for each in [n for n in sys.modules if n == name or n.startswith(inner)]:
+                    hidden[each] = sys.modules.pop(each)
+        return hidden
 
     def _refuse(self, path: str, dotted: str) -> None:
         """Report *path*, which no import can name, because its part *dotted* has a dot in it."""
@@ -95,10 +198,6 @@ class Loader:
         hint = f"rename {dotted!r} to {renamed!r}"
         self.failures.append(Failure(shown_path(path), why, Source(path), hint=hint))
 
-    def module(self, name: str, origin: str | None = None) -> ModuleType | None:
-        """Import the module *name*, which *origin* asks for."""
-        return self._load(name, lambda: importlib.import_module(name), origin=origin)
-
     def _load(
         self,
         name: str,
@@ -107,14 +206,17 @@ class Loader:
         file: str | None = None,
         origin: str | None = None,
     ) -> ModuleType | None:
-        if name in self._loaded:
-            return self._loaded[name]
+        key = file or name
+        if key in self._loaded:
+            return self._loaded[key]
         # What was imported before this search registered elsewhere: it must run once more.
         known = sys.modules.pop(name, None) if name in self._before else None
+        path = [*sys.path]
         try:
             # What a module prints while it is imported must not end up in a JSON document.
             with contextlib.redirect_stdout(sys.stderr):
                 module = load()
+            _require_file(module, file)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # pytest.skip() raises one that is no Exception
@@ -129,24 +231,19 @@ class Loader:
                 source = Source(file)
             self.failures.append(Failure(name, error, source, origin, self._hint(name, error)))
             return None
-        self._loaded[name] = module
+        finally:
+            # Folders that the module has put there are its own, as its roots are.
+            more = [folder for folder in sys.path if folder not in path]
+            (self._added if self._roots else self._common).extend(more)
+        self._loaded[key] = module
         return module
 
     def _hint(self, name: str, error: BaseException) -> str | None:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{name}.".startswith(f"{missing}."):
             return None
-        return f"imports start in {', '.join(self._paths)}, and where packages are installed"
-
-
-def _dotted(path: str) -> tuple[str, str]:
-    """The folder to import from, and the dotted name of the file *path*."""
-    folder, file = os.path.split(path)
-    parts = [] if file == "__init__.py" else [file.removesuffix(".py")]
-    while os.path.exists(os.path.join(folder, "__init__.py")):
-        folder, package = os.path.split(folder)
-        parts.insert(0, package)
-    return folder, ".".join(parts)
+        folders = ", ".join(self._settings.import_paths)
+        return f"imports start in {folders}, and where packages are installed"
 
 
 def _dot_in_a_name(root: str, path: str) -> str | None:
@@ -171,11 +268,39 @@ def _leads_elsewhere(name: str, path: str) -> bool:
     return os.path.realpath(origin or "") != path
 
 
+def _require_file(module: ModuleType, file: str | None) -> None:
+    """Refuse a *module* that is another file than the one asked for: flows of both would mix."""
+    origin = _real_file(module)
+    if file and origin and origin != file:
+        current_registry().drop({origin})
+        raise ImportError(f"{module.__name__!r} is imported from {shown_path(origin)} instead")
+
+
+def _real_file(module: ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    return os.path.realpath(file) if file else None
+
+
+def _folders_of(module: ModuleType) -> list[str]:
+    """The folders in which an import of *module*, which is of the top level, looks for it.
+
+    Empty for what is Python's, installed, or ours.
+    """
+    file = getattr(module, "__file__", None)
+    packages = [os.path.dirname(file)] if file else list(getattr(module, "__path__", ()))
+    if not packages or _is_librarys(file or packages[0] + os.sep):
+        return []
+    return [os.path.dirname(p) if hasattr(module, "__path__") else p for p in packages]
+
+
+_BY_FILE = "mxm_flows_"
+
+
 def _from_file(path: str) -> ModuleType:
     import zlib
 
     stem = os.path.basename(path).removesuffix(".py").replace("-", "_")
-    name = f"mxm_flows_{stem}_{zlib.crc32(os.fsencode(path)):08x}"  # there may be two of one stem
+    name = f"{_BY_FILE}{stem}_{zlib.crc32(os.fsencode(path)):08x}"  # there may be two of one stem
     return module_from_file(name, path)
 
 

@@ -74,11 +74,14 @@ def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
     start
         Where to look from; by default the working directory.
     """
-    start = start or working_directory()
+    return _search(modules, start or working_directory()).found
+
+
+def _search(modules: Sequence[str], start: str) -> _Search:
     with collecting() as registry:
-        found = Found(registry)
-        _Search(found, start).run(modules)
-    return found
+        search = _Search(Found(registry), start)
+        search.run(modules)
+    return search
 
 
 def find_flow(
@@ -142,11 +145,14 @@ def find_flows(
             return [_named(name, _in_module(place, name, start), place)]
         except UnknownFlowError as error:  # a flow's name may have a colon in it
             elsewhere = error
-    found = discover(modules, start=start)
+    search = _search(modules, start)
+    found = search.found
     for warning in found.warnings:
         warn(warning)
     try:
-        return [found.registry.find(target)]
+        entry = found.registry.find(target)
+        search.loader.settle(entry.place.file)
+        return [entry]
     except UnknownFlowError as error:
         raise elsewhere or _not_found(target, error, found) from None
 
@@ -174,7 +180,7 @@ def _in_file(place: str, start: str) -> list[Registration]:
             raise UnknownFlowError(f"{place!r} is not a regular file")
         raise UnknownFlowError(f"no such file: {place!r}", hint=_similar_file(path))
     with collecting() as registry:
-        loader = Loader(())
+        loader = Loader(read_settings(start))
         loader.file(path)
     _require_loaded(loader)
     return _own(registry, os.path.realpath(path), place)
@@ -183,7 +189,7 @@ def _in_file(place: str, start: str) -> list[Registration]:
 def _in_module(place: str, name: str, start: str) -> list[Registration]:
     """The flows of one module, which alone is imported."""
     with collecting() as registry:
-        loader = Loader(read_settings(start).import_paths)
+        loader = Loader(read_settings(start))
         if not _exists(place.partition(".")[0]):
             unknown = f"unknown flow {f'{place}:{name}'!r}"
             raise UnknownFlowError(unknown, hint=f"there is no module {place!r}")
@@ -243,7 +249,7 @@ class _Search:
         self.found = found
         self.start = start
         self.settings = read_settings(start)
-        self.loader = Loader(self.settings.import_paths)
+        self.loader = Loader(self.settings)
 
     def run(self, modules: Sequence[str]) -> None:
         self.load(modules, "-m")

@@ -13,7 +13,7 @@ from mxm.pipeline.errors import BackendError, PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 from mxm.pipeline.problems import did_you_mean, shown_path
 
-__all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
+__all__ = ["KEYS", "Settings", "nearest_project", "read_settings", "working_directory"]
 
 _FILE = "pyproject.toml"
 
@@ -71,7 +71,7 @@ def read_settings(start: str) -> Settings:
     PipelineError
         The file is no TOML, or a key is unknown or has a value that cannot be used.
     """
-    file = _nearest(os.path.abspath(start))
+    file = nearest_project(os.path.abspath(start))
     table = _table(file) if file else None
     if file is None or table is None:
         return Settings(start)
@@ -82,8 +82,8 @@ def read_settings(start: str) -> Settings:
         raise PipelineError(told, hint=error.hint) from None
 
 
-def _nearest(folder: str) -> str | None:
-    # It is the project's; those above it are not.
+def nearest_project(folder: str) -> str | None:
+    """The pyproject.toml of the project that *folder* is in, the nearest one, or None."""
     while not os.path.isfile(os.path.join(folder, _FILE)):
         if folder == os.path.dirname(folder):
             return None

@@ -1,0 +1,121 @@
+"""By which dotted name a file is imported, and from which folders its own imports start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mxm.pipeline.discovery.scan import read
+from mxm.pipeline.discovery.text import code_of, top_imports
+
+__all__ = ["Home", "Naming", "provides"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a file may be imported from.
+
+    Parameters
+    ----------
+    roots
+        Folders that imports start in; the file's *name* is relative to the first.
+    name
+        Its dotted name.
+    """
+
+    roots: tuple[str, ...]
+    name: str
+
+
+class Naming:
+    """How files are named, as their places and what they import show; each is read once."""
+
+    def __init__(self) -> None:
+        self._imports: dict[str, set[str]] = {}
+        self._starts: dict[tuple[str, ...], list[str]] = {}
+
+    def homes_of(self, path: str, bases: Sequence[str], *, configured: bool) -> list[Home]:
+        """Where the file *path* may be imported from, the best home first.
+
+        A package needs no ``__init__.py``. Without one a folder may be a package, or hold scripts
+        that import each other by their bare names: what its files import decides.
+
+        Parameters
+        ----------
+        path
+            The file, by its real path.
+        bases
+            Folders that the project's imports start in.
+        configured
+            Whether the project names them: its packages are then named from there, even those
+            with an ``__init__.py``, whose own imports could start further down.
+        """
+        top, parts = _package(path)
+        plain = Home(_once(top, *bases), ".".join(parts))
+        base = max((b for b in bases if top.startswith(b + os.sep)), key=len, default=None)
+        scripts = top == os.path.dirname(path)
+        if base is None or not (scripts or configured):
+            return [plain]
+        above = os.path.relpath(top, base).split(os.sep)
+        unfit = [i for i, part in enumerate(above, 1) if not part.isidentifier()]
+        base = os.path.join(base, *above[: unfit[-1]]) if unfit else base
+        if base == top:
+            return [plain]
+        # The files of one folder are named alike; but one with relative imports is in a package.
+        starts = self._starts_of(top, base, "" if scripts else path)
+        relative = scripts and "." in self._imports_of(path)
+        root = next((start for start in starts if not (relative and start == top)), base)
+        if root == top:
+            return [plain]
+        name = os.path.relpath(path, root).removesuffix(".py").replace(os.sep, ".")
+        roots = _once(root, *starts, base, *bases)
+        return [Home(roots, name.removesuffix(".__init__")), plain]
+
+    def _starts_of(self, top: str, base: str, path: str) -> list[str]:
+        """The folders from *top* up to *base* that imports start in, the nearest first.
+
+        Those of the file *path*, or, without one, of all the files in *top*.
+        """
+        key = (top, base, path)
+        if key not in self._starts:
+            files = [path]
+            if not path:
+                files = [os.path.join(top, n) for n in os.listdir(top) if n.endswith(".py")]
+            names = {name for file in files for name in self._imports_of(file)}
+            names -= sys.stdlib_module_names | {"."}
+            folders = [top]
+            while folders[-1] != base:
+                folders.append(os.path.dirname(folders[-1]))
+            nearest = {next((f for f in folders if provides(f, name)), "") for name in names}
+            self._starts[key] = [folder for folder in folders if folder in nearest]
+        return self._starts[key]
+
+    def _imports_of(self, path: str) -> set[str]:
+        if path not in self._imports:
+            try:
+                self._imports[path] = top_imports(code_of(read(path)))
+            except OSError:
+                self._imports[path] = set()
+        return self._imports[path]
+
+
+def _package(path: str) -> tuple[str, list[str]]:
+    """The folder above the regular packages that *path* is in, and the names from there."""
+    folder, file = os.path.split(path)
+    parts = [] if file == "__init__.py" else [file.removesuffix(".py")]
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    return folder, parts
+
+
+def provides(folder: str, name: str) -> bool:
+    """Whether an import of the module or package *name* may find it in *folder*."""
+    path = os.path.join(folder, name)
+    return os.path.isfile(path + ".py") or os.path.isdir(path)
+
+
+def _once(*folders: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(folders))
