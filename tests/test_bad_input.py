@@ -435,7 +435,7 @@ def test_result_that_json_cannot_hold_names_task_and_path_and_hides_no_other(
             return [odd, fine]
         """
     write(project, {"results.py": module(text)})
-    ran = invoke("run", "results", *INLINE)
+    ran = invoke("run", "results", "--strict-json", *INLINE)
     assert_told(ran, 1, "'odd'", "$.rows[1]", "object", "hint: ")
     assert json.loads(ran.out) == {"fine": 1}
 

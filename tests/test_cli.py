@@ -349,9 +349,9 @@ def test_run_without_a_name_is_a_usage_error_and_prints_nothing_on_stdout(projec
         ([], "which flow?"),
         (["--nope"], "No such option: --nope"),
         (["x", "--workers", "two"], "'--workers'"),
-        (["x", "y"], "unexpected extra argument"),
-        (["x", "-p"], "-p stands last, without a parameter: write -p name=VALUE"),
-        (["x", "--param"], "--param stands last, without a parameter: write -p name=VALUE"),
+        (["x", "y"], "unexpected argument after the name of the flow: parameters follow -p"),
+        (["x", "-p"], "-p needs NAME=VALUE"),
+        (["x", "--param"], "--param needs NAME=VALUE"),
     ],
 )
 def test_usage_error_of_run_points_to_its_help_as_those_of_other_verbs(

@@ -5,6 +5,7 @@ import gc
 import io
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,3 +82,74 @@ def test_an_exception_that_cannot_be_assigned_to_passes_as_it_is() -> None:
     with pytest.raises(FrozenError), within_task("f", "a"):
         raise FrozenError(1)
     assert current_task() is None
+
+
+# Progress bars, control characters, quiet
+
+
+def written(*texts: str, shown: Callable[[str], bool] | None = None) -> list[str]:
+    """What the stream has after each of *texts*, which one task writes."""
+    stream = io.StringIO()
+    lines = TaskLines(stream, shown)
+    states: list[str] = []
+    with within_task("f", "a"):
+        for text in texts:
+            lines.write(text)
+            states.append(stream.getvalue().replace("[f/a] ", ""))
+    lines.finish()
+    states.append(stream.getvalue().replace("[f/a] ", ""))
+    return states
+
+
+@pytest.mark.parametrize(
+    ("texts", "states"),
+    [
+        (["\r1%", "\r2%", "\n"], ["1%\n", "1%\n2%\n", "1%\n2%\n", "1%\n2%\n"]),
+        (["1%\r", "2%\r", "done\n"], ["1%\n", "1%\n2%\n", "1%\n2%\ndone\n", "1%\n2%\ndone\n"]),
+        (["1%", "\r2%", "\nnext\n"], ["", "1%\n2%\n", "1%\n2%\nnext\n", "1%\n2%\nnext\n"]),
+        (["a\r\nb", "\r\n"], ["a\n", "a\nb\n", "a\nb\n"]),
+        (["a\r", "\nb\n"], ["a\n", "a\nb\n", "a\nb\n"]),
+        (["\r1%", "\r\r2%", "\n\n"], ["1%\n", "1%\n2%\n", "1%\n2%\n\n", "1%\n2%\n\n"]),
+    ],
+)
+def test_progress_bars_appear_as_they_move(texts: list[str], states: list[str]) -> None:
+    assert written(*texts) == states
+
+
+def test_a_bar_of_one_task_leaves_the_lines_of_another_whole() -> None:
+    stream = io.StringIO()
+    lines = TaskLines(stream)
+    with within_task("f", "b"):
+        lines.write("half ")
+    with within_task("f", "a"):
+        lines.write("\r1%")
+    with within_task("f", "b"):
+        lines.write("whole\n")
+    assert stream.getvalue() == "[f/a] 1%\n[f/b] half whole\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07text\x1b]8;;http://x\x1b\\link", "textlink"),
+        ("up\x1b[2A\x1b[K", "up"),
+        ("bell\x07 null\x00 \x9b31m", r"bell\x07 null\x00 \x9b31m"),
+        ("\u202eright to left", r"\u202eright to left"),
+        ("\x1b", r"\x1b"),
+        ("a\tb", "a\tb"),
+    ],
+)
+def test_a_terminal_obeys_nothing_that_a_task_prints(text: str, line: str) -> None:
+    assert written(text + "\n")[0] == line + "\n"
+
+
+def test_the_name_of_a_task_is_in_one_line() -> None:
+    stream = io.StringIO()
+    with within_task("f", "a\n\x1b[2J"):
+        TaskLines(stream).write("text\n")
+    assert stream.getvalue() == "[f/a\\n\\x1b[2J] text\n"
+
+
+def test_lines_that_are_not_shown_are_dropped() -> None:
+    assert written("a\n", "b\n", "\rc", "d", shown=lambda line: line == "b")[-1] == "b\n"

@@ -359,7 +359,7 @@ def test_yaml_merges_and_aliases_are_no_duplicates(project: Path) -> None:
         (".days=canary", "-p needs NAME=VALUE: a name is empty"),
         ("limit", "-p limit has no value\n  hint: write -p limit=VALUE"),
         ("window.days", "-p window.days has no value\n  hint: write -p window.days=VALUE"),
-        ("canary", "error: -p needs NAME=VALUE\n  hint: write -p NAME=VALUE"),
+        ("canary", "error: -p needs NAME=VALUE\n  hint: known: at, bare, day"),
     ],
 )
 def test_a_parameter_without_a_name_or_a_value(project: Path, item: str, part: str) -> None:

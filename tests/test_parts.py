@@ -213,21 +213,21 @@ def test_one_field_in_a_traced_flow() -> None:
 @pytest.mark.parametrize(
     ("annotation", "default", "item", "parts"),
     [
-        (Config, Config(), "x.lookback=ten", ["'x.lookback' of task 't' takes int, not ten"]),
+        (Config, Config(), "x.lookback=ten", ["'x.lookback' of task 't' takes int, not 'ten'"]),
         (Config, Config(), "x.lookbak=3", ["'x.lookbak' of", "is not a field", "mean 'lookback'?"]),
         (Config, Config(), "x.costs.bsp=3", ["'x.costs.bsp' of", "did you mean 'bps'?"]),
         (Config, Config(), "x.lookback.days=3", ["'x.lookback.days'", "int has no fields"]),
         (Config, Config(), "x.symbols=A,B", ["write -p x.symbols=A -p x.symbols=B, or "]),
         (Config | None, None, "x.lookbak=3", ["'x.lookbak' of", "did you mean 'lookback'?"]),
         (Options, {"lookback": 1}, "x.lokback=3", ["'x.lokback'", "did you mean 'lookback'?"]),
-        (dict[int, int], {1: 2}, "x.one=3", ["'x.one' of task 't' takes int, not one"]),
-        (dict[str, int], {}, "x.a=one", ["'x.a' of task 't' takes int, not one"]),
+        (dict[int, int], {1: 2}, "x.one=3", ["'x.one' of task 't' takes int, not 'one'"]),
+        (dict[str, int], {}, "x.a=one", ["'x.a' of task 't' takes int, not 'one'"]),
         (int, 3, "x.a=one", ["'x.a' of task 't' cannot be set: int has no fields"]),
         (list[int], [3], "x.0=1", ["'x.0' of task 't' cannot be set: list has no fields"]),
         (Model, Model(), "x.lookback=0", ["'x.lookback' of", "greater than 0"]),
         (Frozen, Frozen(), "x.lookback=0", ["'x.lookback' of", "greater than 0"]),
         (Model, Model(), "x.halflife=9w", ["'x.halflife' of", "valid integer"]),
-        (Checked, Checked(), "x.low=9", ["'x.low' of", "not 9: low is above high"]),
+        (Checked, Checked(), "x.low=9", ["'x.low' of", "not '9': low is above high"]),
         (Pair, Pair(1), "x.c=3", ["'x.c' of task 't' is not a field"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -238,6 +238,20 @@ def test_a_field_that_cannot_be_set_is_named(
     told = refused(annotation, item, default=default)
     for part in parts:
         assert part in told, told
+
+
+def test_an_unknown_key_in_a_part_or_in_the_whole_is_refused(tmp_path: Path) -> None:
+    class Outer(TypedDict):
+        inner: Options
+
+    write(tmp_path, {"o.json": '{"lookback": 1, "lokback": 2}'})
+    file = tmp_path / "o.json"
+    default = {"inner": {"lookback": 5}}
+    assert "lokback" in refused(Outer, f"x.inner=@{file}", default=default)
+    assert "lokback" in refused(list[Options], f"x=@{file}", f"x=@{file}", default=[])
+    assert "lokback" in refused(Options, f"x=@{file}", "x.lookback=3")
+    extra = {"inner": {"lookback": 5, "more": 6}}  # from Python it passes
+    assert read(Outer, "x.inner.lookback=3", default=extra)["inner"] == {"lookback": 3, "more": 6}
 
 
 def test_a_field_of_what_no_task_takes_is_a_warning_that_names_the_parameter() -> None:
@@ -307,7 +321,7 @@ def test_what_is_given_several_times_is_the_members_in_order(
         (dict[str, int], ["{}", "{}"], ["is given 2 times"]),
         (Config, ["{}", "{}"], ["is given 2 times"]),
         (Pair, ["1", "2"], ["is given 2 times"]),
-        (list[int], ["1", "two"], ["'x[1]' of task 't' takes int, not two"]),
+        (list[int], ["1", "two"], ["'x[1]' of task 't' takes int, not 'two'"]),
         (list[str], ['["A"]', "B"], ["'x[0]' of task 't' is a list, where a member belongs"]),
         (
             tuple[int, str],
@@ -331,7 +345,7 @@ def test_members_of_a_field() -> None:
     told = refused(Config, "x.lookback=1", "x.lookback=1", default=Config())
     assert "'x.lookback' of task 't' is given 2 times" in told
     told = refused(dict[str, list[int]], "x.a=1", "x.a=b", default={})
-    assert "'x.a[1]' of task 't' takes int, not b" in told
+    assert "'x.a[1]' of task 't' takes int, not 'b'" in told
 
 
 def test_members_replace_the_list_of_a_file(tmp_path: Path) -> None:
@@ -386,5 +400,5 @@ def test_parts_from_the_command_with_the_place_of_each(
     expected = {"use": "Config(lookback=3, halflife=60) ['A', 'B']"}
     assert (ran.code, json.loads(ran.out), ran.err) == (0, expected, "")
     ran = invoke(*shlex.split(line.replace("@three", "@ten")))
-    told = "parameter 'config.lookback' (from ten) of flow 'risk' takes int, not ten"
+    told = "parameter 'config.lookback' (from ten) of flow 'risk' takes int, not 'ten'"
     assert (ran.code, told in ran.err) == (2, True), ran.err

@@ -248,3 +248,37 @@ def test_all_that_a_task_says_carries_flow_and_task(tmp_path: Path, runner: str)
     said = ["printed", "on stderr", "in bytes", "logged"]
     assert lines[:-1] == [f"[saying/says] {line}" for line in said]
     assert lines[-1].startswith("says succeeded in")
+
+
+QUIET = """
+    import logging, sys, time, warnings
+    import mxm
+
+    @mxm.task
+    def says():
+        print("printed")
+        print("\\r50%", end="", file=sys.stderr)
+        warnings.warn("a warning of Python's")
+        logging.getLogger("user").info("logged")
+        logging.getLogger("user").warning("a logged warning")
+
+    @mxm.task
+    def fails():
+        print("printed")
+        raise ValueError("the failure")
+
+    @mxm.flow
+    def quiet():
+        return says, fails
+    """
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads", "processes"])
+def test_quiet_leaves_warnings_and_failures(tmp_path: Path, runner: str) -> None:
+    write(tmp_path, {"quiet.py": QUIET})
+    ran = call("run", "quiet", "--quiet", "--backend", "inline", "--runner", runner, cwd=tmp_path)
+    assert (ran.code, json.loads(ran.out)) == (1, {"says": None})
+    for text in ("a warning of Python's", "a logged warning", "the failure"):
+        assert text in ran.err, text
+    for text in ("printed", "50%", "logged\n", "succeeded"):
+        assert text not in ran.err.replace("a logged warning", ""), text

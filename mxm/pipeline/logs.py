@@ -6,9 +6,11 @@ import codecs
 import io
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO
+
+from mxm.pipeline.printable import in_one_line, printable, without_sequences
 
 __all__ = [
     "DecodedBytes",
@@ -94,19 +96,26 @@ class DecodedBytes(io.RawIOBase):
 class TaskLines(io.TextIOBase):
     """A text stream that puts the flow and task before each line which a task writes to it.
 
+    Control characters are escaped, and colours dropped: a terminal obeys none of a task's. A
+    carriage return ends a line, and shows what follows it: progress bars appear as they move.
+
     Parameters
     ----------
     stream
         Where the lines go.
+    shown
+        Which lines of tasks are written; None for all.
     """
 
     encoding: str = "utf-8"
     errors: str | None = "backslashreplace"
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, shown: Callable[[str], bool] | None = None) -> None:
         self._stream = stream
+        self._shown = shown
         self.buffer: DecodedBytes = DecodedBytes(self.write, stream)
         self._open: dict[tuple[str, str], str] = {}
+        self._bars: set[tuple[str, str]] = set()  # tasks whose open line is written already
         self._lock = threading.Lock()
 
     def write(self, text: str, /) -> int:
@@ -115,11 +124,33 @@ class TaskLines(io.TextIOBase):
         if task is None:
             return self._stream.write(text)
         with self._lock:
-            *lines, rest = (self._open.pop(task, "") + text).split("\n")
-            if rest:
-                self._open[task] = rest
-            self._stream.write("".join(f"[{'/'.join(task)}] {line}\n" for line in lines))
+            self._write_lines(task, self._whole(task, text))
         return len(text)
+
+    def _whole(self, task: tuple[str, str], text: str) -> list[str]:
+        """The lines that are whole with *text*; the rest waits."""
+        whole = self._open.pop(task, "") + text
+        if task in self._bars:
+            whole = whole.removeprefix("\r").removeprefix("\n")
+            self._bars.discard(task)
+        is_bar = "\r" in text.replace("\r\n", "\n")
+        *lines, rest = whole.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if is_bar:  # what follows may be long in coming, and ends it with an empty line
+            self._bars.add(task)
+            return [line for line in (*lines, rest) if line]
+        if rest:
+            self._open[task] = rest
+        return lines
+
+    def _write_lines(self, task: tuple[str, str], lines: Iterable[str]) -> None:
+        place = in_one_line("/".join(task))
+        self._stream.write(
+            "".join(
+                f"[{place}] {printable(without_sequences(line))}\n"
+                for line in lines
+                if self._shown is None or self._shown(line)
+            )
+        )
 
     def flush(self) -> None:
         """Flush what is whole."""
@@ -129,7 +160,7 @@ class TaskLines(io.TextIOBase):
         """Write the last lines that tasks left without an end."""
         with self._lock:
             for task, rest in self._open.items():
-                self._stream.write(f"[{'/'.join(task)}] {rest}\n")
+                self._write_lines(task, [rest])
             self._open.clear()
         self._stream.flush()
 

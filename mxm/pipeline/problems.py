@@ -11,6 +11,8 @@ from dataclasses import KW_ONLY, dataclass
 from types import FrameType
 from typing import Any, Literal
 
+from mxm.pipeline.printable import in_one_line
+
 __all__ = [
     "CODES",
     "Problem",
@@ -167,8 +169,10 @@ class Problem:
 def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
     """*places* as lines in two columns, each after a line break."""
     rows = list(places)
-    width = max((len(name) for name, _ in rows), default=0)
-    return "".join(f"\n    {name.ljust(width)}  {place or ''}".rstrip() for name, place in rows)
+    names = [in_one_line(name) for name, _ in rows]
+    width = max(map(len, names), default=0)
+    lines = zip(names, rows, strict=True)
+    return "".join(f"\n    {name.ljust(width)}  {row[1] or ''}".rstrip() for name, row in lines)
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

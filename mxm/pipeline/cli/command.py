@@ -1,18 +1,27 @@
-"""What all commands have: errors are told in a line, and stdout is their own."""
+"""What all verbs have: errors are reported in a line, and stdout is their own."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+import functools
+from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from mxm.pipeline.cli.meant import run_meant
 from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer
-from mxm.pipeline.errors import GraphError, LoadError, ParameterError, PipelineError
+from mxm.pipeline.errors import (
+    GraphError,
+    LoadError,
+    ParameterError,
+    PipelineError,
+    UnknownFlowError,
+)
+from mxm.pipeline.printable import printable
 
-__all__ = ["AsJson", "Modules", "RunVerb", "Target", "Verb", "verb_app"]
+__all__ = ["AsJson", "Modules", "RunVerb", "Target", "Verb", "printably", "run_hint", "verb_app"]
 
 Modules = Annotated[
     list[str] | None,
@@ -32,14 +41,57 @@ def verb_app() -> typer.Typer:
     return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
+def _debug(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the tracebacks of mxm-pipeline itself.")
+    ] = False,
+) -> None:
+    """Have the option that every verb has."""
+    del debug
+
+
+@functools.cache
+def _shared_options() -> list[Any]:
+    app = verb_app()
+    app.command()(_debug)
+    command: Any = typer.main.get_command(app)
+    return list(command.params)
+
+
 class Verb(TyperCommand):
     """A command that ends with an exit code, and without a traceback of this package."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_shared_options())
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command line apart."""
+        given = list(args)
+        ctx.allow_extra_args = True  # they are reported here
+        with printably(ctx, lambda: self.hint(ctx, given)):
+            rest = super().parse_args(ctx, args)
+            if ctx.args and not ctx.resilient_parsing:
+                ctx.fail(self.unexpected(ctx.args[0]))
+        return rest
+
+    def unexpected(self, word: str) -> str:
+        """What is wrong with *word*, which is one too many; it may hold a secret."""
+        name, equals, _ = word.partition("=")
+        return f"unexpected argument {f'{name}=...' if equals else word!r}"
+
+    def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
+        """What to write instead of *args*, which cannot be used."""
+        del ctx, args
+        return None
+
     def invoke(self, ctx: Any) -> Any:
         """Carry the command out."""
-        debug = ctx.parent is not None and ctx.parent.params.get("debug", False)
+        debug = ctx.params.pop("debug", False)
+        debug = debug or (ctx.parent is not None and ctx.parent.params.get("debug", False))
         # The object is `main`'s, whose process ends with the command.
-        with _reporting(debug=debug), own_stdout(for_good=bool(ctx.obj)):
+        targets = [*(ctx.params.get("names") or ()), ctx.params.get("name") or ""]
+        with _reporting(targets, debug=debug), own_stdout(for_good=bool(ctx.obj)):
             return super().invoke(ctx)
 
 
@@ -47,28 +99,75 @@ class RunVerb(Verb):
     """`run`, whose ``--help`` is an option of its own: with a flow's name it shows parameters."""
 
     def get_usage(self, ctx: Any) -> str:
-        """What stands above a mistake in the command line."""
+        """The lines above a mistake in the command line."""
         return f"{super().get_usage(ctx)}\nTry '{ctx.command_path} --help' for help."
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the command line apart."""
         if args and args[-1] in ("-p", "--param"):
-            ctx.fail(f"{args[-1]} stands last, without a parameter: write -p name=VALUE")
+            ctx.fail(f"{args[-1]} needs NAME=VALUE")
         return super().parse_args(ctx, args)
+
+    def unexpected(self, word: str) -> str:
+        """The same, of a word that may be the value of a secret."""
+        if "=" in word:
+            return f"{super().unexpected(word)}: parameters follow -p"
+        return "unexpected argument after the name of the flow: parameters follow -p"
+
+    def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
+        """The command with its parameters as they are given."""
+        return run_hint(ctx, self.params, args)
+
+
+def run_hint(ctx: Any, params: Sequence[Any], args: Sequence[str]) -> str | None:
+    """As `run_meant`, with stdout kept from what modules print."""
+    with own_stdout(for_good=bool(ctx.obj)):
+        return run_meant(args, params)
 
 
 @contextlib.contextmanager
-def _reporting(*, debug: bool) -> Generator[None]:
+def printably(ctx: Any, hint: Callable[[], str | None] = lambda: None) -> Generator[None]:
+    """Report a mistake in the command line without control characters, and with a *hint*."""
+    try:
+        yield
+    except Exception as error:
+        # Typer's own, whose class it does not export.
+        shown: Callable[[], str] | None = getattr(error, "format_message", None)
+        if shown is None:
+            raise
+        said = shown()
+        way_out = hint()
+        message = printable(f"{said}\n  hint: {way_out}" if way_out else said)
+        if message == said:
+            raise
+        ctx.fail(message)
+
+
+@contextlib.contextmanager
+def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
     """Turn this package's errors into a message on stderr and an exit code."""
     try:
         yield
-    except PipelineError as error:
+    except PipelineError as raised:
+        error = _without_value(raised, targets)
         if debug:
-            raise
+            if error is raised:
+                raise
+            raise error from None
         print_error(error)
         if isinstance(error, GraphError | ParameterError):
             print_pointer(error.problems)
         raise typer.Exit(_code(error)) from None
+
+
+def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineError:
+    """*error*, or the one to report where a parameter was taken for the name of a flow."""
+    for target in targets if isinstance(error, LoadError | UnknownFlowError) else ():
+        name, equals, _ = target.partition("=")
+        if equals and name.isidentifier():
+            told = f"the name of a flow must come before {name}=..."
+            return PipelineError(told, hint=f"write mxm-pipeline run NAME -p {name}=VALUE")
+    return error
 
 
 def _code(error: PipelineError) -> ExitCode:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from mxm.pipeline.cli.output import ExitCode, leave, open_streams, print_error
+from mxm.pipeline.problems import closest
 
 __all__ = ["app", "main"]
 
@@ -37,10 +38,32 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb that *args* begin with; for a misspelt one, all are suggested from."""
-        if args[0] not in VERBS:
-            for name in VERBS:
-                self.get_command(ctx, name)
-        return super().resolve_command(ctx, args)
+        if args[0] in VERBS:
+            return super().resolve_command(ctx, args)
+        for name in VERBS:
+            self.get_command(ctx, name)
+        from mxm.pipeline.cli.command import printably
+
+        with printably(ctx, lambda: self._hint(ctx, args)):
+            name, equals, _ = args[0].partition("=")
+            if equals:  # a parameter, whose value may be a secret
+                ctx.fail(f"No such command '{name}=...'.")
+            return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command line apart."""
+        from mxm.pipeline.cli.command import printably
+
+        with printably(ctx):
+            return super().parse_args(ctx, args)
+
+    def _hint(self, ctx: Any, args: list[str]) -> str | None:
+        """The command with `run`, where *args* begin with a flow and not with a misspelt verb."""
+        if closest(args[0], VERBS):
+            return None
+        from mxm.pipeline.cli.command import run_hint
+
+        return run_hint(ctx, self.get_command(ctx, "run").params, args)
 
 
 # Rich help and pretty exceptions double the time of `--help`.

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 import typer
 
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.printable import in_json, in_one_line, printable
 from mxm.pipeline.problems import Problem
 
 __all__ = [
@@ -133,13 +134,17 @@ def _escaped(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """*text* and the end of a line on stdout, escaped where its encoding has not the characters.
+    """Print *text* on stdout; control characters, and those its encoding has not, are escaped.
 
     Raises
     ------
     PipelineError
         It cannot be written.
     """
+    _say(printable(text))
+
+
+def _say(text: str) -> None:
     stream = _stdout()
     try:
         print(_escaped(text), file=stream, flush=True)
@@ -159,7 +164,11 @@ def _style(text: str, code: str, stream: TextIO) -> str:
 
 
 def tell(text: str) -> None:
-    """*text* and the end of a line on stderr, where it can be written."""
+    """Print *text* on stderr, where it can be written; control characters are escaped."""
+    _tell(printable(text))
+
+
+def _tell(text: str) -> None:
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
 
@@ -169,7 +178,7 @@ def print_error(error: str | BaseException | Problem, kind: str = "error") -> No
     if isinstance(error, Problem):
         kind = error.severity
     colour = {"error": "31;1", "warning": "33;1"}.get(kind, "36;1")
-    tell(f"{_style(f'{kind}:', colour, sys.stderr)} {error}")
+    _tell(f"{_style(f'{kind}:', colour, sys.stderr)} {printable(str(error))}")
 
 
 def print_warning(text: str) -> None:
@@ -193,7 +202,7 @@ def print_pointer(problems: Sequence[Problem]) -> None:
 
 def print_json(document: Any) -> None:
     """*document* on stdout."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = in_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     if not stdout_has(text):  # half of a surrogate pair, or a stream that is not UTF-8
         text = json.dumps(document, indent=2, allow_nan=False)
     say(text)
@@ -204,15 +213,16 @@ _WIDEST = 80
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """*rows* on stdout in columns as wide as they need to be; a cell beyond reason counts not."""
-    lines = [[_escaped(cell).replace("\n", "\\n") for cell in row] for row in (head, *rows)]
+    lines = [[_escaped(in_one_line(cell)) for cell in row] for row in (head, *rows)]
     columns = zip(*lines, strict=True)
     widths = [max(n for n in map(len, column) if n <= _WIDEST) for column in columns]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    say("\n".join([_style(text[0], "1", _stdout()), *text[1:]]))
+    _say("\n".join([_style(text[0], "1", _stdout()), *text[1:]]))
 
 
 def few(names: Sequence[str]) -> str:
     """The *names* in a row; of many the first, and how many more there are."""
+    names = [in_one_line(name) for name in names]
     if len(names) <= 6:
         return ", ".join(names)
     return f"{', '.join(names[:3])} ... and {len(names) - 3:,} more"

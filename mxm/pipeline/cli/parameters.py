@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mxm.pipeline.cli.files import is_document, value_of
+from mxm.pipeline.cli.output import few
 from mxm.pipeline.cli.sources import Sources
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.params.declared import parameters_of, secret_names
@@ -88,7 +89,8 @@ class _Reader:
             raise PipelineError(f"{which} {_NEEDS}: an option follows it", hint=hint)
         if not equals:  # a word that is no parameter may be a value
             if name.partition(".")[0] not in self._known:
-                raise PipelineError(f"{which} {_NEEDS}", hint="write -p NAME=VALUE")
+                known = few(sorted(self._known))
+                raise PipelineError(f"{which} {_NEEDS}", hint=known and f"known: {known}")
             raise PipelineError(f"-p {name} has no value", hint=f"write -p {name}=VALUE")
         path = name.split(".")
         if not all(path):
@@ -135,7 +137,9 @@ class _Reader:
         """The names and values in the file, or the stream, *path*."""
         if not is_document(path) and not Sources.is_stream(path):
             hint = "it is a .toml, .json, .yaml or .yml file"
-            raise PipelineError(f"--params-file: cannot tell the format of {path!r}", hint=hint)
+            name, equals, _ = path.partition("=")
+            shown = f"{name}=..." if equals else path  # a parameter, whose value may be a secret
+            raise PipelineError(f"--params-file: cannot tell the format of {shown!r}", hint=hint)
         found = value_of(path, self._sources.text_of(path, "--params-file"))
         kind = _kind(found)
         if kind == "null" and path.lower().endswith((".yaml", ".yml")):  # nothing but comments

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Generator
 
 from mxm.pipeline.logs import TaskLines, current_task
+from mxm.pipeline.printable import in_one_line, printable, without_sequences
 
 __all__ = ["logged", "printed"]
 
@@ -17,15 +19,26 @@ _outlived: list[TaskLines] = []
 
 
 @contextlib.contextmanager
-def printed() -> Generator[None]:
-    """Show on stderr what tasks print, there or on stdout, each line with its flow and task."""
-    lines = TaskLines(sys.stderr)
+def printed(verbosity: int) -> Generator[None]:
+    """Show on stderr what tasks print, there or on stdout, each line with its flow and task.
+
+    Parameters
+    ----------
+    verbosity
+        Below 0 warnings only.
+    """
+    lines = TaskLines(sys.stderr, shown=_is_warning if verbosity < 0 else None)
     _outlived.append(lines)
     try:
         with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines):
             yield
     finally:
         lines.finish()
+
+
+def _is_warning(line: str) -> bool:
+    """Whether *line* is as `warnings.warn` writes it."""
+    return bool(re.search(r":\d+: [\w.]*Warning: ", line))
 
 
 @contextlib.contextmanager
@@ -66,5 +79,5 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         task = current_task()
-        record.mxm_place = f"[{'/'.join(task)}] " if task else ""
-        return super().format(record)
+        record.mxm_place = f"[{in_one_line('/'.join(task))}] " if task else ""
+        return printable(without_sequences(super().format(record)))

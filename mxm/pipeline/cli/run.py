@@ -30,6 +30,7 @@ from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
 from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.runs import FlowRun, State
 
 __all__ = ["app"]
@@ -73,7 +74,7 @@ def _run_flow(
     """
     run: FlowRun | None = None
     with _Signals() as signals:
-        with logged(verbosity), printed():
+        with logged(verbosity), printed(verbosity):
             try:
                 spec = find_flow(name, modules, warn=print_warning).spec()
                 given = given_params(params, params_file, spec)
@@ -183,7 +184,8 @@ def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
 def _print_help(name: str, modules: Sequence[str], usage: str) -> None:
     """The parameters of the flow *name*, then the options of `run`."""
     spec = find_flow(name, modules, warn=print_warning).spec()
-    say(f"{spec.name}: {spec.doc}" if spec.doc else spec.name)
+    name = in_one_line(spec.name)
+    say(f"{name}: {spec.doc}" if spec.doc else name)
     say()
     rows = [(f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
     if rows:

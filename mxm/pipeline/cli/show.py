@@ -16,6 +16,7 @@ from mxm.pipeline.cli.output import (
     say,
 )
 from mxm.pipeline.discovery.search import find_flow
+from mxm.pipeline.printable import in_one_line
 
 __all__ = ["app"]
 
@@ -31,7 +32,7 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(flow_document(entry))
     else:
-        say(f"{spec.name}  {entry.source}")
+        say(in_one_line(f"{spec.name}  {entry.source}"))
         if spec.doc:
             say("\n" + spec.doc)
         if spec.schedule_cron:

@@ -230,8 +230,9 @@ class _Reading:
             typed = isinstance(value, Text | Members | Fields)
             hidden = secret or bool({name, key} & self.secrets)
             if isinstance(error, PartError):
-                place, hint = error.place, error.hint
-                value, annotation = error.value, error.annotation
+                place, hint, value = error.place, error.hint, error.value
+                if error.annotation is not takes:
+                    takes = annotation = error.annotation
             told = f"takes {type_text(annotation)}, not "
             if isinstance(error, PartError) and annotation is MISSING:
                 told = str(error)
@@ -240,7 +241,7 @@ class _Reading:
             else:
                 told += repr(str(value) if isinstance(value, Text) else value)[:200]
                 told += f": {error}" if str(error) else ""
-                hint = example_of(annotation, key + _dotted(place), value, typed=typed)
+                hint = example_of(takes, key + _dotted(place), value, typed=typed)
             self.problems.append(
                 Problem(
                     "MXM402",

@@ -109,7 +109,9 @@ def assemble(
         return _with_members(value, annotation)
     if isinstance(value, Fields):
         given = _bare(value.base)
-        return _with_fields(value, annotation, base if given is MISSING else given)
+        if given is MISSING:
+            return _with_fields(value, annotation, base, closed=False)
+        return _with_fields(value, annotation, given, closed=True)
     return coerce(value, annotation, closed=closed)
 
 
@@ -160,9 +162,9 @@ def _with_members(members: Members, annotation: Any) -> Any:
     raise error or ValueError
 
 
-def _fit(value: Any, annotation: Any, place: str = "") -> Any:
+def _fit(value: Any, annotation: Any, place: str = "", *, closed: bool = True) -> Any:
     try:
-        return coerce(value, annotation)
+        return coerce(value, annotation, closed=closed)
     except ValueError as error:
         raise PartError(str(error), place, annotation, value) from None
 
@@ -214,20 +216,20 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 # Fields
 
 
-def _with_fields(fields: Fields, annotation: Any, base: Any) -> Any:
-    value = _whole(base, annotation)
+def _with_fields(fields: Fields, annotation: Any, base: Any, *, closed: bool) -> Any:
+    value = _whole(base, annotation, closed=closed)
     # A field goes before the fields within it, whatever the order of the command line.
     for path in sorted(fields.changes, key=len):
         value = _set(value, annotation, path, fields.changes[path], "")
-    return _fit(value, annotation)
+    return _fit(value, annotation, closed=closed)
 
 
-def _whole(base: Any, annotation: Any) -> Any:
+def _whole(base: Any, annotation: Any, *, closed: bool) -> Any:
     """*base* as an instance of *annotation*; as data, where that needs the fields to come."""
     if base is MISSING or base is None:
         return None
     try:
-        return _fit(base, annotation)
+        return _fit(base, annotation, closed=closed)
     except PartError:
         with contextlib.suppress(ValueError):
             data: Any = as_json(base, annotation) if isinstance(base, Text) else base

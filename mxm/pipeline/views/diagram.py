@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.printable import printable
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["draw_dot", "draw_mermaid"]
@@ -51,7 +52,7 @@ def _edges(graph: FlowGraph) -> Iterator[tuple[str, str, bool]]:
 
 def _mermaid(text: str) -> str:
     """*text* inside a quoted Mermaid label, whose escapes are HTML's."""
-    escaped = "".join(_MERMAID.get(character, character) for character in text)
+    escaped = "".join(_MERMAID.get(character, character) for character in printable(text))
     return " ".join(escaped.split()) or " "
 
 
@@ -60,5 +61,5 @@ _MERMAID = {"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "#": "#35;", 
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["ASCII", "BOXES", "draw_tree"]
@@ -25,7 +26,7 @@ def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES) -> str:
             children[parent[name]].append(name)
     roots = [name for name in order if name not in parent]
     lines = [spec.name, *_lines(graph, roots, children, branches)]
-    return "\n".join(line.replace("\n", "\\n") for line in lines)
+    return "\n".join(map(in_one_line, lines))
 
 
 def _lines(
