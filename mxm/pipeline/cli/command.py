@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any
 
@@ -11,13 +12,14 @@ import typer
 from typer.core import TyperCommand
 
 from mxm.pipeline.cli.meant import run_meant
-from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer
+from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer, tell
 from mxm.pipeline.errors import (
     GraphError,
     LoadError,
     ParameterError,
     PipelineError,
     UnknownFlowError,
+    described,
 )
 from mxm.pipeline.printable import printable
 
@@ -145,19 +147,27 @@ def printably(ctx: Any, hint: Callable[[], str | None] = lambda: None) -> Genera
 
 @contextlib.contextmanager
 def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
-    """Turn this package's errors into a message on stderr and an exit code."""
+    """Turn errors into a message on stderr and an exit code; *debug* shows their tracebacks."""
     try:
         yield
     except PipelineError as raised:
         error = _without_value(raised, targets)
-        if debug:
-            if error is raised:
-                raise
-            raise error from None
+        if debug and error is raised:
+            tell("".join(traceback.format_exception(error)))
         print_error(error)
         if isinstance(error, GraphError | ParameterError):
             print_pointer(error.problems)
         raise typer.Exit(_code(error)) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's own, as in `printably`
+            raise
+        if debug:
+            tell("".join(traceback.format_exception(error)))
+        hint = "this is a fault of mxm-pipeline: report it with what --debug shows"
+        print_error(PipelineError(f"unexpected {described(error)}", hint=hint))
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineError:

@@ -92,7 +92,7 @@ class _Words:
             if equals or option.is_flag or option.count or not self._left:
                 return [word]
             value = self._left.pop(0)
-            return [name, self._shown(value) if name in ("-p", "--param") else value]
+            return [name, self._item(value) if name in ("-p", "--param") else value]
         if not name.startswith("--"):
             return [word] if name[:2] in self._options and name[:2] != "-p" else None
         key = self._key(name.removeprefix("--").replace("-", "_"))
@@ -101,6 +101,15 @@ class _Words:
         if not equals:
             value = self._value_of(key)
         return self._given(key, value)
+
+    def _item(self, item: str) -> str:
+        """*item*, which follows ``-p``, with its value where that is the next word."""
+        name, _, value = item.partition("=")
+        if name.partition(".")[0] in self._parameters and not value:
+            after = self._left[0] if self._left else "-"
+            if not after.startswith("-") and "=" not in after and after != self._flow:
+                return self._shown(f"{name}={self._left.pop(0)}")
+        return self._shown(item)
 
     def _word(self, word: str) -> list[str] | None:
         name, equals, value = word.partition("=")

@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any, NoReturn, TextIO
 
-import typer
-
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.printable import in_json, in_one_line, printable
 from mxm.pipeline.problems import Problem
@@ -40,7 +38,7 @@ class ExitCode(IntEnum):
     """How the command ends; stable and documented."""
 
     OK = 0
-    TASK_FAILED = 1
+    FAILED = 1
     USAGE = 2
     IMPORT_FAILED = 3
     INVALID_GRAPH = 4
@@ -151,8 +149,8 @@ def _say(text: str) -> None:
     except OSError as error:
         # Python would try again to write what is left when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if isinstance(error, BrokenPipeError):  # `| head` went away: there is nobody to tell
-            raise typer.Exit(ExitCode.OK) from None
+        if isinstance(error, BrokenPipeError):  # `| head` has what it wanted
+            return
         raise PipelineError(f"stdout cannot be written: {error.strerror}") from None
 
 

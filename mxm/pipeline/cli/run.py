@@ -108,7 +108,7 @@ def _print_run(run: FlowRun, verbosity: int, document: str) -> ExitCode:
         print_json(run.to_dict())
     else:
         print_json(value if document == "value" else results)
-    return ExitCode.TASK_FAILED if run.state is State.FAILED or not complete else ExitCode.OK
+    return ExitCode.FAILED if run.state is State.FAILED or not complete else ExitCode.OK
 
 
 class _Signals:
@@ -219,8 +219,9 @@ def run(
         typer.Option(
             "-p",
             "--param",
-            metavar="KEY=VALUE",
-            help="A parameter; may be repeated. VALUE may be @FILE or @env:VARIABLE.",
+            metavar="NAME=VALUE",
+            help="A parameter, or one field of it: NAME.FIELD=VALUE. Repeated, the members of a "
+            "list. VALUE may be @FILE, @- or @env:VARIABLE.",
         ),
     ] = None,
     params_file: Annotated[
