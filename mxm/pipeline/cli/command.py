@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from mxm.pipeline.cli.meant import run_meant
 from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer, tell
 from mxm.pipeline.errors import (
     GraphError,
@@ -123,6 +122,8 @@ class RunVerb(Verb):
 
 def run_hint(ctx: Any, params: Sequence[Any], args: Sequence[str]) -> str | None:
     """As `run_meant`, with stdout kept from what modules print."""
+    from mxm.pipeline.cli.meant import run_meant
+
     with own_stdout(for_good=bool(ctx.obj)):
         return run_meant(args, params)
 
