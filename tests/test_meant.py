@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from command import call, invoke, write
+from command import invoke, write
 
 FLOWS = """
     from datetime import date
@@ -141,7 +141,7 @@ def test_the_hint_is_the_parameter_that_was_meant(project: Path, typed: str, hin
 def test_the_value_of_a_secret_is_in_no_error_whatever_form_it_has(
     project: Path, typed: str
 ) -> None:
-    ran = call(*shlex.split(typed), cwd=project)
+    ran = invoke(*shlex.split(typed))
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err
