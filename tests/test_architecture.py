@@ -19,7 +19,7 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # modules, which may import each other; folders of one row do not.
 LAYERS = [
     ["printable"],
-    ["problems", "logs"],
+    ["problems", "logs", "reprs"],
     ["errors"],
     ["introspection"],
     ["values"],

@@ -89,7 +89,8 @@ def test_what_a_decorator_makes_reads_like_the_function(made: Any) -> None:
     assert made.__wrapped__ is made.fn
     assert inspect.signature(made) == inspect.signature(made.fn)
     assert inspect.unwrap(made) is made.fn
-    assert repr(made) == f"<{type(made).__name__.lower()} {made.name!r} at {made.source}>"
+    assert made.name in repr(made)
+    assert f"at {made.source}" in repr(made)
     assert made.source.file == __file__
     assert made.source.line == made.fn.__code__.co_firstlineno
 
@@ -396,7 +397,7 @@ def test_a_body_that_returns_nothing_has_no_value_but_its_tasks() -> None:
     ("given", "told", "hint"),
     [
         (plain, "'plain', a plain function", "put @mxm.task above 'plain'"),
-        (risk, "<flow 'risk'", r"call it in the body: risk(...)"),
+        (risk, "holds flow 'risk'", r"call it in the body: risk(...)"),
         (3, "holds 3", "list|returns"),
         ("load", "'load'", "list|returns"),
         ({load}, "{<task 'load'", "list|returns"),

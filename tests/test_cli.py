@@ -167,6 +167,7 @@ def test_a_parameter_of_every_type_is_shown(
     assert "canary" not in document.out
     params = {p["name"]: p for p in json.loads(document.out)["params"]}
     assert params["secret"]["required"]
+    assert params["sb"].pop("differing") == []
     assert params["sb"] == {
         "name": "sb",
         "type": "SecretStr",
@@ -510,6 +511,151 @@ def test_skipped_task_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert invoke("run", "day", "--quiet").err == ""
 
 
+DIFFERING = """
+    import mxm
+
+    @mxm.task
+    def load() -> list[float]:
+        return [1.0]
+
+    @mxm.task(upstream=load)
+    def short(prices: list[float], window: int = 20, key: str = "a") -> float:
+        return 1.0
+
+    @mxm.task(upstream=load, params={"window": 250})
+    def long(prices: list[float], window: int = 60, key: str = "a") -> float:
+        return 1.0
+
+    @mxm.task(upstream=load)
+    def exact(prices: list[float], window: float, size: int | None = None) -> float:
+        return 1.0
+
+    @mxm.flow
+    def windows():
+        return short, long, exact
+    """
+
+
+def test_defaults_and_types_that_differ_between_tasks_are_all_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"windows.py": DIFFERING})
+    monkeypatch.chdir(tmp_path)
+    table = invoke("show", "windows").out.partition("\n\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [
+        "PARAMETER  TYPE        DEFAULT     FROM",
+        "window     int         20          default of short",
+        "           int         250         task long",
+        "           float       (required)  required by exact",
+        "key        str         a           default of short, long",
+        "size       int | None  null        default of exact",
+    ]
+    helped = invoke("run", "windows", "--help").out
+    assert helped.count("-p window=") == 1
+    assert "250" in helped
+    window, key, _ = json.loads(invoke("show", "windows", "--json").out)["params"]
+    assert [(d["type"], d["default"], d["tasks"]) for d in window["differing"]] == [
+        ("int", 20, ["short"]),
+        ("int", 250, ["long"]),
+        ("float", None, ["exact"]),
+    ]
+    assert (window["required"], key["differing"]) == (True, [])
+
+
+def test_repeats_of_a_task_are_shown_with_the_constants_of_their_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def mean(window: int = 5) -> float:
+            return 1.0
+
+        @mxm.flow
+        def means():
+            return mean(), mean(20), mean(window=50)
+        """
+    write(tmp_path, {"means.py": text})
+    monkeypatch.chdir(tmp_path)
+    labels = ["mean", "mean_2(window=20)", "mean_3(window=50)"]
+    shown = invoke("show", "means").out.splitlines()
+    assert [line.split()[0] for line in shown if line.startswith("mean")][1:] == labels
+    drawn = invoke("graph", "means").out.splitlines()
+    assert [line[4:] for line in drawn[1:]] == labels
+    document = json.loads(invoke("graph", "means", "--json").out)
+    assert document["constants"] == {"mean_2": {"window": 20}, "mean_3": {"window": 50}}
+    tasks = json.loads(invoke("show", "means", "--json").out)["tasks"]
+    assert [task["constants"] for task in tasks] == [{}, {"window": 20}, {"window": 50}]
+
+
+def test_list_over_several_projects_is_grouped_by_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = "import mxm\n@mxm.task\ndef t(): ...\n@mxm.flow\ndef {}(): return t\n"
+    write(
+        tmp_path,
+        {
+            "a/pyproject.toml": "",
+            "a/flows.py": flow.format("weekly") + "@mxm.flow\ndef daily(): return t\n",
+            "a/sub/more.py": flow.format("same"),
+            "b/pyproject.toml": "",
+            "b/flows.py": flow.format("same"),
+            "own.py": flow.format("own"),
+        },
+    )
+    monkeypatch.chdir(tmp_path)
+    listed = invoke("list")
+    assert listed.code == 0
+    assert [line.rstrip() for line in listed.out.splitlines()] == [
+        "NAME                    TASKS  SOURCE",
+        "./",
+        "  own                   1      own.py:4",
+        "a/",
+        "  daily                 1      a/flows.py:6",
+        "  same (a/sub/more.py)  1      a/sub/more.py:4  INVALID: 1 problem",
+        "  weekly                1      a/flows.py:4",
+        "b/",
+        "  same (b/flows.py)     1      b/flows.py:4     INVALID: 1 problem",
+    ]
+    flows = json.loads(invoke("list", "--json").out)["flows"]
+    assert {flow["name"]: flow["project"] for flow in flows if flow["name"] != "same"} == {
+        "own": ".",
+        "daily": "a",
+        "weekly": "a",
+    }
+    monkeypatch.chdir(tmp_path / "a")
+    assert "a/" not in invoke("list").out
+
+
+def test_default_whose_own_code_fails_changes_no_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+
+        class Loud:
+            def __repr__(self):
+                raise SystemExit(0)
+            __str__ = __repr__
+
+        @mxm.task(upstream="nowhere")
+        def load(rows, loud=Loud()) -> int:
+            return 1
+
+        @mxm.flow
+        def wrong():
+            return load
+        """
+    write(tmp_path, {"wrong.py": text})
+    monkeypatch.chdir(tmp_path)
+    for args in (["show", "wrong"], ["show", "wrong", "--json"], ["check"]):
+        ran = invoke(*args)
+        assert ran.code == 4
+        assert "nowhere" in ran.out + ran.err
+    assert "<Loud>" in invoke("show", "wrong").out
+
+
 WIDE = """
     from mxm.pipeline import FlowSpec, TaskSpec, register_flow
 
@@ -536,8 +682,8 @@ def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_task_with_very_many_upstreams_is_shown_in_short(wide: None) -> None:
     lines = invoke("show", "wide").out.splitlines()
     assert max(map(len, lines)) < 120
-    assert lines[-1].startswith("all   t0, t1, t2 ... and 997 more; after t0  -  ")
-    assert "default of t0, t1, t2 ... and 998 more" in lines[3]
+    assert lines[-1].startswith("all   t0 ... t999; after t0  -  ")
+    assert "default of t0 ... t999, all" in lines[3]
     document = json.loads(invoke("show", "wide", "--json").out)
     assert len(document["tasks"][-1]["upstream"]) == 1_000
 

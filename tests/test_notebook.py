@@ -114,7 +114,10 @@ def test_what_a_cell_shows(notebook: Notebook) -> None:
     notebook.cell("run = summed.with_options(backend='inline').run()")
     notebook.cell("failed = summed.with_options(backend='inline').run(n=-1)")
     assert repr(notebook.load) == f"<task 'load' at {notebook.name(1)}:3>"
-    assert repr(notebook.summed) == f"<flow 'summed' at {notebook.name(3)}:1>"
+    flow = f"summed(n: int = 3)  at {notebook.name(3)}:1\n└── load\n    └── total"
+    assert repr(notebook.summed) == flow
+    for shown in (notebook.summed, notebook.summed.spec, notebook.summed.with_options(workers=2)):
+        assert shown._repr_mimebundle_(include=None, exclude=None) == {"text/plain": flow}
     assert repr(notebook.run) == "<FlowRun 'summed': 2 succeeded>"
 
 

@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+from mxm.pipeline import reprs
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of
 from mxm.pipeline.problems import Source, did_you_mean
@@ -199,7 +200,8 @@ def _check_function(kind: str, fn: object) -> None:
 def _no_function(kind: str, fn: object) -> str:
     """What is said of *fn*, which is decorated with ``@mxm.kind`` and is no function."""
     if isinstance(fn, Task | Flow):
-        return f"@mxm.{kind}: {fn!r} is decorated already"
+        what = "flow" if isinstance(fn, Flow) else "task"
+        return f"@mxm.{kind}: <{what} {fn.name!r} at {fn.source}> is decorated already"
     if isinstance(fn, type):
         return f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class"
     if isinstance(fn, staticmethod | classmethod):
@@ -316,6 +318,14 @@ class Flow(Generic[P, R_co]):
         return other
 
     def __repr__(self) -> str:
+        return reprs.drawn(self, self._short)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        del include, exclude  # a notebook takes what it wants of them
+        return reprs.bundle(self, self._short)
+
+    @property
+    def _short(self) -> str:
         return f"<flow {self.name!r} at {self.source}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -367,7 +377,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
-            raise TypeError(f"@mxm.flow: tasks is a list of tasks, not {tasks!r}")
+            given = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr(tasks)
+            raise TypeError(f"@mxm.flow: tasks is a list of tasks, not {given}")
         options["tasks"] = list(cast("Any", tasks))
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import FrameType
+from typing import Any
 
 from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError
 from mxm.pipeline.problems import (
@@ -224,6 +225,11 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
         *spec* is no FlowSpec.
     """
     if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+        given: Any = spec
+        if isinstance(getattr(given, "spec", None), FlowSpec):
+            raise TypeError(
+                f"register_flow takes a FlowSpec: give the .spec of flow {given.name!r}"
+            )
         raise TypeError(f"register_flow takes a FlowSpec, not {spec!r}")
     frame = caller()
     source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
+from mxm.pipeline import reprs
 from mxm.pipeline.bindings import Binding, Bindings, Upstream, upstreams_in
 from mxm.pipeline.errors import SpecError
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
@@ -295,6 +296,10 @@ class FlowSpec(_Spec):
 
     def _edges(self) -> tuple[Any, ...]:
         return self.tasks
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        del include, exclude  # a notebook takes what it wants of them
+        return reprs.bundle(self, repr(self))
 
     @property
     def doc(self) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
 from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
+from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
+from mxm.pipeline.views.calls import call_text, constants_of, value_text
+from mxm.pipeline.views.names import grouped
 
 __all__ = [
     "failure_document",
     "flow_document",
+    "json_form",
     "counted",
     "list_document",
     "list_rows",
@@ -71,16 +77,31 @@ def _place(entry: Registration, found: Found) -> str:
 
 
 def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
-    """A row a flow: name, tasks, source, and the first line of its docstring or what is wrong."""
+    """A row a flow: name, tasks, source, and the first line of its docstring or what is wrong.
+
+    Flows of several projects are below the folder of each.
+    """
     clashes = found.registry.clashes()
-    rows: list[tuple[str, str, str, str]] = []
+    rows: dict[str | None, list[tuple[str, str, str, str]]] = {}
     for entry in found.flows:
         spec = entry.spec()
         wrong = len(_errors(entry, clashes))
         file = f" ({_place(entry, found)})" if entry.name in clashes else ""
-        told = f"INVALID: {counted(wrong, 'problem')}" if wrong else _summary(spec)
-        rows.append((entry.name + file, str(len(spec.tasks)), _source(entry), told))
-    return rows
+        about = f"INVALID: {counted(wrong, 'problem')}" if wrong else _summary(spec)
+        row = (entry.name + file, str(len(spec.tasks)), _source(entry), about)
+        rows.setdefault(found.project_of(entry), []).append(row)
+    if len(rows) < 2:
+        return [row for each in rows.values() for row in each]
+    table: list[tuple[str, str, str, str]] = []
+    for project, each in sorted(rows.items(), key=lambda item: item[0] or ""):
+        table.append((f"{shown_path(project)}/" if project else "installed", "", "", ""))
+        table += [(f"  {row[0]}", *row[1:]) for row in each]
+    return table
+
+
+def _project(entry: Registration, found: Found) -> str | None:
+    project = found.project_of(entry)
+    return shown_path(project) if project else None
 
 
 def list_document(found: Found) -> dict[str, Any]:
@@ -95,6 +116,7 @@ def list_document(found: Found) -> dict[str, Any]:
                 "name": entry.name,
                 "tasks": len(spec.tasks),
                 "source": _source(entry),
+                "project": _project(entry, found),
                 "doc": _summary(spec),
                 "schedule_cron": spec.schedule_cron,
                 "valid": not problems,
@@ -133,7 +155,7 @@ def failure_document(failure: Failure) -> dict[str, Any]:
     """*failure* as data."""
     return {
         "module": failure.module,
-        "error": f"{type(failure.error).__name__}: {failure.error}",
+        "error": described(failure.error),
         "source": str(failure.source) if failure.source else None,
         "origin": failure.origin,
     }
@@ -141,39 +163,64 @@ def failure_document(failure: Failure) -> dict[str, Any]:
 
 def _default(parameter: Parameter) -> str:
     """The default as it would be typed at the command."""
-    if parameter.required:
-        return "(required)"
-    plain = _plain(parameter.default)
-    text = plain if isinstance(plain, str) and plain else json.dumps(plain, ensure_ascii=False)
+    text = _whole_default(parameter)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _whole_default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "(required)"
+    plain = json_form(parameter.default)
+    return plain if isinstance(plain, str) and plain else json.dumps(plain, ensure_ascii=False)
+
+
 def parameter_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
-    """A row a parameter: name, type, default, and where the default comes from."""
-    return [(p.name, type_text(p.annotation), _default(p), _origin(p)) for p in parameters_of(spec)]
+    """A row a parameter: name, type, default, and where the default comes from.
+
+    Where tasks differ in type or default there is a row for each; the name is in the first.
+    """
+    rows: list[tuple[str, str, str, str]] = []
+    for parameter in parameters_of(spec):
+        for i, each in enumerate(_by_default(parameter)):
+            name = "" if i else parameter.name
+            rows.append((name, type_text(each.annotation), _default(each), _origin(each)))
+    return rows
+
+
+def _by_default(parameter: Parameter) -> list[Parameter]:
+    """*parameter* as the tasks have it that take it: once, or for each type and default."""
+    groups: dict[tuple[str, str, str], list[Parameter]] = {}
+    for taker in parameter.takers:
+        key = (type_text(taker.annotation), _whole_default(taker), taker.origin)
+        groups.setdefault(key, []).append(taker)
+    if len(groups) < 2:
+        return [parameter]
+    return [
+        replace(takers[0], tasks=tuple(task for taker in takers for task in taker.tasks))
+        for takers in groups.values()
+    ]
 
 
 def _origin(parameter: Parameter) -> str:
-    if parameter.origin in ("flow", "required"):
-        return (
-            parameter.origin
-            if parameter.origin == "flow" or not parameter.tasks
-            else (f"required by {few(parameter.tasks)}")
-        )
-    where = "task" if parameter.origin == "task" else "default of"
-    return f"{where} {few(parameter.tasks)}"
+    tasks = few(grouped(parameter.tasks))
+    if parameter.origin == "flow":
+        return "flow"
+    if parameter.origin == "required":
+        return f"required by {tasks}" if tasks else "required"
+    return f"task {tasks}" if parameter.origin == "task" else f"default of {tasks}"
 
 
 def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
-    """A row a task: name, what it takes, options, source."""
+    """A row a task: name with the constants of its call, what it takes, options, source."""
     return [
-        (task.name, _inputs(task), _options(task), str(task.source or "")) for task in spec.tasks
+        (call_text(task), _inputs(task), _options(task), str(task.source or ""))
+        for task in spec.tasks
     ]
 
 
 def _inputs(task: TaskSpec) -> str:
-    after = f"after {few(task.after)}" if task.after else ""
-    return "; ".join(filter(None, (few(task.upstream), after))) or "-"
+    after = f"after {few(grouped(task.after))}" if task.after else ""
+    return "; ".join(filter(None, (few(grouped(task.upstream)), after))) or "-"
 
 
 def _options(task: TaskSpec) -> str:
@@ -209,21 +256,32 @@ def flow_document(entry: Registration) -> dict[str, Any]:
 
 
 def _parameter_document(parameter: Parameter) -> dict[str, Any]:
+    groups = _by_default(parameter)
+    return {
+        **_default_document(parameter),
+        # Where tasks differ in type or default, what each of them has.
+        "differing": [_default_document(each) for each in groups] if len(groups) > 1 else [],
+    }
+
+
+def _default_document(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "type": type_text(parameter.annotation),
         "required": parameter.required,
-        "default": None if parameter.required else _plain(parameter.default),
+        "default": None if parameter.required else json_form(parameter.default),
         "origin": parameter.origin,
         "tasks": list(parameter.tasks),
     }
 
 
-def _plain(value: object) -> Any:
-    try:
+def json_form(value: object) -> Any:
+    """*value* as JSON has it, or as text; its own code may fail."""
+    with contextlib.suppress(Exception, SystemExit):  # in its own code
         return to_json(value, strict=True).value
-    except TypeError:  # a default without a JSON form is shown, not lost
+    with contextlib.suppress(Exception, SystemExit):
         return repr(value)
+    return value_text(value)
 
 
 def _task_document(task: TaskSpec) -> dict[str, Any]:
@@ -232,9 +290,10 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
     return {
         "name": task.name,
         "upstream": list(task.upstream),
+        "constants": {name: json_form(value) for name, value in constants_of(task).items()},
         "after": list(task.after),
         "retries": task.retries,
-        "retry_delay_s": _plain(task.retry_delay_s),
+        "retry_delay_s": json_form(task.retry_delay_s),
         "timeout_s": task.timeout_s,
         "tags": list(task.tags),
         "produces": produces.id if produces else None,

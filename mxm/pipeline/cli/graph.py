@@ -10,8 +10,10 @@ import typer
 
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.cli.command import AsJson, Modules, Target, Verb, verb_app
+from mxm.pipeline.cli.describe import json_form
 from mxm.pipeline.cli.output import (
     ExitCode,
+    line_width,
     print_error,
     print_json,
     print_warning,
@@ -23,8 +25,9 @@ from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.views.calls import constants_of
 from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
-from mxm.pipeline.views.tree import ASCII, draw_tree
+from mxm.pipeline.views.tree import ASCII, BOXES, WIDTH, draw_tree
 
 __all__ = ["app"]
 
@@ -34,13 +37,15 @@ app: typer.Typer = verb_app()
 _FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
 
 
-def _drawing(format: str, *, plain: bool = False) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
+def _drawing(format: str, *, width: int, plain: bool = False) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
     """What draws a flow in *format*; it raises `GraphError` where the graph is wrong.
 
     Parameters
     ----------
     format
         As the option has it.
+    width
+        Characters in a line of a tree.
     plain
         Whether the lines of a tree are drawn in ASCII.
 
@@ -52,8 +57,8 @@ def _drawing(format: str, *, plain: bool = False) -> Callable[[FlowSpec], str]: 
     if format not in _FORMATS:
         raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
     draw = _FORMATS[format]
-    if plain and draw is draw_tree:
-        draw = functools.partial(draw_tree, branches=ASCII)
+    if draw is draw_tree:
+        draw = functools.partial(draw_tree, branches=ASCII if plain else BOXES, width=width)
     return lambda spec: draw(require_valid(spec))
 
 
@@ -65,6 +70,11 @@ def _graph_document(spec: FlowSpec) -> dict[str, Any]:
         "schema": "mxm.graph/1",
         "flow": spec.name,
         "nodes": order,
+        "constants": {
+            name: {key: json_form(value) for key, value in constants.items()}
+            for name in order
+            if (constants := constants_of(graph.tasks[name]))
+        },
         "edges": [
             {
                 "from": other,
@@ -88,7 +98,11 @@ def graph(
     as_json: AsJson = False,
 ) -> None:
     """Draw the graph of one flow; the graph is checked, and nothing runs."""
-    draw = _drawing(format, plain=out is None and not stdout_has("└"))
+    draw = _drawing(
+        format,
+        width=line_width() if out is None else WIDTH,
+        plain=out is None and not stdout_has("└"),
+    )
     spec = find_flow(name, module or (), warn=print_warning).spec()
     if as_json:
         print_json(_graph_document(spec))

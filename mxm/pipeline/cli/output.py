@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Generator, Sequence
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ __all__ = [
     "ExitCode",
     "few",
     "leave",
+    "line_width",
     "open_streams",
     "own_stdout",
     "print_error",
@@ -123,6 +125,12 @@ def stdout_has(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def line_width() -> int:
+    """The characters of a line on stdout: those of a terminal, else 100."""
+    columns = shutil.get_terminal_size((100, 24)).columns
+    return max(columns, 40) if _stdout().isatty() else 100
 
 
 def _escaped(text: str) -> str:

@@ -187,7 +187,7 @@ def _print_help(name: str, modules: Sequence[str], usage: str) -> None:
     name = in_one_line(spec.name)
     say(f"{name}: {spec.doc}" if spec.doc else name)
     say()
-    rows = [(f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
+    rows = [(row[0] and f"-p {row[0]}=", *row[1:]) for row in parameter_rows(spec)]
     if rows:
         print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), rows)
     else:

@@ -15,12 +15,12 @@ from typing import ClassVar
 
 from mxm.pipeline.discovery.naming import Home, Naming, provides
 from mxm.pipeline.discovery.settings import Settings, nearest_project, read_settings
-from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.introspection.entrypoints import module_from_file
 from mxm.pipeline.problems import Source, shown_path
 from mxm.pipeline.registry import current_registry
 
-__all__ = ["Failure", "Loader"]
+__all__ = ["Failure", "Loader", "is_librarys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Failure:
     def __str__(self) -> str:
         place = f"{self.source}: " if self.source else ""
         origin = f" ({self.origin})" if self.origin else ""
-        told = f"{type(self.error).__name__}: {self.error}"
         hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{place}module {self.module!r}{origin} could not be imported: {told}{hint}"
+        why = f"could not be imported: {described(self.error)}{hint}"
+        return f"{place}module {self.module!r}{origin} {why}"
 
 
 class Loader:
@@ -288,7 +288,7 @@ def _folders_of(module: ModuleType) -> list[str]:
     """
     file = getattr(module, "__file__", None)
     packages = [os.path.dirname(file)] if file else list(getattr(module, "__path__", ()))
-    if not packages or _is_librarys(file or packages[0] + os.sep):
+    if not packages or is_librarys(file or packages[0] + os.sep):
         return []
     return [os.path.dirname(p) if hasattr(module, "__path__") else p for p in packages]
 
@@ -306,9 +306,9 @@ def _from_file(path: str) -> ModuleType:
 
 def _blame(error: BaseException, frames: traceback.StackSummary) -> Source | None:
     """The last line of the user's own that was carried out before *error*."""
-    if isinstance(error, SyntaxError) and error.filename and not _is_librarys(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and not is_librarys(error.filename):
         return Source(error.filename, error.lineno, error.offset or None)
-    own = [frame for frame in frames if not _is_librarys(frame.filename)]
+    own = [frame for frame in frames if not is_librarys(frame.filename)]
     if not own:  # an installed module that was asked for: its own lines, not those that it calls
         file = next((frame.filename for frame in frames if frame.name == "<module>"), None)
         own = [frame for frame in frames if frame.filename == file]
@@ -321,7 +321,7 @@ _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-def _is_librarys(file: str) -> bool:
+def is_librarys(file: str) -> bool:
     """Whether *file* is Python's, of an installed distribution, or ours."""
     return file.startswith(("<", _OURS, _STANDARD)) or any(part in file for part in _INSTALLED)
 

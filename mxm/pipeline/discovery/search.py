@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mxm.pipeline.discovery.load import Failure, Loader
+from mxm.pipeline.discovery.load import Failure, Loader, is_librarys
 from mxm.pipeline.discovery.scan import LeftOut, read, scan
-from mxm.pipeline.discovery.settings import read_settings, working_directory
+from mxm.pipeline.discovery.settings import nearest_project, read_settings, working_directory
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
 from mxm.pipeline.problems import Source, did_you_mean, drawn_places, shown_path
 from mxm.pipeline.registry import FlowRegistry, Registration, ambiguous, collecting
@@ -38,6 +38,8 @@ class Found:
         Where the search was cut short.
     skipped
         Files and folders that were not imported; `left_out` are those that may be missed.
+    start
+        The folder that the search began in.
     unscanned
         Why the working directory was not scanned, for a user who misses a flow of it.
     """
@@ -48,11 +50,23 @@ class Found:
     warnings: list[str] = field(default_factory=list[str])
     skipped: list[LeftOut] = field(default_factory=list[LeftOut])
     unscanned: str | None = None
+    start: str = ""
+    _projects: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
 
     @property
     def left_out(self) -> list[LeftOut]:
         """Files and folders that were not imported, though a flow may be looked for in them."""
         return [each for each in self.skipped if each.matters()]
+
+    def project_of(self, entry: Registration) -> str | None:
+        """The folder of the project that *entry* is in; None where it is of what is installed."""
+        folder = os.path.dirname(entry.place.file)
+        if folder not in self._projects:
+            file = nearest_project(folder)
+            installed = is_librarys(entry.place.file)
+            project = os.path.dirname(file) if file else os.path.realpath(self.start)
+            self._projects[folder] = None if installed else project
+        return self._projects[folder]
 
     @property
     def flows(self) -> list[Registration]:
@@ -79,7 +93,7 @@ def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
 
 def _search(modules: Sequence[str], start: str) -> _Search:
     with collecting() as registry:
-        search = _Search(Found(registry), start)
+        search = _Search(Found(registry, start=start), start)
         search.run(modules)
     return search
 

@@ -35,6 +35,9 @@ class CompiledFlow(ABC):
         self.name: str = spec.name
         self.options: RunOptions = options or RunOptions()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}, runner {self.options.runner!r}>"
+
     def run(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> FlowRun:

@@ -44,6 +44,9 @@ class Parameter:
         Who says so: the flow, a task's ``params``, the function's default.
     tasks
         Names of the tasks that take it.
+    takers
+        What each of these would get without a value from the flow or the run; empty for a
+        parameter that the flow gives a value, or that is its own.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Parameter:
     default: Any
     origin: Origin
     tasks: tuple[str, ...] = ()
+    takers: tuple[Parameter, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -98,10 +102,12 @@ def parameters_of(spec: FlowSpec) -> list[Parameter]:
     The default of a secret is masked.
     """
     secrets = secret_names(spec)
-    return [
-        replace(p, default=mask(p.default)) if p.name in secrets and not p.required else p
-        for p in _parameters_of(spec)
-    ]
+    return [_masked(p) if p.name in secrets else p for p in _parameters_of(spec)]
+
+
+def _masked(parameter: Parameter) -> Parameter:
+    default = parameter.default if parameter.required else mask(parameter.default)
+    return replace(parameter, default=default, takers=tuple(map(_masked, parameter.takers)))
 
 
 def _parameters_of(spec: FlowSpec) -> list[Parameter]:
@@ -133,16 +139,20 @@ def _task_parameter(
     )
     if name in spec.params and not spec.traced:
         return Parameter(name, annotation, spec.params[name], "flow", names)
-    # Required where one task has no value for it; else the first task's value is shown.
-    values: list[tuple[Any, Origin]] = []
-    for task, parameter in taking:
-        if name in task.params:
-            values.append((task.params[name], "task"))
-        elif parameter.default is not _empty:
-            values.append((parameter.default, "default"))
-        else:
-            return Parameter(name, annotation, _empty, "required", names)
-    return Parameter(name, annotation, *values[0], names)
+    # Required where one task has no value for it; else the first task's value counts.
+    takers = tuple(_taker(name, task, parameter) for task, parameter in taking)
+    decisive = next((taker for taker in takers if taker.required), takers[0])
+    return Parameter(name, annotation, decisive.default, decisive.origin, names, takers)
+
+
+def _taker(name: str, task: TaskSpec, parameter: inspect.Parameter) -> Parameter:
+    """*parameter* as *task* alone has it."""
+    annotation = annotation_of(task.fn, parameter)
+    if name in task.params:
+        return Parameter(name, annotation, task.params[name], "task", (task.name,))
+    required = parameter.default is _empty
+    origin: Origin = "required" if required else "default"
+    return Parameter(name, annotation, parameter.default, origin, (task.name,))
 
 
 def annotation_of(fn: Callable[..., Any] | None, parameter: inspect.Parameter) -> Any:

@@ -123,12 +123,15 @@ class Body:
             elif type(item) is dict and not listed:
                 stack.extend(reversed(cast("Any", item).values()))
             elif not isinstance(item, StandIn | None):
-                what, hint = repr(cast("object", item)), _LISTING if listed else _RETURNED
+                hint = _LISTING if listed else _RETURNED
                 if isinstance(getattr(cast("object", item), "spec", None), FlowSpec):
+                    what = f"flow {cast('Any', item).name!r}"
                     hint = f"call it in the body: {cast('Any', item).fn.__name__}(...)"
                 elif isinstance(item, FunctionType):
                     what = f"{item.__name__!r}, a plain function"
                     hint = f"put @mxm.task above {item.__name__!r}"
+                else:
+                    what = repr(cast("object", item))
                 where = "tasks=[...]" if listed else "the body's return value"
                 told = f"{where} of flow {self._name!r} holds {what:.120}, which is no task"
                 problems.append(Problem("MXM106", told, hint, source=self._source, flow=self._name))

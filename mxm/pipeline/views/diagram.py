@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import printable
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.views.calls import inputs_text
 
 __all__ = ["draw_dot", "draw_mermaid"]
 
@@ -16,7 +17,8 @@ def draw_mermaid(spec: FlowSpec) -> str:
     graph = FlowGraph(spec)
     ids = {name: f"t{i}" for i, name in enumerate(graph.order())}
     lines = ["flowchart LR"]
-    lines += [f'    {key}["{_mermaid(name)}"]' for name, key in ids.items()]
+    for name, key in ids.items():
+        lines.append(f'    {key}["{_mermaid(name + inputs_text(graph.tasks[name]))}"]')
     for source, target, data in _edges(graph):
         lines.append(f"    {ids[source]} {'-->' if data else '-.->'} {ids[target]}")
     for name, key in ids.items():
@@ -30,7 +32,10 @@ def draw_dot(spec: FlowSpec) -> str:
     """*spec* in the DOT language; order-only edges are dashed."""
     graph = FlowGraph(spec)
     lines = [f"digraph {_quoted(spec.name)} {{", "    rankdir=LR;", "    node [shape=box];"]
-    lines += [f"    {_quoted(name)};" for name in graph.order()]
+    for name in graph.order():
+        inputs = inputs_text(graph.tasks[name])
+        label = f" [label={_quoted(name + inputs)}]" if inputs else ""
+        lines.append(f"    {_quoted(name)}{label};")
     for source, target, data in _edges(graph):
         style = "" if data else " [style=dashed]"
         lines.append(f"    {_quoted(source)} -> {_quoted(target)}{style};")

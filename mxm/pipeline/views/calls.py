@@ -1,0 +1,106 @@
+"""How a task is called in a flow: the constants of the call, which tell repeats apart."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any, cast
+from uuid import UUID
+
+from mxm.pipeline.bindings import Binding, Collection, Const, Param, by_parameter
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import TaskSpec
+from mxm.pipeline.values.secrets import mask, secret_parameters
+
+__all__ = ["call_text", "constants_of", "inputs_text", "value_text"]
+
+_LONGEST = 60  # characters of all the constants of a call
+_LONGEST_VALUE = 24
+_MOST = 3  # members of a list
+
+
+def constants_of(task: TaskSpec) -> dict[str, Any]:
+    """By parameter, the values that the call of *task* gives it; those of secrets are masked."""
+    if not task.bindings.args and not task.bindings.kwargs:
+        return {}
+    bound = by_parameter(task.fn, task.bindings)
+    constants = {name: each.value for name, each in bound.items() if isinstance(each, Const)}
+    secrets = secret_parameters(task.fn) if constants else ()
+    return {n: mask(value) if n in secrets else value for n, value in constants.items()}
+
+
+def call_text(task: TaskSpec) -> str:
+    """``mean_2(window=20)``: the name of *task* with its `inputs_text`."""
+    return in_one_line(task.name) + inputs_text(task)
+
+
+def inputs_text(task: TaskSpec) -> str:
+    """``(window=20)``: what the call of *task* gives it beside results; empty without any.
+
+    A parameter of the flow is left out where it has the same name: ``(symbol=first)``.
+    """
+    if not task.bindings.args and not task.bindings.kwargs:
+        return ""
+    constants = constants_of(task)
+    inputs: list[str] = []
+    for parameter, binding in by_parameter(task.fn, task.bindings).items():
+        text = value_text(constants[parameter]) if parameter in constants else _text(binding)
+        if text and text != parameter:
+            inputs.append(f"{in_one_line(parameter)}={text}")
+    shown = ", ".join(inputs)
+    if len(shown) > _LONGEST:
+        shown = shown[: _LONGEST - 3] + "..."
+    return f"({shown})" if shown else ""
+
+
+def _text(binding: Binding) -> str:
+    """*binding* as it is written in a body; empty where it is made of results."""
+    if isinstance(binding, Param):
+        return binding.name + "".join(f"[{key!r}]" for key in binding.path)
+    if isinstance(binding, Const):
+        return value_text(binding.value)
+    if isinstance(binding, Collection):
+        items = [_text(item) for item in binding.items]
+        if all(items) and binding.kind in (list, tuple):
+            return _within(items, "[]" if binding.kind is list else "()")
+    return ""
+
+
+_PLAIN = (str, bytes, int, float, complex, bool, type(None))
+_TEXTUAL = (Decimal, date, datetime, time, timedelta, UUID)
+
+
+def value_text(value: object) -> str:
+    """*value* in a few characters; no code of the user's runs for it."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return _cut(repr(value))
+    if kind in _TEXTUAL or isinstance(value, PurePath):
+        return _cut(str(value))
+    if isinstance(value, enum.Enum):
+        return f"{kind.__name__}.{value.name}"
+    if kind in (list, tuple, set, frozenset):
+        items = itertools.islice(cast("Any", value), _MOST + 1)
+        brackets = {list: "[]", tuple: "()"}.get(cast("Any", kind), "{}")
+        return _within([value_text(item) for item in items], brackets)
+    if kind is dict:
+        pairs = itertools.islice(cast("Mapping[Any, Any]", value).items(), _MOST + 1)
+        return _within([f"{value_text(k)}: {value_text(v)}" for k, v in pairs], "{}")
+    if hasattr(kind, "get_secret_value"):
+        return "**********"
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) else f"<{kind.__name__}>"
+
+
+def _within(items: list[str], brackets: str) -> str:
+    shown = items if len(items) <= _MOST else [*items[:_MOST], "..."]
+    return brackets[0] + ", ".join(shown) + brackets[1]
+
+
+def _cut(text: str) -> str:
+    text = in_one_line(text)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
