@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, NotRequired, Optional, TypedDict
 
 import pytest
 from command import invoke, write
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import mxm
@@ -402,3 +404,39 @@ def test_parts_from_the_command_with_the_place_of_each(
     ran = invoke(*shlex.split(line.replace("@three", "@ten")))
     told = "parameter 'config.lookback' (from ten) of flow 'risk' takes int, not 'ten'"
     assert (ran.code, told in ran.err) == (2, True), ran.err
+
+
+names = st.sampled_from(["a", "b", "c"])
+tables = st.dictionaries(names, st.dictionaries(names, st.integers() | st.text()))
+
+
+@given(
+    base=tables, outer=names, inner=names, value=st.integers(), default=tables, whole=st.booleans()
+)
+def test_one_field_is_the_whole_with_that_field_in_it(
+    base: dict[str, Any], outer: str, inner: str, value: int, default: dict[str, Any], whole: bool
+) -> None:
+    held = base if whole else default
+    merged = {**held, outer: {**held.get(outer, {}), inner: value}}
+    given_whole = [f"x={json.dumps(base)}"] if whole else []
+    found = read(
+        dict[str, dict[str, Any]], f"x.{outer}.{inner}={value}", *given_whole, default=default
+    )
+    assert found == merged
+    assert found == read(dict[str, dict[str, Any]], f"x={json.dumps(merged)}")
+
+
+@given(st.lists(st.text(), min_size=2))
+def test_members_one_by_one_are_the_list(texts: list[str]) -> None:
+    assume(not any(isinstance(_json(text), list) for text in texts))
+    assert (
+        read(list[str], *(f"x=@@{text[1:]}" if text[:1] == "@" else f"x={text}" for text in texts))
+        == texts
+    )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -68,9 +68,9 @@ class Verb(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the command line apart."""
-        given = list(args)
+        typed = list(args)
         ctx.allow_extra_args = True  # they are reported here
-        with printably(ctx, lambda: self.hint(ctx, given)):
+        with printably(ctx, lambda: self.hint(ctx, typed)):
             rest = super().parse_args(ctx, args)
             if ctx.args and not ctx.resilient_parsing:
                 ctx.fail(self.unexpected(ctx.args[0]))
@@ -176,8 +176,8 @@ def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineErro
     for target in targets if isinstance(error, LoadError | UnknownFlowError) else ():
         name, equals, _ = target.partition("=")
         if equals and name.isidentifier():
-            told = f"the name of a flow must come before {name}=..."
-            return PipelineError(told, hint=f"write mxm-pipeline run NAME -p {name}=VALUE")
+            message = f"the name of a flow must come before {name}=..."
+            return PipelineError(message, hint=f"write mxm-pipeline run NAME -p {name}=VALUE")
     return error
 
 

@@ -92,12 +92,12 @@ def _json(path: str, text: str) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in read:
             raise ValueError(_DUPLICATE.format(key))
-        found[key] = value
-    return found
+        read[key] = value
+    return read
 
 
 def _toml(path: str, text: str) -> Any:

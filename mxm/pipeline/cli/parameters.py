@@ -56,9 +56,9 @@ def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dic
         else:
             whole[name] = [read]
             typed.add(name)
-    values: dict[str, Any] = {name: _one_or_members(found) for name, found in whole.items()}
+    values: dict[str, Any] = {name: _one_or_members(items) for name, items in whole.items()}
     for name, changes in fields.items():
-        parts = {path: _one_or_members(found) for path, found in changes.items()}
+        parts = {path: _one_or_members(items) for path, items in changes.items()}
         values[name] = Fields(parts, **({"base": values[name]} if name in values else {}))
     return values
 
@@ -126,11 +126,11 @@ class _Reader:
             raise PipelineError(f"{whose}: @env: needs the name of a variable", hint=hint)
         if variable not in os.environ:
             if not shown:
-                told = f"{whose}: the environment does not have the variable that @env: names"
-                raise PipelineError(told, hint=f"export it; {verbatim}")
+                message = f"{whose}: the environment does not have the variable that @env: names"
+                raise PipelineError(message, hint=f"export it; {verbatim}")
             near = did_you_mean(variable, os.environ)  # names only, never a value
-            told = f"{whose}: the environment has no variable {variable!r}"
-            raise PipelineError(told, hint=near or f"export {variable}; {verbatim}")
+            message = f"{whose}: the environment has no variable {variable!r}"
+            raise PipelineError(message, hint=near or f"export {variable}; {verbatim}")
         return Given(Text(os.environ[variable]), f"the environment's {variable}")
 
     def params_file(self, path: str) -> dict[str, Any]:
@@ -140,18 +140,18 @@ class _Reader:
             name, equals, _ = path.partition("=")
             shown = f"{name}=..." if equals else path  # a parameter, whose value may be a secret
             raise PipelineError(f"--params-file: cannot tell the format of {shown!r}", hint=hint)
-        found = value_of(path, self._sources.text_of(path, "--params-file"))
-        kind = _kind(found)
+        values = value_of(path, self._sources.text_of(path, "--params-file"))
+        kind = _kind(values)
         if kind == "null" and path.lower().endswith((".yaml", ".yml")):  # nothing but comments
             return {}
         if kind != "a mapping":
             hint = 'give names and values, {"limit": 100} for instance'
             raise PipelineError(f"{path}: its top level is {kind}, not a mapping", hint=hint)
-        for key in found:
+        for key in values:
             if not isinstance(key, str):
-                told = f"{path}: the name {key!r} is not text"
-                raise PipelineError(told, hint="put it in quotes")
-        return dict(found)
+                message = f"{path}: the name {key!r} is not text"
+                raise PipelineError(message, hint="put it in quotes")
+        return dict(values)
 
 
 def _kind(value: object) -> str:

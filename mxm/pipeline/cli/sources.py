@@ -63,11 +63,11 @@ class Sources:
         except _NoFileError as error:
             raise PipelineError(f"{whose}: {name} is {error}, not a file", hint=hint) from None
         except OverflowError:
-            told = f"{whose}: {name} is larger than {_MOST_BYTES // 10**6} MB"
-            raise PipelineError(told, hint=TOO_LARGE) from None
+            message = f"{whose}: {name} is larger than {_MOST_BYTES // 10**6} MB"
+            raise PipelineError(message, hint=TOO_LARGE) from None
         except MemoryError:
-            told = f"{whose}: {name} does not fit into memory"
-            raise PipelineError(told, hint=TOO_LARGE) from None
+            message = f"{whose}: {name} does not fit into memory"
+            raise PipelineError(message, hint=TOO_LARGE) from None
         except (OSError, ValueError) as error:  # a null character in the path is a ValueError
             why = getattr(error, "strerror", None) or str(error)
             raise PipelineError(f"{whose}: cannot read {name}: {why}", hint=hint) from None
@@ -75,16 +75,16 @@ class Sources:
             return content.decode("utf-8-sig")  # some editors put a mark before the text
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            told = f"{path}:{line}: not UTF-8"
-            raise PipelineError(told, hint="save the file as UTF-8") from None
+            message = f"{path}:{line}: not UTF-8"
+            raise PipelineError(message, hint="save the file as UTF-8") from None
 
     def _content(self, path: str, whose: str) -> bytes:
         stream = _descriptor(path)
         if stream is None:
             _require_file(path)
         elif stream in self._readers:
-            told = f"{whose}: {self._readers[stream]} has read {path!r} already"
-            raise PipelineError(told, hint="a stream can be read once: write it to a file")
+            message = f"{whose}: {self._readers[stream]} has read {path!r} already"
+            raise PipelineError(message, hint="a stream can be read once: write it to a file")
         else:
             self._readers[stream] = whose
         if stream == 0:

@@ -59,8 +59,8 @@ def working_directory() -> str:
     try:
         return os.getcwd()
     except OSError as error:
-        told = f"there is no working directory: {error.strerror}"
-        raise PipelineError(told, hint="change to a folder that exists") from None
+        message = f"there is no working directory: {error.strerror}"
+        raise PipelineError(message, hint="change to a folder that exists") from None
 
 
 def read_settings(start: str) -> Settings:
@@ -78,8 +78,8 @@ def read_settings(start: str) -> Settings:
     try:
         return _settings(file, table)
     except PipelineError as error:
-        told = f"{shown_path(file)}: [tool.mxm.pipeline] {error.message}"
-        raise PipelineError(told, hint=error.hint) from None
+        message = f"{shown_path(file)}: [tool.mxm.pipeline] {error.message}"
+        raise PipelineError(message, hint=error.hint) from None
 
 
 def nearest_project(folder: str) -> str | None:
@@ -107,19 +107,19 @@ def _table(file: str) -> Mapping[str, Any] | None:
     """``[tool.mxm.pipeline]`` of *file*, or None where it has none."""
     try:
         with open(file, "rb") as opened:
-            found: Any = tomllib.load(opened)
+            section: Any = tomllib.load(opened)
     except (OSError, ValueError) as error:  # also what is not UTF-8
         raise PipelineError(f"{shown_path(file)} cannot be read: {error}") from error
     for name in ("tool", "tool.mxm", "tool.mxm.pipeline"):
-        found = found.get(name.rpartition(".")[2])
-        if found is None:
+        section = section.get(name.rpartition(".")[2])
+        if section is None:
             return None
-        if not _is_table(found):
+        if not _is_table(section):
             raise PipelineError(
-                f"{shown_path(file)}: {name} is {found!r}, not a table",
+                f"{shown_path(file)}: {name} is {section!r}, not a table",
                 hint=f"write [{name}] on a line of its own, and its keys below",
             )
-    table: Mapping[str, Any] = found
+    table: Mapping[str, Any] = section
     return table
 
 

@@ -108,10 +108,10 @@ def assemble(
     if isinstance(value, Members):
         return _with_members(value, annotation)
     if isinstance(value, Fields):
-        given = _bare(value.base)
-        if given is MISSING:
+        whole = _bare(value.base)
+        if whole is MISSING:
             return _with_fields(value, annotation, base, closed=False)
-        return _with_fields(value, annotation, given, closed=True)
+        return _with_fields(value, annotation, whole, closed=True)
     return coerce(value, annotation, closed=closed)
 
 
@@ -151,8 +151,8 @@ def _with_members(members: Members, annotation: Any) -> Any:
     items = [_bare(item) for item in members.items]
     kinds = [kind for kind in _alternatives(annotation) if _is_collection(kind)]
     if not kinds:
-        told = f"is given {len(items)} times, and takes one value"
-        raise PartError(told, "", hint="give it once")
+        message = f"is given {len(items)} times, and takes one value"
+        raise PartError(message, "", hint="give it once")
     error: PartError | None = None
     for kind in kinds:
         try:
