@@ -128,7 +128,6 @@ def test_the_hint_is_the_parameter_that_was_meant(project: Path, typed: str, hin
         "run risk --params-file token=hunter2",
         "run token=hunter2",
         "run token=hunter2 risk",
-        "run token=hunter2 --debug",
         "show token=hunter2",
         "graph token=hunter2",
         "check token=hunter2",
@@ -138,10 +137,11 @@ def test_the_hint_is_the_parameter_that_was_meant(project: Path, typed: str, hin
         "nosuch token=hunter2",
     ],
 )
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
 def test_the_value_of_a_secret_is_in_no_error_whatever_form_it_has(
-    project: Path, typed: str
+    project: Path, typed: str, debug: list[str]
 ) -> None:
-    ran = invoke(*shlex.split(typed))
+    ran = invoke(*debug, *shlex.split(typed))
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err
