@@ -11,11 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from mxm.pipeline.introspection.annotations import hints_of, type_text
-from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
+from mxm.pipeline.introspection.signatures import defaults_of, source_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.values.conversion import Text, coerce
-from mxm.pipeline.values.membership import is_no_instance
 from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["default_problems"]
@@ -42,15 +40,23 @@ def default_problems(spec: FlowSpec) -> Iterator[Problem]:
 def _of_function(
     fn: Callable[..., Any], owner: str, source: Source | None, flow: str, task: str | None
 ) -> Iterator[Problem]:
-    plain: Any = unwrapped(fn)
-    if not (getattr(plain, "__defaults__", True) or getattr(plain, "__kwdefaults__", True)):
+    raw = getattr(fn, "__annotations__", {})
+    doubtful = {
+        name: default
+        for name, default in defaults_of(fn).items()
+        if type(default) is not raw.get(name) and _is_written(default)
+    }
+    if not doubtful:  # nearly all: their annotations are not even evaluated
         return
-    signature = signature_of(fn)
     hints = hints_of(fn)
-    for parameter in signature.parameters.values() if signature else ():
-        default, name = parameter.default, parameter.name
-        if not _is_written(default) or name not in hints or name in secret_parameters(fn):
+    for name, default in doubtful.items():
+        if name not in hints or type(default) is hints[name]:
             continue
+        if name in secret_parameters(fn):
+            continue
+        # Loaded for a default that is not plainly of its type: few flows have one.
+        from mxm.pipeline.values.membership import is_no_instance
+
         if is_no_instance(default, hints[name]):
             wanted = type_text(hints[name])
             yield Problem(
@@ -69,6 +75,8 @@ def _is_written(default: Any) -> bool:
 
 def _literal(default: Any, annotation: Any) -> str | None:
     """What to write for *default*: the value that a run would make of it, where there is one."""
+    from mxm.pipeline.values.conversion import Text, coerce  # once there is something to say
+
     for value in (Text(default), default) if isinstance(default, str) else (default,):
         try:
             meant: Any = coerce(value, annotation)

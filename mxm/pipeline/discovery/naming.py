@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mxm.pipeline.discovery.scan import read
 from mxm.pipeline.discovery.text import code_of, top_imports
@@ -13,8 +13,7 @@ from mxm.pipeline.discovery.text import code_of, top_imports
 __all__ = ["Home", "Naming", "provides"]
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """Where a file may be imported from.
 
     Parameters

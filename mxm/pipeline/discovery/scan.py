@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mxm.pipeline.discovery.text import code_of, imports_mxm, surely_declares
 
@@ -22,8 +23,7 @@ _TESTS = "tests are not scanned"
 _NEVER_SHOWN = frozenset({"__pycache__"})
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """A file or folder that is not imported, though it may be looked for, and why."""
 
     path: str

@@ -13,8 +13,9 @@ _UNREAD = re.compile(  # strings and comments
     rb""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""",
     re.DOTALL,
 )
-_CODING = re.compile(rb"(?:[ \t\f]*(?:#[^\n]*)?\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)")
-_PLAIN = re.compile(rb"utf-?8|ascii|us-ascii|latin|iso-?8859|cp125", re.IGNORECASE)
+# What few files need is compiled when one does: `re` remembers it.
+_CODING = rb"(?:[ \t\f]*(?:#[^\n]*)?\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)"
+_PLAIN = rb"(?i:utf-?8|ascii|us-ascii|latin|iso-?8859|cp125)"
 
 
 def code_of(data: bytes) -> bytes:
@@ -28,8 +29,8 @@ def code_of(data: bytes) -> bytes:
         data = data.replace(b"\0", b"").lstrip(b"\xff\xfe")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    coding = _CODING.match(data) if b"coding" in data[:400] else None
-    if coding and not _PLAIN.match(coding[1]):  # these hold ASCII text as it is
+    coding = re.match(_CODING, data) if b"coding" in data[:400] else None
+    if coding and not re.match(_PLAIN, coding[1]):  # these hold ASCII text as it is
         with contextlib.suppress(LookupError, UnicodeError):
             data = data.decode(coding[1].decode()).encode("utf-8", "replace")
     code = _UNREAD.sub(b" ", data)
@@ -38,48 +39,46 @@ def code_of(data: bytes) -> bytes:
     return code.replace(b"\f", b" ") if b"\f" in code else code
 
 
-_IMPORTS_MXM = re.compile(
-    rb"(?:^|[;:])[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+mxm\b",
-    re.MULTILINE,
+_IMPORTS_MXM = (
+    rb"(?m)(?:^|[;:])[ \t]*"
+    rb"(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+mxm\b"
 )
 # The two ways that nearly everybody writes; `usage` finds the others.
+_DECORATES = re.compile(rb"^@mxm\.flow\b(?![ \t]*\.)", re.MULTILINE)
 _IMPORTS_PLAINLY = re.compile(
     rb"^import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*[ \t]+mxm[ \t]*(?:$|[,;])",
     re.MULTILINE,
 )
-_DECORATES = re.compile(rb"^@mxm\.flow\b(?![ \t]*\.)", re.MULTILINE)
-_IMPORTS_NAMES = re.compile(
-    rb"^from[ \t]+mxm(?:\.\w+)*[ \t]+import\b([^\n;(]*|[ \t]*\([^)]*)", re.MULTILINE
-)
-_NAMED_FLOW = re.compile(rb"\bflow\b(?![ \t]+as\b)")
-_NAMED_REGISTER = re.compile(rb"\bregister_flow\b(?![ \t]+as\b)")
-_DECORATES_BY_NAME = re.compile(rb"^@flow\b(?![ \t]*\.)", re.MULTILINE)
-_REGISTERS = re.compile(rb"(?<!def )\bregister_flow[ \t]*\(")
+_IMPORTS_NAMES = rb"(?m)^from[ \t]+mxm(?:\.\w+)*[ \t]+import\b([^\n;(]*|[ \t]*\([^)]*)"
+_NAMED_FLOW = rb"\bflow\b(?![ \t]+as\b)"
+_NAMED_REGISTER = rb"\bregister_flow\b(?![ \t]+as\b)"
+_DECORATES_BY_NAME = rb"(?m)^@flow\b(?![ \t]*\.)"
+_REGISTERS = rb"(?<!def )\bregister_flow[ \t]*\("
 
 
 def imports_mxm(code: bytes) -> bool:
     """Whether *code* imports mxm, or something of it."""
-    return bool(_IMPORTS_MXM.search(code))
+    return bool(re.search(_IMPORTS_MXM, code))
 
 
 def surely_declares(code: bytes) -> bool:
     """Whether *code* declares a flow in a way that a match can be sure of."""
     if _DECORATES.search(code) and _IMPORTS_PLAINLY.search(code):
         return True
-    names = b",".join(_IMPORTS_NAMES.findall(code))
-    if _NAMED_FLOW.search(names) and _DECORATES_BY_NAME.search(code):
+    names = b",".join(re.findall(_IMPORTS_NAMES, code))
+    if re.search(_NAMED_FLOW, names) and re.search(_DECORATES_BY_NAME, code):
         return True
-    return bool(_NAMED_REGISTER.search(names) and _REGISTERS.search(code))
+    return bool(re.search(_NAMED_REGISTER, names) and re.search(_REGISTERS, code))
 
 
-_TOP = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+(\.*\w*)|import[ \t]+([^\n;(]+))", re.MULTILINE)
-_FIRST = re.compile(rb"[ \t]*(\.|\w+)")
+_TOP = rb"(?m)(?:^|[;:])[ \t]*(?:from[ \t]+(\.*\w*)|import[ \t]+([^\n;(]+))"
+_FIRST = rb"[ \t]*(\.|\w+)"
 
 
 def top_imports(code: bytes) -> set[str]:
     """The first part of every name that *code* imports; ``.`` where it imports relatively."""
     found: set[str] = set()
-    for origin, names in _TOP.findall(code):
+    for origin, names in re.findall(_TOP, code):
         parts = (
             [origin] if origin else [name.strip().partition(b".")[0] for name in names.split(b",")]
         )

@@ -14,6 +14,7 @@ __all__ = [
     "POSITIONAL",
     "VARIADIC",
     "Shape",
+    "defaults_of",
     "shape_of",
     "signature_of",
     "source_of",
@@ -103,6 +104,17 @@ def _shape_of_code(code: CodeType) -> Shape:
         rest = names[at]
     keyword = names[positional : positional + code.co_kwonlyargcount]
     return Shape(names[:positional], code.co_posonlyargcount, keyword, more, rest)
+
+
+def defaults_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of *fn*'s parameters, by name."""
+    if type(fn) is FunctionType and not fn.__dict__:
+        defaults, code = fn.__defaults__ or (), fn.__code__
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        return {**dict(zip(names, defaults, strict=True)), **(fn.__kwdefaults__ or {})}
+    signature = signature_of(fn)
+    parameters = signature.parameters.values() if signature else ()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
