@@ -571,6 +571,49 @@ def test_module_of_one_folder_is_not_found_from_another(project: Path) -> None:
     assert "No module named 'own'" in str(found.failures[0])
 
 
+def test_flow_of_a_module_given_imports_what_it_would_alone(project: Path) -> None:
+    text = """
+        import mxm
+
+        @mxm.task
+        def where() -> str:
+            import late
+            return late.WHERE
+
+        @mxm.flow
+        def given():
+            return where
+        """
+    write(project, {"given.py": text, "late.py": "WHERE = 'own'\n"})
+    write(
+        project, {"z/flows.py": "import late\n" + _dedented(flow("z")), "z/late.py": "WHERE = 'z'"}
+    )
+    write(project, {"pyproject.toml": '[tool.mxm.pipeline]\npaths = ["z"]\n'})
+    sys.path.insert(0, str(project))
+    assert names(discover(["given"])) == ["given", "z"]
+    assert find_flow("given", ["given"]).spec().tasks[0].fn() == "z"  # paths go first
+    write(project, {"pyproject.toml": ""})
+    assert find_flow("given", ["given"]).spec().tasks[0].fn() == "own"
+
+
+def test_flow_of_a_module_that_another_imports_has_its_own_modules(project: Path) -> None:
+    several(project, "scripts")
+    inner = "import flows\nfrom flows import f\n" + _dedented(flow("outer_{}"))
+    for name in "ab":
+        write(project, {f"{name}/outer.py": inner.replace("{}", name)})
+        # No scan finds it by its text.
+        file = project / name / "flows.py"
+        file.write_text(file.read_text().replace("@mxm.flow", "@getattr(mxm, 'flow')"))
+    for name in "ab":
+        assert find_flow(f"flow_{name}").spec().tasks[0].fn() == [name, name]
+
+
+def test_relative_import_where_imports_start_says_where_to_run_from(project: Path) -> None:
+    write(project, {"firm/tasks.py": COUNTED, "firm/flows.py": of("from .tasks import load")})
+    [failure] = discover(start=str(project / "firm")).failures
+    assert "run from the folder above" in (failure.hint or "")
+
+
 def test_folders_that_a_module_puts_on_the_path_stay_there_for_its_flows(project: Path) -> None:
     text = """
         import os, sys

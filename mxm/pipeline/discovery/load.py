@@ -116,7 +116,10 @@ class Loader:
     def module(self, name: str, origin: str | None = None) -> ModuleType | None:
         """Import the module *name*, which *origin* asks for."""
         self._enter(())
-        return self._load(name, lambda: importlib.import_module(name), origin=origin)
+        module = self._load(name, lambda: importlib.import_module(name), origin=origin)
+        if module and (file := _real_file(module)):
+            self._roots_of.setdefault(file, ())
+        return module
 
     def _leads_to(self, home: Home) -> bool:
         """Whether the name of *home* begins in its first root: no installed package has it."""
@@ -131,13 +134,15 @@ class Loader:
 
     def settle(self, path: str) -> None:
         """Let imports from now on find what those of the file *path* found."""
-        if path in self._roots_of:
-            self._enter(self._roots_of[path])
-            return
-        for roots, (_, modules) in self._away.items():  # a module that another file imported
-            if any(_real_file(module) == path for module in modules.values()):
-                self._enter(roots)
-                return
+        roots = self._roots_of.get(path)
+        if roots is None:  # a module that another one imported: it may be hidden by now
+            away = self._away.items()
+            has = (r for r, (_, modules) in away if path in map(_real_file, modules.values()))
+            roots = next(has, None)
+        if roots is None and not is_librarys(path) and os.path.exists(path):
+            roots = self._homes(path)[0].roots
+        if roots is not None:
+            self._enter(roots)
 
     def _homes(self, path: str) -> list[Home]:
         bases, configured = self._bases(os.path.dirname(path))
@@ -239,6 +244,11 @@ class Loader:
         return module
 
     def _hint(self, name: str, error: BaseException) -> str | None:
+        if isinstance(error, ImportError) and "relative import with no known parent" in str(error):
+            return (
+                "its folder is where imports start, so it is in no package: run from the folder "
+                "above, or name that in the paths of [tool.mxm.pipeline]"
+            )
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{name}.".startswith(f"{missing}."):
             return None
