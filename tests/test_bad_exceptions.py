@@ -21,6 +21,15 @@ class NoRepr(Exception):
         raise RuntimeError("no repr")
 
 
+class Leaves(Exception):
+    """Ends the process where somebody asks for its text."""
+
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+    __repr__ = __str__
+
+
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
     code: int = 3
@@ -31,7 +40,7 @@ def fine() -> int:
 
 
 @pytest.mark.parametrize("backend", ["inline", "prefect"])
-@pytest.mark.parametrize("kind", [NoText, NoRepr])
+@pytest.mark.parametrize("kind", [NoText, NoRepr, Leaves])
 def test_the_run_survives(kind: type[Exception], backend: str) -> None:
     def fail() -> None:
         raise kind

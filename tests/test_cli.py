@@ -653,7 +653,7 @@ def test_default_whose_own_code_fails_changes_no_exit_code(
         ran = invoke(*args)
         assert ran.code == 4
         assert "nowhere" in ran.out + ran.err
-    assert "<Loud>" in invoke("show", "wrong").out
+    assert "<unprintable Loud>" in invoke("show", "wrong").out
 
 
 WIDE = """

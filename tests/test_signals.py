@@ -150,7 +150,7 @@ def ignoring(folder: str): ...
 
 @mxm.task
 def leaves() -> int:
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     return 1
 
 @mxm.flow(tasks=[leaves])

@@ -164,7 +164,7 @@ LATE = """
     atexit.register(print, "at exit")
 
     def late():
-        while True:  # nobody waits for its end
+        while True:
             print("on a thread")
             os.write(1, b"past Python\\n")
             time.sleep(0.002)
@@ -180,7 +180,8 @@ LATE = """
     def noisy():
         return one
     """
-START = "threading.Thread(target=late).start()"
+# A daemon: Python waits for the end of any other, and so does the command.
+START = "threading.Thread(target=late, daemon=True).start()"
 
 
 @pytest.mark.parametrize("verb", [["run", "noisy", "--backend", "inline"],

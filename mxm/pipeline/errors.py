@@ -23,6 +23,8 @@ __all__ = [
     "UnknownFlowError",
     "WorkerDiedError",
     "described",
+    "repr_of",
+    "text_of",
 ]
 
 
@@ -177,8 +179,25 @@ class Skip(Exception):  # noqa: N818 - not an error
 def described(error: BaseException) -> str:
     """Type and text of *error*, whatever its own code does when it is asked for them."""
     kind = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:
-        text = "<unprintable>"
+    text = text_of(error)
     return f"{kind}: {text}" if text else kind
+
+
+def text_of(value: object) -> str:
+    """``str(value)``, whatever its own code does: that must not change what became of a run."""
+    try:
+        return str(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # also SystemExit, which would end the command with another code
+        return "<unprintable>"
+
+
+def repr_of(value: object) -> str:
+    """``repr(value)``, whatever its own code does."""
+    try:
+        return repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # as in `text_of`
+        return f"<unprintable {type(value).__name__}>"

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError
+from mxm.pipeline.errors import AmbiguousFlowError, UnknownFlowError, repr_of
 from mxm.pipeline.problems import (
     Problem,
     Source,
@@ -230,7 +230,7 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
             raise TypeError(
                 f"register_flow takes a FlowSpec: give the .spec of flow {given.name!r}"
             )
-        raise TypeError(f"register_flow takes a FlowSpec, not {spec!r}")
+        raise TypeError(f"register_flow takes a FlowSpec, not {repr_of(spec)}")
     frame = caller()
     source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None
     module = frame.f_globals if frame else {}

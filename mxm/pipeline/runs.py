@@ -18,7 +18,7 @@ from mxm.pipeline.bindings import (
     upstreams_in,
     value_of,
 )
-from mxm.pipeline.errors import PipelineError, ResultError, described
+from mxm.pipeline.errors import PipelineError, ResultError, described, repr_of
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, last_of
@@ -286,7 +286,7 @@ def _shown(value: Any) -> JSONValue:
     try:
         return to_json(value, strict=True).value
     except ResultError:
-        return repr(value)
+        return repr_of(value)
 
 
 def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any]) -> Any:

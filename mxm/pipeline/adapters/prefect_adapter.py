@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
-from mxm.pipeline.errors import BackendError, ResultError, described
+from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
 from mxm.pipeline.execution.call import Call, FatalError
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course
 from mxm.pipeline.execution.options import RunOptions
@@ -221,7 +221,7 @@ class _Flow(prefect.Flow[..., Any]):
 
 
 def _same(value: Any, default: Any) -> bool:
-    return value is default or (type(value) is type(default) and repr(value) == repr(default))
+    return value is default or (type(value) is type(default) and repr_of(value) == repr_of(default))
 
 
 class _Perform:
@@ -331,7 +331,9 @@ def _fit_for_prefect(error: Exception) -> bool:
     try:
         error.__traceback__ = error.__traceback__
         return bool(f"{error}{error!r}")
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # also SystemExit, which would end the run with another state
         return False
 
 
@@ -370,4 +372,4 @@ def _shown(value: Any) -> JSONValue:
         plain = None
     if plain is not None and len(repr(plain)) <= _LONGEST_SHOWN:
         return plain
-    return repr(value)[:_LONGEST_SHOWN]
+    return repr_of(value)[:_LONGEST_SHOWN]

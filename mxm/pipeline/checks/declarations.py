@@ -9,7 +9,7 @@ from typing import Any
 from mxm.pipeline.bindings import free_parameters
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
-from mxm.pipeline.errors import GraphError
+from mxm.pipeline.errors import GraphError, repr_of
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.decorated import tasks_beside
 from mxm.pipeline.introspection.signatures import POSITIONAL, shape_of
@@ -225,4 +225,4 @@ def _not_passed(spec: FlowSpec) -> Iterator[Problem]:
 
 
 def _fn_name(fn: Callable[..., Any]) -> str:
-    return getattr(fn, "__name__", repr(fn))
+    return getattr(fn, "__name__", None) or repr_of(fn)

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.annotations import hints_of, type_text
 from mxm.pipeline.introspection.signatures import defaults_of, source_of
 from mxm.pipeline.problems import Problem, Source
@@ -61,7 +62,7 @@ def _of_function(
             wanted = type_text(hints[name])
             yield Problem(
                 "MXM404",
-                f"default {default!r} of parameter {name!r} of {owner} is not {wanted}",
+                f"default {repr_of(default)} of parameter {name!r} of {owner} is not {wanted}",
                 _literal(default, hints[name]) or f"write a value that is {wanted}",
                 source=source_of(fn) or source,
                 flow=flow,
@@ -89,4 +90,4 @@ def _literal(default: Any, annotation: Any) -> str | None:
 def name_of(value: Any) -> str:
     """*value* as it is written where its type is imported by name: ``date(2024, 1, 31)``."""
     module = type(value).__module__
-    return repr(value).removeprefix(f"{module}.")
+    return repr_of(value).removeprefix(f"{module}.")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from mxm.pipeline.cli.ending import user_code_begins
 from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer, tell
 from mxm.pipeline.errors import (
     GraphError,
@@ -93,6 +94,8 @@ class Verb(TyperCommand):
         # The object is `main`'s, whose process ends with the command.
         targets = [*(ctx.params.get("names") or ()), ctx.params.get("name") or ""]
         with _reporting(targets, debug=debug), own_stdout(for_good=bool(ctx.obj)):
+            if ctx.obj:
+                user_code_begins()
             return super().invoke(ctx)
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
 from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import described, repr_of
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
-from mxm.pipeline.views.calls import call_text, constants_of, value_text
+from mxm.pipeline.views.calls import call_text, constants_of
 from mxm.pipeline.views.names import grouped
 
 __all__ = [
@@ -279,9 +279,7 @@ def json_form(value: object) -> Any:
     """*value* as JSON has it, or as text; its own code may fail."""
     with contextlib.suppress(Exception, SystemExit):  # in its own code
         return to_json(value, strict=True).value
-    with contextlib.suppress(Exception, SystemExit):
-        return repr(value)
-    return value_text(value)
+    return repr_of(value)
 
 
 def _task_document(task: TaskSpec) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mxm.pipeline.cli.output import ExitCode, leave, open_streams, print_error
+from mxm.pipeline.cli.ending import cut_short, leave
+from mxm.pipeline.cli.output import ExitCode, open_streams, print_error
 from mxm.pipeline.problems import closest
 
 __all__ = ["app", "main"]
@@ -108,6 +109,8 @@ def main() -> None:
     try:
         app(obj="the process")
     except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code in (ExitCode.SIGINT, ExitCode.SIGTERM):
+            cut_short(ended.code)
         leave(ended.code)
     except OSError as error:  # stdout that takes neither `--help` nor `--version`
         if "--debug" in sys.argv:

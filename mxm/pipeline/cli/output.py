@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.printable import in_json, in_one_line, printable
@@ -20,7 +19,6 @@ from mxm.pipeline.problems import Problem
 __all__ = [
     "ExitCode",
     "few",
-    "leave",
     "line_width",
     "open_streams",
     "own_stdout",
@@ -97,21 +95,6 @@ def open_streams() -> None:
             os.set_inheritable(number, True)
             stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
             setattr(sys, name, stream)
-
-
-def leave(code: object) -> NoReturn:
-    """End the process as `sys.exit` does, without freeing every object one by one.
-
-    That takes as long as `list` itself; mypy ends so too. Nor are threads waited for that a task
-    left behind.
-    """
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
-    with contextlib.suppress(OSError, ValueError):  # closed by what reads it
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else code is not None)
 
 
 def _stdout() -> TextIO:

@@ -13,6 +13,7 @@ import typer
 
 from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
 from mxm.pipeline.cli.describe import parameter_rows
+from mxm.pipeline.cli.ending import set_aside, user_code_begins
 from mxm.pipeline.cli.output import (
     ExitCode,
     few,
@@ -75,6 +76,7 @@ def _run_flow(
     run: FlowRun | None = None
     with _Signals() as signals:
         with logged(verbosity), printed(verbosity):
+            user_code_begins()
             try:
                 spec = find_flow(name, modules, warn=print_warning).spec()
                 given = given_params(params, params_file, spec)
@@ -83,7 +85,7 @@ def _run_flow(
                 asked = {key: value for key, value in options.items() if value is not None}
                 asked = {**read_settings(working_directory()).options, **asked}
                 compiled = compile_flow(spec, **asked)
-                gc.freeze()  # what the engine's modules made stays: no garbage is among it
+                set_aside()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
                 run = compiled.run(given)
                 signals.raises = False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import source_of
 
@@ -58,7 +58,7 @@ def pack_error(error: BaseException) -> bytes:
         unpack(packed)  # some can be written, and not be read
         return packed
     kind = next(kind for kind in type(error).__mro__ if _crosses(kind))
-    args = tuple(arg if _crosses(arg) else repr(arg) for arg in error.args)
+    args = tuple(arg if _crosses(arg) else repr_of(arg) for arg in error.args)
     plain = _rebuilt(kind, args)
     vars(plain).update({k: v for k, v in vars(error).items() if _crosses(v)})
     return pack(plain)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from mxm.pipeline.errors import described
 from mxm.pipeline.execution.call import call_function
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.tracebacks import users_traceback
@@ -148,4 +149,4 @@ def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
     try:
         return RETURNED, pack(value)
     except Exception as error:  # any type may refuse to be pickled, in its own way
-        return UNSENT, pack(f"{type(error).__name__}: {error}")
+        return UNSENT, pack(described(error))

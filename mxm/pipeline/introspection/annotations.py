@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
+from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.signatures import unwrapped
 
 __all__ = [
@@ -135,7 +136,7 @@ def _resolve(fn: Any, annotation: Any) -> Any:
     except NameError as error:
         return Unresolved(annotation, str(error))
     except Exception as error:  # an annotation may run any code, and fail in any way
-        return Unresolved(annotation, f"{type(error).__name__}: {error}")
+        return Unresolved(annotation, described(error))
 
 
 def named_type(annotation: Any) -> Any:

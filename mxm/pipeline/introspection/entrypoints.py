@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import SpecError, described
 
 __all__ = ["entrypoint", "module_from_file", "resolve_entrypoint"]
 
@@ -40,7 +40,7 @@ def resolve_entrypoint(name: str) -> Callable[..., Any]:
         for part in qualname.split("."):
             found = getattr(found, part)
     except Exception as error:  # a module may raise anything while it is imported
-        raise SpecError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise SpecError(f"{name!r} cannot be imported: {described(error)}") from error
     inner: Any = inspect.unwrap(found, stop=_is_decorated)
     plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found
     return plain

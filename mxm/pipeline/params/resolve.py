@@ -15,7 +15,7 @@ from mxm.pipeline.bindings import (
     keys_taken,
     upstreams_in,
 )
-from mxm.pipeline.errors import ParameterError
+from mxm.pipeline.errors import ParameterError, repr_of
 from mxm.pipeline.introspection.annotations import Unresolved, type_text
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
@@ -239,7 +239,7 @@ class _Reading:
             elif hidden:
                 told += "what was given, which is a secret and not shown"
             else:
-                told += repr(str(value) if isinstance(value, Text) else value)[:200]
+                told += repr_of(str(value) if isinstance(value, Text) else value)[:200]
                 told += f": {error}" if str(error) else ""
                 hint = example_of(takes, key + _dotted(place), value, typed=typed)
             self.problems.append(

@@ -7,6 +7,7 @@ from types import FunctionType
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Upstream
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.problems import Problem, Source
@@ -131,9 +132,9 @@ class Body:
                     what = f"{item.__name__!r}, a plain function"
                     hint = f"put @mxm.task above {item.__name__!r}"
                 else:
-                    what = repr(cast("object", item))
+                    what = repr_of(cast("object", item))
                 where = "tasks=[...]" if listed else "the body's return value"
-                told = f"{where} of flow {self._name!r} holds {what:.120}, which is no task"
+                told = f"{where} of flow {self._name!r} holds {what:.120}, which is not a task"
                 problems.append(Problem("MXM106", told, hint, source=self._source, flow=self._name))
         return found
 

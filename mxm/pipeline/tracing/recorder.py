@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
 from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
 from mxm.pipeline.problems import Problem, Source, closest
@@ -169,7 +170,7 @@ class Trace:
         if called is not None:
             self.keep(awaiting_error(called, source))
             return
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        told = described(error)
         if StandIn.__name__ in told:  # in C, types are looked at without asking the object
             use = told.replace(StandIn.__name__, "a value of the run")
             self.keep(TracingError(use, hint="do this inside a task", source=source))

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.annotations import entries_of, field_hints, is_typed_dict
 
 __all__ = ["decides_itself", "fields_of", "key_of", "takes_more", "with_field"]
@@ -83,7 +84,7 @@ def with_field(value: Any, name: str, part: Any) -> Any:
         errors: Any = getattr(error, "errors", None)  # pydantic's own text has the value in it
         raise ValueError(errors()[0]["msg"] if errors else str(error)) from None
     except Exception as error:  # the user's own checks may fail in any way
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+        raise ValueError(described(error)) from None
 
 
 def _changed_model(kind: Any, model: Any, name: str, part: Any) -> Any:

@@ -13,6 +13,7 @@ import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
+from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.annotations import (
     entries_of,
     field_hints,
@@ -52,7 +53,7 @@ def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
     except ValidationError as error:
         raise ValueError(_described(error, value, annotation)) from None
     except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(described(error)) from error
 
 
 _MOST_ERRORS = 10
