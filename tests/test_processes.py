@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import write
+from command import call, write
 
 from mxm.pipeline import FlowSpec, State, TaskRun, TaskSpec, compile_flow
 from mxm.pipeline.bindings import Bindings, Const
@@ -350,3 +350,153 @@ def test_a_fork_of_a_program_that_used_workers_has_its_own(tmp_path: Path) -> No
         [sys.executable, "forked.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100
     )
     assert (ran.stdout, ran.stderr) == ("42\n", "")
+
+
+# Exceptions with what led to them
+
+
+def chained() -> None:
+    try:
+        raise KeyError("first")
+    except KeyError as error:
+        raise ValueError("second") from error
+
+
+def test_what_led_to_an_exception_comes_along() -> None:
+    error = run(chained).error
+    assert type(error) is ValueError
+    assert type(error.__cause__) is KeyError
+    assert error.__suppress_context__
+    try:
+        try:
+            raise KeyError("a")
+        finally:
+            raise ValueError("b")
+    except ValueError as with_context:
+        again = unpack(pack_error(with_context))
+    assert (type(again.__context__), again.__cause__) == (KeyError, None)
+
+
+# Workers that die between tasks
+
+
+def own_pid() -> int:
+    return os.getpid()
+
+
+def kill(pid: int) -> int:
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    return pid
+
+
+def test_an_idle_worker_that_is_killed_is_replaced_in_silence() -> None:
+    tasks = [
+        TaskSpec("one", own_pid),
+        TaskSpec("other", pause),
+        TaskSpec("killed", kill, upstream=["one"], after=["other"]),
+        TaskSpec("next", own_pid, after=["killed"]),
+        TaskSpec("last", own_pid, after=["killed"]),
+    ]
+    ended = compile_flow(
+        FlowSpec("f", tasks), backend="inline", runner="processes", workers=2
+    ).run()
+    # The worker of `one` may run `killed` itself, which then fails: only what runs on it may.
+    others = {name: task for name, task in ended.tasks.items() if name != "killed"}
+    if ended.tasks["killed"].error is None:
+        assert all(task.error is None for task in others.values()), ended
+
+
+def pause() -> None:
+    time.sleep(0.3)
+
+
+# Where workers cannot start
+
+
+def test_a_long_temporary_folder_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    write(
+        tmp_path,
+        {
+            "flows.py": "import mxm\n@mxm.task\ndef one() -> int:\n    return 1\n\n@mxm.flow\ndef f():\n    return one\n"
+        },
+    )
+    ran = call(
+        "run",
+        "f",
+        "--backend",
+        "inline",
+        "--runner",
+        "processes",
+        cwd=tmp_path,
+        env={"TMPDIR": str(folder)},
+    )
+    assert (ran.code, ran.out) == (0, '{\n  "one": 1\n}\n'), ran.err
+    assert list(folder.iterdir()) == []
+
+
+AT_IMPORT = """
+    import mxm
+
+    @mxm.task
+    def one() -> int:
+        return 1
+
+    @mxm.flow
+    def f():
+        return one
+
+    f.with_options(backend="inline", runner="processes").run()
+    """
+
+
+@pytest.mark.parametrize("verb", ["list", "check", "run f --backend inline"])
+def test_a_run_with_processes_at_import_is_an_error_that_names_its_line(
+    tmp_path: Path, verb: str
+) -> None:
+    write(tmp_path, {"flows.py": AT_IMPORT})
+    ran = call(*verb.split(), cwd=tmp_path)
+    assert ran.code == 3
+    assert "flows.py:11: a flow runs with runner 'processes' while module 'flows'" in ran.err
+
+
+def test_a_script_runs_with_processes_under_its_main_guard(tmp_path: Path) -> None:
+    text = AT_IMPORT.replace(
+        "f.with_options", "if __name__ == '__main__':\n        print(f.with_options"
+    ).replace(".run()", ".run().value())")
+    write(tmp_path, {"flows.py": text})
+    ran = subprocess.run(
+        [sys.executable, "flows.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (0, "1\n"), ran.stderr
+
+
+# Exceptions that ask for more than a failure
+
+
+class Aborts(BaseException): ...
+
+
+Aborts.__module__ = "mxm.research"
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+@pytest.mark.parametrize("name", ["mxm", "Abort", "Pause", "TerminationSignal"])
+def test_what_a_task_raises_by_itself_is_its_failure(backend: str, name: str) -> None:
+    import prefect.exceptions
+
+    kind: Any = Aborts if name == "mxm" else getattr(prefect.exceptions, name)
+
+    def fail() -> None:
+        raise kind(15) if name == "TerminationSignal" else kind()
+
+    ended = compile_flow(
+        FlowSpec("f", [TaskSpec("bad", fail), TaskSpec("fine", own_pid)]), backend=backend
+    ).run()
+    assert ended.tasks["bad"].state is State.FAILED
+    assert type(ended.tasks["bad"].error) is kind
+    assert ended.tasks["fine"].state is State.SUCCEEDED

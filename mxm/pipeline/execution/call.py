@@ -26,7 +26,19 @@ from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 
-__all__ = ["Call", "FatalError", "Invoke", "call_function", "invoke_with", "invoking"]
+__all__ = [
+    "Call",
+    "FatalError",
+    "Invoke",
+    "call_function",
+    "invoke_with",
+    "invoking",
+    "raised_by_signals",
+]
+
+
+raised_by_signals: list[BaseException] = []
+"""What handlers of signals raised in the runs that go on in this process."""
 
 
 class FatalError(Exception):
@@ -124,9 +136,9 @@ class Call:
             self.error, state = error, State.FAILED
             raise
         except BaseException as error:
-            # The engine's own signals, like Ctrl-C, ask the whole run to end.
-            module = type(error).__module__
-            if isinstance(error, KeyboardInterrupt) or module.startswith(("prefect.", "mxm.")):
+            # Ctrl-C, and what the handler of another signal raised, ask the whole run to end. What
+            # a task raises by itself is its failure, whatever its class: an engine's own, too.
+            if isinstance(error, KeyboardInterrupt) or _came_by_signal(error):
                 raise
             self.error, state = error, State.FAILED
             raise FatalError(error) from error
@@ -248,6 +260,10 @@ def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
         yield
     finally:
         _invoke.reset(token)
+
+
+def _came_by_signal(error: BaseException) -> bool:
+    return any(raised is error for raised in raised_by_signals)
 
 
 def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from mxm.pipeline.execution.call import Call, Invoke, invoking
+from mxm.pipeline.execution.call import Call, Invoke, invoking, raised_by_signals
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
@@ -124,6 +124,8 @@ class Course:
                     raise
             finally:
                 self._over = True
+                if self._signal in raised_by_signals:
+                    raised_by_signals.clear()
         if made is None or self._signal is not None:
             raise self._cancelled(self._signal or KeyboardInterrupt()) from None
         return made
@@ -222,6 +224,7 @@ class Course:
             except BaseException as error:
                 first = self._signal is None
                 self._signal = self._signal or error
+                raised_by_signals.append(error)
                 if self._over or (self._in_engine and first):
                     self._remind(number)  # and raised when the engine comes back
                 else:

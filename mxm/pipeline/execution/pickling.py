@@ -48,11 +48,43 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - from our own parent or worker
 
 
-def pack_error(error: BaseException) -> bytes:
+_LONGEST_CHAIN = 10
+
+
+def pack_error(error: BaseException, _depth: int = _LONGEST_CHAIN) -> bytes:
     """*error* as bytes: its class, arguments, attributes and notes, as far as they cross.
 
-    Where its class does not, as one that is local to a function, the nearest above it does.
+    Where its class does not, as one that is local to a function, the nearest above it does. The
+    exceptions that led to it come along.
     """
+    own = _pack_alone(error)
+    before = [error.__cause__, error.__context__]
+    if not _depth or not any(before):
+        return own
+    chain = [None if one is None else pack_error(one, _depth - 1) for one in before]
+    return pack(_Chained(own, chain[0], chain[1], error.__suppress_context__))
+
+
+class _Chained:
+    """An exception with those that led to it, on its way."""
+
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _joined, self._parts
+
+
+def _joined(own: bytes, cause: bytes | None, context: bytes | None, suppress: bool) -> Any:
+    error = unpack(own)
+    for name, packed in (("__context__", context), ("__cause__", cause)):
+        if packed is not None:
+            BaseException.__setattr__(error, name, unpack(packed))
+    BaseException.__setattr__(error, "__suppress_context__", suppress)
+    return error
+
+
+def _pack_alone(error: BaseException) -> bytes:
     with contextlib.suppress(Exception):
         packed = pack(error)
         unpack(packed)  # some can be written, and not be read

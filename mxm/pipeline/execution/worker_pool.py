@@ -14,10 +14,12 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Generator
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import Any
 
 from mxm.pipeline.errors import BackendError, SpecError, TaskTimeoutError, WorkerDiedError
@@ -32,6 +34,7 @@ from mxm.pipeline.execution.worker import (
     serve,
 )
 from mxm.pipeline.logs import within_task
+from mxm.pipeline.problems import Source
 
 __all__ = ["WorkerPool"]
 
@@ -55,6 +58,7 @@ class WorkerPool:
                 f"a program read from {file} can have no workers",
                 hint="write it to a file, or use runner 'threads'",
             )
+        _refuse_at_import()
         self._context = multiprocessing.get_context(_method())
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
@@ -79,21 +83,25 @@ class WorkerPool:
         """
         task, timeout = call.step.name, call.step.task.timeout_s
         request = _request(call)
-        worker = self._take()
-        try:
-            kind, content = worker.ask(*request, timeout)
-        except _LateError:
-            self._drop(worker)
-            raise TaskTimeoutError(task, timeout or 0) from None
-        except _DiedError:
-            code = self._drop(worker)
-            raise WorkerDiedError(
-                f"the worker process of task {task!r} ended with exit code {code}",
-                hint="run it with --runner sequential to see what it does",
-            ) from None
-        except BaseException:
-            self._drop(worker)
-            raise
+        while True:
+            worker, fresh = self._take()
+            try:
+                kind, content = worker.ask(*request, timeout)
+                break
+            except _LateError:
+                self._drop(worker)
+                raise TaskTimeoutError(task, timeout or 0) from None
+            except _DiedError as died:
+                code = self._drop(worker)
+                if not (died.begun or fresh):
+                    continue  # it was idle when it died, and has not begun this
+                raise WorkerDiedError(
+                    f"the worker process of task {task!r} ended with exit code {code}",
+                    hint="run it with --runner sequential to see what it does",
+                ) from None
+            except BaseException:
+                self._drop(worker)
+                raise
         self._idle.put(worker)
         if kind == UNSENT:
             raise _unsendable("value", task, unpack(content))
@@ -115,15 +123,16 @@ class WorkerPool:
             self._all.clear()
         atexit.unregister(self.close)
 
-    def _take(self) -> _Worker:
+    def _take(self) -> tuple[_Worker, bool]:
+        """A worker, and whether it is a new one."""
         with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait()
+            return self._idle.get_nowait(), False
         with self._lock:
             if self._closed:
                 raise KeyboardInterrupt  # the run was cancelled: nothing more may start
             worker = _Worker(self._context)
             self._all.add(worker)
-            return worker
+            return worker, True
 
     def _drop(self, worker: _Worker) -> int | None:
         with self._lock:
@@ -135,14 +144,37 @@ class WorkerPool:
         return worker.exitcode
 
 
+def _refuse_at_import() -> None:
+    """Raise where a module that is being imported runs this: its workers would import it, too."""
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        spec = frame.f_globals.get("__spec__")
+        if frame.f_code.co_name == "<module>" and getattr(spec, "_initializing", False):
+            module = frame.f_globals.get("__name__")
+            place = Source(frame.f_code.co_filename, frame.f_lineno)
+            raise BackendError(
+                f"{place}: a flow runs with runner 'processes' while module {module!r} is imported",
+                hint='put the call under `if __name__ == "__main__":`, or into a function',
+                source=place,
+            )
+        frame = frame.f_back
+
+
 def _method() -> str:
     """How workers start: from a process without threads, where there can be one.
 
     A fork of this process may copy a lock that is held.
     """
-    # A fork of the process that started the fork server cannot use it.
+    # A fork of the process that started the fork server cannot use it. A worker that has workers
+    # is killed at its end, and would leave the folder of its fork server behind.
     has = "forkserver" in multiprocessing.get_all_start_methods()
-    return "forkserver" if has and _first_process() == os.getpid() else "spawn"
+    first = _first_process() == os.getpid() and multiprocessing.parent_process() is None
+    short = len(tempfile.gettempdir()) <= _LONGEST_FOLDER
+    return "forkserver" if has and first and short else "spawn"
+
+
+# The fork server listens at a path of this folder, which the system bounds at about 100 characters.
+_LONGEST_FOLDER = 60
 
 
 @functools.cache
@@ -155,7 +187,9 @@ class _LateError(Exception):
 
 
 class _DiedError(Exception):
-    """The worker is gone."""
+    """The worker is gone; *begun* where it had called the function."""
+
+    begun = False
 
 
 class _Worker:
@@ -170,13 +204,22 @@ class _Worker:
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
         """What the worker answers to a request; shows what it logs and prints meanwhile."""
-        with self._dying():
-            self._pipe.send_bytes(head)
-            self._pipe.send_bytes(inputs)
+        self._begun = False
+        try:
+            with self._dying():
+                self._pipe.send_bytes(head)
+                self._pipe.send_bytes(inputs)
+            return self._answer(timeout)
+        except _DiedError as died:
+            died.begun = self._begun
+            raise
+
+    def _answer(self, timeout: float | None) -> tuple[bytes, bytes]:
         deadline: float | None = None
         while True:
             kind, content = self._next(deadline)
             if kind == READY:
+                self._begun = True
                 # What it took to start the worker, and to import a module, is not the function's.
                 deadline = None if timeout is None else time.monotonic() + timeout
             elif kind == LOGGED:
