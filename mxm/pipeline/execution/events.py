@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
@@ -246,9 +247,9 @@ class Observers:
     """
 
     def __init__(self, run: str, observers: Sequence[Observer]) -> None:
-        self.run = run
-        self.lock = threading.RLock()
-        self._observers = tuple(observers)
+        self.run: str = run
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self._observers: tuple[Observer, ...] = tuple(observers)
         self._failed: set[int] = set()
 
     def __bool__(self) -> bool:

@@ -48,7 +48,7 @@ class Output:
     __slots__ = ("_kept", "_on_line", "_open", "_size", "closed")
 
     def __init__(self, on_line: OnLine | None = None) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._on_line = on_line
         self._kept: deque[str] | None = None  # most tasks are silent
         self._size = 0
