@@ -196,3 +196,19 @@ def test_the_parts_of_an_annotation_are_all_that_it_is_made_of() -> None:
     assert {part for part in found if isinstance(part, type)} >= {date, str, bytes, Entries}
     assert int not in found
     assert found.count(Entries) == 1
+
+
+class Signed:
+    """A callable whose signature is its own, not that of its code."""
+
+    __signature__ = inspect.Signature(
+        [inspect.Parameter("day", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="date")],
+        return_annotation=int,
+    )
+
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
+
+
+def test_annotations_of_a_signature_that_an_object_has_are_read() -> None:
+    assert hints_of(Signed())["return"] is int
+    assert hints_of(Signed())["day"] is date

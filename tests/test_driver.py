@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +277,49 @@ def test_a_task_that_kills_its_worker_fails_alone(tmp_path: Path) -> None:
 def test_threads_that_a_task_leaves_behind_do_not_hold_the_command(tmp_path: Path) -> None:
     told = run_command(tmp_path, "leaving", "--backend", "inline")
     assert (told.returncode, told.stdout) == (0, '{\n  "threads": 1\n}\n')
+
+
+def promised(x: int) -> Awaitable[int]:
+    async def work() -> int:
+        return 2 * x
+
+    return work()
+
+
+class Waits:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __await__(self) -> Iterator[Any]:
+        yield from asyncio.sleep(0).__await__()
+        return self.value
+
+
+def waits(x: int) -> Waits:
+    return Waits(x)
+
+
+@functools.singledispatch
+def by_type(x: object, y: int = 1) -> str:
+    return "object"
+
+
+@by_type.register
+def _(x: int, y: int = 1) -> str:
+    return f"int {x} {y}"
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_what_can_be_awaited_is_awaited(backend: str) -> None:
+    tasks = [TaskSpec("a", promised), TaskSpec("b", waits, upstream=["a"])]
+    assert compile_flow(FlowSpec("f", tasks), backend=backend).run({"x": 3}).values == {
+        "a": 6,
+        "b": 6,
+    }
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_a_generic_function_gets_its_first_argument_by_position(backend: str) -> None:
+    tasks = [TaskSpec("a", by_type), TaskSpec("b", by_type, upstream={"x": "a"})]
+    run = compile_flow(FlowSpec("f", tasks), backend=backend).run({"x": 3, "y": 4})
+    assert run.values == {"a": "int 3 4", "b": "object"}

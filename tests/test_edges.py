@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import pytest
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream
-from mxm.pipeline.checks.declarations import find_errors
+from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec, TaskSpec
@@ -259,3 +259,46 @@ def test_what_cannot_be_resolved_is_warned_of_when_it_is_asked_for() -> None:
     assert problem.message.endswith(
         "takes: float; Elsewhere could not be resolved: name 'Elsewhere' is not defined"
     )
+
+
+# What a task makes, and two types of one name
+
+
+def soon() -> Awaitable[int]: ...
+def later() -> Coroutine[Any, Any, str]: ...
+def double(x: int) -> int: ...
+def letters(x: Sequence[str]) -> int: ...
+def text() -> str: ...
+
+
+def edge_of(
+    first: Callable[..., Any], second: Callable[..., Any], *, strict: bool = False
+) -> list[Problem]:
+    spec = FlowSpec("f", [TaskSpec("a", first), TaskSpec("b", second, upstream="a")])
+    return find_problems(spec, strict_types=strict)
+
+
+def test_the_result_of_a_function_that_returns_an_awaitable_is_what_it_yields() -> None:
+    assert edge_of(soon, double) == []
+    assert [p.code for p in edge_of(later, double)] == ["MXM201"]
+
+
+def test_two_types_of_one_name_are_shown_with_their_modules() -> None:
+    one = type("Frame", (), {"__module__": "one"})
+    other = type("Frame", (int,), {"__module__": "other"})
+
+    def makes() -> Any: ...
+    def takes(x: Any) -> None: ...
+
+    makes.__annotations__ = {"return": one}
+    takes.__annotations__ = {"x": other}
+    [problem] = edge_of(makes, takes)
+    assert "is one.Frame" in problem.message
+    assert "takes other.Frame" in problem.message
+
+
+def test_a_string_for_a_sequence_of_strings_is_a_warning_of_its_own() -> None:
+    assert edge_of(text, letters) == []
+    [problem] = edge_of(text, letters, strict=True)
+    assert "a string is a sequence of characters" in problem.message
+    assert (problem.code, problem.severity) == ("MXM202", "warning")

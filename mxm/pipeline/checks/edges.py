@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from mxm.pipeline.introspection.annotations import (
     field_hints,
     hints_of,
     is_typed_dict,
+    result_hint,
+    texts_apart,
     type_text,
 )
 from mxm.pipeline.introspection.signatures import shape_of, source_of, unwrapped
@@ -75,8 +78,8 @@ class _Edges:
         if isinstance(binding, Collection) and not fit(_type_of(binding, _anything), wanted):
             made = type_text(_type_of(binding, self._leaf))
             told = f"a {binding.kind.__name__} of results is {made}"
-            yield self._mismatch(task, name, wanted, told)
-            wanted = Any  # of its members only those are told that do not exist
+            yield self._mismatch(task, name, type_text(wanted), told)
+            wanted = Any  # of its members, only those that do not exist are reported
         for part, within in _parts(binding):
             if part.name not in self.tasks:
                 continue
@@ -115,7 +118,7 @@ class _Edges:
 
     def _followed(self, part: Upstream) -> tuple[int, Any]:
         """How much of the path of *part* there can be, and the type of that."""
-        made = hints_of(self.tasks[part.name].fn).get("return", Any)
+        made = result_hint(self.tasks[part.name].fn)
         for depth, key in enumerate(part.path):
             inner = part_of(made, key)
             if inner is typing.Never:
@@ -140,17 +143,28 @@ class _Edges:
         found = fit(whole, wanted)
         if found is Fit.ALWAYS:
             return
-        told = self._described(made, part) + (
-            "" if whole is made else f", passed in {type_text(whole)}"
-        )
+        texts = texts_apart(made if whole is made else whole, wanted)
+        told = self._described(texts[0] if whole is made else type_text(made), part)
+        told += "" if whole is made else f", passed in {texts[0]}"
         if found is Fit.NEVER:
-            yield self._mismatch(task, name, wanted, told)
+            yield self._mismatch(task, name, texts[1], told)
+        elif self.strict and _is_text_for_its_characters(whole, wanted):
+            yield Problem(
+                "MXM202",
+                f"{told}, and parameter {name!r} of task {task.name!r} takes {texts[1]}: a string "
+                "is a sequence of characters",
+                "return a list, or take str",
+                source=task.source,
+                flow=self.spec.name,
+                task=task.name,
+                severity="warning",
+            )
         elif self.strict:
             unknown = {str(one): one.why for one in (made, wanted) if isinstance(one, Unresolved)}
             yield Problem(
                 "MXM202",
                 f"{told}, which may not be what parameter {name!r} of task {task.name!r} takes: "
-                + type_text(wanted)
+                + texts[1]
                 + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
                 "annotate both so that every value that is returned is one that is taken",
                 source=task.source,
@@ -169,10 +183,10 @@ class _Edges:
             found = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
             found.setdefault((id(task.fn), name), (f"{told}: {annotation}", place))
 
-    def _mismatch(self, task: TaskSpec, name: str, wanted: Any, told: str) -> Problem:
+    def _mismatch(self, task: TaskSpec, name: str, wanted: str, told: str) -> Problem:
         return Problem(
             "MXM201",
-            f"{told}, and parameter {name!r} of task {task.name!r} takes {type_text(wanted)}: "
+            f"{told}, and parameter {name!r} of task {task.name!r} takes {wanted}: "
             "no value is both",
             "change one of the two annotations, or put a task between them",
             source=task.source,
@@ -188,18 +202,29 @@ class _Edges:
         return Problem(
             "MXM201",
             f"{told}, and there is no such part: "
-            + self._described(made, Upstream(part.name, part.path[:depth])),
+            + self._described(type_text(made), Upstream(part.name, part.path[:depth])),
             near or f"leave out [{key!r}], or change what task {part.name!r} returns",
             source=task.source if task else self.spec.source,
             flow=self.spec.name,
             task=task.name if task else None,
         )
 
-    def _described(self, made: Any, part: Upstream) -> str:
+    def _described(self, made: str, part: Upstream) -> str:
         place = source_of(self.tasks[part.name].fn)
         whole = f"{part} of" if part.path else "the result of"
         at = f" at {place}" if place else ""
-        return f"{whole} task {part.name!r} is {type_text(made)}{at}"
+        return f"{whole} task {part.name!r} is {made}{at}"
+
+
+_CHARACTERS = (
+    *(collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection),
+    *(collections.abc.Container, collections.abc.Reversible),
+)
+
+
+def _is_text_for_its_characters(made: Any, wanted: Any) -> bool:
+    """Whether a string would pass as a sequence: ``"SPY"`` as ``["S", "P", "Y"]``."""
+    return made is str and typing.get_origin(wanted) in _CHARACTERS
 
 
 def _same(made: Any, wanted: Any) -> bool:

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -267,14 +267,18 @@ def _came_by_signal(error: BaseException) -> bool:
 
 
 def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The value of *fn*, awaited where it is a coroutine, in an event loop of its own."""
+    """The value of *fn*, awaited where it can be, in an event loop of its own."""
     value = fn(*args, **kwargs)
-    if not inspect.iscoroutine(value):
+    if not inspect.isawaitable(value):
         return value
     if not _loop_runs():
-        return asyncio.run(value)
+        return asyncio.run(_awaited(value))
     # As in a notebook's cell.
-    return _in_thread(lambda: asyncio.run(value), None)
+    return _in_thread(lambda: asyncio.run(_awaited(value)), None)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _loop_runs() -> bool:

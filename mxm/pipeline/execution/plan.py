@@ -105,6 +105,12 @@ def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
     values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
     own = task.bindings
     args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
+    if not args and hasattr(task.fn, "dispatch") and hasattr(task.fn, "registry"):
+        # functools.singledispatch looks at the first positional argument.
+        signature = signature_of(task.fn)
+        first = next(iter(signature.parameters), None) if signature else None
+        if first in kwargs:
+            args, kwargs = [kwargs[first]], {k: v for k, v in kwargs.items() if k != first}
     partition = None
     key = task.produces.partition_key if task.produces else None
     if key is not None:

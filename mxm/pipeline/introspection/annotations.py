@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType, MethodType, UnionType
+from types import CodeType, CoroutineType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
 from mxm.pipeline.errors import described
@@ -22,6 +23,8 @@ __all__ = [
     "is_typed_dict",
     "named_type",
     "parts_of",
+    "result_hint",
+    "texts_apart",
     "type_text",
 ]
 
@@ -58,10 +61,32 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
 
     One that cannot be evaluated is an `Unresolved`, and leaves the others as they are.
     """
+    own: object = getattr(fn, "__signature__", None)
+    if isinstance(own, inspect.Signature):
+        return _of_signature(fn, own)
     try:
         return _remembered(_function_in(fn))
     except _NotYet as found:
         return found.hints
+
+
+def _of_signature(fn: Callable[..., Any], signature: inspect.Signature) -> Mapping[str, Any]:
+    """The annotations that an object says it has, whatever its code has."""
+    named = {name: p.annotation for name, p in signature.parameters.items()}
+    named["return"] = signature.return_annotation
+    written = {k: _resolve(fn, v) for k, v in named.items() if v is not inspect.Parameter.empty}
+    return {k: type(None) if v is None else v for k, v in written.items()}
+
+
+_AWAITED = (collections.abc.Awaitable, collections.abc.Coroutine, CoroutineType)
+
+
+def result_hint(fn: Callable[..., Any]) -> Any:
+    """What a task of *fn* makes, by its annotation: what it returns, awaited; `Any` without one."""
+    hint = hints_of(fn).get("return", Any)
+    if typing.get_origin(hint) in _AWAITED:
+        return typing.get_args(hint)[-1]
+    return Any if hint in _AWAITED else hint
 
 
 def _function_in(fn: Any) -> Any:
@@ -241,8 +266,16 @@ def _entry(hint: Any, required: bool) -> tuple[Any, bool]:
 _MARKS = ("Required", "NotRequired", "ReadOnly")
 
 
-def type_text(annotation: Any) -> str:
-    """*annotation* as a user would write it: ``int``, ``list[str] | None``, ``date``."""
+def type_text(annotation: Any, *, modules: bool = False) -> str:
+    """*annotation* as a user would write it: ``int``, ``list[str] | None``, ``date``.
+
+    Parameters
+    ----------
+    annotation
+        The annotation.
+    modules
+        Whether classes are named with their modules.
+    """
     if annotation is inspect.Parameter.empty:
         return "any"
     if annotation is type(None):
@@ -251,26 +284,36 @@ def type_text(annotation: Any) -> str:
         return "..."
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:  # what stands beside the type is long, and not for reading
-        return type_text(args[0])
+        return type_text(args[0], modules=modules)
     if origin in (typing.Union, UnionType):
-        return " | ".join(type_text(arg) for arg in args)
+        return " | ".join(type_text(arg, modules=modules) for arg in args)
     if origin is not None and origin is not typing.Literal and args:
-        inner = ", ".join(_argument_text(arg) for arg in args)
-        return f"{_name(origin)}[{inner}]"
-    return _name(annotation)
+        inner = ", ".join(_argument_text(arg, modules) for arg in args)
+        return f"{_name(origin, modules)}[{inner}]"
+    return _name(annotation, modules)
 
 
-def _argument_text(argument: Any) -> str:
-    # A list holds the types of a Callable's parameters.
-    return f"[{', '.join(map(type_text, argument))}]" if _is_list(argument) else type_text(argument)
+def texts_apart(one: Any, other: Any) -> tuple[str, str]:
+    """Both annotations as text, with their modules where they would look the same."""
+    texts = type_text(one), type_text(other)
+    if texts[0] != texts[1]:
+        return texts
+    return type_text(one, modules=True), type_text(other, modules=True)
+
+
+def _argument_text(argument: Any, modules: bool) -> str:
+    if _is_list(argument):  # the types of a Callable's parameters
+        return f"[{', '.join(type_text(one, modules=modules) for one in argument)}]"
+    return type_text(argument, modules=modules)
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, list)
 
 
-def _name(kind: Any) -> str:
+def _name(kind: Any, modules: bool) -> str:
     if isinstance(kind, type):
-        return kind.__qualname__.rpartition("<locals>.")[2]
+        name = kind.__qualname__.rpartition("<locals>.")[2]
+        return f"{kind.__module__}.{name}" if modules and kind.__module__ != "builtins" else name
     named = kind.__name__ if hasattr(kind, "__supertype__") else kind
     return str(named).replace("typing.", "")

@@ -233,7 +233,10 @@ class _Reading:
                 place, hint, value = error.place, error.hint, error.value
                 if error.annotation is not takes:
                     takes = annotation = error.annotation
-            told = f"takes {type_text(annotation)}, not "
+            expected = type_text(annotation)
+            if not typed and expected == type_text(type(value)):
+                expected = type_text(annotation, modules=True)
+            told = f"takes {expected}, not "
             if isinstance(error, PartError) and annotation is MISSING:
                 told = str(error)
             elif hidden:
