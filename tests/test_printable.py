@@ -142,3 +142,13 @@ def test_a_name_of_several_lines_adds_no_line_to_a_drawing(
     monkeypatch.chdir(project)
     unsafe = invoke("graph", "good", "--format", form).out
     assert "\nline" not in unsafe
+
+
+@pytest.mark.parametrize("flow", ["good", "failing"])
+def test_a_name_of_several_lines_adds_no_line_to_what_a_run_says(
+    project: Path, flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    said, _, _ = invoke("run", flow, "--backend", "inline").err.partition("error: ")
+    assert re.search(r"load.*\\nline", said)
+    assert "\nline" not in said

@@ -80,4 +80,5 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         task = current_task()
         record.mxm_place = f"[{in_one_line('/'.join(task))}] " if task else ""
-        return printable(without_sequences(super().format(record)))
+        line = without_sequences(super().format(record))
+        return in_one_line(line) if vars(record).get("mxm_event") else printable(line)
