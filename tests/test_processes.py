@@ -500,3 +500,68 @@ def test_what_a_task_raises_by_itself_is_its_failure(backend: str, name: str) ->
     assert ended.tasks["bad"].state is State.FAILED
     assert type(ended.tasks["bad"].error) is kind
     assert ended.tasks["fine"].state is State.SUCCEEDED
+
+
+# Files that take the name of an installed module
+
+PLAIN = """
+    import mxm
+
+    @mxm.task
+    def one() -> int:
+        return 1
+
+    @mxm.flow
+    def f():
+        return one
+    """
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("prefect.py", ["--backend", "prefect"]),
+        ("prefect/__init__.py", ["--backend", "prefect"]),
+        ("httpx.py", ["--backend", "prefect"]),
+        ("queue.py", ["--backend", "inline", "--runner", "processes"]),
+        ("random.py", ["--backend", "inline", "--runner", "processes"]),
+        ("decimal.py", ["--backend", "inline", "--runner", "processes"]),
+        ("multiprocessing.py", ["--backend", "inline"]),
+    ],
+)
+def test_a_file_that_shadows_a_module_is_named_or_does_not_matter(
+    tmp_path: Path, name: str, options: list[str]
+) -> None:
+    write(tmp_path, {"flows.py": PLAIN, name: "X = 1\n"})
+    ran = call("run", "f", "--quiet", *options, cwd=tmp_path)
+    if ran.code:
+        assert (
+            f"'{tmp_path / name.partition('/')[0]}' has the name of the installed module" in ran.err
+        )
+        assert "rename it" in ran.err
+    else:
+        assert ran.out == '{\n  "one": 1\n}\n'
+
+
+# Values that nest deeply
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def depth_of(value: list[Any]) -> int:
+    depth = 0
+    while value:
+        value, depth = value[0], depth + 1
+    return depth
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12 bounds recursion in C by itself")
+def test_values_nest_as_deeply_between_processes_as_in_one() -> None:
+    tasks = [TaskSpec("made", nested), TaskSpec("depth", depth_of, upstream=["made"])]
+    flow = compile_flow(FlowSpec("f", tasks), backend="inline", runner="processes", workers=1)
+    assert flow.run({"depth": 900}).values["depth"] == 900

@@ -29,6 +29,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
+from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import current_task
 from mxm.pipeline.values.validation import SecretStr
 
@@ -63,6 +64,9 @@ def _import_prefect() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prefect":
             raise
+        shadow = shadow_hint()
+        if shadow is not None:
+            raise EngineMissingError(f"Prefect cannot be imported: {error}", hint=shadow) from error
         raise EngineMissingError(
             "Prefect is not installed",
             hint="pip install 'mxm-pipeline[prefect]', or run with --backend inline",

@@ -21,6 +21,7 @@ from mxm.pipeline.errors import (
     UnknownFlowError,
     described,
 )
+from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.printable import printable
 
 __all__ = ["AsJson", "Modules", "RunVerb", "Target", "Verb", "printably", "run_hint", "verb_app"]
@@ -169,9 +170,10 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
             raise
         if debug:
             tell("".join(traceback.format_exception(error)))
+        shadow = shadow_hint() if isinstance(error, ImportError | AttributeError) else None
         hint = "this is a fault of mxm-pipeline: report it with what --debug shows"
-        print_error(PipelineError(f"unexpected {described(error)}", hint=hint))
-        raise typer.Exit(ExitCode.FAILED) from None
+        print_error(PipelineError(f"unexpected {described(error)}", hint=shadow or hint))
+        raise typer.Exit(ExitCode.USAGE if shadow else ExitCode.FAILED) from None
 
 
 def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import threading
@@ -237,7 +238,10 @@ class Course:
             if self._over:
                 return
             self._reminded = True
-            signal.pthread_kill(self._thread.ident or 0, number)
+            if hasattr(signal, "pthread_kill"):  # it also ends a system call that waits
+                signal.pthread_kill(self._thread.ident or 0, number)
+            else:
+                _thread.interrupt_main(signal.Signals(number))
 
         self._reminder = threading.Timer(_PATIENCE_S, again)
         self._reminder.daemon = True

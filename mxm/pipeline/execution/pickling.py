@@ -8,7 +8,7 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -98,8 +98,24 @@ def _pack_alone(error: BaseException) -> bytes:
 
 def _packed(value: object, by_name: Callable[..., Any] | None) -> bytes:
     buffer = io.BytesIO()
-    _Pickler(buffer, by_name).dump(value)
+    try:
+        _Pickler(buffer, by_name).dump(value)
+    except RecursionError:
+        buffer = io.BytesIO()
+        with _deeper():
+            _Pickler(buffer, by_name).dump(value)
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _deeper() -> Generator[None, None, None]:
+    """Let values nest as deeply here as they may in one process."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20 * limit)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _crosses(value: object) -> bool:

@@ -22,7 +22,13 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from mxm.pipeline.errors import BackendError, SpecError, TaskTimeoutError, WorkerDiedError
+from mxm.pipeline.errors import (
+    BackendError,
+    SpecError,
+    TaskTimeoutError,
+    WorkerDiedError,
+    described,
+)
 from mxm.pipeline.execution.call import Call, FatalError
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.worker import (
@@ -33,6 +39,7 @@ from mxm.pipeline.execution.worker import (
     UNSENT,
     serve,
 )
+from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.problems import Source
 
@@ -97,7 +104,8 @@ class WorkerPool:
                     continue  # it was idle when it died, and has not begun this
                 raise WorkerDiedError(
                     f"the worker process of task {task!r} ended with exit code {code}",
-                    hint="run it with --runner sequential to see what it does",
+                    hint=(None if died.begun else shadow_hint())
+                    or "run it with --runner sequential to see what it does",
                 ) from None
             except BaseException:
                 self._drop(worker)
@@ -199,7 +207,15 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         # Not a daemon, which could start no processes of its own.
         self._process = context.Process(target=serve, args=(theirs, dict(os.environ)), daemon=False)
-        self._process.start()
+        try:
+            self._process.start()
+        except (EOFError, OSError) as error:
+            raise FatalError(
+                BackendError(
+                    f"a worker process cannot start: {described(error)}",
+                    hint=shadow_hint() or "use runner 'threads'",
+                )
+            ) from error
         theirs.close()
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:

@@ -1,0 +1,60 @@
+"""Files of the user's that take the name of a module of Python's or of an installed package."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+
+__all__ = ["shadow_hint"]
+
+
+def shadow_hint() -> str | None:
+    """What to rename, where a file on the user's path has the name of an installed module."""
+    files = list(_shadows())
+    if not files:
+        return None
+    name, file = files[0]
+    more = f", and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{file!r} has the name of the installed module {name!r}: rename it{more}"
+
+
+def _shadows() -> Iterator[tuple[str, str]]:
+    installed = _installed_folders()
+    known = set(sys.stdlib_module_names)
+    for folder in installed:
+        known.update(_module(name) for name in _listed(folder))
+    for folder in dict.fromkeys(os.path.abspath(path or os.curdir) for path in sys.path):
+        if folder in installed:
+            continue
+        for name in sorted(_listed(folder)):
+            path = os.path.join(folder, name)
+            importable = name.endswith(".py") or os.path.isfile(os.path.join(path, "__init__.py"))
+            if importable and _module(name) in known - {"mxm", ""}:
+                yield _module(name), path
+
+
+def _installed_folders() -> set[str]:
+    paths = sysconfig.get_paths()
+    named = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    try:
+        named.update(site.getsitepackages())
+    except AttributeError:  # `site` of old virtual environments has no such function
+        pass
+    known = {os.path.abspath(path) for path in named}
+    # Where editable installs and other environments add folders of packages.
+    known.update(os.path.abspath(p) for p in sys.path if os.path.basename(p) == "site-packages")
+    return known
+
+
+def _module(name: str) -> str:
+    return name.removesuffix(".py") if name.isidentifier() or name.endswith(".py") else ""
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
