@@ -19,13 +19,13 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # modules, which may import each other; folders of one row do not.
 LAYERS = [
     ["printable"],
-    ["problems", "logs", "reprs"],
+    ["problems", "logs", "reprs", "other_engines"],
     ["errors"],
     ["introspection"],
     ["values"],
     ["bindings", "task_options"],
     ["spec"],
-    ["graph", "registry", "taskruns"],
+    ["graph", "registry", "taskruns", "misuse"],
     ["runs"],
     ["checks", "params"],
     ["tracing", "specdict"],

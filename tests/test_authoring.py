@@ -170,6 +170,97 @@ def test_options_stay_with_a_chosen_name() -> None:
     assert by_name["n"].retries == 2
 
 
+# Other options for one use.
+
+
+def test_options_given_for_one_use_replace_those_of_the_task_one_by_one() -> None:
+    @mxm.task(retries=1, retry_delay_s=2, params={"k": 1})
+    def fit(x, k=0):
+        return x
+
+    other = fit.with_options(retries=3, params={"k": 2})
+    spec = other.spec
+    assert (spec.name, spec.retries, spec.retry_delay_s, dict(spec.params)) == (
+        "fit",
+        3,
+        2,
+        {"k": 2},
+    )
+    assert (fit.spec.retries, dict(fit.spec.params)) == (1, {"k": 1})
+    assert other.with_options(retries=0).spec.retry_delay_s == 2
+    assert other.with_options(params=None).spec.params == {}
+    assert (other(5), other.__doc__, other.fn) == (5, fit.__doc__, fit.fn)
+
+
+def test_uses_with_other_options_count_on_unless_they_choose_a_name() -> None:
+    slow = load.with_options(retries=5)
+
+    @mxm.flow
+    def f():
+        load("a")
+        slow("b")
+        slow("c")
+        load.with_options(name="spy", retries=1)("d")
+        load.named("qqq").with_options(retries=2)("e")
+        load.with_options(name=None)("f")
+
+    assert {t.name: t.retries for t in f.spec.tasks} == {
+        "load": 0,
+        "load_2": 5,
+        "load_3": 5,
+        "spy": 1,
+        "qqq": 2,
+        "load_4": 0,
+    }
+    assert find_problems(f.spec) == []
+
+
+def test_a_name_chosen_for_one_use_must_be_unique_with_other_options_too() -> None:
+    @mxm.flow
+    def f():
+        spy = load.named("spy")
+        spy("a")
+        spy.with_options(retries=1)("b")
+
+    assert [p.code for p in find_problems(f.spec)] == ["MXM101"]
+
+
+def test_order_can_be_given_for_one_use() -> None:
+    @mxm.flow
+    def f():
+        load("a")
+        return count.with_options(after=load, upstream=())(load.named("b")("b"))
+
+    (last,) = [t for t in f.spec.tasks if t.name == "count"]
+    assert (last.after, last.upstream) == (("load",), ("b",))
+
+
+@pytest.mark.parametrize(
+    "made", [load.with_options(retries=2), load.named("spy").with_options(tags=["x"])]
+)
+def test_a_task_with_other_options_pickles_as_one(made: Task) -> None:
+    for other in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert (other.name, other.fn, other.options) == (made.name, load.fn, made.options)
+        assert other.chosen == made.chosen
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"retrys": 1}, r"task 'load': with_options\(\) has no option 'retrys': did you mean"),
+        ({"backend": "inline"}, "has no option 'backend'"),
+        ({"name": ""}, r"task 'load': with_options\(\): name is a non-empty string"),
+        ({"retries": "3"}, "retries is a whole number"),
+        ({"produces": "x"}, "produces is an AssetDecl"),
+    ],
+)
+def test_an_option_of_one_use_is_checked_as_one_of_the_decorator(
+    options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        load.with_options(**options)
+
+
 # Misuse of the decorators.
 
 

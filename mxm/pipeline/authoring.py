@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FunctionType
 from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
     ParamSpec,
     TypeAlias,
+    TypedDict,
     TypeVar,
     Unpack,
     cast,
@@ -20,14 +19,15 @@ from typing import (
 )
 
 from mxm.pipeline import reprs
-from mxm.pipeline.introspection.decorated import TaskBase
+from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of
-from mxm.pipeline.problems import Source, did_you_mean
+from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
+from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import CHECKED, check_options
-from mxm.pipeline.tracing.assembly import CARRIED, current, spec_alone
+from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.recorder import active_trace
 from mxm.pipeline.tracing.subflows import inline
@@ -40,6 +40,35 @@ __all__ = ["Flow", "Task", "flow", "task"]
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+def _with_options(made: Any, options: Mapping[str, Any]) -> Any:
+    return made.with_options(**options)
+
+
+UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
+AfterRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask]"
+
+
+class TaskOptions(TypedDict, total=False):
+    """Options as keywords of `task`, which describes them, and of `Task.with_options`."""
+
+    name: str | None
+    upstream: UpstreamRefs
+    after: AfterRefs
+    params: Mapping[str, Any] | None
+    retries: int
+    retry_delay_s: float | Sequence[float]
+    retry_on: type[Exception] | Sequence[type[Exception]]
+    timeout_s: float | None
+    tags: Iterable[str]
+    produces: AssetDecl | None
+
+
+_KNOWN: Mapping[str, Sequence[str]] = {
+    "task": tuple(TaskOptions.__annotations__),
+    "flow": ("name", "tasks", "params", "schedule_cron"),
+}
 
 
 class Task(TaskBase, Generic[P, R_co]):
@@ -58,12 +87,17 @@ class Task(TaskBase, Generic[P, R_co]):
     __wrapped__: Callable[P, R_co]
 
     def __init__(
-        self, fn: Callable[P, R_co], options: Mapping[str, Any], origin: AnyTask | None = None
+        self,
+        fn: Callable[P, R_co],
+        options: Mapping[str, Any],
+        origin: AnyTask | None = None,
+        changed: Mapping[str, Any] | None = None,
     ) -> None:
         functools.update_wrapper(self, fn)
         self.fn: Callable[P, R_co] = fn
         self.name: str = options.get("name") or fn.__name__
         self.origin: AnyTask | None = origin
+        self.changed: Mapping[str, Any] = changed or {}
         self.upstream: Any = options.get("upstream", ())
         self.after: Any = options.get("after", ())
         self.source: Source | None = source_of(fn)
@@ -83,7 +117,23 @@ class Task(TaskBase, Generic[P, R_co]):
         """Give this task another name, for one of several uses in a flow; it must be unique."""
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"task {self.name!r}: named() takes a non-empty string, not {name!r}")
-        return Task(self.fn, {**self.options, "name": name}, self)
+        return self.with_options(name=name)
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R_co]:
+        """Give this task other options for one use: another task, which this one does not become.
+
+        Each option given replaces that of this task; the others stay. Without ``name=`` it chooses
+        no name: its uses in a body count on as ``load``, ``load_2``.
+
+        Raises
+        ------
+        TypeError
+            An option is unknown or of the wrong type.
+        """
+        where = f"task {self.name!r}: with_options()"
+        check_given(where, "task", options, _KNOWN)
+        changed: dict[str, Any] = {k: v for k, v in options.items() if (k, v) != ("name", None)}
+        return Task(self.fn, {**self.options, **changed}, self, changed)
 
     @property
     def spec(self) -> TaskSpec:
@@ -95,31 +145,27 @@ class Task(TaskBase, Generic[P, R_co]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self.origin is not None:
-            return type(self).named, (self.origin, self.name)
+            return _with_options, (self.origin, self.changed)
         return self.fn.__qualname__  # like a function: by its name in its module
+
+    if not TYPE_CHECKING:  # type checkers know what there is, and no word of another engine
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
+        def __rshift__(self, other: object) -> Any:
+            raise no_operator(self)
+
+        __lshift__ = __rrshift__ = __rlshift__ = __rshift__
 
 
 AnyTask: TypeAlias = "Task[..., object]"
-UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
-AfterRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask]"
 
 
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    upstream: UpstreamRefs = (),
-    after: AfterRefs = (),
-    params: Mapping[str, Any] | None = None,
-    retries: int = 0,
-    retry_delay_s: float | Sequence[float] = 0,
-    retry_on: type[Exception] | Sequence[type[Exception]] = Exception,
-    timeout_s: float | None = None,
-    tags: Iterable[str] = (),
-    produces: AssetDecl | None = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a task; ``@task`` and ``@task(...)`` both work.
 
@@ -152,66 +198,16 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     TypeError
         What is decorated is no plain function, or an option is unknown or of the wrong type.
     """
-    _check_options("task", options, _TASK_OPTIONS)
+    check_given("@mxm.task", "task", options, _KNOWN)
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
-        _check_function("task", fn)
+        check_function("task", fn)
         return Task(fn, options)
 
     return decorate if fn is None else decorate(fn)
 
 
-_TASK_OPTIONS = ("name", "upstream", "after", *CARRIED)
-_FLOW_OPTIONS = ("name", "tasks", "params", "schedule_cron")
-
-
-_OPTION_TYPES: dict[str, tuple[type, str]] = {
-    "name": (str, "a non-empty string"),
-    "params": (Mapping, "a mapping of parameter names to values"),
-    "produces": (AssetDecl, "an AssetDecl"),
-    "schedule_cron": (str, "a string of cron's five fields"),
-}
-
-
-def _check_options(kind: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    for option, value in options.items():
-        if option not in known:
-            raise TypeError(f"@mxm.{kind} has no option {option!r}: {did_you_mean(option, known)}")
-        types, told = _OPTION_TYPES.get(option, (object, ""))
-        if value is not None and (not isinstance(value, types) or (told and value == "")):
-            raise TypeError(f"@mxm.{kind}: {option} is {told}, not {value!r}")
-
-
-def _check_function(kind: str, fn: object) -> None:
-    if not isinstance(fn, FunctionType):
-        raise TypeError(_no_function(kind, fn))
-    owner = fn.__qualname__.rpartition(".")[0]
-    if fn.__name__ == "<lambda>":
-        wrong = "a lambda has no name; define it with def"
-    elif fn.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        wrong = f"{fn.__name__!r} is a generator; return a list instead"
-    elif owner and not owner.endswith("<locals>"):
-        wrong = f"{fn.__qualname__!r} is a method; move it out of its class"
-    else:
-        return
-    raise TypeError(f"@mxm.{kind} at {Source.of_function(fn)}: {wrong}")
-
-
-def _no_function(kind: str, fn: object) -> str:
-    """What is said of *fn*, which is decorated with ``@mxm.kind`` and is no function."""
-    if isinstance(fn, Task | Flow):
-        what = "flow" if isinstance(fn, Flow) else "task"
-        return f"@mxm.{kind}: <{what} {fn.name!r} at {fn.source}> is decorated already"
-    if isinstance(fn, type):
-        return f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class"
-    if isinstance(fn, staticmethod | classmethod):
-        return f"@mxm.{kind} decorates functions; move the method out of its class"
-    if isinstance(fn, str):
-        return f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}"
-    return f"@mxm.{kind} decorates functions defined with def, not {fn!r}"
-
-
-class Flow(Generic[P, R_co]):
+class Flow(FlowBase, Generic[P, R_co]):
     """A function that declares a flow; calling it runs its body as the Python it is.
 
     Attributes
@@ -228,7 +224,7 @@ class Flow(Generic[P, R_co]):
         self, fn: Callable[P, R_co], options: Mapping[str, Any], run_options: Mapping[str, Any]
     ) -> None:
         functools.update_wrapper(self, fn)
-        self.fn = fn
+        self.fn: Callable[P, R_co] = fn
         self.options = options
         self.run_options = run_options
         self.name: str = options.get("name") or fn.__name__
@@ -317,6 +313,11 @@ class Flow(Generic[P, R_co]):
         other.__dict__.update(self.__dict__, run_options=run_options, _of=self._of or self)
         return other
 
+    if not TYPE_CHECKING:  # type checkers know what there is, and no word of another engine
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
+
     def __repr__(self) -> str:
         return reprs.drawn(self, self._short)
 
@@ -332,10 +333,6 @@ class Flow(Generic[P, R_co]):
         if self._of is not None:
             return _with_options, (self._of, self.run_options)
         return self.fn.__qualname__
-
-
-def _with_options(flow: AnyFlow, options: Mapping[str, Any]) -> AnyFlow:
-    return flow.with_options(**options)
 
 
 AnyFlow: TypeAlias = "Flow[..., object]"
@@ -373,7 +370,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     TypeError
         What is decorated is no plain function, or an option is unknown or of the wrong type.
     """
-    _check_options("flow", options, _FLOW_OPTIONS)
+    check_given("@mxm.flow", "flow", options, _KNOWN)
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
@@ -382,7 +379,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         options["tasks"] = list(cast("Any", tasks))
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
-        _check_function("flow", fn)
+        check_function("flow", fn)
         for name in options.get("params") or ():
             signature = signature_of(fn)
             parameter = signature.parameters.get(name) if signature else None

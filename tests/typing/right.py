@@ -52,6 +52,8 @@ assert_type(load(date(2024, 1, 2)), list[float])
 assert_type(load(day=date(2024, 1, 2), limit=3), list[float])
 assert_type(total([1.0], scale=2), float)
 assert_type(load.named("spy")(date(2024, 1, 2)), list[float])
+assert_type(load.with_options(retries=3, name=None)(date(2024, 1, 2), limit=3), list[float])
+assert_type(load.with_options(after=[nothing, "x"], timeout_s=None).named("spy").name, str)
 assert_type(load.fn(date(2024, 1, 2)), list[float])
 assert_type(load.name, str)
 assert_type(load.spec, TaskSpec)
@@ -60,6 +62,7 @@ assert_type(load.spec, TaskSpec)
 function: Callable[[date], list[float]] = load
 keyword: Callable[[list[float]], float] = total
 awaiting: Callable[[date], Awaitable[dict[str, float]]] = fetch
+later: Callable[[date], Awaitable[dict[str, float]]] = fetch.with_options(tags=["slow"])
 coroutines: Callable[[date], Coroutine[Any, Any, dict[str, float]]] = fetch
 any_task: Task[..., object] = load
 many: list[Task[..., object]] = [load, total, fit, nothing]

@@ -49,6 +49,13 @@ total([1.0], 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 coroutine = fetch("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 other = later(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 load.named(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retrys=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+load.with_options(retries="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(upstream=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retries=3)("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(backend="inline")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+load.submit(TODAY)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+ordered = load >> total  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
 load.nmae  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 

@@ -1,4 +1,4 @@
-"""Decorated tasks, as the layers beneath the decorators see them."""
+"""Decorated tasks and flows, as the layers beneath the decorators see them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Source
 
-__all__ = ["TaskBase", "scope_of", "tasks_beside", "tasks_in"]
+__all__ = ["FlowBase", "TaskBase", "scope_of", "tasks_beside", "tasks_in"]
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -20,10 +20,30 @@ class TaskBase:
     fn: Callable[..., Any]
     name: str
     options: Mapping[str, Any]
-    origin: Any  # the task that this one is, under another name
+    origin: Any  # the task that this one is, with other options
+    changed: Mapping[str, Any]  # and those options
     upstream: Any
     after: Any
     source: Source | None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its name was chosen for one use, so that it is not counted."""
+        task: Any = self
+        while task.origin is not None:
+            if "name" in task.changed:
+                return True
+            task = task.origin
+        return False
+
+
+class FlowBase:
+    """What the layers beneath need to know of a decorated flow; `authoring.Flow` is one."""
+
+    fn: Callable[..., Any]
+    name: str
+    source: Source | None
+    origin: Any = None  # a flow with other options is still that flow
 
 
 def scope_of(fn: Callable[..., Any]) -> Mapping[str, Any]:

@@ -143,7 +143,7 @@ def current(thing: T) -> T:
     origin = getattr(given, "origin", None)
     if origin is not None:
         now = current(origin)
-        return thing if now is origin else now.named(given.name)
+        return thing if now is origin else now.with_options(**given.changed)
     fn = unwrapped(given.fn)
     found: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
     if found is given or type(found) is not type(given) or found.name != given.name:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.other_engines import attribute_hint
 from mxm.pipeline.problems import Source
 
 __all__ = [
@@ -114,7 +115,8 @@ class StandIn:
             raise AttributeError(name)  # protocols that are only asked for, copy and the like
         package = _asking()
         if package is None:
-            self._refuse(f"its attribute {name!r}", f"take {name!r} inside a task")
+            mend = attribute_hint("value", name) or f"take {name!r} inside a task"
+            self._refuse(f"its attribute {name!r}", mend)
         self._refuse(f"its use by {package}", f"give it to {package} inside a task")
 
     def _refuse(self, use: str, mend: str) -> NoReturn:
@@ -134,7 +136,7 @@ class StandIn:
 
 _OPERATORS = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
-    *("lshift", "rshift", "and", "or", "xor"),
+    *("and", "or", "xor"),
 )
 _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "its truth (if, and, or, not, while)": (
@@ -165,6 +167,10 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
             *("__neg__", "__pos__", "__abs__", "__invert__", "__round__"),
         ),
         "calculate inside a task",
+    ),
+    ">> or <<": (
+        tuple(f"__{prefix}{side}shift__" for prefix in ("", "r", "i") for side in "lr"),
+        "order tasks with after=; calculate inside a task",
     ),
     "its value as a number": (
         ("__int__", "__float__", "__complex__", "__index__", "__trunc__", "__floor__", "__ceil__"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from mxm.pipeline.errors import described
 from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
 from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
+from mxm.pipeline.other_engines import argument_hint
 from mxm.pipeline.problems import Problem, Source, closest
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.tracing.placeholders import (
@@ -202,11 +203,13 @@ class Trace:
             if shape is None or not shape.takes(len(args), list(kwargs)):
                 inspect.signature(task.fn).bind_partial(*args, **kwargs)
         except TypeError as error:
+            name = task.fn.__name__
+            hints = [hint for word in kwargs if (hint := argument_hint(word, name))]
             self.problems.append(
                 Problem(
                     "MXM104",
                     f"task {task.name!r} cannot be called so: {error}",
-                    f"signature {task.fn.__name__}{signature_text(task.fn)}",
+                    next(iter(hints), f"signature {name}{signature_text(task.fn)}"),
                     source=source,
                     flow=self.flow,
                     task=task.name,
@@ -255,7 +258,7 @@ class Trace:
 
 
 def _chosen(node: Node) -> bool:
-    return isinstance(node.task, TaskBase) and node.task.origin is not None
+    return isinstance(node.task, TaskBase) and node.task.chosen
 
 
 def _distinct(names: Sequence[tuple[str, bool]]) -> list[str]:

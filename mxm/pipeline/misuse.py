@@ -1,0 +1,110 @@
+"""What is wrong with the use of a decorator: each a `TypeError`, raised where it is applied."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from types import FunctionType
+
+from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
+from mxm.pipeline.other_engines import attribute_hint, option_hint
+from mxm.pipeline.problems import Source, did_you_mean
+from mxm.pipeline.spec import AssetDecl
+
+__all__ = ["check_function", "check_given", "no_attribute", "no_operator"]
+
+_TYPES: dict[str, tuple[type, str]] = {
+    "name": (str, "a non-empty string"),
+    "params": (Mapping, "a mapping of parameter names to values"),
+    "produces": (AssetDecl, "an AssetDecl"),
+    "schedule_cron": (str, "a string of cron's five fields"),
+}
+
+
+def check_given(
+    where: str, kind: str, options: Mapping[str, object], known: Mapping[str, Sequence[str]]
+) -> None:
+    """Check the names and the simple types of *options*.
+
+    Parameters
+    ----------
+    where
+        What takes them: ``@mxm.task``.
+    kind
+        ``task`` or ``flow``.
+    options
+        As given.
+    known
+        By kind, the options that there are.
+
+    Raises
+    ------
+    TypeError
+        An option is unknown, or has a value of the wrong type.
+    """
+    for option, value in options.items():
+        if option not in known[kind]:
+            raise TypeError(f"{where} has no option {option!r}: {_instead(kind, option, known)}")
+        types, described = _TYPES.get(option, (object, ""))
+        if value is not None and (not isinstance(value, types) or (described and value == "")):
+            raise TypeError(f"{where}: {option} is {described}, not {value!r}")
+
+
+def _instead(kind: str, option: str, known: Mapping[str, Sequence[str]]) -> str | None:
+    other = "flow" if kind == "task" else "task"
+    if option in known[other]:
+        return f"it is an option of {other}s: @mxm.{other}({option}=...)"
+    return option_hint(kind, option, known[kind]) or did_you_mean(option, known[kind])
+
+
+def check_function(kind: str, fn: object) -> None:
+    """Check that *fn* is a function that ``@mxm.kind`` can decorate.
+
+    Raises
+    ------
+    TypeError
+        It is not.
+    """
+    if not isinstance(fn, FunctionType):
+        raise TypeError(_not_a_function(kind, fn))
+    owner = fn.__qualname__.rpartition(".")[0]
+    if fn.__name__ == "<lambda>":
+        wrong = "a lambda has no name; define it with def"
+    elif fn.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        wrong = f"{fn.__name__!r} is a generator; return a list instead"
+    elif owner and not owner.endswith("<locals>"):
+        wrong = f"{fn.__qualname__!r} is a method; move it out of its class"
+    else:
+        return
+    raise TypeError(f"@mxm.{kind} at {Source.of_function(fn)}: {wrong}")
+
+
+def _not_a_function(kind: str, fn: object) -> str:
+    if isinstance(fn, TaskBase | FlowBase):
+        what = "task" if isinstance(fn, TaskBase) else "flow"
+        return f"@mxm.{kind}: <{what} {fn.name!r} at {fn.source}> is decorated already"
+    if isinstance(fn, type):
+        return f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class"
+    if isinstance(fn, staticmethod | classmethod):
+        return f"@mxm.{kind} decorates functions; move the method out of its class"
+    if isinstance(fn, str):
+        return f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}"
+    return f"@mxm.{kind} decorates functions defined with def, not {fn!r}"
+
+
+def no_attribute(made: TaskBase | FlowBase, name: str) -> AttributeError:
+    """The error of *made*, a task or a flow, which has no attribute *name*."""
+    if name.startswith("_"):
+        return AttributeError(name)  # a protocol that is only asked for
+    kind = "task" if isinstance(made, TaskBase) else "flow"
+    message = f"{kind} {made.name!r} has no attribute {name!r}"
+    hint = attribute_hint(kind, name, made.fn.__name__)
+    if hint is None:
+        return AttributeError(message)  # Python adds the nearest name
+    return AttributeError(f"{message}: {hint}", name=name, obj=None)
+
+
+def no_operator(made: TaskBase) -> TypeError:
+    """The error of *made*, which something is ordered by with ``>>`` or ``<<``."""
+    hint = attribute_hint("task", ">>")
+    return TypeError(f"task {made.name!r} takes no >> and no <<: {hint}")

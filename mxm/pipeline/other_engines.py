@@ -1,0 +1,146 @@
+"""Words of Prefect and Airflow, and what does the same here."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+__all__ = ["argument_hint", "attribute_hint", "option_hint"]
+
+_CACHE = (
+    *("cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache", "persist_result"),
+    *("result_storage", "result_storage_key", "result_serializer", "cache_result_in_memory"),
+)
+_LIMITS = ("pool", "pool_slots", "max_active_tis_per_dag", "concurrency_limit", "task_concurrency")
+_BOTH = {
+    "log_prints": "leave it out: what a task prints is shown with the task's name",
+    "description": "write it as the docstring",
+    "doc": "write it as the docstring",
+    "doc_md": "write it as the docstring",
+    "version": "leave it out: the code is the version",
+}
+_AFTER = "in the flow's body pass its result on, or order with after="
+_TASK_OPTIONS: dict[str, str] = {
+    "task_id": "use name=",
+    "task_run_name": "use name=, or task.named('spy')(...) for one use",
+    "retry_delay_seconds": "use retry_delay_s=",
+    "retry_delay": "use retry_delay_s=, in seconds",
+    "retry_jitter_factor": "use retry_delay_s=; a list gives one delay for each attempt",
+    "retry_exponential_backoff": "use retry_delay_s=; a list gives one delay for each attempt",
+    "max_retry_delay": "use retry_delay_s=; a list gives one delay for each attempt",
+    "retry_condition_fn": "use retry_on=, the types of exceptions to try again after",
+    "timeout_seconds": "use timeout_s=",
+    "execution_timeout": "use timeout_s=, in seconds",
+    "wait_for": "use upstream= to take results, after= for order alone",
+    "depends_on": "use upstream= to take results, after= for order alone",
+    "deps": "use upstream= to take results, after= for order alone",
+    "inlets": "use upstream= to take results, after= for order alone",
+    "outlets": "use produces=, with an AssetDecl",
+    "op_args": "pass arguments in the call, or give params=",
+    "op_kwargs": "pass arguments in the call, or give params=",
+    "multiple_outputs": "take parts in the flow's body: result['key'], or a, b = split(x)",
+    **dict.fromkeys(
+        ("on_completion", "on_success_callback", "on_execute_callback", "on_running"),
+        "write a task with after= this one",
+    ),
+}
+_FLOW_OPTIONS: dict[str, str] = {
+    "dag_id": "use name=",
+    "flow_run_name": "leave it out: a run is named by its flow and its start",
+    "schedule": "use schedule_cron=",
+    "schedule_interval": "use schedule_cron=",
+    "timetable": "use schedule_cron=",
+    "timeout_seconds": "timeouts are of tasks: @mxm.task(timeout_s=...)",
+    "retry_delay_seconds": "retries are of tasks: @mxm.task(retries=..., retry_delay_s=...)",
+    "task_runner": "choose it for a run: with_options(runner='threads'), or --runner threads",
+    "default_args": "give options to each task, parameters in the flow's signature",
+    "validate_parameters": "leave it out: parameters are always checked",
+}
+# The option that must be there for the sentence to be true, the words, and the sentence.
+_IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("cache", _CACHE, "use cache="),
+    ("limits", _LIMITS, "use limits=, with the names of limits"),
+    ("run_if", ("trigger_rule",), "use run_if="),
+    (
+        "run_if",
+        ("on_failure", "on_failure_callback"),
+        "write a task with after= this one and run_if='failed'",
+    ),
+)
+
+
+def option_hint(kind: str, word: str, known: Container[str]) -> str | None:
+    """What to write for *word*, an option of a decorator in Prefect or Airflow; None if unknown.
+
+    Parameters
+    ----------
+    kind
+        ``task`` or ``flow``.
+    word
+        The option.
+    known
+        The options that the decorator has here.
+    """
+    own = _TASK_OPTIONS if kind == "task" else _FLOW_OPTIONS
+    for option, words, hint in _IF_THERE:
+        if word in words and option in known:
+            return hint
+    return own.get(word) or _BOTH.get(word)
+
+
+_SIDE_BY_SIDE = "tasks run side by side with --runner threads"
+_ATTRIBUTES: dict[str, dict[str, str]] = {
+    "task": {
+        **dict.fromkeys(
+            ("submit", "delay", "apply_async", "apply"),
+            f"call it in a flow's body: {{name}}(...); {_SIDE_BY_SIDE}",
+        ),
+        **dict.fromkeys(
+            ("map", "starmap", "expand", "expand_kwargs"),
+            "call it for each item in a flow's body: [{name}(item) for item in (...)]",
+        ),
+        "partial": "give all arguments in the call",
+        "override": "use {name}.with_options(...)(...)",
+        "s": "call it in a flow's body: {name}(...)",
+        "si": "call it in a flow's body: {name}(...)",
+        **dict.fromkeys(("set_upstream", "set_downstream", ">>"), _AFTER),
+    },
+    "flow": {
+        **dict.fromkeys(("submit", "delay", "apply_async", "test", "cli"), "use {name}.run(...)"),
+        "visualize": "use `mxm-pipeline graph`",
+    },
+    "value": {
+        **dict.fromkeys(
+            ("result", "wait", "output", "get"),
+            "pass it on as it is: the task gets the result; or take {word!r} inside a task",
+        ),
+        **dict.fromkeys(("set_upstream", "set_downstream"), _AFTER),
+    },
+}
+
+
+def attribute_hint(kind: str, word: str, name: str = "") -> str | None:
+    """What to write for the attribute or operator *word*, as Prefect, Airflow or Celery have it.
+
+    Parameters
+    ----------
+    kind
+        Of what: ``task``, ``flow``, or ``value`` for a result in a flow's body.
+    word
+        The attribute or the operator.
+    name
+        What the task or flow is called in Python.
+    """
+    hint = _ATTRIBUTES[kind].get(word)
+    return None if hint is None else hint.format(name=name, word=word)
+
+
+_ARGUMENTS: dict[str, str] = {
+    "wait_for": "order it by an option: {name}.with_options(after=...)(...)",
+    "return_state": "leave it out: no task raises in a run, which has the state of each",
+}
+
+
+def argument_hint(word: str, name: str) -> str | None:
+    """What to write for the argument *word*, which Prefect takes in the call of the task *name*."""
+    hint = _ARGUMENTS.get(word)
+    return None if hint is None else hint.format(name=name)
