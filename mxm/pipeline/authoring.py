@@ -24,7 +24,6 @@ from mxm.pipeline.introspection.signatures import signature_of, source_of
 from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
-from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import CHECKED, check_options
 from mxm.pipeline.tracing.assembly import current, spec_alone
@@ -34,6 +33,7 @@ from mxm.pipeline.tracing.subflows import inline
 
 if TYPE_CHECKING:  # declaring flows loads nothing that runs them
     from mxm.pipeline.execution.options import OptionsOfRun
+    from mxm.pipeline.runs import FlowRun
 
 __all__ = ["Flow", "Task", "flow", "task"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import sys
@@ -178,6 +177,8 @@ def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The name in *known* nearest to *name*, or None where nothing comes near."""
     by_folded = {other.casefold(): other for other in known}
+    import difflib  # only a mistake needs it
+
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -326,6 +325,8 @@ def _packed(fn: Callable[..., Any], owner: str) -> Any:
     if name is not None and _leads_to(name, fn):
         return name
     try:
+        import pickle  # only for functions without a name
+
         pickle.dumps(fn)
     except Exception:  # any type may refuse, in its own way
         raise SpecError(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import traceback
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -30,7 +29,6 @@ from mxm.pipeline.tracing.placeholders import (
     run_body,
     snapshot,
 )
-from mxm.pipeline.values.secrets import signature_text
 
 __all__ = ["Group", "Node", "Trace", "active_trace"]
 
@@ -110,7 +108,10 @@ class Trace:
         self.fn, self.outer = fn, active_trace()
         token = recording.set(self)
         # A stand-in refuses to be logged, which logging would print with its whole stack.
-        loud, logging.raiseExceptions = logging.raiseExceptions, False
+        logging: Any = sys.modules.get("logging")  # nothing is logged where it is not loaded
+        loud = getattr(logging, "raiseExceptions", None)
+        if logging is not None:
+            logging.raiseExceptions = False
         try:
             self.returned = run_body(fn, *self._stand_ins(fn))
         except TracingError as error:
@@ -118,7 +119,8 @@ class Trace:
         except (Exception, SystemExit) as error:
             self._keep_foreign(error, fn)
         finally:
-            logging.raiseExceptions = loud
+            if logging is not None:
+                logging.raiseExceptions = loud
             recording.reset(token)
             self.over = True
         self._name()
@@ -164,6 +166,8 @@ class Trace:
     def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
         if any(problem.code in ("MXM301", "MXM303") for problem in self.problems):
             return  # what follows from a forbidden use that the body caught
+        import traceback  # only a body that raises needs it
+
         frames = list(traceback.walk_tb(error.__traceback__))
         own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
         source = Source(self.file, own[-1][1]) if own else source_of(fn)
@@ -203,6 +207,8 @@ class Trace:
             if shape is None or not shape.takes(len(args), list(kwargs)):
                 inspect.signature(task.fn).bind_partial(*args, **kwargs)
         except TypeError as error:
+            from mxm.pipeline.values.secrets import signature_text
+
             name = task.fn.__name__
             hints = [hint for word in kwargs if (hint := argument_hint(word, name))]
             self.problems.append(

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Param, Upstream, keys_taken, value_of, with_named
-from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
 from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source
 from mxm.pipeline.tracing.recorder import Group, Node, Trace
-from mxm.pipeline.values.secrets import signature_text
 
 __all__ = ["inline"]
 
@@ -30,6 +28,9 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
     args, kwargs
         As given.
     """
+    # Loaded when a flow calls another: declaring tasks and flows takes no checks.
+    from mxm.pipeline.checks.declarations import find_problems
+
     group = Group(spec.name)
     trace.groups.append(group)
     source = body_source()
@@ -80,6 +81,8 @@ def _given(
     try:
         bound = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
+        from mxm.pipeline.values.secrets import signature_text
+
         trace.problems.append(
             Problem(
                 "MXM104",
