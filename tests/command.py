@@ -75,7 +75,7 @@ def masked(text: str, folder: Path) -> str:
     text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
     text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{8}\b", "<run>", text)
     text = re.sub(r'("seconds": )\d[\d.e-]*', r"\1<n>", text)
-    return re.sub(r"in \d+\.\d\d s\b", "in <n> s", text)
+    return re.sub(r"\b\d+\.\d\d s\b", "<n> s", text)
 
 
 def golden(name: str, text: str) -> None:

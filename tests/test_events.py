@@ -183,6 +183,7 @@ def test_a_cancelled_run_ends_each_step_and_attempt_that_was_open(runner: str) -
 
     def interrupt() -> None:
         came.wait(60)
+        time.sleep(0.2)  # just before it waits, the main thread would not wake up
         os.kill(os.getpid(), signal.SIGINT)
 
     tasks = [TaskSpec("a", one), TaskSpec("b", waits), TaskSpec("c", one, after=["b"])]
@@ -297,10 +298,27 @@ def test_output_of_which_only_a_part_fits_keeps_the_end() -> None:
 def test_a_progress_bar_is_passed_on_as_it_moves() -> None:
     lines: list[str] = []
     output = Output(lambda text, stream, level: lines.append(text))
-    for part in ("\r10%", "\r20%\r", "\n", "done\r\n", "left"):
+    for part in ("\r10%", "\r20%"):
+        output.write(part, "stderr")
+    assert lines == ["10%", "20%"]  # though its line has no end yet
+    for part in ("\n", "\n", "done\r\n", "left"):
         output.write(part, "stderr")
     output.end_lines()
-    assert [line for line in lines if line] == ["10%", "20%", "done", "left"]
+    assert lines == ["10%", "20%", "", "done", "left"]
+
+
+def test_a_task_keeps_what_the_flow_that_it_runs_prints() -> None:
+    def inner() -> None:
+        print("inside")
+
+    def outer() -> str:
+        print("before")
+        return run_with(TaskSpec("b", inner))[0].tasks["b"].output
+
+    run, events = run_with(TaskSpec("a", outer))
+    assert run.values["a"] == "inside\n"
+    assert run.tasks["a"].output == "before\ninside\n"
+    assert [e.text for e in events if isinstance(e, OutputLine)] == ["before"]
 
 
 def test_streams_and_loggers_are_as_before_once_runs_have_ended() -> None:

@@ -247,8 +247,10 @@ def test_all_that_a_task_says_carries_flow_and_task(tmp_path: Path, runner: str)
     told = call("run", "saying", "--backend", "inline", "--runner", runner, cwd=tmp_path)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in told.err.splitlines()]
     said = ["printed", "on stderr", "in bytes", "logged"]
-    assert lines[:-1] == [f"[saying/says] {line}" for line in said]
-    assert lines[-1].startswith("says succeeded in")
+    assert lines[0].startswith("started saying, 1 task, run ")
+    assert lines[1:-2] == [f"[saying/says] {line}" for line in said]
+    assert lines[-2].startswith("succeeded says ")
+    assert lines[-1].startswith("succeeded saying in ")
 
 
 QUIET = """

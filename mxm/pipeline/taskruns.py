@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -134,8 +135,14 @@ class TaskRun:
         """Whether `value` is one: the task succeeded, or its value came from elsewhere."""
         return self.state in HAVE_VALUES
 
+    @functools.cached_property
+    def _written(self) -> Written:
+        return to_json(self.value)
+
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
         """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
+
+        It is made once: where the value may change, ask as soon as the task has ended.
 
         Parameters
         ----------
@@ -147,8 +154,10 @@ class TaskRun:
         ResultError
             With *strict*: the message names this task and the path inside the value.
         """
+        written = self._written
         try:
-            written = to_json(self.value, strict=strict)
+            if strict and written.described:
+                written = to_json(self.value, strict=True)
         except ResultError as error:
             raise ResultError(
                 f"result of task {self.name!r}: {error.message}",

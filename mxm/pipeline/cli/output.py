@@ -159,7 +159,7 @@ def tell(text: str) -> None:
 
 def _tell(text: str) -> None:
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
+        sys.stderr.write(f"{text}\n")  # at once: other threads print, too
 
 
 def print_error(error: str | BaseException | Problem, kind: str = "error") -> None:

@@ -1,4 +1,4 @@
-"""What a run says on stderr while it goes on: how tasks end, what they log and print."""
+"""What reaches stderr beside the lines of a run: log records, and what nobody's task prints."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 import sys
 from collections.abc import Generator
 
+from mxm.pipeline.execution.output import is_passed_on
 from mxm.pipeline.logs import TaskLines, current_task
 from mxm.pipeline.printable import in_one_line, printable, without_sequences
 
-__all__ = ["logged", "printed"]
+__all__ = ["is_warning", "logged", "printed"]
 
 
 # `print` holds no reference to sys.stdout: a thread that outlives the run may still be within it.
@@ -20,14 +21,14 @@ _outlived: list[TaskLines] = []
 
 @contextlib.contextmanager
 def printed(verbosity: int) -> Generator[None]:
-    """Show on stderr what tasks print, there or on stdout, each line with its flow and task.
+    """Show on stderr what is printed, there or on stdout, but for what observers get as events.
 
     Parameters
     ----------
     verbosity
         Below 0 warnings only.
     """
-    lines = TaskLines(sys.stderr, shown=_is_warning if verbosity < 0 else None)
+    lines = _Rest(sys.stderr, shown=is_warning if verbosity < 0 else None)
     _outlived.append(lines)
     try:
         with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines):
@@ -36,14 +37,19 @@ def printed(verbosity: int) -> Generator[None]:
         lines.finish()
 
 
-def _is_warning(line: str) -> bool:
+def is_warning(line: str) -> bool:
     """Whether *line* is as `warnings.warn` writes it."""
     return bool(re.search(r":\d+: [\w.]*Warning: ", line))
 
 
+class _Rest(TaskLines):
+    def write(self, text: str, /) -> int:
+        return len(text) if is_passed_on() else super().write(text)
+
+
 @contextlib.contextmanager
 def logged(verbosity: int) -> Generator[None]:
-    """Show on stderr how tasks end, and what they log, each line with its flow and task.
+    """Show log records on stderr, but for what observers get as events.
 
     Parameters
     ----------
@@ -65,7 +71,9 @@ def logged(verbosity: int) -> Generator[None]:
 
 
 def _concerns_the_run(record: logging.LogRecord) -> bool:
-    """Whether *record* is ours, the engine's, a task's, or a warning."""
+    """Whether *record* is ours, the engine's, a task's, or a warning, and no event."""
+    if vars(record).get("mxm_event") or vars(record).get("mxm_taken"):
+        return False
     name = record.name.partition(".")[0]
     if name == "prefect":  # marked where it is a task's; else silenced, or shown by itself
         return hasattr(record, "mxm_task") or not logging.getLogger(name).handlers

@@ -14,15 +14,14 @@ import typer
 from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
 from mxm.pipeline.cli.describe import parameter_rows
 from mxm.pipeline.cli.ending import set_aside, user_code_begins
+from mxm.pipeline.cli.lines import Lines
 from mxm.pipeline.cli.output import (
     ExitCode,
-    few,
     print_error,
     print_json,
     print_table,
     print_warning,
     say,
-    tell,
 )
 from mxm.pipeline.cli.parameters import given_params
 from mxm.pipeline.cli.progress import logged, printed
@@ -30,7 +29,6 @@ from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
-from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.runs import FlowRun, State
 
@@ -74,6 +72,7 @@ def _run_flow(
         Anything that keeps the flow from running.
     """
     run: FlowRun | None = None
+    lines: Lines | None = None
     with _Signals() as signals:
         with logged(verbosity), printed(verbosity):
             user_code_begins()
@@ -84,7 +83,8 @@ def _run_flow(
 
                 asked = {key: value for key, value in options.items() if value is not None}
                 asked = {**read_settings(working_directory()).options, **asked}
-                compiled = compile_flow(spec, **asked)
+                lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
+                compiled = compile_flow(spec, **asked, observers=[lines])
                 set_aside()  # what the engine's modules made stays: no garbage is among it
                 gc.enable()
                 run = compiled.run(given)
@@ -95,21 +95,21 @@ def _run_flow(
                     signals.code = ExitCode.SIGINT
                 print_error("the run was cancelled")
                 run = getattr(error, "mxm_run", run)
-        code = ExitCode.OK if run is None else _print_run(run, verbosity, document)
+            if run is not None and lines is not None:
+                lines.end(run)
+        code = ExitCode.OK if run is None else _print_run(run, document)
         return signals.code or code
 
 
-def _print_run(run: FlowRun, verbosity: int, document: str) -> ExitCode:
-    value, skipped = run.value_json() if document != "results" else (None, [])
-    for warning in (*run.warnings, *skipped):
-        print_error(warning)
-    _print_failures(run)
-    _print_skipped(run, verbosity)
+def _print_run(run: FlowRun, document: str) -> ExitCode:
     results, complete = _json_results(run)
-    if document == "run":
-        print_json(run.to_dict())
+    if document == "results":
+        print_json(results)
     else:
-        print_json(value if document == "value" else results)
+        value, warnings = run.value_json()
+        for warning in warnings:
+            print_error(warning)
+        print_json(value if document == "value" else run.to_dict())
     return ExitCode.FAILED if run.state is State.FAILED or not complete else ExitCode.OK
 
 
@@ -150,36 +150,16 @@ class _Signals:
             raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
 
-def _print_failures(run: FlowRun) -> None:
-    """Why *run* did not succeed: each failed task with its traceback from the user's frame on."""
-    for task in run.tasks.values():
-        if task.error is not None:
-            tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
-            print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
-            tell(users_traceback(task.error))
-
-
-def _print_skipped(run: FlowRun, verbosity: int) -> None:
-    skipped = [t.name for t in run.tasks.values() if t.state is State.SKIPPED and not t.started]
-    if skipped and (run.state is State.FAILED or verbosity >= 0):
-        tell(f"not run: {few(skipped)}")
-
-
 def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
-    """The results as JSON, and whether all have a form; what has none is reported on stderr."""
+    """The results as JSON, and whether all have a form; what has none was reported."""
     written: dict[str, Any] = {}
     complete = True
     for task in run.tasks.values():
-        if not task.has_value:
-            continue
-        try:
-            written[task.name], warnings = task.to_json(strict=run.strict_json)
-        except PipelineError as error:
-            print_error(error)
-            complete = False
-            continue
-        for warning in warnings:
-            print_error(warning)
+        if task.has_value:
+            try:
+                written[task.name], _ = task.to_json(strict=run.strict_json)
+            except PipelineError:
+                complete = False
     return written, complete
 
 

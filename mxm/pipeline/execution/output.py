@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from mxm.pipeline.logs import current_task
 
-__all__ = ["LIMIT", "Output", "captured", "is_captured", "output_to", "restore_output"]
+__all__ = ["LIMIT", "Output", "captured", "is_passed_on", "output_to", "restore_output"]
 
 LIMIT = 65_536
 """How many characters of a task's output are kept: the last."""
 
 
+_output: ContextVar[Output | None] = ContextVar("mxm_output", default=None)
 _taken = threading.RLock()  # a signal's handler may print in the middle of a print
 
 
@@ -43,33 +44,54 @@ class Output:
     ----------
     closed
         Whether the step has ended: what comes later is not its own.
+    around
+        The output of the task that runs this one's flow: it keeps this one's, too.
     """
 
-    __slots__ = ("_kept", "_on_line", "_open", "_size", "closed")
+    __slots__ = ("_bars", "_kept", "_on_line", "_open", "_size", "around", "closed")
 
     def __init__(self, on_line: OnLine | None = None) -> None:
         self.closed: bool = False
+        self.around: Output | None = _output.get()
         self._on_line = on_line
         self._kept: deque[str] | None = None  # most tasks are silent
         self._size = 0
         self._open: dict[str, str] | None = None
+        self._bars: set[str] = set()  # streams whose open line is passed on already
+
+    @property
+    def has_listener(self) -> bool:
+        """Whether its lines are passed on."""
+        return self._on_line is not None
 
     def write(self, text: str, stream: str) -> None:
         """Take *text*, which a task wrote to *stream*.
 
-        A carriage return ends a line, too, so that progress bars appear as they move.
+        A carriage return ends a line, and what follows it is passed on at once: progress bars
+        appear as they move.
         """
         lines: list[str] = []
         with _taken:
             self._keep(text)
             if self._on_line is not None:
-                if self._open is None:
-                    self._open = {}
-                text = self._open.pop(stream, "") + text
-                *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-                if rest:
-                    self._open[stream] = rest
+                lines = self._whole(text, stream)
         self._pass_on(lines, stream)
+
+    def _whole(self, text: str, stream: str) -> list[str]:
+        """The lines that are whole with *text*; the rest waits."""
+        if self._open is None:
+            self._open = {}
+        whole = self._open.pop(stream, "") + text
+        if stream in self._bars:
+            whole = whole.removeprefix("\r").removeprefix("\n")
+            self._bars.discard(stream)
+        *lines, rest = whole.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if "\r" in text.replace("\r\n", "\n"):
+            self._bars.add(stream)
+            return [line for line in (*lines, rest) if line]
+        if rest:
+            self._open[stream] = rest
+        return lines
 
     def log(self, text: str, level: int) -> None:
         """Take *text*, which a task logged."""
@@ -94,6 +116,8 @@ class Output:
         return "" if self._kept is None else "".join(self._kept)[-LIMIT:]
 
     def _keep(self, text: str) -> None:
+        if self.around is not None and not self.around.closed:
+            self.around._keep(text)
         if self._kept is None:
             self._kept = deque()
         text = text[-LIMIT:]
@@ -107,9 +131,6 @@ class Output:
         if self._on_line is not None:
             for line in lines:
                 self._on_line(line, stream, level)
-
-
-_output: ContextVar[Output | None] = ContextVar("mxm_output", default=None)
 
 
 def output_to(output: Output) -> Token[Output | None]:
@@ -129,9 +150,10 @@ def _current_output() -> Output | None:
     return output
 
 
-def is_captured() -> bool:
-    """Whether what is printed here and now is taken as the output of a task."""
-    return _current_output() is not None
+def is_passed_on() -> bool:
+    """Whether observers get what is printed here and now, as the output of a task."""
+    output = _current_output()
+    return output is not None and output.has_listener
 
 
 @contextlib.contextmanager
@@ -262,9 +284,9 @@ def _taking(handling: Callable[[logging.Logger, logging.LogRecord], Any]) -> Any
         if (
             output is not None
             and not log.name.startswith("prefect")
-            and not vars(record).get("mxm_taken")  # others may have wrapped an earlier one of these
+            and "mxm_taken" not in vars(record)  # others may have wrapped an earlier one of these
         ):
-            vars(record)["mxm_taken"] = True
+            vars(record)["mxm_taken"] = output.has_listener
             output.log(_text(record), record.levelno)
         handling(log, record)
 

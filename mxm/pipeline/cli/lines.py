@@ -1,0 +1,186 @@
+"""The lines of a run on stderr, one an event; an observer."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from mxm.pipeline.cli.output import print_error, tell
+from mxm.pipeline.cli.progress import is_warning
+from mxm.pipeline.errors import PipelineError, described
+from mxm.pipeline.execution.events import (
+    AssetWritten,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    OutputLine,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+    Warned,
+)
+from mxm.pipeline.execution.tracebacks import users_place, users_traceback
+from mxm.pipeline.printable import in_one_line, printable, without_sequences
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.taskruns import State, TaskRun
+
+__all__ = ["Lines"]
+
+
+class Lines:
+    """Prints a plain line for each event that a reader of the command wants to see.
+
+    Parameters
+    ----------
+    verbosity
+        Below 0 warnings and failures; 0 also how the run and its tasks go on; above, each step.
+    strict_json
+        Whether a result that JSON has no form for is an error.
+    """
+
+    def __init__(self, verbosity: int, *, strict_json: bool = False) -> None:
+        self._verbosity = verbosity
+        self._strict_json = strict_json
+        self._flow = ""
+        self._skipped: list[TaskRun] = []  # for one cause, in a row
+        self._ended = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Print what *event* tells."""
+        match event:
+            case RunStarted():
+                self._start(event)
+            case StepStarted():
+                self._line(event.at, f"started {event.step}", 1)
+            case AttemptEnded():
+                self._retry(event)
+            case OutputLine():
+                self._output(event)
+            case AssetWritten():
+                where = f" partition={event.asset.partition}" if event.asset.partition else ""
+                self._line(event.at, f"ASSET write {event.asset.id}{where}")
+            case Warned():
+                print_error(event.problem)
+            case StepEnded():
+                self._step(event.at, event.task)
+            case RunEnded():
+                self.end(event.flow_run)
+            case AttemptStarted():
+                pass
+
+    def end(self, run: FlowRun) -> None:
+        """Print what became of *run*; nothing where that is done."""
+        if self._ended:
+            return
+        self._ended = True
+        self._print_skipped(run.ended)
+        if not self._flow:  # a backend without events
+            for problem in run.warnings:
+                print_error(problem)
+            for task in run.tasks.values():
+                self._print_result(task)
+        for task in run.tasks.values():
+            if task.error is not None:
+                tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
+                print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
+                tell(users_traceback(task.error))
+        counts: dict[str, int] = {}
+        for task in run.tasks.values():
+            counts[task.state] = counts.get(task.state, 0) + 1
+        parts = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        took = "" if run.seconds is None else f" in {duration(run.seconds)}"
+        self._line(run.ended, f"{run.state} {run.flow.name}{took}: {parts}")
+
+    def _line(self, at: datetime | None, text: str, least: int = 0) -> None:
+        if self._verbosity >= least:
+            clock = at.astimezone().strftime("%H:%M:%S ") if at else ""
+            tell(f"{clock}{in_one_line(without_sequences(text))}")
+
+    def _start(self, event: RunStarted) -> None:
+        self._flow = event.flow.name
+        for warning in event.warnings:
+            print_error(warning)
+        count = len(event.steps)
+        tasks = f"{count:,} task{'s' * (count != 1)}"
+        self._line(event.at, f"started {self._flow}, {tasks}, run {event.run}")
+
+    def _retry(self, event: AttemptEnded) -> None:
+        if event.retry_in is None or event.error is None:
+            return
+        then = f"next in {event.retry_in:g} s" if event.retry_in else "next now"
+        which = f"attempt {event.attempt} of {event.attempts}"
+        self._line(event.at, f"retry {event.step} {which}: {_told(event.error)}; {then}")
+
+    def _output(self, event: OutputLine) -> None:
+        place = in_one_line(f"[{self._flow}/{event.step}]")
+        text = f"{place} {printable(without_sequences(event.text))}"
+        if event.level is None:
+            if self._verbosity >= 0 or is_warning(event.text):
+                tell(text)
+        else:
+            self._line(event.at, text, -1 if event.level >= logging.WARNING else 0)
+
+    def _step(self, at: datetime, task: TaskRun) -> None:
+        if task.state is State.SKIPPED and task.cause and self._verbosity <= 0:
+            if self._skipped and _why(self._skipped[0]) != _why(task):
+                self._print_skipped(at)
+            self._skipped.append(task)
+            return
+        self._print_skipped(at)
+        took = "" if task.seconds is None else f" {duration(task.seconds)}"
+        tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
+        if task.error is not None:
+            reason = task.reason if task.started is None else _told(task.error)
+            self._line(at, f"failed {task.name}{took}{tries}: {reason}{_place(task.error)}", -1)
+        elif task.state is State.SKIPPED:
+            self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
+        elif task.state is not State.CANCELLED:  # the run is over: it counts them
+            self._line(at, f"{task.state} {task.name}{took}{tries}")
+        self._print_result(task)
+
+    def _print_result(self, task: TaskRun) -> None:
+        """What JSON cannot hold of the result of *task*, which is made now: it may change later."""
+        if task.has_value:
+            try:
+                for warning in task.to_json(strict=self._strict_json)[1]:
+                    print_error(warning)
+            except PipelineError as error:
+                print_error(error)
+
+    def _print_skipped(self, at: datetime | None) -> None:
+        skipped, self._skipped = self._skipped, []
+        if skipped:
+            what = skipped[0].name if len(skipped) == 1 else f"{len(skipped):,}"
+            self._line(at, f"skipped {what}: {_why(skipped[0])}")
+
+
+def duration(seconds: float) -> str:
+    """*seconds* as a reader wants them: ``0.03 s``, ``14.6 s``, ``6:12 min``, ``2:05:09 h``."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 119.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+
+
+def _told(error: BaseException) -> str:
+    """The first line of what is said of *error*."""
+    return described(error).partition("\n")[0]
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's code raised *error*, in brackets."""
+    place = users_place(error)
+    return f" ({place})" if place else ""
+
+
+def _why(task: TaskRun) -> str:
+    """Why *task* was skipped, with the name of its cause as it is."""
+    reason = task.reason or ""
+    for kind in ("upstream", "task"):
+        reason = reason.replace(f"{kind} {task.cause!r}", str(task.cause), 1)
+    return reason
