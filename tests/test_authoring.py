@@ -8,10 +8,13 @@ import functools
 import inspect
 import pickle
 import sys
+from collections import namedtuple
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from modules import line_of, module_of
 
@@ -53,6 +56,14 @@ def risk(symbol: str = "SPY") -> int:
 @mxm.flow
 def declared(symbol: str = "SPY"):
     return count
+
+
+@mxm.task
+def five() -> int:
+    return 5
+
+
+Point = namedtuple("Point", "x y")
 
 
 def plain(x):
@@ -489,12 +500,12 @@ def test_a_body_that_returns_nothing_has_no_value_but_its_tasks() -> None:
     [
         (plain, "'plain', a plain function", "put @mxm.task above 'plain'"),
         (risk, "holds flow 'risk'", r"call it in the body: risk(...)"),
-        (3, "holds 3", "list|returns"),
-        ("load", "'load'", "list|returns"),
-        ({load}, "{<task 'load'", "list|returns"),
-        (len, "<built-in function len>", "list|returns"),
+        ({load}, "{<task 'load'", "list|return"),
+        (len, "<built-in function len>", "list|return"),
+        (Class, "Class", "list|return"),
+        (functools.partial(plain, 1), "functools.partial", "list|return"),
     ],
-    ids=["function", "flow", "number", "name", "set", "builtin"],
+    ids=["function", "flow", "set", "builtin", "class", "partial"],
 )
 def test_a_target_that_is_no_task_is_a_problem(
     given: Any, told: str, hint: str, listed: bool
@@ -508,6 +519,115 @@ def test_a_target_that_is_no_task_is_a_problem(
     assert told in problem.message
     assert any(part in (problem.hint or "") for part in hint.split("|"))
     assert places(problem) == (__file__, f.__code__.co_firstlineno)
+
+
+@pytest.mark.parametrize("given", [3, "load"], ids=["number", "name"])
+def test_what_is_listed_is_a_task_and_no_constant(given: Any) -> None:
+    @mxm.flow(tasks=[load, given])
+    def f(): ...
+
+    (problem,) = find_problems(f.spec)
+    assert (problem.code, "list what @mxm.task made" in (problem.hint or "")) == ("MXM106", True)
+
+
+CONSTANTS = {
+    "a number": 3,
+    "text": "load",
+    "None": None,
+    "a set": frozenset({1}),
+    "a date": date(2024, 1, 2),
+    "a list": [1, {"k": (2,)}],
+    "a named tuple": Point(1, 2),
+    "a frame": pd.DataFrame({"a": [1]}),
+}
+
+
+@pytest.mark.parametrize("constant", CONSTANTS.values(), ids=list(CONSTANTS))
+@pytest.mark.parametrize("traced", [True, False], ids=["traced", "declared"])
+def test_constants_may_be_returned_beside_tasks(constant: Any, traced: bool) -> None:
+    @mxm.flow
+    def f():
+        return {"kept": constant, "many": [load("a", 1) if traced else five, (constant,)]}
+
+    assert find_problems(f.spec) == []
+    value: Any = f.with_options(backend="inline").run().value()
+    assert value["kept"] is value["many"][1][0] is constant
+    assert value["many"][0] == (["a"] if traced else 5)
+    if traced:
+        assert f()["kept"] is constant
+
+
+def test_a_list_that_holds_itself_may_be_returned_beside_tasks() -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+
+    @mxm.flow
+    def f():
+        return [load("a", 1), itself]
+
+    assert f.with_options(backend="inline").run().value()[1] is itself
+
+
+@pytest.mark.parametrize("alone", ["3", "{'k': 3}", "['load', (1,)]"])
+def test_constants_alone_are_no_value_of_a_flow(alone: str, tmp_path: Path) -> None:
+    text = f"""
+import mxm
+
+@mxm.task
+def load(x=1):
+    return x
+
+@mxm.flow
+def f(x=1):
+    load(x)
+    return {alone}
+"""
+    (problem,) = find_problems(module_of(tmp_path, text).f.spec)
+    assert problem.code == "MXM106"
+    assert "constants beside them" in (problem.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("returned", "code", "hint"),
+    [
+        ("deque([load(x)])", "MXM106", "return tasks"),
+        ("Pair(load(x), 1)", "MXM106", "return tasks"),
+        ("(v for v in [load(x)])", "MXM306", "list(...)"),
+        ("map(str, [1])", "MXM306", "list(...)"),
+        ("MADE", "MXM306", "await"),
+        ("later(x)", "MXM106", "await the call"),
+    ],
+)
+def test_what_hides_a_result_or_can_be_read_once_cannot_be_returned(
+    returned: str, code: str, hint: str, tmp_path: Path
+) -> None:
+    text = f"""
+from collections import deque, namedtuple
+import mxm
+
+Pair = namedtuple("Pair", "a b")
+
+@mxm.task
+def load(x=1):
+    return x
+
+async def helper():
+    return 1
+
+MADE = helper()
+
+@mxm.flow
+async def later(x):
+    return [load(x)]
+
+@mxm.flow
+def f(x=1):
+    return [load(x), {returned}]
+"""
+    module = module_of(tmp_path, text)
+    (problem,) = find_problems(module.f.spec)
+    assert (problem.code, hint in (problem.hint or "")) == (code, True)
+    module.MADE.close()
 
 
 def test_a_named_tuple_cannot_be_returned() -> None:

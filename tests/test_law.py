@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
@@ -41,11 +41,36 @@ async def c(x, y=2):
     return _made("c", x, y)
 
 
+class Pair(NamedTuple):
+    left: Any
+    right: tuple[Any, Any]
+
+
+@mxm.task
+def d(*args, k=1) -> tuple[Any, Pair]:
+    return _made("d", args, k), Pair(_made("l", args), (_made("r", k), args))
+
+
 CALLS = {  # how each task may be called, E standing for an expression
     "a": ("()", "(E)", "(E, E, E)", "(E, k=E)", "(x=E, k=E)", "(k=E)"),
     "b": ("()", "(E)", "(E, E)", "(E, z=E)", "(z=E, y=E, k=E)"),
     "c": ("(E)", "(E, E)", "(y=E, x=E)"),
+    "d": ("()", "(E)", "(E, k=E)"),
 }
+# How what `d` makes is unpacked: the form, how many names it takes, and which of them have the PARTS.
+FORMS = (
+    ("{}, {}", (True, False)),
+    ("{}, ({}, ({}, {}))", (True, True, True, False)),
+    ("{}, ({}, *{})", (True, True, False)),
+    ("*{}, ({}, {})", (False, True, False)),
+)
+OPTIONS = (
+    *("", "", ".named('{task}_{n}')", ".with_options(retries=1)"),
+    *(
+        ".with_options(name='{task}_{n}', tags=['x'])",
+        ".named('{task}_{n}').with_options(retries=2)",
+    ),
+)
 FLOW_CALLS = ("(E)", "(E, E)", "(E, r=E)", "(r=E, q=E, p=E)")
 CONSTANTS = ("0", "-1.5", "'t'", "None", "True", "[]", "{}", "(1, [2])", "{'m': [3]}")
 
@@ -63,6 +88,7 @@ class Writer:
         self.others: list[str] = []  # names of lists, and of what flows return
         self.lists: list[str] = []
         self.count = 0
+        self.constants = False  # whether any is returned
 
     def one_of(self, *items: Any) -> Any:
         return self.draw(st.sampled_from(items))
@@ -112,18 +138,39 @@ class Writer:
     def call(self, depth: int = 2) -> str:
         """A call of a task, perhaps under a name of its own."""
         task = self.one_of("a", "b", *("c" if self.is_async else ""))
-        form = self.one_of(*CALLS[task])
-        self.count += 1
-        # A chosen name that counting must skip.
-        name = self.one_of("", "", f".named('{task}_{self.count}')")
-        text = f"{task}{name}{self.filled(form, lambda: self.expression(depth))}"
+        text = self.call_of(task, depth)
         return f"(await {text})" if task == "c" else text
 
+    def call_of(self, task: str, depth: int) -> str:
+        form = self.one_of(*CALLS[task])
+        self.count += 1
+        # Among them chosen names, which counting must skip.
+        options = self.one_of(*OPTIONS).format(task=task, n=self.count)
+        return f"{task}{options}{self.filled(form, lambda: self.expression(depth))}"
+
+    def unpacking(self) -> list[str]:
+        """A result unpacked into names, in a statement or in a call."""
+        call = self.call_of("d", 1)
+        form, parted = self.one_of(*FORMS)
+        names = [self.fresh() for _ in parted]
+        for name, has_parts in zip(names, parted, strict=True):
+            (self.parted if has_parts else self.others).append(name)
+            if has_parts:
+                self.results.append(name)
+        lines = [f"{form.format(*names)} = {call}"]
+        if self.draw(st.booleans()):
+            name = self.fresh()
+            lines.append(f"{name} = b(*{self.call_of('d', 1)}, z=list({self.call_of('d', 1)}))")
+            self.others.append(name)
+        return lines
+
     def statement(self) -> list[str]:
-        kinds = ["call", "call", "call", "loop", "list"]
+        kinds = ["call", "call", "call", "loop", "list", "unpack"]
         kinds += ["grow"] if self.lists else []
         kinds += ["flow", "flow"] if self.inner else []
         kind = self.one_of(*kinds)
+        if kind == "unpack":
+            return self.unpacking()
         if kind == "grow":
             return [f"{self.one_of(*self.lists)}.append({self.call(1)})"]
         if kind == "list":
@@ -145,8 +192,11 @@ class Writer:
         return lines
 
     def returned(self, depth: int = 2) -> str:
-        """Results and parameters, or parts of them, in any containers."""
+        """Results and parameters, or parts of them, in any containers, constants beside them."""
         kind = self.one_of("one", "one", *(["list", "tuple", "dict"] if depth else []))
+        if kind == "one" and depth < 2 and self.draw(st.booleans()):
+            self.constants = True
+            return self.one_of(*CONSTANTS)
         if kind == "one":
             names = [*self.results, *(["p", "r"] if self.name == "flow" else [])]
             return self.one_of(*names) + self.one_of(*PARTS)
@@ -159,7 +209,10 @@ class Writer:
         self.parted.append("v0")
         for _ in range(self.draw(st.integers(0, 5))):
             lines += self.statement()
-        lines.append(f"return {self.one_of(self.returned(), self.returned(), None)}")
+        returned = self.one_of(self.returned(), self.returned(), None)
+        if self.constants and returned is not None:  # they may not be returned alone
+            returned = f"({returned}, v0)"
+        lines.append(f"return {returned}")
         kind = "async " if self.is_async else ""
         head = ["@mxm.flow", f"{kind}def {self.name}(p, q=Q, *, r=R):"]
         return "\n".join([*head, *(f"    {line}" for line in lines)])
@@ -191,7 +244,7 @@ def test_calling_a_traced_flow_and_running_it_give_the_same_value(
     program: str, params: dict[str, Any]
 ) -> None:
     note(program)
-    scope: dict[str, Any] = {"mxm": mxm, "a": a, "b": b, "c": c}
+    scope: dict[str, Any] = {"mxm": mxm, "a": a, "b": b, "c": c, "d": d}
     scope |= {"Q": _made("q"), "R": _made("r"), "__name__": "law"}
     exec(compile(program, "<law>", "exec"), scope)
     flow: Flow = scope["flow"]

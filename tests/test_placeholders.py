@@ -107,7 +107,6 @@ FORBIDDEN = {
     "partial": ("load(partial(max, s))", "plain list"),
     "closure": ("load(lambda: s)", "plain list"),
     "default of a function": ("load(lambda a=s: a)", "plain list"),
-    "generator": ("load(v for v in [s])", "plain list"),
     "bound method": ("load(deque([s]).pop)", "plain list"),
     "array of objects": ("load(objects(s))", "plain list"),
     "series": ("load(__import__('pandas').Series(objects(s)))", "plain list"),

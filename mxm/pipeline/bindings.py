@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of, signature_of
 from mxm.pipeline.values.equality import alike
@@ -17,11 +17,13 @@ __all__ = [
     "Collection",
     "Const",
     "Param",
+    "Unpacked",
     "Upstream",
     "by_parameter",
     "free_parameters",
     "keys_taken",
     "parts_in",
+    "require_count",
     "upstreams_in",
     "value_of",
     "with_named",
@@ -47,6 +49,9 @@ class Param:
 
     name: str
     path: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name + "".join(f"[{key!r}]" for key in self.path)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -79,6 +84,15 @@ class Collection:
 
 
 Binding: TypeAlias = Upstream | Param | Const | Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A result, a parameter or a part of one that a flow's body unpacks into *count* parts."""
+
+    binding: Upstream | Param
+    count: int
+
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -144,6 +158,27 @@ def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> An
     for key in binding.path:
         value = value[key]
     return value
+
+
+def require_count(value: Any, count: int, what: str) -> None:
+    """Check that *value* is a tuple or a list of *count* items, which the body of a flow unpacks.
+
+    Of anything else the items, taken by their index, need not be those that unpacking gives.
+
+    Raises
+    ------
+    ValueError
+        It has more items, or fewer.
+    TypeError
+        It is something else.
+    """
+    if not isinstance(value, tuple | list):
+        kind = type(value).__qualname__
+        raise TypeError(f"{what} is unpacked into {count} parts, so it must be a tuple, not {kind}")
+    found: int = len(cast("Sequence[Any]", value))
+    if found != count:
+        parts = f"{found} part{'s' * (found != 1)}"
+        raise ValueError(f"{what} has {parts} and is unpacked into {count}")
 
 
 def by_parameter(fn: Callable[..., Any], bindings: Bindings) -> dict[str, Binding]:

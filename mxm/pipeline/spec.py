@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
 from mxm.pipeline import reprs
-from mxm.pipeline.bindings import Binding, Bindings, Upstream, upstreams_in
+from mxm.pipeline.bindings import Binding, Bindings, Unpacked, Upstream, upstreams_in
 from mxm.pipeline.errors import SpecError
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
@@ -245,6 +245,8 @@ class FlowSpec(_Spec):
     traced
         True where the edges were recorded from calls in the body, so that a parameter reaches a
         task only where the body passes it.
+    unpacked
+        What the body unpacks, ``a, b = split(x)``, and into how many parts; a run checks it.
     source, problems
         As in `TaskSpec`.
     """
@@ -256,6 +258,7 @@ class FlowSpec(_Spec):
     fn: Callable[..., Any] | None
     output: Binding | None
     traced: bool
+    unpacked: tuple[Unpacked, ...]
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
 
@@ -269,6 +272,7 @@ class FlowSpec(_Spec):
         fn: Callable[..., Any] | None = None,
         output: Binding | None = None,
         traced: bool = False,
+        unpacked: Iterable[Unpacked] = (),
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
@@ -289,6 +293,7 @@ class FlowSpec(_Spec):
             fn=fn,
             output=output,
             traced=traced,
+            unpacked=tuple(unpacked),
             source=source or Source.of_caller(),
             problems=tuple(problems),
         )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
-from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
+from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Unpacked, Upstream
 from mxm.pipeline.errors import SpecError
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import shape_of
@@ -71,6 +71,7 @@ def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
         "schedule_cron": spec.schedule_cron,
         "output": _binding_to_dict(spec.output) if spec.output is not None else None,
         "traced": spec.traced,
+        "unpacked": [[_binding_to_dict(one.binding), one.count] for one in spec.unpacked],
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
 
@@ -92,6 +93,10 @@ def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
             fn=_fn_from_dict(data["fn"]) if data.get("fn") else None,
             output=_binding_from_dict(data["output"]) if data.get("output") else None,
             traced=data.get("traced", False),
+            unpacked=[
+                Unpacked(cast("Any", _binding_from_dict(binding)), count)
+                for binding, count in data.get("unpacked", ())
+            ],
             problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
         )
     except KeyError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import date
-from typing import Any, assert_type
+from typing import Any, NamedTuple, assert_type
 
 import mxm
 from mxm.pipeline import (
@@ -83,6 +83,31 @@ async def nightly(day: date) -> tuple[float, float]:
     assert_type(found, dict[str, float])
     assert_type(value, float)
     return value, risk(day, scale=2)
+
+
+class Quote(NamedTuple):
+    bid: float
+    ask: float
+
+
+@mxm.task
+def quote(day: date) -> Quote:
+    return Quote(1.0, 2.0)
+
+
+@mxm.task
+async def split(day: date) -> tuple[float, list[float]]:
+    return 1.0, [2.0]
+
+
+@mxm.flow
+async def parts(day: date) -> dict[str, object]:
+    """Parts, and constants in what is returned."""
+    bid, ask = quote(day)
+    first, rest = await split(day)
+    assert_type(ask, float)
+    assert_type(rest, list[float])
+    return {"total": total(rest, scale=bid), "first": first, "currency": "USD"}
 
 
 @mxm.flow

@@ -73,6 +73,18 @@ async def async_flow(day: date) -> float:
     return later(await fetch(day))  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
+@mxm.task
+def split(day: date) -> tuple[float, list[float]]:
+    return 1.0, [2.0]
+
+
+@mxm.flow
+def unpacking(day: date) -> float:
+    (_, _, _) = split(day)  # type: ignore[misc]  # pyright: ignore[reportAssignmentType, reportUnknownVariableType]
+    first, _ = split(day)
+    return total(first)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 # A flow's own signature.
 sync_flow("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sync_flow()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

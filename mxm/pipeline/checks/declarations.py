@@ -9,6 +9,7 @@ from typing import Any
 from mxm.pipeline.bindings import free_parameters
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
+from mxm.pipeline.checks.iterators import iterator_problems
 from mxm.pipeline.errors import GraphError, repr_of
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.decorated import tasks_beside
@@ -33,6 +34,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_signatures(spec))
     problems.extend(_not_passed(spec))
     problems.extend(default_problems(spec))
+    problems.extend(iterator_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 

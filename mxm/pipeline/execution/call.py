@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, TaskTimeoutError, described
 from mxm.pipeline.execution.events import (
     AttemptEnded,
@@ -126,6 +127,9 @@ class Call:
         token = output_to(self._output)
         try:
             self.value = _invoke.get()(self)
+            for one in self.step.unpacked:
+                value = value_of(one.binding, lambda _: self.value)
+                require_count(value, one.count, f"the result of task {str(one.binding)!r}")
             state = State.SUCCEEDED
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED

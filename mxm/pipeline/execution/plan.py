@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
-from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter, with_named
+from mxm.pipeline.bindings import (
+    Binding,
+    Bindings,
+    Const,
+    Param,
+    Unpacked,
+    Upstream,
+    by_parameter,
+    with_named,
+)
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.params.resolve import Resolved, resolve
@@ -33,6 +42,8 @@ class Step:
         Names of the steps that must have succeeded before.
     partition
         ``key:value`` of the asset it writes, where it has a partition.
+    unpacked
+        What of its result the flow's body unpacks, and into how many parts.
     """
 
     task: TaskSpec
@@ -40,6 +51,7 @@ class Step:
     kwargs: Mapping[str, Binding]
     needs: tuple[str, ...]
     partition: str | None = None
+    unpacked: tuple[Unpacked, ...] = ()
 
     @property
     def name(self) -> str:
@@ -94,14 +106,21 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     """
     resolved = resolve(spec, given, strict=strict_params)
     graph = FlowGraph(spec)
+    unpacked: dict[str, list[Unpacked]] = {}
+    for one in spec.unpacked:
+        if isinstance(one.binding, Upstream):  # a parameter has the type of its annotation
+            unpacked.setdefault(one.binding.name, []).append(one)
     steps = tuple(
-        _step(graph.tasks[name], graph.upstreams[name], resolved) for name in graph.order()
+        _step(graph.tasks[name], graph.upstreams[name], resolved, unpacked.get(name, ()))
+        for name in graph.order()
     )
     warnings = tuple(resolved.warnings)
     return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)
 
 
-def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
+def _step(
+    task: TaskSpec, needs: tuple[str, ...], resolved: Resolved, unpacked: Iterable[Unpacked]
+) -> Step:
     values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
     own = task.bindings
     args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
@@ -120,7 +139,7 @@ def _step(task: TaskSpec, needs: tuple[str, ...], resolved: Resolved) -> Step:
         secret = {key, bound.name} if isinstance(bound, Param) else {key}
         value = mask(value) if secret & resolved.secrets else value
         partition = None if value is None else f"{key}:{value}"
-    return Step(task, tuple(args), kwargs, needs, partition)
+    return Step(task, tuple(args), kwargs, needs, partition, tuple(unpacked))
 
 
 def _merged(

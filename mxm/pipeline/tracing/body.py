@@ -6,19 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, cast
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Upstream
+from mxm.pipeline.bindings import Binding, Collection, Const, Param, Unpacked, Upstream
 from mxm.pipeline.errors import repr_of
-from mxm.pipeline.introspection.decorated import TaskBase
+from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.tracing.assembly import assemble, current
-from mxm.pipeline.tracing.placeholders import StandIn, to_binding
+from mxm.pipeline.tracing.placeholders import (
+    CONTAINERS,
+    Ready,
+    StandIn,
+    hidden_in,
+    parts_of,
+    to_binding,
+)
 from mxm.pipeline.tracing.recorder import Trace
+from mxm.pipeline.values.iterators import read_once
 
 __all__ = ["Body"]
 
-_RETURNED = "a body returns tasks, what they return, or lists, tuples and dicts of them"
+_RETURNED = "return tasks, their results, or lists, tuples and dicts of them, constants beside them"
 _LISTING = "list what @mxm.task made: tasks=[load, report]"
 
 
@@ -86,9 +94,9 @@ class Body:
         problems = list(trace.problems)
         targets: list[TaskBase] = []
         if listed is not None:
-            targets = self._targets(listed, problems)
+            targets = self._listed_tasks(listed, problems)
         elif not trace.problems:
-            targets = self._targets(trace.returned, problems)
+            targets = self._returned_tasks(trace.returned, problems)
         built = assemble(trace.nodes, targets)
         self._found = built.found
         output: Binding | None = None
@@ -105,49 +113,102 @@ class Body:
             fn=self._fn,
             output=output,
             traced=bool(trace.nodes),
+            unpacked=dict.fromkeys(
+                Unpacked(taken, count)
+                for stand_in, count in trace.unpacked
+                if isinstance(taken := to_binding(stand_in), Upstream | Param)
+            ),
             source=self._source,
             problems=problems,
         )
         return spec, built.pending
 
-    def _targets(self, given: Any, problems: list[Problem]) -> list[TaskBase]:
-        """The tasks in *given*; anything else but stand-ins in it becomes a problem."""
-        listed = self._listed is not None
+    def _listed_tasks(self, listed: list[Any], problems: list[Problem]) -> list[TaskBase]:
+        """The tasks in *listed*; anything else in it becomes a problem."""
         found: list[TaskBase] = []
-        stack: list[Any] = [given]
+        stack: list[Any] = [listed]
         while stack:
             item = stack.pop()
             if isinstance(item, TaskBase):
                 found.append(item)
             elif type(item) in (list, tuple):
                 stack.extend(reversed(cast("Sequence[Any]", item)))
-            elif type(item) is dict and not listed:
-                stack.extend(reversed(cast("Any", item).values()))
-            elif not isinstance(item, StandIn | None):
-                hint = _LISTING if listed else _RETURNED
-                if isinstance(getattr(cast("object", item), "spec", None), FlowSpec):
-                    what = f"flow {cast('Any', item).name!r}"
-                    hint = f"call it in the body: {cast('Any', item).fn.__name__}(...)"
-                elif isinstance(item, FunctionType):
-                    what = f"{item.__name__!r}, a plain function"
-                    hint = f"put @mxm.task above {item.__name__!r}"
-                else:
-                    what = repr_of(cast("object", item))
-                where = "tasks=[...]" if listed else "the body's return value"
-                told = f"{where} of flow {self._name!r} holds {what:.120}, which is not a task"
-                problems.append(Problem("MXM106", told, hint, source=self._source, flow=self._name))
+            elif item is not None:
+                problems.append(self._not_a_task(item, "tasks=[...]", _LISTING))
         return found
+
+    def _returned_tasks(self, returned: Any, problems: list[Problem]) -> list[TaskBase]:
+        """The tasks in what the body *returned*; what may not be beside them becomes a problem."""
+        found: list[TaskBase] = []
+        constants: list[Any] = []
+        stand_ins = 0
+        refused = len(problems)
+        stack: list[Any] = [returned]
+        seen: set[int] = set()  # a list may contain itself
+        while stack:
+            item = stack.pop()
+            if isinstance(item, TaskBase):
+                found.append(item)
+            elif isinstance(item, StandIn):
+                stand_ins += 1
+            elif type(item) in CONTAINERS:
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    stack.extend(reversed(_members(item)))
+            elif item is not None:
+                constants.append(item)
+        for item in constants:
+            if not self._is_constant(item, problems):
+                problems.append(self._not_a_task(item, "the body's return value", _RETURNED))
+        if constants and not found and not stand_ins and len(problems) == refused:
+            problems.append(self._not_a_task(constants[0], "the body's return value", _RETURNED))
+        return found
+
+    def _is_constant(self, item: Any, problems: list[Problem]) -> bool:
+        """Whether *item* may stand beside tasks in what the body returned; keeps why it may not."""
+        once = read_once(item)
+        hidden = hidden_in(item) or hidden_in(item, TaskBase)
+        if once is not None:
+            told = f"the body's return value of flow {self._name!r} holds {once}"
+            problems.append(
+                Problem("MXM306", told, once.hint, source=self._source, flow=self._name)
+            )
+            return True
+        return not (hidden or callable(item) or isinstance(item, FlowBase | Ready))
+
+    def _not_a_task(self, item: Any, where: str, hint: str) -> Problem:
+        if isinstance(item, FlowBase):
+            what = f"flow {item.name!r}"
+            hint = f"call it in the body: {item.fn.__name__}(...)"
+        elif isinstance(item, FunctionType):
+            what = f"{item.__name__!r}, a plain function"
+            hint = f"put @mxm.task above {item.__name__!r}"
+        elif isinstance(item, Ready):
+            what, hint = "the result of an async flow", "await the call"
+        else:
+            what = f"{repr_of(item):.120}"
+        told = f"{where} of flow {self._name!r} holds {what}, which is not a task"
+        return Problem("MXM106", told, hint, source=self._source, flow=self._name)
 
 
 def _output(returned: Any, names: Mapping[TaskBase, str]) -> Binding:
     """What a body returned, as a binding."""
     if isinstance(returned, TaskBase):
         return Upstream(names[returned])
+    if isinstance(returned, StandIn):
+        return to_binding(returned)
     kind = cast("Any", type(returned))
-    if kind in (list, tuple):
-        return Collection(kind, tuple(_output(item, names) for item in returned))
-    if kind is dict:
-        return Collection(
-            dict, tuple(_output(v, names) for v in returned.values()), tuple(returned)
-        )
-    return to_binding(returned) if isinstance(returned, StandIn) else Const(returned)
+    if kind not in CONTAINERS or not _holds_results(returned):
+        return Const(returned)
+    keys = tuple(returned) if kind is dict else ()
+    return Collection(kind, tuple(_output(member, names) for member in _members(returned)), keys)
+
+
+def _members(container: Any) -> list[Any]:
+    if type(container) is dict:
+        return list(cast("Mapping[Any, Any]", container).values())
+    return list(container)
+
+
+def _holds_results(returned: Any) -> bool:
+    return any(isinstance(part, StandIn | TaskBase) for part in parts_of(returned))

@@ -54,6 +54,10 @@ class Recorder(Protocol):
     file: str
     over: bool
 
+    def unpacks(self, stand_in: StandIn) -> int | None:
+        """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
+        ...
+
     def keep(self, error: TracingError) -> None:
         """Keep *error* as a problem of the flow."""
         ...
@@ -79,7 +83,8 @@ class StandIn:
     """Stands for a value that exists only when the flow runs: a parameter or a task's result.
 
     It may be passed to tasks, also inside lists, tuples and dict values, indexed with a constant,
-    awaited and returned. Everything else raises, naming the line and what to write instead.
+    awaited and returned, and unpacked where it is annotated as a tuple of fixed length. Everything
+    else raises, naming the line and what to write instead.
     """
 
     __slots__ = ("_origin", "_path")
@@ -103,6 +108,22 @@ class StandIn:
         if not isinstance(key, str | int) or isinstance(key, bool):
             self._refuse(f"an index {key!r}", 'only ["key"] and [0] with a constant may be used')
         return StandIn(self._origin, (*self._path, key))
+
+    def __iter__(self) -> Iterator[StandIn]:
+        return iter([self[i] for i in range(self._count("iteration or unpacking"))])
+
+    def __reversed__(self) -> Iterator[StandIn]:
+        return iter([self[i] for i in reversed(range(self._count("iteration or unpacking")))])
+
+    def __len__(self) -> int:
+        return self._count("its length")  # list(x) asks for it
+
+    def _count(self, use: str) -> int:
+        recorder = active_recorder()
+        count = None if recorder is None else recorder.unpacks(self)
+        if count is None:
+            self._refuse(use, _UNPACKING[use])
+        return count
 
     def __await__(self) -> Generator[Any, Any, StandIn]:
         if active_recorder() is not None and called_in_asyncio(_body_frames()) is not None:
@@ -134,6 +155,13 @@ class StandIn:
         raise error
 
 
+_UNPACKING = {
+    "iteration or unpacking": (
+        "take parts by constants, p = split(x); p[0], p[1], or annotate it as a tuple of fixed "
+        "length, tuple[A, B]; else iterate inside a task"
+    ),
+    "its length": "take len() inside a task",
+}
 _OPERATORS = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
     *("and", "or", "xor"),
@@ -148,7 +176,6 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "compare inside a task",
     ),
     "in": (("__contains__",), "look inside a task"),
-    "its length": (("__len__", "__length_hint__"), "take len() inside a task"),
     "its hash (a set, a dict key)": (
         ("__hash__",),
         "use it as a list item or a dict value, or build the set inside a task",
@@ -157,10 +184,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("__str__", "__format__", "__bytes__"),
         "make the text inside a task",
     ),
-    "iteration or unpacking": (
-        ("__iter__", "__next__", "__reversed__"),
-        "take parts by constants: p = split(x); p[0], p[1]; or iterate inside a task",
-    ),
+    "next": (("__next__",), "take parts by constants: p = split(x); p[0], p[1]"),
     "arithmetic": (
         (
             *(f"__{prefix}{op}__" for op in _OPERATORS for prefix in ("", "r", "i")),
@@ -352,8 +376,8 @@ def snapshot(value: Any) -> Any:
 _MOST_SEARCHED = 10_000
 
 
-def hidden_in(value: Any) -> bool:
-    """Whether a stand-in is held by *value*, an object that is no plain container.
+def hidden_in(value: Any, kind: type = StandIn) -> bool:
+    """Whether a stand-in, or an object of *kind*, is held by *value*, which is no plain container.
 
     What an object refers to is asked of the garbage collector; functions and partials, generators,
     arrays of objects and tables are such. One that refers to very much is searched in part.
@@ -362,7 +386,7 @@ def hidden_in(value: Any) -> bool:
     seen: set[int] = {id(value)}  # all that is found stays alive: *value* holds it
     while stack and len(seen) < _MOST_SEARCHED:
         item = stack.pop()
-        if isinstance(item, StandIn):
+        if isinstance(item, kind):
             return True
         for part in _referents(item):
             if id(part) not in seen:

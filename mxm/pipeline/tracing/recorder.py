@@ -29,6 +29,7 @@ from mxm.pipeline.tracing.placeholders import (
     run_body,
     snapshot,
 )
+from mxm.pipeline.values.iterators import read_once
 
 __all__ = ["Group", "Node", "Trace", "active_trace"]
 
@@ -95,6 +96,7 @@ class Trace:
     groups: list[Group] = field(default_factory=list[Group])
     flows: list[tuple[Any, FlowSpec]] = field(default_factory=list[tuple[Any, FlowSpec]])
     problems: list[Problem] = field(default_factory=list[Problem])
+    unpacked: list[tuple[StandIn, int]] = field(default_factory=list[tuple[StandIn, int]])
     returned: Any = None
     file: str = ""
     over: bool = False
@@ -199,6 +201,26 @@ class Trace:
             )
         )
 
+    def unpacks(self, stand_in: StandIn) -> int | None:
+        """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
+        # Loaded by bodies that unpack something.
+        from mxm.pipeline.introspection.annotations import hints_of, result_hint
+        from mxm.pipeline.values.compatibility import count_of, part_of
+
+        origin, path = stand_in._origin, stand_in._path  # pyright: ignore[reportPrivateUsage]
+        if isinstance(origin, Node):
+            annotation = result_hint(origin.task.fn)
+        else:
+            annotation = (
+                hints_of(self.fn).get(origin) if self.fn and isinstance(origin, str) else None
+            )
+        for key in path:
+            annotation = part_of(annotation, key)
+        count = count_of(annotation)
+        if count is not None:
+            self.unpacked.append((stand_in, count))
+        return count
+
     def call(self, task: TaskBase, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
         """Record a call of *task*; its result's stand-in."""
         source = body_source()
@@ -222,13 +244,16 @@ class Trace:
                 )
             )
             args, kwargs = (), {}
-        args, kwargs = self.checked(args, source), self.checked(dict(kwargs), source)
+        what = f"an argument of task {task.name!r}"
+        args, kwargs = self.checked(args, source, what), self.checked(dict(kwargs), source, what)
         node = Node(task, args, kwargs, source)
         self.nodes.append(node)
         return StandIn(node)
 
-    def checked(self, inputs: T, source: Source | None) -> T:
-        """*inputs* as they are now; a stand-in in what cannot be made anew for each run is refused.
+    def checked(self, inputs: T, source: Source | None, what: str) -> T:
+        """*inputs* as they are now; what no second run could have again is refused.
+
+        A stand-in in an object that is not made anew for each run is, and an iterator.
 
         Parameters
         ----------
@@ -236,6 +261,8 @@ class Trace:
             What a call gives, by place or by name.
         source
             The line of the call.
+        what
+            What each of them is.
         """
         for item in parts_of(inputs):
             kind = cast("Any", type(item))
@@ -244,6 +271,10 @@ class Trace:
             if isinstance(item, Ready):
                 told = "the result of an async flow is passed on without await"
                 self.keep(TracingError(told, hint="await the call", source=source))
+            elif (once := read_once(item)) is not None:
+                error = TracingError(f"{what} is {once}", hint=once.hint, source=source)
+                error.code = "MXM306"
+                self.keep(error)
             elif hidden_in(item):
                 told = f"a value of the run inside a {kind.__name__} cannot be passed on"
                 mend = "put it into a plain list, tuple or dict, or make this inside a task"

@@ -6,7 +6,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from mxm.pipeline.bindings import Param, Upstream, keys_taken, value_of, with_named
+from mxm.pipeline.bindings import (
+    Param,
+    Unpacked,
+    Upstream,
+    keys_taken,
+    require_count,
+    value_of,
+    with_named,
+)
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
@@ -60,6 +68,8 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
         node = Node(task, tuple(filled), named, source, after, group)
         nodes[task.name] = node
         trace.nodes.append(node)
+    for one in spec.unpacked:
+        _unpack(trace, spec.name, value_of(one.binding, look_up), one, source)
     if spec.output is not None:
         returned = value_of(spec.output, look_up)
     else:
@@ -67,6 +77,27 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
         returned = next(iter(last.values())) if len(last) == 1 else last
     awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
     return Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
+
+
+def _unpack(trace: Trace, flow: str, value: Any, unpacked: Unpacked, source: Source | None) -> None:
+    """Keep that *value*, which the body of the inlined *flow* unpacks, must have so many parts."""
+    if isinstance(value, StandIn):
+        trace.unpacked.append((value, unpacked.count))
+        return
+    try:
+        require_count(
+            value, unpacked.count, f"parameter {str(unpacked.binding)!r} of flow {flow!r}"
+        )
+    except (TypeError, ValueError) as error:
+        trace.problems.append(
+            Problem(
+                "MXM402",
+                str(error),
+                "give it as many parts as its annotation has",
+                source=source,
+                flow=trace.flow,
+            )
+        )
 
 
 def _given(
@@ -93,4 +124,5 @@ def _given(
             )
         )
         return {name: StandIn(name) for name in signature.parameters}
-    return trace.checked({**spec.params, **bound}, source)
+    what = f"an argument of flow {spec.name!r}"
+    return trace.checked({**spec.params, **bound}, source, what)

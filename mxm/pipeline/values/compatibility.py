@@ -22,7 +22,7 @@ from mxm.pipeline.introspection.annotations import (
     named_type,
 )
 
-__all__ = ["Fit", "fit", "part_of", "union_of"]
+__all__ = ["Fit", "count_of", "fit", "part_of", "union_of"]
 
 
 class Fit(IntEnum):
@@ -157,9 +157,9 @@ def _arguments(made: Any, wanted: Any, outer: Fit) -> Fit:
 def _held(annotation: Any) -> tuple[Any, ...] | list[Any]:
     """What a container holds: a tuple for one kind of item or entry, a list item by item."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if _is_named_tuple(annotation):
+    if _is_named_tuple(origin or annotation):
         hints = field_hints(annotation)
-        return [hints.get(name, Any) for name in annotation._fields]
+        return [hints.get(name, Any) for name in (origin or annotation)._fields]
     if not isinstance(origin, type) or not hasattr(annotation, "__args__"):
         return ()
     if origin is tuple:
@@ -189,7 +189,7 @@ def _items(args: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
 
 
 def _unpacked(arg: Any) -> tuple[Any, ...] | list[Any]:
-    if typing.get_origin(arg) is typing.Unpack:
+    if getattr(typing.get_origin(arg), "_name", "") == "Unpack":  # typing_extensions has its own
         return _held(typing.get_args(arg)[0]) or (Any,)
     return _items(typing.get_args(arg)) if getattr(arg, "__unpacked__", False) else [arg]
 
@@ -200,6 +200,16 @@ def union_of(kinds: Iterable[Any]) -> Any:
         return typing.Union[tuple(kinds)]  # noqa: UP007 - there may be any number
     except TypeError:
         return Any
+
+
+def count_of(annotation: Any) -> int | None:
+    """How many items a value of *annotation* has, a tuple of fixed length; None for all else."""
+    bare = _bare(annotation)
+    if _is_union(bare):
+        counts = {count_of(member) for member in typing.get_args(bare)}
+        return counts.pop() if len(counts) == 1 else None
+    held = _held(bare)
+    return len(held) if isinstance(held, list) else None
 
 
 def part_of(made: Any, key: str | int) -> Any:
