@@ -234,8 +234,10 @@ def with_named(
         Makes an argument of a parameter's default: one that is positional-only and stands before
         another one that is given cannot be left out.
     """
+    if not named:
+        return list(args), dict(kwargs)
     left = dict(named)
-    signature = signature_of(fn) if left else None
+    signature = signature_of(fn)
     parameters = signature.parameters.values() if signature else ()
     positional = [p for p in parameters if p.kind in POSITIONAL]
     placed = list(args)

@@ -46,6 +46,7 @@ CODES: dict[str, str] = {
     "MXM405": "a key that a TypedDict does not have",
     "MXM501": "NaN became null",
     "MXM503": "a part of the flow's value was skipped",
+    "MXM504": "an input changed in place",
     "MXM505": "a result that JSON has no form for",
 }
 """Every code with its title; a page each in docs/errors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -112,6 +112,9 @@ class TaskRun:
         The task for which it was skipped.
     asset
         What it wrote, where it declares an asset and succeeded.
+    shown
+        Where another task changed the value in place: a copy of it as it was when this one ended,
+        alone in a tuple; JSON is made of that.
     """
 
     name: str
@@ -129,6 +132,7 @@ class TaskRun:
     output: str = ""
     cause: str | None = None
     asset: WrittenAsset | None = None
+    shown: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def has_value(self) -> bool:
@@ -137,7 +141,11 @@ class TaskRun:
 
     @functools.cached_property
     def _written(self) -> Written:
-        return to_json(self.value)
+        return to_json(self._as_ended)
+
+    @property
+    def _as_ended(self) -> Any:
+        return self.shown[0] if self.shown else self.value
 
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
         """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
@@ -157,7 +165,7 @@ class TaskRun:
         written = self._written
         try:
             if strict and written.described:
-                written = to_json(self.value, strict=True)
+                written = to_json(self._as_ended, strict=True)
         except ResultError as error:
             raise ResultError(
                 f"result of task {self.name!r}: {error.message}",

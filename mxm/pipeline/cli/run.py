@@ -232,6 +232,10 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
     ] = False,
+    guard: Annotated[
+        bool,
+        typer.Option("--guard", help="Look for large inputs, too, that a task changes in place."),
+    ] = False,
     strict_json: Annotated[
         bool,
         typer.Option("--strict-json", help="A result that JSON has no form for is an error."),
@@ -274,6 +278,7 @@ def run(
             "strict_params": strict_params,
             "strict_json": strict_json,
             "engine_logs": verbose > 1,
+            "guard": guard,
         },
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",

@@ -30,6 +30,7 @@ class OptionsOfRun(TypedDict, total=False):
     strict_params: bool
     strict_json: bool
     engine_logs: bool
+    guard: bool
     observers: Sequence[Observer]
 
 
@@ -51,6 +52,9 @@ class RunOptions:
         Whether a result that JSON has no form for is an error rather than described.
     engine_logs
         Whether the engine's own log lines are shown.
+    guard
+        Whether large values, too, are compared after each task that takes them: one that a task
+        changed in place is a warning.
     observers
         What is called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
 
@@ -66,6 +70,7 @@ class RunOptions:
     strict_params: bool = False
     strict_json: bool = False
     engine_logs: bool = False
+    guard: bool = False
     observers: tuple[Observer, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,7 +82,7 @@ class RunOptions:
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
             raise BackendError(f"workers is a positive number, not {count!r}")
-        for name in ("fail_fast", "strict_params", "strict_json", "engine_logs"):
+        for name in ("fail_fast", "strict_params", "strict_json", "engine_logs", "guard"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} is True or False, not {value!r}")
