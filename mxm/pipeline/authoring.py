@@ -270,7 +270,7 @@ class Flow(FlowBase, Generic[P, R_co]):
             self._body = self._read()
         return self._body.spec()
 
-    def run(self, **params: Any) -> FlowRun:
+    def run(self, /, **params: Any) -> FlowRun:
         """Run the flow; a failed task does not raise.
 
         Parameters

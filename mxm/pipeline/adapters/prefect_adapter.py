@@ -276,6 +276,7 @@ def _inputs(step: Step) -> dict[str, list[str]]:
         found.setdefault(name or f"arg{i}", []).extend(_names(binding))
     found |= {name: _names(binding) for name, binding in step.kwargs.items()}
     found.pop("call", None)
+    found = {n if _shown_by_prefect(n) else f"{n.lstrip('_')}_": v for n, v in found.items()}
     return {**found, **({"after": list(step.task.after)} if step.task.after else {})}
 
 
@@ -342,13 +343,22 @@ def _prefect_name(name: str) -> str:
     return re.sub(r"[/%&<>]", "_", name) or "_"
 
 
+# Prefect takes these for itself.
+_RESERVED = ("wait_for", "return_state", "self", "extra")
+
+
+def _shown_by_prefect(name: str) -> bool:
+    """Whether Prefect can show a parameter of this *name*; the plan has them all."""
+    return name not in _RESERVED and not name.startswith("_")
+
+
 def _signature(spec: FlowSpec, *, typed: bool) -> inspect.Signature:
     """The flow's parameters as a signature.
 
     Types are for those who look at the flow: Prefect makes a schema of them, which a run need not
     wait for. So are defaults: the plan has its own, in clear.
     """
-    known = [p for p in parameters_of(spec) if p.name.isidentifier() and p.name != "extra"]
+    known = [p for p in parameters_of(spec) if p.name.isidentifier() and _shown_by_prefect(p.name)]
     parameters = [
         inspect.Parameter(
             p.name,
