@@ -122,6 +122,58 @@ def test_error_with_nobody_to_tell_keeps_its_exit_code(project: Path) -> None:
     assert shell("mxm-pipeline show nothing 2>&-", project).code == 2
 
 
+LOST = """
+    import logging, subprocess, sys, threading, time, warnings
+    import mxm
+
+    print("at import")
+
+    @mxm.task(retries=1)
+    def loud() -> int:
+        print("printed")
+        print("on stderr", file=sys.stderr, flush=True)
+        warnings.warn("a warning")
+        logging.getLogger("user").error("logged")
+        subprocess.run([sys.executable, "-c", "print('spawned')"])
+        threading.Thread(target=lambda: (time.sleep(0.1), print("late"))).start()
+        return 1
+
+    @mxm.task
+    def {name}() -> int:
+        print("printed")
+        return {value}
+
+    @mxm.flow
+    def lost():
+        return loud, {name}
+    """
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads", "processes"])
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_a_stderr_that_cannot_be_written_ends_no_run(
+    tmp_path: Path, backend: str, runner: str
+) -> None:
+    write(tmp_path, {"lost.py": LOST.format(name="fine", value=2)})
+    options = f"--backend {backend} --runner {runner}"
+    ran = shell(f"mxm-pipeline run lost {options} 2> /dev/full", tmp_path)
+    assert (ran.code, json.loads(ran.out)) == (0, {"loud": 1, "fine": 2})
+
+
+@pytest.mark.parametrize("broken", ["2> /dev/full", "2> >(true)", "2>&-"])
+def test_a_run_with_a_broken_stderr_keeps_its_exit_code(tmp_path: Path, broken: str) -> None:
+    write(tmp_path, {"lost.py": LOST.format(name="fails", value="1 / 0")})
+    ran = shell(f"mxm-pipeline run lost --backend inline {broken}", tmp_path)
+    assert (ran.code, json.loads(ran.out)) == (1, {"loud": 1})
+
+
+@pytest.mark.parametrize("verb", ["list", "show lost", "graph lost", "check", "run lost --help"])
+def test_a_module_that_prints_is_found_with_a_broken_stderr(tmp_path: Path, verb: str) -> None:
+    write(tmp_path, {"lost.py": LOST.format(name="fine", value=2)})
+    ran = shell(f"mxm-pipeline {verb} 2> /dev/full", tmp_path)
+    assert (ran.code, "lost" in ran.out or "1 flow" in ran.out) == (0, True)
+
+
 def test_task_does_not_write_into_what_was_opened_in_place_of_a_closed_stream(
     project: Path,
 ) -> None:

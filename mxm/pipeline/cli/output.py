@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import select
 import shutil
 import sys
 from collections.abc import Generator, Sequence
@@ -54,7 +56,8 @@ _kept: ContextVar[TextIO | None] = ContextVar("mxm_stdout", default=None)
 def own_stdout(*, for_good: bool) -> Generator[None]:
     """Keep stdout for the command: whatever else writes to it goes to stderr.
 
-    C libraries and subprocesses included.
+    C libraries and subprocesses included. A stderr that cannot be written, on a full disk or
+    without a reader, takes what is written and loses it: it ends no run.
 
     Parameters
     ----------
@@ -63,6 +66,7 @@ def own_stdout(*, for_good: bool) -> Generator[None]:
         threads that a task left behind, print after the document.
     """
     stream = kept = sys.stdout
+    errors = sys.stderr
     try:
         own = stream.fileno() == 1
     except (OSError, ValueError):  # replaced by something without a descriptor, as in tests
@@ -72,16 +76,47 @@ def own_stdout(*, for_good: bool) -> Generator[None]:
         kept = open(os.dup(1), "w", encoding=stream.encoding)  # noqa: SIM115 - closed below
         os.dup2(2, 1)
     token = _kept.set(kept)
+    sys.stderr = _forgiving(errors)
     sys.stdout = sys.stderr
     try:
         yield
     finally:
         if not for_good:
-            sys.stdout = stream
+            sys.stdout, sys.stderr = stream, errors
             _kept.reset(token)
             if own:
                 os.dup2(kept.fileno(), 1)
                 kept.close()
+
+
+class _Forgiving(io.FileIO):
+    """A file that writes all it gets, and loses what cannot be written."""
+
+    def write(self, data: Any, /) -> int:
+        """Write *data*."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        with contextlib.suppress(OSError):
+            while rest:
+                written = super().write(rest)
+                if written is None:  # a stream that does not wait by itself, and is full
+                    select.select([], [self], [])
+                rest = rest[written or 0 :]
+        return size
+
+
+def _forgiving(stream: TextIO) -> TextIO:
+    """*stream*, where it is the process's stderr another one that no write fails on."""
+    try:
+        if stream.fileno() != 2:
+            return stream
+        stream.flush()
+    except (OSError, ValueError):  # replaced by something without a descriptor, as in tests
+        return stream
+    # No buffered writer: at the end of Python a thread that is writing would hold its lock, which
+    # Python takes for fatal.
+    beneath: Any = _Forgiving(2, "w", closefd=False)
+    return io.TextIOWrapper(beneath, stream.encoding, stream.errors, line_buffering=True)
 
 
 def open_streams() -> None:
