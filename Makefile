@@ -3,17 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all lint type check bench build clean examples
+.PHONY: run test test-all snapshots lint type check bench build clean examples
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
 	$(BIN)/mxm-pipeline run market
 
-test: .venv/dev  ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv/dev  ## the tests, on two workers
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-all: .venv/dev  ## the tests, and those that need a server, wheels, other Pythons, oldest dependencies
 	$(BIN)/python -m pytest
+
+snapshots: .venv/dev  ## renew the recorded outputs of the command in tests/golden; read the diff
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 from environments import Artifact, build
+from hypothesis import HealthCheck, settings
+
+# Two workers share two cores: how long data takes to make says nothing.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("suite")
 
 # Before anything imports Prefect: no telemetry, from tests least of all.
 os.environ["DO_NOT_TRACK"] = "1"

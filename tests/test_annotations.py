@@ -20,6 +20,7 @@ from typing import (
 )
 
 import pytest
+from ids import stable_id
 
 from mxm.pipeline.introspection.annotations import (
     Unresolved,
@@ -126,7 +127,7 @@ def test_without_the_future_import_annotations_are_taken_as_they_are() -> None:
         (inspect.Parameter.empty, "any"),
         (Unresolved("pd.DataFrame"), "pd.DataFrame"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_type_reads_as_a_user_writes_it(annotation: Any, text: str) -> None:
     assert type_text(annotation) == text

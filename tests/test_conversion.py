@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import typing_extensions
 from hypothesis import given
+from ids import stable_id
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -106,7 +107,7 @@ Shout = Annotated[str, AfterValidator(str.upper)]
         (list[SecretStr], [SecretStr("x")]),
         (type[int], bool),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_is_one_already_passes_by_identity(annotation: Any, value: Any) -> None:
     assert is_instance(value, annotation) or annotation == type[int]
@@ -148,7 +149,7 @@ def test_what_is_one_already_passes_by_identity(annotation: Any, value: Any) -> 
             {"rows": [], "inner": {"rows": [{"day": DAY}]}},
         ),
     ],
-    ids=str,
+    ids=stable_id,
 )  # fmt: skip
 def test_everything_else_becomes_what_the_type_says(annotation: Any, value: Any, read: Any) -> None:
     found = coerce(value, annotation)
@@ -174,7 +175,7 @@ def test_everything_else_becomes_what_the_type_says(annotation: Any, value: Any,
         (None, Text("x"), "should be None"),
         (Decimal | None, Text("1e" + "9" * 30), "valid decimal"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_does_not_fit_is_refused(annotation: Any, value: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
@@ -209,7 +210,7 @@ def test_what_does_not_fit_is_refused(annotation: Any, value: Any, told: str) ->
         (None, "null", None),
         (type(None), "null", None),
     ],
-    ids=str,
+    ids=stable_id,
 )  # fmt: skip
 def test_text_is_read_without_loss(annotation: Any, text: str, read: Any) -> None:
     found = coerce(Text(text), annotation)
@@ -232,7 +233,7 @@ def test_text_for_what_is_read_once_can_be_read_again() -> None:
         (Side, "bye", False, "did you mean 'buy'? allowed: 'buy', 'sell'"),
         (list[Level], "x", True, "write -p x='[1, 2]'"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_choice_is_told_as_it_would_be_written(
     annotation: Any, wrong: object, typed: bool, hint: str
@@ -315,7 +316,7 @@ class Open(BaseModel):
         (pd.Timestamp, 5, "'2024-01-31T09:30'"),
         (pd.Timedelta, Text("5"), "'PT5S'"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_number_is_not_a_date_or_a_time(annotation: Any, value: Any, literal: str) -> None:
     with pytest.raises(ValueError, match="is a number, not a") as caught:
@@ -341,7 +342,7 @@ def test_a_number_is_not_a_date_or_a_time(annotation: Any, value: Any, literal: 
         (Seconds, {"at": 5}, Seconds(at=datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC))),
         (pd.Timestamp, Text("20240131"), pd.Timestamp(2024, 1, 31)),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_eight_digits_are_a_day_where_nothing_else_takes_them(
     annotation: Any, value: Any, read: Any
@@ -386,7 +387,7 @@ def test_eight_digits_are_a_day_where_nothing_else_takes_them(
         (Optional[int | str], "08", "08"),
         (Annotated[int | str, "x"], "08", "08"),
     ],
-    ids=str,
+    ids=stable_id,
 )  # fmt: skip
 def test_a_union_with_str_keeps_text_that_is_not_exactly_another_form(
     annotation: Any, text: str, read: Any
@@ -407,7 +408,7 @@ def test_a_union_with_str_keeps_text_that_is_not_exactly_another_form(
         (list[Row], Text('[{"day": "2024-01-31", "prise": 5}]'), "[0]['prise'] unknown field"),
         (Window | None, {"dys": 5}, "['dys'] unknown field"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_an_unknown_field_is_an_error_at_any_depth(annotation: Any, value: Any, told: str) -> None:
     with pytest.raises(ValueError, match="unknown field") as caught:
@@ -437,7 +438,7 @@ def test_fields_beyond_those_declared_stay_where_a_type_allows_them() -> None:
         (Any, Text('{"a": [1e400]}')),
         (np.float64, Text("1e400")),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_number_too_large_for_a_float_is_refused(annotation: Any, value: Any) -> None:
     with pytest.raises(ValueError, match=r"too large for a float|out of the range"):
@@ -508,7 +509,7 @@ def test_an_alias_that_holds_itself_is_read_level_by_level() -> None:
         (np.bool_, "true", np.True_),
         (list[np.float64], "[1, 2]", [np.float64(1), np.float64(2)]),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_flags_and_the_scalars_of_pandas_and_numpy_are_read(
     annotation: Any, text: str, read: Any

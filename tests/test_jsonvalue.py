@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ids import stable_id
 from pydantic import BaseModel, ConfigDict, RootModel, SecretStr
 
 from mxm.pipeline.errors import ResultError
@@ -166,7 +167,7 @@ HASH = UUID("12345678-1234-5678-1234-567812345678")
         (pd.Index([1, 2]), [1, 2]),
         (pd.RangeIndex(2), [0, 1]),
     ],
-    ids=lambda v: repr(v)[:50],
+    ids=lambda v: stable_id(v)[:50],
 )
 def test_what_json_has_is_written_without_a_warning(value: Any, written: Any) -> None:
     found = to_json(value)
@@ -192,7 +193,7 @@ def test_what_json_has_is_written_without_a_warning(value: Any, written: Any) ->
         (Trade(DAY, (math.nan,)), {"day": "2024-01-31", "prices": [None]}, 1),
         ({math.nan, 1}, [None, 1], 1),
     ],
-    ids=lambda v: repr(v)[:50],
+    ids=lambda v: stable_id(v)[:50],
 )
 def test_numbers_that_are_not_finite_become_null_and_are_counted(
     value: Any, written: Any, count: int
@@ -215,7 +216,7 @@ def test_numbers_that_are_not_finite_become_null_and_are_counted(
         (pd.Timestamp("2024-01-31"), "2024-01-31T00:00:00"),
         (HASH, str(HASH)),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_keys_are_written_by_the_rules_of_values(key: Any, name: str) -> None:
     assert to_json({key: 0}) == ({name: 0}, 0, ())
@@ -540,7 +541,7 @@ CELLS: list[tuple[Any, list[Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("cells", "written", "count"), CELLS, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(("cells", "written", "count"), CELLS, ids=lambda v: stable_id(v)[:30])
 def test_missing_values_are_not_counted_and_numbers_are_alike_in_tables_and_series(
     cells: Any, written: list[Any], count: int
 ) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar
 
 import pytest
+from ids import stable_id
 
 from mxm.pipeline.values.membership import is_instance
 
@@ -54,7 +55,7 @@ class Box(Generic[T]): ...
         ("x", Annotated[int, "n"]),
         ("x", int | float),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_is_no_instance(value: Any, annotation: Any) -> None:
     assert not is_instance(value, annotation)

@@ -29,6 +29,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ids import stable_id
 from pydantic import BaseModel, Field, SecretStr
 
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
@@ -150,7 +151,7 @@ EMPTY = inspect.Parameter.empty
         (list[int] | int, "5", 5),
         (str | list[str], '["a"]', ["a"]),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_text_from_the_command_is_read_as_the_annotation_says(
     annotation: Any, text: str, value: Any
@@ -180,7 +181,7 @@ def test_text_from_the_command_is_read_as_the_annotation_says(
         (list[int], ["a"], "valid integer"),
         (pd.DataFrame, [1], "instance of DataFrame"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_does_not_fit_says_why(annotation: Any, value: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
@@ -221,7 +222,7 @@ class Stamped(datetime): ...
         (5, object()),
         (Unresolved("Elsewhere"), object()),
     ],
-    ids=lambda v: str(v)[:40],
+    ids=lambda v: stable_id(v)[:40],
 )
 def test_what_fits_already_passes_by_identity(annotation: Any, value: Any) -> None:
     assert coerce(value, annotation) is value
@@ -236,7 +237,7 @@ def test_what_fits_already_passes_by_identity(annotation: Any, value: Any) -> No
         (Window, {"days": "3"}, Window(3)),
         (Side, "sell", Side.SELL),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_python_values_that_do_not_fit_are_read_leniently(
     annotation: Any, value: Any, read: Any
@@ -631,7 +632,7 @@ def test_a_secret_is_masked_in_what_the_run_knows(bindings: Bindings | None) -> 
         Annotated[SecretStr, Field(min_length=9)],
         Optional[Annotated[SecretStr, Field(min_length=9)]],
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_secret_that_does_not_fit_is_not_shown(annotation: Any) -> None:
     def fn(key: Any) -> None: ...
@@ -706,7 +707,7 @@ MARKER = object()
         (Literal["a", "b"], "c"),
         (Annotated[int, Field(gt=0)], "x"),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_default_that_is_no_instance_of_its_annotation_is_a_problem(
     annotation: Any, default: Any
@@ -741,7 +742,7 @@ def test_a_default_that_is_no_instance_of_its_annotation_is_a_problem(
         ("Elsewhere", "x"),
         (type[int], bool),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_defaults_that_are_no_problem(annotation: Any, default: Any) -> None:
     def fn(value: Any = default) -> None: ...

@@ -15,6 +15,7 @@ import pytest
 from command import invoke, write
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from ids import stable_id
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import mxm
@@ -300,7 +301,7 @@ def test_a_table_of_a_file_replaces_the_whole(tmp_path: Path) -> None:
         (str | list[str], ["A", "B"], ["A", "B"]),
         (list[int] | list[str], ["1", "B"], ["1", "B"]),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_is_given_several_times_is_the_members_in_order(
     annotation: Any, typed: list[str], expected: Any
@@ -331,7 +332,7 @@ def test_what_is_given_several_times_is_the_members_in_order(
             ["'x' of task 't' takes tuple[int, str], not [1, '2', 3]"],
         ),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_what_is_given_several_times_and_is_no_list_is_refused(
     annotation: Any, typed: list[str], parts: list[str]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from command import invoke, write
+from ids import stable_id
 from pydantic import SecretStr
 
 from mxm.pipeline.api import compile_flow, execute_flow
@@ -71,7 +72,7 @@ VALUES = {"a": {"rows": [10, 20]}, "b": 2}
         (Collection(dict, (Upstream("b"), Collection(list, ())), ("x", 1)), {"x": 2, 1: []}),
         (Collection(Pair, (Upstream("b"), Const(3))), Pair(2, 3)),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_binding_gathers_what_it_stands_for(binding: Binding, value: Any) -> None:
     found = gather(binding, VALUES, {"p": (1, {"k": 5})})
@@ -114,7 +115,7 @@ def skipped(name: str) -> TaskRun:
         ),
         (None, {"a": 1, "b": None}),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_a_skipped_part_of_a_container_is_none_with_a_warning(
     output: Binding | None, value: Any, caplog: pytest.LogCaptureFixture

@@ -16,6 +16,7 @@ import pytest
 from command import Outcome, invoke, write
 from hypothesis import given
 from hypothesis import strategies as st
+from ids import stable_id
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 
 import mxm
@@ -102,7 +103,7 @@ Key = NewType("Key", SecretStr)
         (Any, False),
         (list, False),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_which_annotations_are_secret(annotation: Any, secret: bool) -> None:
     assert is_secret(annotation) is secret
@@ -284,7 +285,7 @@ def test_in_a_function_that_takes_any_key() -> None:
     assert CANARY not in told(run)
 
 
-@pytest.mark.parametrize("annotation", [Login, Model, Options, dict[str, SecretStr]], ids=str)
+@pytest.mark.parametrize("annotation", [Login, Model, Options, dict[str, SecretStr]], ids=stable_id)
 def test_in_a_dataclass_a_model_a_mapping(annotation: Any) -> None:
     def fn(login: Any) -> str:
         return "ok"
@@ -329,7 +330,7 @@ def checked(value: str) -> str:
         Login,
         SecretStr | Login,
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_of_a_value_that_does_not_fit(annotation: Any, value: Any) -> None:
     def fn(key: Any) -> None: ...

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ids import stable_id
 from modules import module_of
 
 import mxm
@@ -90,7 +91,7 @@ def test_what_is_no_task_at_all_as_upstream_is_a_problem() -> None:
         ({"tags": "nightly"}, TypeError),
         ({"upstream": ["a"], "bindings": Bindings()}, TypeError),
     ],
-    ids=str,
+    ids=stable_id,
 )
 def test_options_of_a_wrong_kind_are_refused_naming_the_task(
     change: dict[str, Any], error: type[Exception]
