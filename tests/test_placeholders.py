@@ -128,7 +128,8 @@ def test_a_forbidden_use_is_a_problem_with_its_line_and_a_way_out(
     text = HEAD + "\n".join([*lines, "    return load(x)"])
     module = module_of(tmp_path, text)
 
-    problem = the_problem(module.risk)
+    # A call of a task inside the `try` is another problem.
+    (problem,) = [p for p in problems_of(module.risk) if p.code != "MXM305"]
 
     assert problem.code == "MXM301"
     assert problem.source is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bodies import HEAD, problems_of, the_problem
+from command import invoke
 from modules import line_of, module_of
 
 import mxm
@@ -145,12 +146,70 @@ async def risk(x):
 
     module = asyncio.run(importing()) if loop else module_of(tmp_path, text)
 
-    problem = the_problem(module.risk)
+    # A call of a task inside a block is another problem.
+    (problem,) = [p for p in problems_of(module.risk) if p.code != "MXM305"]
     assert problem.code == "MXM303"
     assert problem.source is not None
     assert problem.source.file == module.__file__
     assert problem.source.line == line_of(module, "# here")
     assert hint in (problem.hint or "")
+
+
+@pytest.mark.parametrize("line", ["await load()", "async with load() as x: pass"])
+def test_waiting_in_a_body_that_is_not_async_names_the_way_out(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flows.py").write_text(HEAD + f"@mxm.flow\ndef f():\n    {line}\n")
+    ran = invoke("check", "flows.py")
+    assert ran.code == 3
+    assert "outside async function" in ran.err
+    assert "hint: write `async def`" in ran.err
+
+
+def test_a_plain_task_may_return_a_coroutine() -> None:
+    async def fetch(x):
+        return x + 1
+
+    @mxm.task
+    def load(x):
+        return fetch(x)
+
+    @mxm.flow
+    def f(x=1):
+        return load(x)
+
+    assert problems_of(f) == []
+    assert f.with_options(backend="inline").run().value() == 2
+
+
+def test_a_task_that_exits_is_not_tried_again() -> None:
+    @mxm.task(retries=3)
+    def leaves():
+        raise SystemExit(0)
+
+    @mxm.flow
+    def f():
+        return leaves()
+
+    task = f.with_options(backend="inline").run().tasks["leaves"]
+    assert (task.state, task.attempts) == ("failed", 1)
+
+
+@pytest.mark.parametrize("name", ["StandIn", "StandInModel", "Ready"])
+def test_a_name_of_the_users_is_told_as_it_is(name: str, tmp_path: Path) -> None:
+    text = f"""
+class {name}:
+    pass
+
+@mxm.flow
+def f(x):
+    load(x)
+    return {name}(1)
+"""
+    problem = the_problem(module_of(tmp_path, HEAD + text).f)
+    assert problem.code == "MXM302"
+    assert f"TypeError: {name}() takes no arguments" in problem.message
 
 
 def test_gather_is_named() -> None:

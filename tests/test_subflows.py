@@ -176,7 +176,8 @@ def outer(x):
 """,
     )
     assert problems_of(module.inner) == []
-    wrong, after = problems_of(module.outer)
+    # That the call is inside `try` is another problem.
+    wrong, after = [p for p in problems_of(module.outer) if p.code != "MXM305"]
     assert (wrong.code, wrong.flow) == ("MXM104", "outer")
     assert "'inner'" in wrong.message
     assert told in wrong.message

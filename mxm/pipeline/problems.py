@@ -38,6 +38,7 @@ CODES: dict[str, str] = {
     "MXM302": "the body raised",
     "MXM303": "a body awaits something else",
     "MXM304": "a flow with *args or **kwargs",
+    "MXM305": "a task called inside try, with or a thread",
     "MXM306": "a value that can be read only once",
     "MXM401": "missing parameter",
     "MXM402": "a value that does not fit",

@@ -249,6 +249,8 @@ class Loader:
                 "its folder is where imports start, so it is in no package: run from the folder "
                 "above, or name that in the paths of [tool.mxm.pipeline]"
             )
+        if isinstance(error, SyntaxError) and "outside async function" in str(error):
+            return "write `async def`: the body of an async flow may await tasks and flows"
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{name}.".startswith(f"{missing}."):
             return None

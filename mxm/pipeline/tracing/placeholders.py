@@ -25,6 +25,7 @@ __all__ = [
     "TracingError",
     "active_recorder",
     "awaiting_error",
+    "body_frames",
     "body_source",
     "called_in_asyncio",
     "hidden_in",
@@ -53,6 +54,10 @@ class Recorder(Protocol):
 
     file: str
     over: bool
+
+    def used(self, what: str) -> None:
+        """Look whether *what* happens here happens in a block that a run does not pass through."""
+        ...
 
     def unpacks(self, stand_in: StandIn) -> int | None:
         """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
@@ -107,6 +112,7 @@ class StandIn:
             self._refuse("an index that is itself a value of the run", "index inside a task")
         if not isinstance(key, str | int) or isinstance(key, bool):
             self._refuse(f"an index {key!r}", 'only ["key"] and [0] with a constant may be used')
+        _used("a part of a result is taken")
         return StandIn(self._origin, (*self._path, key))
 
     def __iter__(self) -> Iterator[StandIn]:
@@ -126,8 +132,9 @@ class StandIn:
         return count
 
     def __await__(self) -> Generator[Any, Any, StandIn]:
-        if active_recorder() is not None and called_in_asyncio(_body_frames()) is not None:
+        if active_recorder() is not None and called_in_asyncio(body_frames()) is not None:
             self._refuse("awaiting it by way of asyncio", "await it in the body")
+        _used("a result is awaited")
         return self
         yield  # makes this a generator that ends at once
 
@@ -148,11 +155,17 @@ class StandIn:
             source=body_source(column=True),
         )
         if recorder is not None:
-            called = called_in_asyncio(_body_frames())
+            called = called_in_asyncio(body_frames())
             if called is not None:  # gather asks for a hash, which is not what the user did
                 error = awaiting_error(called, error.source)
             recorder.keep(error)
         raise error
+
+
+def _used(what: str) -> None:
+    recorder = active_recorder()
+    if recorder is not None:
+        recorder.used(what)
 
 
 _UNPACKING = {
@@ -162,6 +175,9 @@ _UNPACKING = {
     ),
     "its length": "take len() inside a task",
 }
+# In C, types are looked at without asking the object, and named as they are: no user's name is so.
+StandIn.__name__ = StandIn.__qualname__ = "<value of the run>"
+
 _OPERATORS = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
     *("and", "or", "xor"),
@@ -228,7 +244,7 @@ for _use, (_names, _mend) in _REFUSED.items():
         setattr(StandIn, _name, _refusal(_use, _mend))
 
 
-def _body_frames() -> Iterator[FrameType]:
+def body_frames() -> Iterator[FrameType]:
     """What is being carried out, from here out to the flow's body; our own code is left out."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code is not run_body.__code__:
@@ -248,7 +264,7 @@ def body_source(*, column: bool = False) -> Source | None:
         Whether to look for the column too, which takes as long as the body is.
     """
     recorder = active_recorder()
-    frames = list(_body_frames())
+    frames = list(body_frames())
     own = [f for f in frames if recorder is not None and f.f_code.co_filename == recorder.file]
     frame = next(iter(own or frames), None)
     if frame is None:
@@ -260,7 +276,7 @@ def body_source(*, column: bool = False) -> Source | None:
 def _asking() -> str | None:
     """The package, not the body's own module, whose code asks something of a stand-in; or None."""
     recorder = active_recorder()
-    frame = next(_body_frames(), None)
+    frame = next(body_frames(), None)
     if recorder is None or frame is None or frame.f_code.co_filename == recorder.file:
         return None
     return _module(frame).partition(".")[0]

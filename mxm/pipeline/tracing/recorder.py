@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -14,6 +15,7 @@ from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_
 from mxm.pipeline.other_engines import argument_hint
 from mxm.pipeline.problems import Problem, Source, closest
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.tracing.blocks import SIDE_BY_SIDE, Handlers, block_error, calls_in_blocks
 from mxm.pipeline.tracing.placeholders import (
     CONTAINERS,
     Ready,
@@ -21,6 +23,7 @@ from mxm.pipeline.tracing.placeholders import (
     TracingError,
     active_recorder,
     awaiting_error,
+    body_frames,
     body_source,
     called_in_asyncio,
     hidden_in,
@@ -77,8 +80,23 @@ class Node:
 
 
 def active_trace() -> Trace | None:
-    """The pass that is going on here and now, or None."""
-    return cast("Trace | None", active_recorder())
+    """The pass that is going on here and now, or None.
+
+    Raises
+    ------
+    TracingError
+        A body that is read started this thread, in which its calls would run.
+    """
+    found = cast("Trace | None", active_recorder())
+    if found is None and _reading:
+        me = threading.get_ident()
+        for trace in _reading:
+            if me not in trace.threads:
+                raise trace.call_in_a_thread()
+    return found
+
+
+_reading: list[Trace] = []  # by any thread
 
 
 _ATOMS = frozenset({str, int, float, bool, complex, bytes, type(None)})
@@ -102,18 +120,26 @@ class Trace:
     over: bool = False
     fn: Callable[..., Any] | None = None
     outer: Trace | None = None
+    thread: int = 0
+    threads: frozenset[int] = frozenset()
+    _handlers: Handlers = field(default_factory=Handlers)
 
     def run(self, fn: Callable[..., Any]) -> None:
         """Run the body *fn* once, on stand-ins for its parameters; never raises for its errors."""
         source = source_of(fn)
         self.file = source.file if source else ""
         self.fn, self.outer = fn, active_trace()
+        self.thread = threading.get_ident()
+        self.threads = frozenset(sys._current_frames())  # pyright: ignore[reportPrivateUsage]
+        _reading.append(self)
         token = recording.set(self)
         # A stand-in refuses to be logged, which logging would print with its whole stack.
         logging: Any = sys.modules.get("logging")  # nothing is logged where it is not loaded
         loud = getattr(logging, "raiseExceptions", None)
         if logging is not None:
             logging.raiseExceptions = False
+        for error in calls_in_blocks(fn):
+            self.keep(error)
         try:
             self.returned = run_body(fn, *self._stand_ins(fn))
         except TracingError as error:
@@ -124,6 +150,7 @@ class Trace:
             if logging is not None:
                 logging.raiseExceptions = loud
             recording.reset(token)
+            _reading.remove(self)
             self.over = True
         self._name()
 
@@ -178,9 +205,8 @@ class Trace:
             self.keep(awaiting_error(called, source))
             return
         told = described(error)
-        if StandIn.__name__ in told:  # in C, types are looked at without asking the object
-            use = told.replace(StandIn.__name__, "a value of the run")
-            self.keep(TracingError(use, hint="do this inside a task", source=source))
+        if StandIn.__name__ in told:
+            self.keep(TracingError(told, hint="do this inside a task", source=source))
             return
         hint = "the body runs once, when the module is imported, to find the flow's tasks"
         if isinstance(error, NameError):
@@ -200,6 +226,33 @@ class Trace:
                 flow=self.flow,
             )
         )
+
+    def call_in_a_thread(self) -> TracingError:
+        """The error, kept, of a call of a task or flow in a thread that the body started."""
+        frame = sys._current_frames().get(self.thread)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None and frame.f_code.co_filename != self.file:
+            frame = frame.f_back
+        error = TracingError(
+            f"the body of flow {self.flow!r} calls a task in a thread of its own, where it would "
+            "run while the flow is read",
+            hint=SIDE_BY_SIDE,
+            source=Source(self.file, frame.f_lineno) if frame else self.fn and source_of(self.fn),
+        )
+        error.code = "MXM305"
+        self.keep(error)
+        return error
+
+    def used(self, what: str) -> None:
+        """Keep that *what* happens here happens in a block that a run does not pass through."""
+        for frame in body_frames():
+            word = self._handlers.around(frame)
+            # A cached property holds a lock while it is made, on old Pythons.
+            if word is not None and frame.f_globals.get("__name__") != "functools":
+                place = Source(frame.f_code.co_filename, frame.f_lineno)
+                own = place.file == self.file
+                source, at = (place, None) if own else (body_source(), place)
+                self.keep(block_error(what, word, source, at))
+                return
 
     def unpacks(self, stand_in: StandIn) -> int | None:
         """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
@@ -224,6 +277,7 @@ class Trace:
     def call(self, task: TaskBase, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
         """Record a call of *task*; its result's stand-in."""
         source = body_source()
+        self.used(f"task {task.name!r} is called")
         try:
             shape = shape_of(task.fn)
             if shape is None or not shape.takes(len(args), list(kwargs)):

@@ -42,6 +42,7 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
     group = Group(spec.name)
     trace.groups.append(group)
     source = body_source()
+    trace.used(f"flow {spec.name!r} is called")
     for problem in find_problems(spec):
         # The others are found again among this flow's own steps.
         lost = problem in spec.problems or problem.code in ("MXM102", "MXM103", "MXM105")
