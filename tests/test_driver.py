@@ -135,7 +135,7 @@ def test_ctrl_c_after_the_last_task_brings_the_run(
         ({"runner": None}, "unknown runner None"),
         ({"workers": 0}, "positive number"),
         ({"workers": "3"}, "positive number, not '3'"),
-        ({"fail_fast": "no"}, "fail_fast is True or False, not 'no'"),
+        ({"fail_fast": "no"}, "fail_fast must be True or False, not 'no'"),
     ],
 )
 def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:

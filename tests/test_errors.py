@@ -109,7 +109,7 @@ def test_an_unknown_backend_is_a_value_error() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        PipelineError("wrong", hint="mend it", source=Source("a.py", 1)),
+        PipelineError("wrong", hint="fix it", source=Source("a.py", 1)),
         GraphError("risk", [PROBLEM]),
         ParameterError("risk", [PROBLEM]),
         UnknownFlowError("unknown flow 'x'", hint="known: 'y'"),

@@ -464,7 +464,7 @@ def test_processes_say_that_they_cannot_import_from_a_cell(
     error = run.tasks["load"].error
     assert isinstance(error, SpecError)
     assert str(error) == (
-        f"'load' was defined at {notebook.name(1)}:3, where no worker process can import it from\n"
+        f"'load' was defined at {notebook.name(1)}:3, from where no worker process can import it\n"
         "  hint: put it into a module and import it here, or use runner 'threads'"
     )
 
@@ -495,7 +495,9 @@ def test_processes_say_that_a_program_from_stdin_has_no_file(tmp_path: Path) -> 
         )
         assert ran.returncode == 1
         last = ran.stderr.splitlines()[-2:]
-        assert last[0].endswith("BackendError: a program read from <stdin> can have no workers")
+        assert last[0].endswith(
+            "BackendError: a program read from <stdin> cannot have worker processes"
+        )
         assert last[1] == "  hint: write it to a file, or use runner 'threads'"
 
 
@@ -710,6 +712,6 @@ def test_ipython(tmp_path: Path) -> None:
         ),
         "  hint: move the decision into a task, which gets the value as an argument",
         "[10] <task 'load' at Cell In[6]:1>",
-        "[11] 'load' was defined at Cell In[6]:1, where no worker process can import it from",
+        "[11] 'load' was defined at Cell In[6]:1, from where no worker process can import it",
         "  hint: put it into a module and import it here, or use runner 'threads'",
     ]

@@ -428,7 +428,7 @@ def told_by(**environment: str) -> str:
 def test_a_setting_that_prefect_cannot_use_is_named(variable: str) -> None:
     told = told_by(**{variable: "nonsense"})
     assert told.startswith(f"Prefect cannot be configured: {variable} is '")
-    assert told.endswith("\n  hint: mend it, or run with --backend inline\n")
+    assert told.endswith("\n  hint: fix it, or run with --backend inline\n")
 
 
 def test_a_file_that_prefect_cannot_read_is_named(home: Path) -> None:

@@ -74,7 +74,7 @@ def test_project_that_says_nothing_of_flows_has_no_settings(project: Path, text:
         (HEAD + "runner = 'thread'\n", "unknown runner 'thread'\n  hint: did you mean 'threads'?"),
         (HEAD + "workers = '2'\n", "workers must be a whole number, not '2'"),
         (HEAD + "workers = true\n", "workers must be a whole number, not true"),
-        (HEAD + "workers = 0\n", "workers is a positive number, not 0"),
+        (HEAD + "workers = 0\n", "workers must be a positive number, not 0"),
         (HEAD + "backend = 'inlin'\n", "unknown backend 'inlin'\n  hint: did you mean 'inline'?"),
         (HEAD + "modules = 'm'\n", "modules must be a list of strings, not 'm'"),
         (HEAD + "paths = ['gone']\n", "paths: 'gone' is not a directory"),

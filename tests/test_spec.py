@@ -110,7 +110,7 @@ def test_delays_follow_the_attempts_and_the_last_stays() -> None:
 def test_a_flow_takes_specs_only() -> None:
     with pytest.raises(TypeError, match="TaskSpec objects"):
         FlowSpec("f", [fn])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="name is a string"):
+    with pytest.raises(TypeError, match="name must be a string"):
         FlowSpec(3)  # type: ignore[arg-type]
 
 
@@ -258,7 +258,7 @@ def test_a_replaced_field_is_checked_and_the_rest_stays() -> None:
     moved = dataclasses.replace(task, bindings=Bindings((Upstream("b"),)))
     assert moved.upstream == ("b",)
     assert dataclasses.replace(traced.spec, params={"limit": 1}).params == {"limit": 1}
-    with pytest.raises(TypeError, match="retries is a whole number"):
+    with pytest.raises(TypeError, match="retries must be a whole number"):
         dataclasses.replace(task, retries="3")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"replace\(\) keeps the bindings"):
         dataclasses.replace(task, upstream="b")  # type: ignore[call-arg]

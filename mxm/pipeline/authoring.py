@@ -375,7 +375,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
             given = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr(tasks)
-            raise TypeError(f"@mxm.flow: tasks is a list of tasks, not {given}")
+            raise TypeError(f"@mxm.flow: tasks must be a list of tasks, not {given}")
         options["tasks"] = list(cast("Any", tasks))
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:

@@ -180,7 +180,7 @@ class TaskSpec(_Spec):
         problems: Iterable[Problem] = (),
     ) -> None:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"a task's name is a string, not {name!r}")
+            raise TypeError(f"a task's name must be a string, not {name!r}")
         if not callable(fn):
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and upstream:
@@ -277,7 +277,7 @@ class FlowSpec(_Spec):
         problems: Iterable[Problem] = (),
     ) -> None:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"a flow's name is a string, not {name!r}")
+            raise TypeError(f"a flow's name must be a string, not {name!r}")
         members = tuple(tasks)
         for member in members:
             if not isinstance(member, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]

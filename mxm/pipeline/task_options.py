@@ -30,12 +30,12 @@ def check_options(
     if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
         return dict(zip(CHECKED, (0, 0, (Exception,), None, ()), strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
-        raise TypeError(f"task {name!r}: retries is a whole number, not {retries!r}")
+        raise TypeError(f"task {name!r}: retries must be a whole number, not {retries!r}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
     for delay in delays:
         if not _is_number(delay):
             raise TypeError(
-                f"task {name!r}: retry_delay_s is a number of seconds, or a list of them, "
+                f"task {name!r}: retry_delay_s must be a number of seconds, or a list of them, "
                 f"not {retry_delay_s!r}"
             )
         if delay < 0:
@@ -45,12 +45,14 @@ def check_options(
     types = tuple(as_sequence(retry_on))
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise TypeError(f"task {name!r}: retry_on is a type of exception, not {retry_on!r}")
+            raise TypeError(
+                f"task {name!r}: retry_on must be a type of exception, not {retry_on!r}"
+            )
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
-        raise TypeError(f"task {name!r}: timeout_s is a positive number, not {timeout_s!r}")
+        raise TypeError(f"task {name!r}: timeout_s must be a positive number, not {timeout_s!r}")
     words = () if isinstance(tags, str) else tuple(cast("Iterable[Any]", tags))
     if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"task {name!r}: tags is a list of strings, not {tags!r}")
+        raise TypeError(f"task {name!r}: tags must be a list of strings, not {tags!r}")
     delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
     return dict(zip(CHECKED, (retries, delay, types, timeout_s, words), strict=True))
 

@@ -74,7 +74,7 @@ def _import_prefect() -> None:
     except (OSError, ValueError) as error:  # pydantic's and tomllib's are ValueErrors
         raise BackendError(
             f"Prefect cannot be configured: {_why_unusable(error, home)}",
-            hint="mend it, or run with --backend inline",
+            hint="fix it, or run with --backend inline",
         ) from error
     finally:
         if tracked is None:

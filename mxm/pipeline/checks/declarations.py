@@ -111,7 +111,7 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
 
 
 _MOST_SEARCHED = 50  # to look for the nearest name among thousands takes long
-_MOST_CYCLES = 20  # each is searched anew; past that a graph is better mended in rounds
+_MOST_CYCLES = 20  # each is searched anew; beyond that, fix a graph in rounds
 
 
 def _cycles(spec: FlowSpec) -> Iterator[Problem]:

@@ -166,7 +166,7 @@ class _Edges:
                 f"{told}, which may not be what parameter {name!r} of task {task.name!r} takes: "
                 + texts[1]
                 + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
-                "annotate both so that every value that is returned is one that is taken",
+                "annotate both so that every value returned is one that is taken",
                 source=task.source,
                 flow=self.spec.name,
                 task=task.name,

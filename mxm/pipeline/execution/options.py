@@ -81,11 +81,11 @@ class RunOptions:
             raise BackendError(f"unknown runner {given!r}", hint=hint)
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
-            raise BackendError(f"workers is a positive number, not {count!r}")
+            raise BackendError(f"workers must be a positive number, not {count!r}")
         for name in ("fail_fast", "strict_params", "strict_json", "engine_logs", "guard"):
             value = getattr(self, name)
             if not isinstance(value, bool):
-                raise BackendError(f"{name} is True or False, not {value!r}")
+                raise BackendError(f"{name} must be True or False, not {value!r}")
         observers: Any = self.observers
         if type(observers) not in (list, tuple) or not all(map(callable, observers)):
             hint = "give a list of functions that take one event"

@@ -181,8 +181,8 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
         )
     if fn.__module__ == "__main__" and source is not None and not os.path.exists(source.file):
         raise SpecError(
-            f"{fn.__qualname__!r} was defined at {source}, where no worker process "
-            "can import it from",
+            f"{fn.__qualname__!r} was defined at {source}, from where no worker process "
+            "can import it",
             hint="put it into a module and import it here, or use runner 'threads'",
         )
     if _leads_elsewhere(name, fn):

@@ -133,7 +133,7 @@ class StandIn:
 
     def __await__(self) -> Generator[Any, Any, StandIn]:
         if active_recorder() is not None and called_in_asyncio(body_frames()) is not None:
-            self._refuse("awaiting it by way of asyncio", "await it in the body")
+            self._refuse("awaiting it through asyncio", "await it in the body")
         _used("a result is awaited")
         return self
         yield  # makes this a generator that ends at once
@@ -143,15 +143,15 @@ class StandIn:
             raise AttributeError(name)  # protocols that are only asked for, copy and the like
         package = _asking()
         if package is None:
-            mend = attribute_hint("value", name) or f"take {name!r} inside a task"
-            self._refuse(f"its attribute {name!r}", mend)
+            fix = attribute_hint("value", name) or f"take {name!r} inside a task"
+            self._refuse(f"its attribute {name!r}", fix)
         self._refuse(f"its use by {package}", f"give it to {package} inside a task")
 
-    def _refuse(self, use: str, mend: str) -> NoReturn:
+    def _refuse(self, use: str, fix: str) -> NoReturn:
         recorder = active_recorder()
         error = TracingError(
             f"{self!r}: {use} cannot be used in a flow's body",
-            hint=mend,
+            hint=fix,
             source=body_source(column=True),
         )
         if recorder is not None:
@@ -232,16 +232,16 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def _refusal(use: str, mend: str) -> Callable[..., NoReturn]:
+def _refusal(use: str, fix: str) -> Callable[..., NoReturn]:
     def refuse(self: StandIn, *_: object, **__: object) -> NoReturn:
-        self._refuse(use, mend)  # pyright: ignore[reportPrivateUsage]
+        self._refuse(use, fix)  # pyright: ignore[reportPrivateUsage]
 
     return refuse
 
 
-for _use, (_names, _mend) in _REFUSED.items():
+for _use, (_names, _fix) in _REFUSED.items():
     for _name in _names:
-        setattr(StandIn, _name, _refusal(_use, _mend))
+        setattr(StandIn, _name, _refusal(_use, _fix))
 
 
 def body_frames() -> Iterator[FrameType]:

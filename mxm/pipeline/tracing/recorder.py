@@ -290,7 +290,7 @@ class Trace:
             self.problems.append(
                 Problem(
                     "MXM104",
-                    f"task {task.name!r} cannot be called so: {error}",
+                    f"task {task.name!r} cannot be called this way: {error}",
                     next(iter(hints), f"signature {name}{signature_text(task.fn)}"),
                     source=source,
                     flow=self.flow,
@@ -331,8 +331,8 @@ class Trace:
                 self.keep(error)
             elif hidden_in(item):
                 told = f"a value of the run inside a {kind.__name__} cannot be passed on"
-                mend = "put it into a plain list, tuple or dict, or make this inside a task"
-                self.keep(TracingError(told, hint=mend, source=source))
+                fix = "put it into a plain list, tuple or dict, or make this inside a task"
+                self.keep(TracingError(told, hint=fix, source=source))
         return cast("T", snapshot(inputs))
 
     def _name(self) -> None:
