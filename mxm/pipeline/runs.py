@@ -192,7 +192,9 @@ class FlowRun:
                 return Const(self.tasks[part.name].to_json(strict=self.strict_json)[0])
             if isinstance(part, Param) and hasattr(self.params[part.name], "get_secret_value"):
                 return Const(self.params[part.name])  # stays masked
-            return Const(gather(part, self.values, self.params))
+            if isinstance(part, Upstream):
+                return Const(gather(part, {part.name: self.tasks[part.name].as_ended()}, {}))
+            return Const(gather(part, {}, self.params))
 
         if self.error is not None:
             return None, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 from mxm.pipeline.errors import ResultError, described
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
+from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["Attempt", "State", "TaskRun", "WrittenAsset", "iso_time", "lost", "rounded"]
 
@@ -112,9 +114,8 @@ class TaskRun:
         The task for which it was skipped.
     asset
         What it wrote, where it declares an asset and succeeded.
-    shown
-        Where another task changed the value in place: a copy of it as it was when this one ended,
-        alone in a tuple; JSON is made of that.
+    snapshot
+        The value as it was when the task ended, where it may change; JSON shows that.
     """
 
     name: str
@@ -132,7 +133,7 @@ class TaskRun:
     output: str = ""
     cause: str | None = None
     asset: WrittenAsset | None = None
-    shown: tuple[Any, ...] = field(default=(), repr=False)
+    snapshot: Snapshot | None = field(default=None, repr=False)
 
     @property
     def has_value(self) -> bool:
@@ -141,11 +142,14 @@ class TaskRun:
 
     @functools.cached_property
     def _written(self) -> Written:
-        return to_json(self._as_ended)
+        return to_json(self.as_ended())
 
-    @property
-    def _as_ended(self) -> Any:
-        return self.shown[0] if self.shown else self.value
+    def as_ended(self) -> Any:
+        """The value as it was when the task ended, where a snapshot tells: a copy if it changed."""
+        if self.snapshot is not None and self.snapshot.changed(self.value):
+            with contextlib.suppress(Exception):  # a type can refuse to be read again
+                return self.snapshot.restored()
+        return self.value
 
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
         """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
@@ -165,7 +169,7 @@ class TaskRun:
         written = self._written
         try:
             if strict and written.described:
-                written = to_json(self._as_ended, strict=True)
+                written = to_json(self.as_ended(), strict=True)
         except ResultError as error:
             raise ResultError(
                 f"result of task {self.name!r}: {error.message}",

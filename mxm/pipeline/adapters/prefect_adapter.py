@@ -22,7 +22,7 @@ from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
 from mxm.pipeline.execution.call import Call, FatalError
-from mxm.pipeline.execution.cancellation import CompiledFlow, Course
+from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.introspection.signatures import shape_of
@@ -142,7 +142,7 @@ class _Flow(prefect.Flow[..., Any]):
             raise TypeError("a flow of mxm-pipeline waits for nothing: wait_for is not taken")
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})
-        course = Course(make_plan(self.spec, given), RunOptions(), "prefect")
+        course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
         request = _Request(course, json=True)
         run = course.follow(lambda _: self.perform(request))
         if return_state:
@@ -213,7 +213,7 @@ class _Flow(prefect.Flow[..., Any]):
         names = inspect.signature(self.fn).parameters
         # Prefect fills in what the signature shows; the plan has its own defaults, in clear.
         given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
-        course = Course(make_plan(self.spec, given), RunOptions(), "prefect")
+        course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
         run = course.drive(_Perform(self._tasks, course))
         if run.error is not None:
             return Failed(message=described(run.error[1]))

@@ -26,6 +26,7 @@ from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
+from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = [
     "Call",
@@ -68,6 +69,8 @@ class Call:
         Those of the run.
     slot, ready
         As in `TaskRun`.
+    guard
+        Whether a snapshot is taken of a large value, too.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class Call:
         observers: Observers,
         slot: int,
         ready: datetime,
+        guard: bool = False,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -102,6 +106,7 @@ class Call:
         self._observers = observers
         self.slot: int = slot
         self._ready = ready
+        self._guard = guard
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # when the attempt began that goes on
         self._output = Output(self._line if observers else None)
@@ -172,7 +177,8 @@ class Call:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
         declared = self.step.task.produces
         asset = None if declared is None else WrittenAsset(declared.id, self.step.partition)
-        return self._task(State.SUCCEEDED, value=self.value, asset=asset)
+        snapshot = Snapshot.of(self.value, whole=self._guard)
+        return self._task(State.SUCCEEDED, value=self.value, asset=asset, snapshot=snapshot)
 
     def cancelled(self, reason: str) -> TaskRun:
         """What became of the step where the run ended before it did."""

@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 
 from mxm.pipeline.execution.call import Call, Invoke, invoking, raised_by_signals
 from mxm.pipeline.execution.driver import Perform, drive
+from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
-__all__ = ["CompiledFlow", "Course"]
+__all__ = ["CompiledFlow", "Course", "keep_json"]
 
 # How long an engine's own code may go on once a signal came; retries wait in it, for one.
 _PATIENCE_S = 0.5
@@ -51,11 +52,19 @@ class CompiledFlow(ABC):
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> dict[str, JSONValue]:
         """Run the flow and raise for its failure. See `mxm.pipeline.api.MXMFlow`."""
-        return self.run(params, options).raise_for_failure().results
+        observers = (keep_json, *self.options.changed(options).observers)
+        run = self.run(params, {**(options or {}), "observers": observers})
+        return run.raise_for_failure().results
 
     @abstractmethod
     def _run(self, course: Course) -> FlowRun:
         """Run *course*, which this backend's engine calls to be driven."""
+
+
+def keep_json(event: Event) -> None:
+    """Make the JSON of each result when its task ends: another one may change it. An observer."""
+    if isinstance(event, StepEnded) and event.task.has_value:
+        event.task.to_json()
 
 
 class _Region(contextlib.AbstractContextManager[None]):

@@ -8,11 +8,9 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from mxm.pipeline.bindings import Bindings, Const, Param, Upstream, by_parameter, parts_in
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.events import (
@@ -27,12 +25,11 @@ from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.runners import Runner, make_runner, worker_count
-from mxm.pipeline.execution.snapshots import Snapshots
+from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, gather, new_run_id
 from mxm.pipeline.taskruns import State, TaskRun
-from mxm.pipeline.values.secrets import unmask
 
 __all__ = ["Perform", "drive"]
 
@@ -70,9 +67,10 @@ class _Drive:
         self.running: dict[str, Call] = {}
         self.ended: dict[str, TaskRun] = {}
         self.values: dict[str, Any] = {}
-        self.snapshots = Snapshots(whole=options.guard)
-        self.noticed: list[Problem] = []
-        self.reported: set[object] = set()
+        self.warnings = list(plan.warnings)
+        # Workers have copies: what a task does to them no other one sees.
+        shared = options.runner != "processes"
+        self.watch = Watch(plan, whole=options.guard) if shared else None
         self.stopped_by: str | None = None
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
@@ -120,7 +118,10 @@ class _Drive:
             if self.running:
                 task = runner.next()
                 heapq.heappush(self.slots, self.running.pop(task.name).slot)
-                self._compare(self.plan.steps[self.index[task.name]])
+                if self.watch:
+                    step = self.plan.steps[self.index[task.name]]
+                    for problem in self.watch.changes(step, self.running):
+                        self._warn(problem)
                 self._settle(task)
 
     def _finished(self) -> FlowRun:
@@ -157,7 +158,8 @@ class _Drive:
             reason = f"its inputs could not be taken: {described(error)}"
             self._settle(TaskRun(step.name, State.FAILED, error=error, reason=reason))
             return None
-        self._watch(step)
+        if self.watch:
+            self.watch.starts(step, self.values)
         call = self.running[step.name] = Call(
             self.plan.flow.name,
             step,
@@ -166,71 +168,23 @@ class _Drive:
             observers=self.observers,
             slot=heapq.heappop(self.slots),
             ready=self.ready_at[step.name],
+            guard=self.options.guard,
         )
         return call
 
-    def _watch(self, step: Step) -> None:
-        """Copy the parameters of *step*, to see whether it changes one in place."""
-        inputs = [b for b in (*step.args, *step.kwargs.values()) if type(b) is not Upstream]
-        for part in parts_in(inputs) if inputs else ():
-            if isinstance(part, Const):
-                self.snapshots.take(id(part.value), part.value)
-            elif isinstance(part, Param):
-                self.snapshots.take(part, unmask(self.plan.params[part.name]))
-
-    def _compare(self, step: Step) -> None:
-        """Report the inputs that *step*, which has ended, changed in place, each once."""
-        if not self.snapshots or self.options.runner == "processes":  # where it had copies
-            return
-        for parameter, binding in by_parameter(
-            step.task.fn, Bindings(step.args, step.kwargs)
-        ).items():
-            for part in parts_in([binding]):
-                key: object
-                if isinstance(part, Const):
-                    key, value = id(part.value), part.value
-                elif isinstance(part, Param):
-                    key, value = part, unmask(self.plan.params[part.name])
-                else:
-                    key, value = part.name, self.values.get(part.name)
-                if self.snapshots.changed(key, value):
-                    self._report(step, parameter, part, key, value)
-
-    def _report(self, step: Step, parameter: str, part: object, key: object, value: Any) -> None:
-        whose = f"the result of task {key!r}" if isinstance(part, Upstream) else "its parameter"
-        if isinstance(part, Upstream) and key not in self.reported:
-            was = self.snapshots.restored(key)
-            self.ended[part.name] = replace(self.ended[part.name], shown=(was,))
-        self.reported.add(key)
-        self.snapshots.renew(key, value)
-        readers = [step.name, *(name for name in self.running if self._reads(name, part))]
-        tasks = " or ".join(f"task {name!r}" for name in readers)
-        problem = Problem(
-            "MXM504",
-            f"{tasks} changed {whose} in place, by parameter {parameter!r}",
-            "work on a copy: other tasks share the value",
-            source=step.task.source,
-            flow=self.plan.flow.name,
-            task=step.name,
-            severity="warning",
-        )
-        self.noticed.append(problem)
+    def _warn(self, problem: Problem) -> None:
+        self.warnings.append(problem)
+        logger.warning("%s", problem, extra=_EVENT)
         if self.observers:
             self.observers.notify(Warned(self.observers.run, datetime.now(UTC), problem))
-        else:
-            logger.warning("%s", problem)
-
-    def _reads(self, name: str, part: object) -> bool:
-        step = self.plan.steps[self.index[name]]
-        return any(part == other for other in parts_in([*step.args, *step.kwargs.values()]))
 
     def _settle(self, task: TaskRun) -> None:
         """Record how *task* ended, and free or skip what is downstream of it."""
         self._end(task)
         if task.has_value:
             self.values[task.name] = task.value
-            if self.plan.downstreams[task.name]:
-                self.snapshots.take(task.name, task.value)
+            if self.watch:
+                self.watch.ended(task)
             for name in self.plan.downstreams[task.name]:
                 i = self.index[name]
                 self.missing[i] -= 1
@@ -277,7 +231,7 @@ class _Drive:
             self.plan.params,
             {s.name: self.ended[s.name] for s in self.plan.steps if s.name in self.ended},
             state,
-            (*self.plan.warnings, *self.noticed),
+            tuple(self.warnings),
             self.started,
             now,
             self.options.strict_json,
