@@ -13,6 +13,7 @@ from modules import module_of
 import mxm
 from mxm.pipeline import other_engines
 from mxm.pipeline.authoring import TaskOptions
+from mxm.pipeline.execution.options import RunOptions
 
 
 @mxm.task
@@ -84,6 +85,21 @@ def test_an_option_for_one_use_knows_the_words_too() -> None:
         load.with_options(retry_delay_seconds=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("task_runner", "use runner="),
+        ("max_workers", "use workers="),
+        ("retries", "an option of tasks"),
+        ("log_prints", "is shown"),
+        ("runer", "did you mean 'runner'"),
+    ],
+)
+def test_an_option_of_a_run_knows_the_words_too(option: str, instead: str) -> None:
+    with pytest.raises(TypeError, match=f"no option {option!r} of a run: .*{instead}"):
+        risk.with_options(**{option: 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("word", ["cache_policy", "persist_result"])
 def test_an_option_that_is_not_there_is_never_named(word: str) -> None:
     assert other_engines.option_hint("task", word, ["name"]) is None
@@ -91,9 +107,10 @@ def test_an_option_that_is_not_there_is_never_named(word: str) -> None:
 
 
 def test_every_option_that_a_hint_names_is_one() -> None:
-    known = [*TaskOptions.__annotations__, "schedule_cron", "runner"]
+    known = [*TaskOptions.__annotations__, "schedule_cron", *RunOptions.__slots__]
     text = Path(other_engines.__file__).read_text("utf-8")
     hints = [*other_engines._TASK_OPTIONS.values(), *other_engines._FLOW_OPTIONS.values()]
+    hints += other_engines._RUN_OPTIONS.values()
     hints += [h for table in other_engines._ATTRIBUTES.values() for h in table.values()]
     named = {name for hint in hints for name in re.findall(r"\b(\w+)=", hint)}
     assert {"retry_delay_s", "after", "runner"} <= named <= set(known)

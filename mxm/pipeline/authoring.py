@@ -241,6 +241,11 @@ class Flow(FlowBase, Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
+        if self.run_options.get("overrides"):
+            raise TypeError(
+                f"flow {self.name!r} has overrides, which are for its runs: a call would use the "
+                f"tasks themselves; run it with .run(...)"
+            )
         trace = active_trace()
         if trace is not None:
             if trace.reads(self.fn):

@@ -55,6 +55,17 @@ _FLOW_OPTIONS: dict[str, str] = {
     "default_args": "give options to each task, parameters in the flow's signature",
     "validate_parameters": "leave it out: parameters are always checked",
 }
+_OF_TASKS = "it is an option of tasks: @mxm.task(...), or task.with_options(...)"
+_RUN_OPTIONS: dict[str, str] = {
+    "task_runner": "use runner=",
+    "executor": "use runner=",
+    **dict.fromkeys(("max_workers", "n_jobs", "concurrency", "max_active_tasks"), "use workers="),
+    **dict.fromkeys(("retries", "retry_delay_seconds", "timeout_seconds", "tags"), _OF_TASKS),
+    "flow_run_name": "leave it out: a run is named by its flow and its start",
+    "validate_parameters": "leave it out: parameters are always checked",
+    "parameters": "give parameters to run(...)",
+    "mocks": "use overrides=",
+}
 # The option that must be there for the sentence to be true, the words, and the sentence.
 _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("cache", _CACHE, "use cache="),
@@ -69,18 +80,18 @@ _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def option_hint(kind: str, word: str, known: Container[str]) -> str | None:
-    """What to write for *word*, an option of a decorator in Prefect or Airflow; None if unknown.
+    """What to write for *word*, an option in Prefect or Airflow; None if unknown.
 
     Parameters
     ----------
     kind
-        ``task`` or ``flow``.
+        ``task`` or ``flow``; ``run`` for an option of a run.
     word
         The option.
     known
-        The options that the decorator has here.
+        The options that there are here.
     """
-    own = _TASK_OPTIONS if kind == "task" else _FLOW_OPTIONS
+    own = {"task": _TASK_OPTIONS, "flow": _FLOW_OPTIONS, "run": _RUN_OPTIONS}[kind]
     for option, words, hint in _IF_THERE:
         if word in words and option in known:
             return hint

@@ -134,6 +134,8 @@ assert_type(risk(date(2024, 1, 2)), float)
 assert_type(risk.run(day="2024-01-02"), FlowRun)
 assert_type(risk.spec, FlowSpec)
 assert_type(risk.with_options(backend="inline", runner="threads")(date(2024, 1, 2)), float)
+assert_type(risk.with_options(overrides={load: [1.0], "total": total.fn}).run(), FlowRun)
+compile_flow(risk, overrides={"load": [1.0], total: 1.0}).run({}, {"overrides": {load: [2.0]}})
 assert_type(also(), int)
 any_flow: Flow[..., object] = risk
 compiled: MXMFlow = compile_flow(risk, backend="inline")

@@ -89,6 +89,8 @@ def unpacking(day: date) -> float:
 sync_flow("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sync_flow()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 sync_flow(TODAY, 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+sync_flow.with_options(overrides=[load])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sync_flow.with_options(override={load: 1})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 wrong_result: str = sync_flow(TODAY)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 wrong_function: Callable[[str], list[float]] = load  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 

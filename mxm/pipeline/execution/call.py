@@ -175,6 +175,8 @@ class Call:
             return self._task(State.FAILED, error=error, reason=described(error))
         if self.skipped is not None:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
+        if self.step.overridden:  # by a function that writes no asset
+            return self._task(State.OVERRIDDEN, value=self.value)
         declared = self.step.task.produces
         asset = None if declared is None else WrittenAsset(declared.id, self.step.partition)
         snapshot = Snapshot.of(self.value, whole=self._guard)

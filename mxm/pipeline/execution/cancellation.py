@@ -46,6 +46,11 @@ class CompiledFlow(ABC):
         """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
         chosen = self.options.changed(options)
         plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
+        if chosen.overrides:
+            # Loaded where something is overridden.
+            from mxm.pipeline.execution.overrides import with_overrides
+
+            plan = with_overrides(plan, chosen.overrides)
         return Course(plan, chosen, self.backend).follow(self._run)
 
     def execute(

@@ -148,7 +148,10 @@ class _Drive:
         return bool(self.ready) and self.stopped_by is None
 
     def _call(self, step: Step) -> Call | None:
-        """The call of *step*; None where its inputs cannot be taken from what came before."""
+        """The call of *step*; None where there is none: it ends here."""
+        if step.outcome is not None:
+            self._settle(step.outcome)
+            return None
         try:
             args = tuple(gather(b, self.values, self.plan.params) for b in step.args)
             kwargs = {k: gather(b, self.values, self.plan.params) for k, b in step.kwargs.items()}

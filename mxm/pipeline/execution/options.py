@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from mxm.pipeline.errors import BackendError
+from mxm.pipeline.other_engines import option_hint
 from mxm.pipeline.problems import did_you_mean
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "RUNNERS", "OptionsOfRun", "RunOptions", "backend_names", "backend_target"]
 
+_NONE: Mapping[Any, object] = MappingProxyType({})
 RUNNERS = ("sequential", "threads", "processes")
 
 
@@ -32,6 +35,7 @@ class OptionsOfRun(TypedDict, total=False):
     engine_logs: bool
     guard: bool
     observers: Sequence[Observer]
+    overrides: Mapping[Any, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class RunOptions:
         changed in place is a warning.
     observers
         What is called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
+    overrides
+        By task, or by name of a step, what replaces it: a callable its function, anything else its
+        result. What only steps with a given result need is skipped.
 
     Raises
     ------
@@ -72,6 +79,9 @@ class RunOptions:
     engine_logs: bool = False
     guard: bool = False
     observers: tuple[Observer, ...] = ()
+    overrides: Mapping[Any, object] = field(
+        default_factory=lambda: _NONE, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         # Checked, not trusted to be typed: they come from files and notebooks too.
@@ -93,6 +103,14 @@ class RunOptions:
                 f"observers must be a list of callables, not {observers!r}", hint=hint
             )
         object.__setattr__(self, "observers", tuple(observers))
+        overrides: Any = self.overrides
+        if not isinstance(overrides, Mapping):
+            hint = "give a dict: overrides={load: frame}"
+            raise BackendError(
+                f"overrides must map tasks or names of steps to what replaces them, "
+                f"not {overrides!r:.80}",
+                hint=hint,
+            )
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
         """These options with others in their place.
@@ -113,7 +131,8 @@ class RunOptions:
         """
         for option in options or ():
             if option not in self.__slots__:
-                hint = did_you_mean(option, (*also, *self.__slots__))
+                known = (*also, *self.__slots__)
+                hint = option_hint("run", option, known) or did_you_mean(option, known)
                 raise TypeError(f"no option {option!r} of a run: {hint}")
         return replace(self, **options) if options else self
 

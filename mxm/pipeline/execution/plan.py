@@ -23,6 +23,7 @@ from mxm.pipeline.params.resolve import Resolved, resolve
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import gather
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.taskruns import TaskRun
 from mxm.pipeline.values.secrets import mask
 
 __all__ = ["Plan", "Step", "make_plan"]
@@ -44,6 +45,10 @@ class Step:
         ``key:value`` of the asset it writes, where it has a partition.
     unpacked
         What of its result the flow's body unpacks, and into how many parts.
+    overridden
+        Whether the run has given the task another function.
+    outcome
+        What became of the step, where that is known before the run: it is not carried out.
     """
 
     task: TaskSpec
@@ -52,6 +57,8 @@ class Step:
     needs: tuple[str, ...]
     partition: str | None = None
     unpacked: tuple[Unpacked, ...] = ()
+    overridden: bool = False
+    outcome: TaskRun | None = None
 
     @property
     def name(self) -> str:

@@ -56,6 +56,10 @@ def one() -> int:
     return 1
 
 
+def two() -> int:
+    return 2
+
+
 def value(x: Any) -> Any:
     return x
 
@@ -287,6 +291,19 @@ def test_skip_skips_what_follows_and_the_run_succeeds(compiled: Compiled) -> Non
     assert states(run) == {"a": "skipped", "b": "skipped", "c": "succeeded"}
     assert run.tasks["a"].reason == "market closed"
     assert run.tasks["b"].reason == "upstream 'a' was skipped: market closed"
+
+
+def test_overrides_replace_functions_and_results(compiled: Compiled) -> None:
+    tasks = [
+        TaskSpec("a", fail),
+        TaskSpec("b", value, upstream="a"),
+        TaskSpec("c", one),
+        TaskSpec("d", add, upstream=["b", "c"]),
+    ]
+    run = compiled(FlowSpec("f", tasks)).run({}, {"overrides": {"b": 5, "c": two}})
+    assert run.values == {"b": 5, "c": 2, "d": 7}
+    assert states(run) == {"a": "skipped", "b": "overridden", "c": "overridden", "d": "succeeded"}
+    assert run.tasks["a"].reason == "only for overridden 'b'"
 
 
 def test_retries_until_it_succeeds(compiled: Compiled, tmp_path: Any) -> None:
