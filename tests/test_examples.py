@@ -6,6 +6,7 @@ import asyncio
 import csv
 import gzip
 import hashlib
+import http.server
 import importlib.util
 import json
 import logging
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from importlib.metadata import distributions
@@ -49,7 +50,8 @@ def load_example(name: str) -> types.ModuleType:
 def test_listing_the_examples_loads_nothing_heavy() -> None:
     # In a process of its own, as this one has loaded them for other tests.
     code = (
-        "import sys, book, by_hand, market, operations, quotes; from mxm.pipeline.registry import list_flows;"
+        "import sys, book, by_hand, market, notify, operations, quotes;"
+        "from mxm.pipeline.registry import list_flows;"
         "print(list_flows(), {'arch', 'matplotlib', 'pandas', 'prefect'} & set(sys.modules))"
     )
     path = os.pathsep.join([str(EXAMPLES), *filter(None, sys.path)])
@@ -61,10 +63,8 @@ def test_listing_the_examples_loads_nothing_heavy() -> None:
         check=True,
         timeout=60,
     )
-    assert (
-        done.stdout.strip()
-        == "['book', 'example', 'index', 'market', 'operations', 'quotes'] set()"
-    )
+    names = ["book", "example", "index", "market", "operations", "quotes", "reconcile"]
+    assert done.stdout.strip() == f"{names} set()"
 
 
 # --- by hand
@@ -379,6 +379,73 @@ def test_index_of_the_book_is_a_flow_of_its_own() -> None:
     assert value["risk"] == pytest.approx(risked(daily)._asdict())
     failed = index.run(symbol="dax")
     assert failed.tasks["load"].reason == "ValueError: no prices of 'dax'; there are sp500, nasdaq"
+
+
+# --- notify
+
+
+class Hook(NamedTuple):
+    """A webhook on this machine, and what was posted to it."""
+
+    url: str
+    posted: list[dict[str, str]]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    posted: list[dict[str, str]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append(json.loads(body))
+            self.send_response(204 if self.path == "/hook" else 500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Hook(f"http://127.0.0.1:{server.server_port}/hook", posted)
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_notify_posts_a_failure_once_and_no_success(backend: str, runner: str, hook: Hook) -> None:
+    module = load_example("notify")
+    flow = module.reconcile.with_options(
+        backend=backend, runner=runner, observers=[module.Webhook(hook.url)]
+    )
+    assert flow.run().value() == 2
+    assert hook.posted == []
+    run = flow.run(missing=5)
+    text = "flow reconcile failed\ncompare: ValueError: positions differ: {'AAPL': (100, 95)}"
+    assert hook.posted == [{"text": text, "run": run.id}]
+
+
+def test_notify_that_cannot_post_fails_nothing(
+    hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = load_example("notify")
+    broken = module.Webhook(hook.url + "/elsewhere")
+    run = module.reconcile.with_options(backend="inline", observers=[broken]).run(missing=5)
+    assert run.state is State.FAILED
+    assert isinstance(run.tasks["compare"].error, ValueError)
+    [record] = [r for r in caplog.records if "observer" in r.getMessage()]
+    assert "observer Webhook failed at RunEnded: HTTPError: HTTP Error 500" in record.getMessage()
+
+
+def test_notify_as_a_program_ends_with_the_runs_outcome(hook: Hook) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "notify.py"), hook.url],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, len(hook.posted)) == (1, 1)
+    assert done.stdout.startswith("FAILED: <FlowRun 'reconcile'")
 
 
 # --- quotes
