@@ -17,7 +17,7 @@ import mxm
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow, execute_flow
 from mxm.pipeline.adapters import prefect_api
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, execute_prefect_flow
-from mxm.pipeline.errors import BackendError
+from mxm.pipeline.errors import BackendError, EngineMissingError
 
 
 def load(day: date, limit: int = 3) -> list[int]:
@@ -399,7 +399,7 @@ def test_a_setting_of_no_name_is_told_by_prefect_as_ever(tmp_path: Path) -> None
 
 RUN = """
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
-from mxm.pipeline.errors import BackendError
+from mxm.pipeline.errors import BackendError, EngineMissingError
 def one(): return 1
 try:
     compile_flow(FlowSpec("f", [TaskSpec("a", one)])).run()
@@ -476,3 +476,31 @@ def declared({name}: int = 1): return t
         assert flow.with_options(backend=backend).run(**{name: 5}).value() == 5
     by_hand = compile_flow(FlowSpec("f", [TaskSpec("t", scope["t"].fn)]), backend=backend)
     assert by_hand.run({name: 6}).value() == 6
+
+
+def test_a_prefect_without_a_name_that_is_used_is_an_error_that_names_its_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import prefect
+
+    with pytest.raises(EngineMissingError, match=rf"Prefect {prefect.__version__} is not one"):
+        with prefect_api._known_prefect():
+            raise AttributeError("module 'prefect.flow_engine' has no attribute 'x'")
+
+
+def test_shared_changes_are_made_anew_after_one_of_them_failed() -> None:
+    made: list[str] = []
+
+    def change(undo: Any) -> None:
+        undo.callback(made.append, "undone")
+        made.append("changed")
+        if len(made) == 1:
+            raise RuntimeError("the first time")
+
+    shared = prefect_api._Shared(change)
+    with pytest.raises(RuntimeError, match="the first time"), shared():
+        pass
+    assert made == ["changed", "undone"]
+    with shared():
+        assert made == ["changed", "undone", "changed"]
+    assert made[-1] == "undone"

@@ -169,27 +169,48 @@ class _Written(dict[str, str]):
         return self[name]
 
 
+@contextmanager
+def _known_prefect() -> Generator[None, None, None]:
+    """Say which Prefect fits, where this one has not the names that are used here.
+
+    Raises
+    ------
+    EngineMissingError
+        A name is missing: it is not public, and another version may not have it.
+    """
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        from importlib.metadata import version  # takes long to load
+
+        raise EngineMissingError(
+            f"Prefect {version('prefect')} is not one that mxm-pipeline knows: {error}",
+            hint=shadow_hint() or "pip install 'mxm-pipeline[prefect]', which has the versions",
+        ) from error
+
+
 _import_prefect()
 
-import httpx  # noqa: E402
-import prefect  # noqa: E402
-import prefect._internal.analytics as analytics  # noqa: E402
-import prefect.flow_engine as flow_engine  # noqa: E402
-from prefect.client.orchestration import PrefectClient  # noqa: E402
-from prefect.client.schemas.objects import TaskRunResult  # noqa: E402
-from prefect.context import (  # noqa: E402
-    AsyncClientContext,
-    FlowRunContext,
-    SettingsContext,
-    SyncClientContext,
-    TagsContext,
-    TaskRunContext,
-    get_settings_context,
-)
-from prefect.events.worker import EventsWorker  # noqa: E402
-from prefect.logging.handlers import APILogWorker  # noqa: E402
-from prefect.settings import PREFECT_API_URL  # noqa: E402
-from prefect.task_engine import run_task_sync  # noqa: E402
+with _known_prefect():
+    import httpx
+    import prefect
+    import prefect._internal.analytics as analytics
+    import prefect.flow_engine as flow_engine
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import TaskRunResult
+    from prefect.context import (
+        AsyncClientContext,
+        FlowRunContext,
+        SettingsContext,
+        SyncClientContext,
+        TagsContext,
+        TaskRunContext,
+        get_settings_context,
+    )
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL
+    from prefect.task_engine import run_task_sync
 
 from mxm.pipeline.adapters.prefect_answers import TO_SERVER, Answers  # noqa: E402
 
@@ -365,7 +386,8 @@ def _sync_client(api: Answers) -> SyncClientContext:
     # get_client() hands out the context's client only where its settings equal those asked for.
     context._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
     # httpx would log each request as sent.
-    vars(context.client._client)["send"] = api.answer  # pyright: ignore[reportPrivateUsage]
+    with _known_prefect():
+        vars(context.client._client)["send"] = api.answer  # pyright: ignore[reportPrivateUsage]
     return context
 
 
@@ -388,7 +410,8 @@ class _AnyLoopClient(PrefectClient):
 
     def __init__(self, api: Answers) -> None:
         super().__init__(_URL, httpx_settings=_answered(api))
-        vars(self._client)["send"] = api.answer_async
+        with _known_prefect():
+            vars(self._client)["send"] = api.answer_async
         self._started = True  # and never closed
         self._context_stack = 1
 
@@ -430,7 +453,12 @@ class _Shared:
         with self._lock:
             self._depth += 1
             if self._depth == 1:
-                self._change(self._undo)
+                try:
+                    self._change(self._undo)
+                except BaseException:  # the next one tries again, from the start
+                    self._depth = 0
+                    self._undo.close()
+                    raise
         try:
             yield
         finally:
@@ -441,7 +469,9 @@ class _Shared:
 
 
 def _replace(undo: ExitStack, target: Any, name: str, value: Any) -> None:
-    undo.callback(setattr, target, name, getattr(target, name))
+    with _known_prefect():
+        before = getattr(target, name)
+    undo.callback(setattr, target, name, before)
     setattr(target, name, value)
 
 
