@@ -285,6 +285,8 @@ FINE = {
     "a comprehension": "[load(s) for s in 'ab']; {load.named(s)(s): 1 for s in ()}",
     "a parameter of the name": "def use(load):\n    with lock:\n        return load(1)\nuse(str)",
     "a name that is assigned": "for load2 in (str,):\n    with lock:\n        load2(1)",
+    "a task of the body's own": "@mxm.task\ndef own(x):\n    try:\n        return load(x)\n    except KeyError: pass\nown(x)",
+    "a flow of the body's own": "@mxm.flow\ndef own(x):\n    return load(x)\nown(x)",
     "raise in except": "try:\n    read()\nexcept KeyError as e:\n    raise ValueError from e",
     "match": "match 1:\n    case 1: load(x)\n    case _: pass",
     "for and else": "for i in (1,): load(x)\nelse: load(x)",

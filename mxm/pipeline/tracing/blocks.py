@@ -257,6 +257,8 @@ class _Reader:
         """The calls beneath *node* that are in a block, with its keyword."""
         if isinstance(node, _FUNCTIONS) and not top:
             word = None  # it is carried out where it is called
+            if getattr(node, "decorator_list", ()):
+                return  # a task, say, which may catch what it calls
         if isinstance(node, ast.Call):
             if word is None and isinstance(node.func, ast.Attribute):
                 self.entered |= node.func.attr in _ENTERING
