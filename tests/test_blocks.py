@@ -432,3 +432,12 @@ def test_other_threads_call_tasks_while_a_body_is_read() -> None:
             return load(x)
 
     assert (found, problems_of(f)) == ([5], [])
+
+
+def test_the_text_of_a_module_that_is_imported_again_is_read_again(tmp_path: Path) -> None:
+    fine = body(tmp_path, "try:\n    read()\nexcept KeyError:\n    pass")
+    assert problems_of(fine.risk) == []
+    wrong = body(tmp_path, "\n\ntry:\n    read()\nexcept KeyError:\n    load(x)  # here")
+    problem = the_problem(wrong.risk)
+    assert problem.source is not None
+    assert problem.source.line == line_of(wrong, "# here")

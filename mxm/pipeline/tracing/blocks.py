@@ -131,6 +131,7 @@ def calls_in_blocks(fn: Callable[..., Any]) -> Iterator[TracingError]:
     body: Any = unwrapped(fn)
     if not isinstance(body, FunctionType) or not any(map(_has_blocks, _reached(body))):
         return
+    linecache.checkcache(body.__code__.co_filename)  # the module may be reloaded
     lines = linecache.getlines(body.__code__.co_filename, body.__globals__)
     try:
         tree = ast.parse("".join(lines))
