@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 GOLDEN = Path(__file__).parent / "golden"
-SCRIPT = os.path.join(sysconfig.get_path("scripts"), "mxm-pipeline")
+SCRIPT = str(Path(__file__).parent / "bin" / "mxm-pipeline")
 
 
 @dataclass
@@ -47,7 +46,7 @@ def invoke(*args: str) -> Outcome:
 
 
 def call(*args: str, cwd: Path, env: Mapping[str, str | None] | None = None) -> Outcome:
-    """The installed command in a process of its own; a variable that is None is unset."""
+    """The command in a process of its own; a variable that is None is unset."""
     merged: dict[str, str | None] = {**os.environ, **(env or {})}
     ran = subprocess.run(
         [sys.executable, SCRIPT, *args],

@@ -21,6 +21,12 @@ settings.load_profile("suite")
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ.pop("PREFECT_API_URL", None)
+# Processes that tests start import the tree under test, not an installed one. Beside a wheel's
+# tests there is no tree: pytest itself gets it by `pythonpath` in pyproject.toml.
+TREE = Path(__file__).parent.parent
+if (TREE / "mxm").is_dir():
+    paths = [str(TREE), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 # `make test &` starts it with SIGINT ignored, which every command that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -281,7 +281,9 @@ def test_modules_take_of_each_other_only_what_is_offered() -> None:
 
 
 def test_version_stands_twice_and_is_one() -> None:
-    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())[
+        "project"
+    ]
     assert project["version"] == mxm.pipeline.__version__
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from command import SCRIPT, Outcome, call, golden, invoke, masked, write
 
+import mxm
+
 FLOWS = '''
 import mxm
 from mxm.pipeline.spec import AssetDecl
@@ -80,6 +82,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path, {"flows.py": FLOWS})
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_processes_of_tests_run_the_tree_under_test(tmp_path: Path) -> None:
+    text = "import mxm, sys\nprint(mxm.__file__, file=sys.stderr)\n@mxm.flow\ndef f(): ...\n"
+    write(tmp_path, {"flows.py": text})
+    assert call("list", cwd=tmp_path).err == f"{mxm.__file__}\n"
 
 
 def shown(outcome: Outcome, folder: Path) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,9 +103,8 @@ def test_command_of_the_readme_prints_what_is_shown(
 ) -> None:
     (tmp_path / "risk.py").write_text(risk_program(), encoding="utf-8")
     ran = subprocess.run(
-        ["bash", "-c", line],
+        ["bash", "-c", f'mxm-pipeline() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n{line}'],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{Path(SCRIPT).parent}{os.pathsep}{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
