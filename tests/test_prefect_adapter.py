@@ -453,31 +453,6 @@ def test_a_server_that_does_not_answer_is_said_to_be_of_the_environment_or_a_pro
     assert "comes from PREFECT_API_URL of Prefect's profile 'mine'" in told_by()
 
 
-@pytest.mark.parametrize("backend", ["inline", "prefect"])
-@pytest.mark.parametrize(
-    "name",
-    "wait_for return_state self cls _cache __z fn params name options flow task run value spec "
-    "args kwargs extra state ctx context backend runner observers given".split(),
-)
-def test_a_parameter_may_have_any_name(name: str, backend: str) -> None:
-    scope: dict[str, Any] = {"mxm": mxm, "__name__": "named"}
-    text = f"""
-@mxm.task
-def t({name}): return {name}
-
-@mxm.flow
-def traced({name}: int = 1): return t({name})
-
-@mxm.flow
-def declared({name}: int = 1): return t
-"""
-    exec(compile(text, "<named>", "exec"), scope)
-    for flow in (scope["traced"], scope["declared"]):
-        assert flow.with_options(backend=backend).run(**{name: 5}).value() == 5
-    by_hand = compile_flow(FlowSpec("f", [TaskSpec("t", scope["t"].fn)]), backend=backend)
-    assert by_hand.run({name: 6}).value() == 6
-
-
 def test_a_prefect_without_a_name_that_is_used_is_an_error_that_names_its_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -105,7 +105,7 @@ class Task(TaskBase, Generic[P, R_co]):
         checked = check_options(self.name, **given) if given else {}
         self.options: Mapping[str, Any] = {**options, **checked} if checked else options
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function; in the body of a flow, record the call."""
         trace = active_trace()
         if trace is None:
@@ -239,7 +239,7 @@ class Flow(FlowBase, Generic[P, R_co]):
             self.fn, self.name, self.source, tasks, params, self.options.get("schedule_cron")
         )
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         if self.run_options.get("overrides"):
             raise TypeError(

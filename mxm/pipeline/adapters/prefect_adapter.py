@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import keyword
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
+from pydantic_core import to_jsonable_python
 
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
@@ -26,7 +28,7 @@ from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.introspection.signatures import shape_of
-from mxm.pipeline.params.declared import parameters_of
+from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.runs import FlowRun, TaskRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import JSONValue, to_json
@@ -100,13 +102,26 @@ def execute_prefect_flow(
 ) -> dict[str, JSONValue]:
     """Run what `build_prefect_flow` returned; task names to results, as JSON.
 
+    Parameters
+    ----------
+    flow
+        What `build_prefect_flow` returned.
+    params
+        The run's parameters, of any names: also those that a call of a ``prefect.Flow`` takes for
+        itself, such as ``return_state``.
+
     Raises
     ------
     BaseException
         The first failed task's own exception.
+    TypeError
+        *flow* is another flow of Prefect's.
     """
-    results: dict[str, JSONValue] = flow(**(params or {}))
-    return results
+    if not isinstance(flow, _Flow):
+        raise TypeError(
+            f"execute_prefect_flow takes what build_prefect_flow returned, not {repr_of(flow)}"
+        )
+    return flow.execute(params or {})
 
 
 class _Flow(prefect.Flow[..., Any]):
@@ -114,6 +129,7 @@ class _Flow(prefect.Flow[..., Any]):
 
     def __init__(self, spec: FlowSpec, *, typed: bool) -> None:
         self.spec = spec
+        self._parameters = [p for p in parameters_of(spec) if _is_shown(p.name)]
         self._tasks: dict[object, prefect.Task[..., Any]] = {}
 
         def body(**given: Any) -> Any:
@@ -121,12 +137,12 @@ class _Flow(prefect.Flow[..., Any]):
             if request is not None and request.course.plan.flow is spec:
                 return self._body(request)
             if FlowRunContext.get() is None:  # a plain call of `fn`
-                return self(**given)
+                return self.execute(given)
             return self._body_of_prefects(given)
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
-        vars(body)["__signature__"] = _signature(spec, typed=typed)
+        vars(body)["__signature__"] = _signature(self._parameters, typed=typed)
         super().__init__(
             body,
             name=_prefect_name(spec.name),
@@ -134,21 +150,37 @@ class _Flow(prefect.Flow[..., Any]):
             persist_result=False,
         )
 
-    def __call__(
-        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
-    ) -> Any:
-        """Run the flow; the JSON of every task, or the state that Prefect ended it in."""
-        if wait_for:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow; the JSON of every task, or the state that Prefect ended it in.
+
+        ``return_state`` and ``wait_for`` are Prefect's own keywords.
+        """
+        for name in _KEYWORDS_OF_PREFECT:
+            if name in kwargs and any(p.name == name for p in parameters_of(self.spec)):
+                raise TypeError(
+                    f"flow {self.spec.name!r} has a parameter {name!r}, and so has Prefect's call: "
+                    f"run it with execute_prefect_flow(flow, {{{name!r}: ...}})"
+                )
+        if kwargs.pop("wait_for", None):
             raise TypeError("a flow of mxm-pipeline waits for nothing: wait_for is not taken")
+        return_state = kwargs.pop("return_state", False)
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})
-        course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
-        request = _Request(course, json=True)
-        run = course.follow(lambda _: self.perform(request))
         if return_state:
-            return request.state
+            return self._run(given)[0].state
+        return self.execute(given)
+
+    def execute(self, params: Mapping[str, Any]) -> dict[str, JSONValue]:
+        """Run the flow with *params*, whatever their names; task names to results, as JSON."""
+        request, run = self._run(params)
         run.raise_for_failure()
-        return request.results
+        return request.results or {}
+
+    def _run(self, params: Mapping[str, Any]) -> tuple[_Request, FlowRun]:
+        options = RunOptions(observers=(keep_json,))
+        course = Course(make_plan(self.spec, params), options, "prefect")
+        request = _Request(course, json=True)
+        return request, course.follow(lambda _: self.perform(request))
 
     def with_options(self, **options: Any) -> _Flow:
         """Give this flow others of Prefect's options."""
@@ -156,6 +188,7 @@ class _Flow(prefect.Flow[..., Any]):
             other: Any = super().with_options(**options)
         other.__class__ = type(self)
         other.spec, other._tasks = self.spec, self._tasks
+        other._parameters = self._parameters
         flow: _Flow = other
         return flow
 
@@ -166,13 +199,9 @@ class _Flow(prefect.Flow[..., Any]):
     def perform(self, request: _Request) -> FlowRun:
         """Run *request* through Prefect's flow engine."""
         course = request.course
-        names = inspect.signature(self.fn).parameters
-        shown = {k: _shown(v) for k, v in course.plan.params.items() if k in names}
-        shown |= {
-            k: None if p.default is p.empty else _shown(p.default)
-            for k, p in names.items()
-            if k not in shown and k != "extra"
-        }
+        defaults = {p.name: None if p.required else _masked(p) for p in self._parameters}
+        given = course.plan.params
+        shown = {name: _shown(given.get(name, default)) for name, default in defaults.items()}
         token = _request.set(request)
         try:
             options = course.options
@@ -180,9 +209,7 @@ class _Flow(prefect.Flow[..., Any]):
                 engine_logs=options.engine_logs, workers=options.runner == "processes"
             )
             with course.in_engine(), session:
-                # Called by way of the class: the overloads of the method are not fully typed.
-                call: Callable[..., Any] = vars(prefect.Flow)["__call__"]
-                request.state = state = call(self, **shown, return_state=True)
+                request.state = state = prefect_api.run_flow(self, shown)
         finally:
             _request.reset(token)
         if request.error is not None:
@@ -268,16 +295,29 @@ class _Perform:
 
 
 def _inputs(step: Step) -> dict[str, list[str]]:
-    """By parameter, the upstreams it comes from; ``after`` for those that only go before."""
+    """By parameter, the upstreams it comes from; ``after`` for those that only go before.
+
+    Where Prefect cannot show a parameter's name, or two inputs would have one, it is followed by
+    as many underscores as it takes.
+    """
     shape = shape_of(step.task.fn)
+    named = [
+        ((shape.name_at(i) if shape else None) or f"arg{i}", b) for i, b in enumerate(step.args)
+    ]
     found: dict[str, list[str]] = {}
-    for i, binding in enumerate(step.args):
-        name = shape.name_at(i) if shape else None
-        found.setdefault(name or f"arg{i}", []).extend(_names(binding))
-    found |= {name: _names(binding) for name, binding in step.kwargs.items()}
-    found.pop("call", None)
-    found = {n if _shown_by_prefect(n) else f"{n.lstrip('_')}_": v for n, v in found.items()}
-    return {**found, **({"after": list(step.task.after)} if step.task.after else {})}
+    # First those that keep their names.
+    for name, binding in sorted([*named, *step.kwargs.items()], key=lambda x: not _is_shown(x[0])):
+        found[_free(name, found)] = _names(binding)
+    if step.task.after:
+        found[_free("after", found)] = list(step.task.after)
+    return found
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    name = name if _is_shown(name) else f"{name.lstrip('_') or 'arg'}_"
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _names(binding: Binding) -> list[str]:
@@ -343,33 +383,55 @@ def _prefect_name(name: str) -> str:
     return re.sub(r"[/%&<>]", "_", name) or "_"
 
 
-# Prefect takes these for itself.
-_RESERVED = ("wait_for", "return_state", "self", "extra")
+_KEYWORDS_OF_PREFECT = ("return_state", "wait_for")
+# Names in the signatures of functions that are made for Prefect; those of its own schemas' models.
+_RESERVED = (*_KEYWORDS_OF_PREFECT, "self", "cls", "extra", "call")
+_PROTECTED = ("model_validate", "model_dump", "_")
 
 
-def _shown_by_prefect(name: str) -> bool:
+def _is_shown(name: str) -> bool:
     """Whether Prefect can show a parameter of this *name*; the plan has them all."""
-    return name not in _RESERVED and not name.startswith("_")
+    return (
+        name.isidentifier()
+        and not keyword.iskeyword(name)
+        and name not in _RESERVED
+        and not name.startswith(_PROTECTED)
+    )
 
 
-def _signature(spec: FlowSpec, *, typed: bool) -> inspect.Signature:
-    """The flow's parameters as a signature.
+def _signature(parameters: Sequence[Parameter], *, typed: bool) -> inspect.Signature:
+    """*parameters* as a signature.
 
     Types are for those who look at the flow: Prefect makes a schema of them, which a run need not
     wait for. So are defaults: the plan has its own, in clear.
     """
-    known = [p for p in parameters_of(spec) if p.name.isidentifier() and _shown_by_prefect(p.name)]
-    parameters = [
+    shown = [
         inspect.Parameter(
             p.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=MASK if hasattr(p.default, "get_secret_value") else p.default,
+            default=_default(p) if typed else None,
             annotation=p.annotation if typed else inspect.Parameter.empty,
         )
-        for p in known
+        for p in parameters
     ]
     extra = inspect.Parameter("extra", inspect.Parameter.VAR_KEYWORD)
-    return inspect.Signature([*parameters, extra])
+    return inspect.Signature([*shown, extra])
+
+
+def _default(parameter: Parameter) -> Any:
+    """The default as Prefect's schema can hold it: in short, where that has no JSON for it."""
+    default = _masked(parameter)
+    if parameter.required:
+        return default
+    try:
+        to_jsonable_python(default)
+    except Exception:  # a serialiser of the user's may raise anything
+        return _shown(default)
+    return default
+
+
+def _masked(parameter: Parameter) -> Any:
+    return MASK if hasattr(parameter.default, "get_secret_value") else parameter.default
 
 
 def _shown(value: Any) -> JSONValue:

@@ -33,7 +33,16 @@ from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import current_task
 from mxm.pipeline.values.validation import SecretStr
 
-__all__ = ["in_process", "quiet", "refusal_in", "run_task", "server_url", "session", "unreachable"]
+__all__ = [
+    "in_process",
+    "quiet",
+    "refusal_in",
+    "run_flow",
+    "run_task",
+    "server_url",
+    "session",
+    "unreachable",
+]
 
 
 def _import_prefect() -> None:
@@ -273,6 +282,17 @@ def session(*, engine_logs: bool = False, workers: bool = False) -> Generator[No
             stack.callback(EventsWorker.drain_all, timeout=_DRAIN_S)
             stack.callback(APILogWorker.drain_all, timeout=_DRAIN_S)
         yield
+
+
+def run_flow(flow: prefect.Flow[..., Any], params: Mapping[str, Any]) -> prefect.State[Any]:
+    """Run *flow* by Prefect's flow engine; the state it ended in.
+
+    A call of the flow would take some names of parameters for keywords of its own.
+    """
+    return cast(
+        "prefect.State[Any]",
+        flow_engine.run_flow(flow, parameters={**params}, return_type="state"),
+    )
 
 
 def run_task(

@@ -233,7 +233,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def _refusal(use: str, fix: str) -> Callable[..., NoReturn]:
-    def refuse(self: StandIn, *_: object, **__: object) -> NoReturn:
+    def refuse(self: StandIn, /, *_: object, **__: object) -> NoReturn:
         self._refuse(use, fix)  # pyright: ignore[reportPrivateUsage]
 
     return refuse

@@ -78,7 +78,8 @@ def with_field(value: Any, name: str, part: Any) -> Any:
         if dataclasses.is_dataclass(kind):
             return dataclasses.replace(value, **{name: part})
         if hasattr(kind, "__attrs_attrs__"):
-            return sys.modules["attr"].evolve(value, **{name: part})
+            aliases = {one.name: one.alias for one in kind.__attrs_attrs__}  # _x is given as x
+            return sys.modules["attr"].evolve(value, **{aliases.get(name, name): part})
         return value._replace(**{name: part})
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)  # pydantic's own text has the value in it
