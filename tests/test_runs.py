@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import math
+import pickle
 import re
 import uuid
 from collections import UserDict
@@ -411,3 +414,59 @@ def test_the_seconds_of_a_task_that_never_began_are_unknown() -> None:
     run = compile_flow(FlowSpec("f", [TaskSpec("a", fn)]), backend="inline").run()
     assert (run.tasks["a"].seconds or 0) > 0
     assert (run.seconds or 0) >= (run.tasks["a"].seconds or 0)
+
+
+class Table:
+    """As tables and arrays do, it gives no bool for ``==``, and has no hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> Any:
+        return [self, other]
+
+
+def fail(table: Table) -> None:
+    raise ValueError("no")
+
+
+def table() -> Table:
+    return Table()
+
+
+def run_with_tables() -> FlowRun:
+    spec = FlowSpec("f", [TaskSpec("table", table), TaskSpec("fail", fail, upstream="table")])
+    run = compile_flow(spec, backend="inline").run({"unused": Table()})
+    with pytest.raises(ValueError, match="no"):
+        run.raise_for_failure()  # from here on, its error holds the run
+    return run
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, dataclasses.replace, lambda run: pickle.loads(pickle.dumps(run))],
+)
+def test_a_run_is_equal_to_what_has_its_id_whatever_it_holds(again: Any) -> None:
+    run, other = run_with_tables(), run_with_tables()
+    same = again(run)
+    assert (same == run, hash(same) == hash(run), same != run) == (True, True, False)
+    assert (same == other, same == run.id, len({run, same, other})) == (False, False, 2)
+    assert repr(same) == repr(run)
+    assert same.to_dict().keys() == run.to_dict().keys()
+
+
+def test_runs_without_an_id_are_equal_to_themselves_alone() -> None:
+    one, other = run_of(done("a")), run_of(done("a"))
+    assert (one == one, one == other, len({one, one, other})) == (True, False, 2)
+
+
+def test_nothing_of_a_run_can_be_changed() -> None:
+    given, tasks = {"x": 1}, {"a": done("a")}
+    run = FlowRun(FlowSpec("f", [TaskSpec("a", fn)]), given, tasks, State.SUCCEEDED)
+    for one in (run, copy.copy(run), pickle.loads(pickle.dumps(run))):
+        for mapping in (one.params, one.tasks):
+            with pytest.raises(TypeError):
+                mapping["b"] = 2  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+    given["x"], tasks["b"] = 2, done("b")
+    assert (dict(run.params), list(run.tasks)) == ({"x": 1}, ["a"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.state = State.FAILED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

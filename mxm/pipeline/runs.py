@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.bindings import (
@@ -52,7 +53,8 @@ __all__ = [
 class FlowRun:
     """One run of a flow; it never raises for a failed task until it is asked for the outcome.
 
-    Two runs are never equal, whatever they returned.
+    It is equal to what has its id: itself, and its copies and pickles. Two runs are never equal,
+    whatever they returned. Its mappings are read-only.
 
     Parameters
     ----------
@@ -91,6 +93,25 @@ class FlowRun:
     backend: str = ""
     runner: str = ""
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("params", "tasks"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FlowRun):
+            return NotImplemented
+        return self is other or (self.id != "" and self.id == other.id)
+
+    def __hash__(self) -> int:
+        return hash(self.id) if self.id else object.__hash__(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "params": dict(self.params), "tasks": dict(self.tasks)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)  # it is frozen
+        self.__post_init__()
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}

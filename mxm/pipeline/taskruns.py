@@ -82,7 +82,7 @@ class WrittenAsset:
 
 @dataclass(frozen=True, eq=False)
 class TaskRun:
-    """One task in one run; like a `FlowRun`, equal to itself alone.
+    """One task in one run; equal to itself alone, whatever it returned.
 
     Parameters
     ----------
