@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.task_options import RUN_RULES
 
 LETTERS = "abcdefghijkl"
 
@@ -80,6 +81,8 @@ _tasks = st.builds(
     retry_on=st.sampled_from([Exception, (ValueError, OSError)]),
     timeout_s=st.none() | st.floats(0.1, 9),
     tags=st.lists(_words, max_size=2),
+    run_if=st.sampled_from(RUN_RULES),
+    allow_failure=st.booleans(),
     bindings=st.builds(
         Bindings, st.lists(bindings, max_size=2), st.dictionaries(_words, bindings, max_size=2)
     ),

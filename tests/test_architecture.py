@@ -21,7 +21,7 @@ LAYERS = [
     ["printable"],
     ["problems", "logs", "reprs", "other_engines"],
     ["errors"],
-    ["introspection"],
+    ["introspection", "failure"],
     ["values"],
     ["bindings", "task_options"],
     ["spec"],

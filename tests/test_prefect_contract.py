@@ -43,6 +43,11 @@ flows = [
     FlowSpec("used up", [TaskSpec("a", fail, retries=2)]),
     FlowSpec("skipping", [TaskSpec("a", skip), TaskSpec("b", one, upstream=["a"])]),
     FlowSpec("late", [TaskSpec("a", doze, timeout_s=0.2)]),
+    FlowSpec("ruled", [TaskSpec("bad", fail, allow_failure=True),
+                       TaskSpec("instead", one, after=["bad"], run_if="failed"),
+                       TaskSpec("shown", lambda *x: repr(x), upstream=["bad", "instead"],
+                                run_if="always"),
+                       TaskSpec("unneeded", one, after=["instead"], run_if="failed")]),
 ]
 told = {}
 for spec in flows:
@@ -201,14 +206,14 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     flows = {flow["id"]: flow["name"] for flow in ask(server, "flows")}
     runs = {run["id"]: run for run in ask(server, "flow_runs")}
     assert sorted(flows[run["flow_id"]] for run in runs.values()) == sorted(
-        2 * ["plain", "failing", "retrying", "used up", "skipping", "late"]
+        2 * ["plain", "failing", "retrying", "used up", "skipping", "late", "ruled"]
     )
     plain = [run for run in runs.values() if flows[run["flow_id"]] == "plain"]
     assert all(run["parameters"]["x"] == 3 for run in plain)
     assert all(run["state_name"] == "Completed" for run in plain)
 
     deadline = time.monotonic() + 60  # the server stores events of task runs in batches
-    expected = 2 * (3 + 3 + 1 + 1 + 1 + 1)
+    expected = 2 * (3 + 3 + 1 + 1 + 1 + 1 + 3)
     while len(tasks := ask(server, "task_runs")) < expected:
         assert time.monotonic() < deadline, [task["name"] for task in tasks]
         time.sleep(0.5)
@@ -221,3 +226,11 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     assert [t["run_count"] for t in retried] == [3, 3]
     skipped = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "skipping"]
     assert {t["state_name"] for t in skipped} == {"Skipped"}
+    ruled = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "ruled"]
+    assert sorted((t["name"].rpartition("-")[0], t["state_name"]) for t in ruled) == [
+        *2 * [("bad", "Failed")],
+        *2 * [("instead", "Completed")],
+        *2 * [("shown", "Completed")],
+    ]
+    ended = {flows[run["flow_id"]]: run["state_name"] for run in runs.values()}
+    assert (ended["ruled"], ended["failing"]) == ("Completed", "Failed")

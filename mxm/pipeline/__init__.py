@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.2.0"
 __all__ = [
     "AssetDecl",
+    "Failure",
     "Flow",
     "FlowRun",
     "FlowSpec",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
     from mxm.pipeline.authoring import Flow, Task, flow, task
     from mxm.pipeline.errors import PipelineError, Skip
+    from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
@@ -39,6 +41,7 @@ else:
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
         "authoring": ("Flow", "Task", "flow", "task"),
         "errors": ("PipelineError", "Skip"),
+        "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,12 +22,12 @@ from typing import (
 
 from mxm.pipeline import reprs
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
-from mxm.pipeline.introspection.signatures import signature_of, source_of
+from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
 from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
-from mxm.pipeline.task_options import CHECKED, check_options
+from mxm.pipeline.task_options import CHECKED, RunIf, check_options
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.recorder import active_trace
@@ -40,6 +42,36 @@ __all__ = ["Flow", "Task", "flow", "task"]
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+# Whether a flow's body runs here as the Python it is, and not a task that it called.
+_in_body: ContextVar[bool] = ContextVar("mxm_in_body", default=False)
+
+
+def _called(fn: Callable[..., R], args: Any, kwargs: Any, *, in_body: bool) -> R:
+    token = _in_body.set(in_body)
+    try:
+        value = fn(*args, **kwargs)
+    finally:
+        _in_body.reset(token)
+    if not inspect.iscoroutine(value):
+        return value
+    coroutine: Any = value
+    later: Any = _awaited(coroutine, in_body=in_body)
+    later.__name__, later.__qualname__ = coroutine.__name__, coroutine.__qualname__
+    return cast("R", later)
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any], *, in_body: bool) -> Any:
+    token = _in_body.set(in_body)
+    try:
+        return await coroutine
+    finally:
+        _in_body.reset(token)
+
+
+async def _nothing() -> None:
+    """What an async task gives that does not run."""
 
 
 def _with_options(made: Any, options: Mapping[str, Any]) -> Any:
@@ -62,6 +94,8 @@ class TaskOptions(TypedDict, total=False):
     retry_on: type[Exception] | Sequence[type[Exception]]
     timeout_s: float | None
     tags: Iterable[str]
+    run_if: RunIf
+    allow_failure: bool
     produces: AssetDecl | None
 
 
@@ -109,9 +143,17 @@ class Task(TaskBase, Generic[P, R_co]):
         """Call the function; in the body of a flow, record the call."""
         trace = active_trace()
         if trace is None:
-            return self.fn(*args, **kwargs)
+            return self._plainly(*args, **kwargs) if _in_body.get() else self.fn(*args, **kwargs)
         # The white lie of every tracing library: a stand-in, typed as the value it stands for.
         return cast("R_co", trace.call(self, args, kwargs))
+
+    def _plainly(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function in a flow's body that runs as the Python it is."""
+        if self.options.get("run_if") != "failed":
+            return _called(self.fn, args, kwargs, in_body=False)
+        # That the body came to this line means that nothing failed.
+        is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
+        return cast("R_co", _nothing() if is_async else None)
 
     def named(self, name: str) -> Task[P, R_co]:
         """Give this task another name, for one of several uses in a flow; it must be unique."""
@@ -190,6 +232,12 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Seconds after which an attempt is given up and counts as failed.
     tags
         Words to find the task by, at a Prefect server for instance.
+    run_if
+        When it runs: ``"succeeded"``, where every upstream did; ``"not_failed"``, where none failed
+        and one of those it takes a value from succeeded; ``"failed"``, where something upstream
+        failed; ``"always"``. What is missing arrives as None or as a `Failure`.
+    allow_failure
+        Whether the run succeeds although this task fails.
     produces
         The asset that a successful run writes.
 
@@ -259,7 +307,7 @@ class Flow(FlowBase, Generic[P, R_co]):
                 f"flow {self.name!r} is declared by its tasks, so there is no body to call: "
                 f"run it with {self.fn.__name__}.run(...)"
             )
-        return self.fn(*args, **kwargs)
+        return _called(self.fn, args, kwargs, in_body=True)
 
     @property
     def spec(self) -> FlowSpec:

@@ -12,6 +12,7 @@ from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of
 from mxm.pipeline.values.equality import alike
 
 __all__ = [
+    "Absent",
     "Binding",
     "Bindings",
     "Collection",
@@ -94,6 +95,13 @@ class Unpacked:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Stands where a result is missing, for the whole of it and for each part."""
+
+    instead: Any
+
+
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -144,7 +152,7 @@ def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> An
     binding
         Where the value comes from.
     look_up
-        Gives the result of a task, or the value of a parameter, as a whole.
+        Gives the result of a task, or the value of a parameter, as a whole; `Absent` for none.
     """
     if isinstance(binding, Const):
         return binding.value
@@ -155,6 +163,8 @@ def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> An
         # A named tuple takes its members one by one.
         return getattr(binding.kind, "_make", binding.kind)(items)
     value = look_up(binding)
+    if type(value) is Absent:
+        return value.instead
     for key in binding.path:
         value = value[key]
     return value

@@ -18,6 +18,7 @@ __all__ = [
     "ResultError",
     "Skip",
     "SpecError",
+    "TaskCancelledError",
     "TaskTimeoutError",
     "UnknownBackendError",
     "UnknownFlowError",
@@ -156,6 +157,10 @@ class TaskTimeoutError(PipelineError, TimeoutError):
 
     def __reduce__(self) -> tuple[type, tuple[str, float]]:
         return type(self), (self.task, self.seconds)
+
+
+class TaskCancelledError(PipelineError):
+    """A task did not run to its end, because its run was cancelled."""
 
 
 class WorkerDiedError(PipelineError, RuntimeError):

@@ -66,7 +66,7 @@ class FlowRun:
     tasks
         A `TaskRun` for each task, in topological, then declaration order.
     state
-        ``succeeded`` (skips included), ``failed`` or ``cancelled``.
+        ``succeeded`` (skips and allowed failures included), ``failed`` or ``cancelled``.
     warnings
         What was noticed about parameters, and while the run went on.
     started, ended
@@ -116,7 +116,7 @@ class FlowRun:
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
         for task in self.tasks.values():
-            counts[task.state] = counts.get(task.state, 0) + 1
+            counts[task.outcome] = counts.get(task.outcome, 0) + 1
         told = ", ".join(f"{n} {state}" for state, n in counts.items())
         head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
@@ -130,9 +130,9 @@ class FlowRun:
 
     @property
     def error(self) -> tuple[str, BaseException] | None:
-        """The first failed task in topological order, and what it raised."""
+        """The first failed task in topological order, and what it raised; not one that may fail."""
         for task in self.tasks.values():
-            if task.error is not None:
+            if task.error is not None and not task.allowed:
                 return task.name, task.error
         return None
 
@@ -163,14 +163,14 @@ class FlowRun:
         """What the flow's body returned, in the same shape; without one, the last task's value.
 
         Where several tasks are last, a dict of their values. A part of a container whose task was
-        skipped is None, and a warning that names the task is logged.
+        skipped, or failed and may, is None, and a warning that names the task is logged.
 
         Raises
         ------
         BaseException
             The first failed task's own exception.
         PipelineError
-            Every task that it needs was skipped, or one of them is not part of this run.
+            Every task that it needs was skipped or failed, or one of them is not part of this run.
         """
         self.raise_for_failure()
         output, warnings = self._output()
@@ -179,7 +179,7 @@ class FlowRun:
         return gather(output, self.values, self.params)
 
     def _output(self) -> tuple[Binding, list[Problem]]:
-        """Where the flow's value comes from, and a warning for each task skipped of it."""
+        """Where the flow's value comes from, and a warning for each part of it that is missing."""
         output = self.flow.output
         if output is None:
             last = {*last_of(task for task in self.flow.tasks if task.name in self.tasks)}
@@ -190,8 +190,10 @@ class FlowRun:
         valueless = [n for n in names if n not in self.tasks or not self.tasks[n].has_value]
         for name in valueless:
             task = self.tasks.get(name)
-            if task is None or task.state is not State.SKIPPED or len(valueless) == len(names):
-                why = f"was {task.state}: {task.reason}" if task else "was not part of this run"
+            missing = task is not None and (task.state is State.SKIPPED or task.allowed)
+            if not missing or len(valueless) == len(names):
+                verb = "failed" if task and task.allowed else f"was {task.state if task else ''}"
+                why = f"{verb}: {task.reason}" if task else "was not part of this run"
                 raise PipelineError(f"flow {self.flow.name!r} has no value: task {name!r} {why}")
         if valueless:
             output = _replaced(
@@ -203,7 +205,7 @@ class FlowRun:
         return output, [_became_none(self.flow.name, self.tasks[name]) for name in valueless]
 
     def value_json(self) -> tuple[JSONValue, list[Problem]]:
-        """`value` as JSON, and warnings: a part that was skipped, or that JSON could not hold.
+        """`value` as JSON, and warnings: a part that is missing, or that JSON could not hold.
 
         None where there is no value: a task failed, or all were skipped.
         """
@@ -240,7 +242,8 @@ class FlowRun:
         if found is None:
             return self
         name, error = found
-        others = [t.name for t in self.tasks.values() if t.error is not None and t.name != name]
+        failed = [t.name for t in self.tasks.values() if t.error is not None and not t.allowed]
+        others = [other for other in failed if other != name]
         attempts = self.tasks[name].attempts
         note = f"task {name!r} of flow {self.flow.name!r} failed after {attempts} attempt"
         note += "s" * (attempts != 1)
@@ -290,7 +293,7 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
     return Problem(
         "MXM503",
         f"in the value of flow {flow!r}, the part of task {task.name!r} is None: "
-        f"it was skipped{why}",
+        f"it {'failed, as it may' if task.allowed else 'was skipped'}{why}",
         flow=flow,
         task=task.name,
         severity="warning",

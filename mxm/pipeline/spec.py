@@ -13,7 +13,7 @@ from mxm.pipeline.bindings import Binding, Bindings, Unpacked, Upstream, upstrea
 from mxm.pipeline.errors import SpecError
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
-from mxm.pipeline.task_options import as_sequence, check_options
+from mxm.pipeline.task_options import RunIf, as_sequence, check_options
 from mxm.pipeline.values.equality import alike, alike_mappings
 
 __all__ = [
@@ -132,6 +132,12 @@ class TaskSpec(_Spec):
         Seconds after which an attempt is given up and counts as failed; None for no bound.
     tags
         Words to find the task by, at a Prefect server for instance.
+    run_if
+        When it runs: ``succeeded``, where every upstream did; ``not_failed``, where none failed and
+        one of those it takes a value from succeeded; ``failed``, where something upstream failed;
+        ``always``.
+    allow_failure
+        Whether the run succeeds although this task fails.
     bindings
         Where each input comes from, in full; instead of *upstream*.
     source
@@ -156,6 +162,8 @@ class TaskSpec(_Spec):
     retry_on: tuple[type[Exception], ...]
     timeout_s: float | None
     tags: tuple[str, ...]
+    run_if: RunIf
+    allow_failure: bool
     produces: AssetDecl | None
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
@@ -175,6 +183,8 @@ class TaskSpec(_Spec):
         retry_on: type[Exception] | Sequence[type[Exception]] = Exception,
         timeout_s: float | None = None,
         tags: Iterable[str] = (),
+        run_if: RunIf = "succeeded",
+        allow_failure: bool = False,
         bindings: Bindings | None = None,
         source: Source | None = None,
         problems: Iterable[Problem] = (),
@@ -188,7 +198,9 @@ class TaskSpec(_Spec):
                 f"task {name!r}: give upstream= or bindings=, not both; "
                 "dataclasses.replace() keeps the bindings, so give it those"
             )
-        checked = check_options(name, retries, retry_delay_s, retry_on, timeout_s, tags)
+        checked = check_options(
+            name, retries, retry_delay_s, retry_on, timeout_s, tags, run_if, allow_failure
+        )
         source = source or Source.of_caller()
         found = list(problems)
         bindings = bindings or _bind(name, upstream, source, found)

@@ -55,6 +55,8 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         "retry_on": [_fn_to_dict(kind) for kind in spec.retry_on],
         "timeout_s": spec.timeout_s,
         "tags": list(spec.tags),
+        "run_if": spec.run_if,
+        "allow_failure": spec.allow_failure,
         "produces": _asset_to_dict(spec.produces),
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
@@ -120,6 +122,8 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         retry_on=[cast("Any", _fn_from_dict(t)) for t in data.get("retry_on", _ANY_EXCEPTION)],
         timeout_s=data.get("timeout_s"),
         tags=data.get("tags", ()),
+        run_if=data.get("run_if", "succeeded"),
+        allow_failure=data.get("allow_failure", False),
         produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
         problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
     )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
-__all__ = ["CHECKED", "as_sequence", "check_options"]
+__all__ = ["CHECKED", "RUN_RULES", "RunIf", "as_sequence", "check_options"]
 
-_DEFAULTS = (0, 0, Exception, None, ())
-CHECKED: tuple[str, ...] = ("retries", "retry_delay_s", "retry_on", "timeout_s", "tags")
+RunIf: TypeAlias = Literal["succeeded", "not_failed", "failed", "always"]
+"""The run rules of a task: how its upstreams must have ended for it to run."""
+RUN_RULES: tuple[RunIf, ...] = ("succeeded", "not_failed", "failed", "always")
+
+_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False)
+CHECKED: tuple[str, ...] = (
+    *("retries", "retry_delay_s", "retry_on", "timeout_s", "tags"),
+    *("run_if", "allow_failure"),
+)
 
 
 def check_options(
@@ -18,6 +25,8 @@ def check_options(
     retry_on: object = Exception,
     timeout_s: object = None,
     tags: object = (),
+    run_if: object = "succeeded",
+    allow_failure: object = False,
 ) -> dict[str, Any]:
     """The options as a TaskSpec has them: sequences as tuples.
 
@@ -26,9 +35,10 @@ def check_options(
     TypeError, ValueError
         One cannot be used; task and option are named.
     """
-    given = (retries, retry_delay_s, retry_on, timeout_s, tags)
+    given = (retries, retry_delay_s, retry_on, timeout_s, tags, run_if, allow_failure)
     if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
-        return dict(zip(CHECKED, (0, 0, (Exception,), None, ()), strict=True))
+        plain = (0, 0, (Exception,), None, (), "succeeded", False)
+        return dict(zip(CHECKED, plain, strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries must be a whole number, not {retries!r}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
@@ -53,8 +63,15 @@ def check_options(
     words = () if isinstance(tags, str) else tuple(cast("Iterable[Any]", tags))
     if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
         raise TypeError(f"task {name!r}: tags must be a list of strings, not {tags!r}")
+    if not isinstance(run_if, str):
+        raise TypeError(f"task {name!r}: run_if must be a string, not {run_if!r}")
+    if not isinstance(allow_failure, bool):
+        raise TypeError(
+            f"task {name!r}: allow_failure must be True or False, not {allow_failure!r}"
+        )
     delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
-    return dict(zip(CHECKED, (retries, delay, types, timeout_s, words), strict=True))
+    checked = (retries, delay, types, timeout_s, words, run_if, allow_failure)
+    return dict(zip(CHECKED, checked, strict=True))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

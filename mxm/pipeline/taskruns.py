@@ -114,6 +114,8 @@ class TaskRun:
         The task for which it was skipped.
     asset
         What it wrote, where it declares an asset and succeeded.
+    allowed
+        Whether it failed and may: its run succeeds nevertheless.
     snapshot
         The value as it was when the task ended, where it may change; JSON shows that.
     """
@@ -133,12 +135,18 @@ class TaskRun:
     output: str = ""
     cause: str | None = None
     asset: WrittenAsset | None = None
+    allowed: bool = False
     snapshot: Snapshot | None = field(default=None, repr=False)
 
     @property
     def has_value(self) -> bool:
         """Whether `value` is one: the task succeeded, or its value came from elsewhere."""
         return self.state in HAVE_VALUES
+
+    @property
+    def outcome(self) -> str:
+        """The state in words: ``failed (allowed)`` where the task may fail."""
+        return f"{self.state} (allowed)" if self.allowed else str(self.state)
 
     @functools.cached_property
     def _written(self) -> Written:
@@ -193,6 +201,7 @@ class TaskRun:
         return {
             "name": self.name,
             "state": self.state.value,
+            "allowed": self.allowed,
             "attempts": self.attempts,
             "history": history,
             "ready": iso_time(self.ready),

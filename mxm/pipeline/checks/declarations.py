@@ -16,6 +16,7 @@ from mxm.pipeline.introspection.decorated import tasks_beside
 from mxm.pipeline.introspection.signatures import POSITIONAL, shape_of
 from mxm.pipeline.problems import Problem, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.task_options import RUN_RULES
 from mxm.pipeline.values.secrets import signature_text
 
 __all__ = ["find_errors", "find_problems", "require_valid"]
@@ -33,6 +34,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_cycles(spec))
     problems.extend(_signatures(spec))
     problems.extend(_not_passed(spec))
+    problems.extend(_rules(spec))
     problems.extend(default_problems(spec))
     problems.extend(iterator_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
@@ -224,6 +226,21 @@ def _not_passed(spec: FlowSpec) -> Iterator[Problem]:
                     flow=spec.name,
                     task=task.name,
                 )
+
+
+def _rules(spec: FlowSpec) -> Iterator[Problem]:
+    """Run rules that do not exist, or that nothing can satisfy."""
+    for task in spec.tasks:
+        rule: str = task.run_if
+        if rule not in RUN_RULES:
+            what = f"task {task.name!r}: run_if={rule!r} is not a run rule"
+            hint = did_you_mean(rule, RUN_RULES)
+        elif rule == "failed" and not task.upstream and not task.after:
+            what = f'task {task.name!r} has run_if="failed" and nothing upstream that could fail'
+            hint = "name what it watches: after=[load, report]"
+        else:
+            continue
+        yield Problem("MXM108", what, hint, source=task.source, flow=spec.name, task=task.name)
 
 
 def _fn_name(fn: Callable[..., Any]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import collections.abc
 import functools
+import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Upstream, upstreams_in
+from mxm.pipeline.failure import Failure
 from mxm.pipeline.introspection.annotations import (
     Unresolved,
     field_hints,
@@ -80,6 +82,7 @@ class _Edges:
             told = f"a {binding.kind.__name__} of results is {made}"
             yield self._mismatch(task, name, type_text(wanted), told)
             wanted = Any  # of its members, only those that do not exist are reported
+        yield from self._missing(task, name, wanted, binding)
         for part, within in _parts(binding):
             if part.name not in self.tasks:
                 continue
@@ -89,6 +92,32 @@ class _Edges:
                 yield self._no_part(part, depth, made, told, task)
             else:
                 yield from self._edge(task, name, wanted, part, made, within(made))
+
+    def _missing(
+        self, task: TaskSpec, name: str, wanted: Any, binding: Binding
+    ) -> Iterator[Problem]:
+        """The inputs that its run rule lets be missing, and that its annotation does not."""
+        rule = task.run_if
+        if rule == "succeeded" or (rule == "not_failed" and len(task.upstream) < 2):
+            return  # of one that it takes alone, the rule wants the value
+        instead: list[Any] = [types.NoneType]
+        if rule != "not_failed":
+            instead.append(Failure)
+        for part, takes in _leaves(binding, wanted):
+            lacking = [kind for kind in instead if fit(kind, takes) is Fit.NEVER]
+            if lacking:
+                names = ["None" if kind is types.NoneType else "Failure" for kind in lacking]
+                text = type_text(takes)
+                yield Problem(
+                    "MXM204",
+                    f"task {task.name!r} may run without a result of task {part.name!r} "
+                    f'(run_if="{rule}"), and parameter {name!r} takes {text}, '
+                    f"not {' or '.join(names)}",
+                    f"annotate it: {' | '.join([text, *names])}",
+                    source=task.source,
+                    flow=self.spec.name,
+                    task=task.name,
+                )
 
     def output(self) -> Iterator[Problem]:
         """What the flow returns, and no task's result has."""
@@ -232,6 +261,17 @@ def _same(made: Any, wanted: Any) -> bool:
         return made is wanted or bool(made == wanted)
     except Exception:  # an annotation may be any object
         return False
+
+
+def _leaves(binding: Binding, wanted: Any) -> Iterator[tuple[Upstream, Any]]:
+    """Each result in *binding*, and the type that is wanted in its place."""
+    if isinstance(binding, Upstream):
+        yield binding, wanted
+    elif isinstance(binding, Collection):
+        keys: Sequence[Any] = binding.keys if binding.kind is dict else range(len(binding.items))
+        for key, item in zip(keys, binding.items, strict=True):
+            inner = part_of(wanted, key)
+            yield from _leaves(item, Any if inner is typing.Never else inner)
 
 
 def _parts(binding: Binding) -> Iterator[tuple[Upstream, Callable[[Any], Any]]]:

@@ -233,6 +233,10 @@ def _options(task: TaskSpec) -> str:
         told.append(f"retries {task.retries}{delay}")
     if task.timeout_s:
         told.append(f"timeout {task.timeout_s:g} s")
+    if task.run_if != "succeeded":
+        told.append(f"run if {task.run_if}")
+    if task.allow_failure:
+        told.append("may fail")
     if task.tags:
         told.append("tags " + few(task.tags))
     if task.produces:
@@ -294,6 +298,8 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "retry_delay_s": json_form(task.retry_delay_s),
         "timeout_s": task.timeout_s,
         "tags": list(task.tags),
+        "run_if": task.run_if,
+        "allow_failure": task.allow_failure,
         "produces": produces.id if produces else None,
         "doc": doc.partition("\n")[0],
         "source": str(task.source) if task.source else None,

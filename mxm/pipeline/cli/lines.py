@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from mxm.pipeline.cli.output import print_error, tell
+from mxm.pipeline.cli.output import print_error, print_warning, tell
 from mxm.pipeline.cli.progress import is_warning
 from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.execution.events import (
@@ -83,11 +83,15 @@ class Lines:
         for task in run.tasks.values():
             if task.error is not None:
                 tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
-                print_error(f"task {task.name!r} of flow {run.flow.name!r} failed{tries}")
+                what = f"task {task.name!r} of flow {run.flow.name!r} failed{tries}"
+                if task.allowed:
+                    print_warning(f"{what}; allow_failure lets the run succeed")
+                else:
+                    print_error(what)
                 tell(users_traceback(task.error))
         counts: dict[str, int] = {}
         for task in run.tasks.values():
-            counts[task.state] = counts.get(task.state, 0) + 1
+            counts[task.outcome] = counts.get(task.outcome, 0) + 1
         parts = ", ".join(f"{count:,} {state}" for state, count in counts.items())
         took = "" if run.seconds is None else f" in {duration(run.seconds)}"
         self._line(run.ended, f"{run.state} {run.flow.name}{took}: {parts}")
@@ -132,7 +136,9 @@ class Lines:
         tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
         if task.error is not None:
             reason = task.reason if task.started is None else _told(task.error)
-            self._line(at, f"failed {task.name}{took}{tries}: {reason}{_place(task.error)}", -1)
+            self._line(
+                at, f"{task.outcome} {task.name}{took}{tries}: {reason}{_place(task.error)}", -1
+            )
         elif task.state is State.SKIPPED:
             self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
         elif task.state is not State.CANCELLED:  # the run is over: it counts them

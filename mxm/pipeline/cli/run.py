@@ -236,6 +236,15 @@ def run(
         bool,
         typer.Option("--guard", help="Look for large inputs, too, that a task changes in place."),
     ] = False,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            "--grace",
+            metavar="SECONDS",
+            help='Once the run is cancelled, tasks with run_if="always" may take that long; '
+            "default: 10.",
+        ),
+    ] = None,
     strict_json: Annotated[
         bool,
         typer.Option("--strict-json", help="A result that JSON has no form for is an error."),
@@ -279,6 +288,7 @@ def run(
             "strict_json": strict_json,
             "engine_logs": verbose > 1,
             "guard": guard,
+            "grace_s": grace,
         },
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",

@@ -71,6 +71,8 @@ class Call:
         As in `TaskRun`.
     guard
         Whether a snapshot is taken of a large value, too.
+    is_cleanup
+        Whether it runs although its run was cancelled.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ class Call:
         slot: int,
         ready: datetime,
         guard: bool = False,
+        is_cleanup: bool = False,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -107,6 +110,7 @@ class Call:
         self.slot: int = slot
         self._ready = ready
         self._guard = guard
+        self.is_cleanup: bool = is_cleanup
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # when the attempt began that goes on
         self._output = Output(self._line if observers else None)
@@ -172,7 +176,8 @@ class Call:
         """
         error = self.error or failure
         if error is not None:
-            return self._task(State.FAILED, error=error, reason=described(error))
+            allowed = self.step.task.allow_failure
+            return self._task(State.FAILED, error=error, reason=described(error), allowed=allowed)
         if self.skipped is not None:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
         if self.step.overridden:  # by a function that writes no asset

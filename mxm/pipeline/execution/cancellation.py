@@ -149,7 +149,8 @@ class Course:
         """Run the steps; see `mxm.pipeline.execution.driver.drive`."""
 
         def step(call: Call) -> TaskRun:
-            self._heed()  # the task before may have kept it to itself
+            if not call.is_cleanup:
+                self._heed()  # the task before may have kept it to itself
             return perform(call)
 
         def outside(invoke: Invoke) -> Invoke:

@@ -1,4 +1,4 @@
-"""Drives a plan: which step may start, what a failure skips, what a run becomes."""
+"""Drives a plan: which step runs and when, what a failure skips, what a run becomes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import functools
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.bindings import Absent
+from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.events import (
     AssetWritten,
@@ -24,8 +27,10 @@ from mxm.pipeline.execution.events import (
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
 from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
 from mxm.pipeline.execution.runners import Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
+from mxm.pipeline.failure import Failure
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, gather, new_run_id
@@ -40,15 +45,17 @@ Perform: TypeAlias = Callable[[Call], TaskRun]
 def drive(plan: Plan, perform: Perform, options: RunOptions, backend: str = "") -> FlowRun:
     """Run the steps of *plan*, each by *perform*, and say what happened.
 
-    A step starts once everything it needs has succeeded, so that none waits while it holds a
-    worker. What depends on a failed or skipped step is skipped; the rest goes on, unless
-    ``options.fail_fast``. The observers of *options* are called with each event.
+    A step is decided on once everything upstream of it has ended, so that none waits while it holds
+    a worker: it starts, or its run rule skips it. What depends on a failed or skipped step is
+    skipped, unless its rule has it otherwise; the rest goes on, unless ``options.fail_fast``. The
+    observers of *options* are called with each event.
 
     Raises
     ------
     BaseException
         What asked the run to end from outside, `KeyboardInterrupt` above all; its ``mxm_run`` is
-        the run so far, in the state ``cancelled``.
+        the run so far, in the state ``cancelled``. Tasks that always run have run by then, as far
+        as the grace of *options* lets them.
     """
     return _Drive(plan, perform, options, backend).run()
 
@@ -67,6 +74,9 @@ class _Drive:
         self.running: dict[str, Call] = {}
         self.ended: dict[str, TaskRun] = {}
         self.values: dict[str, Any] = {}
+        # Of the steps that ended since one was left without a value; what ended before them did
+        # so with nothing missing above it.
+        self.fates: dict[str, Fate] = {}
         self.warnings = list(plan.warnings)
         # Workers have copies: what a task does to them no other one sees.
         shared = options.runner != "processes"
@@ -87,6 +97,8 @@ class _Drive:
                 runner.close()
                 return self._finished()
             except BaseException as error:
+                with contextlib.suppress(BaseException):  # a second signal ends that, too
+                    self._clean_up(runner)
                 with contextlib.suppress(Exception):  # a frozen exception keeps its type
                     error.mxm_run = self._cancelled()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
                 runner.close()  # to its end, where that was cut short
@@ -110,10 +122,12 @@ class _Drive:
 
     def _place(self, runner: Runner) -> None:
         """Give every step that may start to *runner*, until all have ended."""
-        while self.running or self._may_start():
-            while self._may_start() and runner.free():
-                call = self._call(self.plan.steps[heapq.heappop(self.ready)])
+        while self.running or self.ready:
+            while self.ready and runner.free():
+                step = self.plan.steps[heapq.heappop(self.ready)]
+                call = None if self._is_stopped(step) else self._call(step)
                 if call is not None:
+                    self.running[step.name] = call
                     runner.start(functools.partial(self.perform, call))
             if self.running:
                 task = runner.next()
@@ -124,56 +138,112 @@ class _Drive:
                         self._warn(problem)
                 self._settle(task)
 
+    def _is_stopped(self, step: Step) -> bool:
+        """Skip *step* where a failure has stopped the run, unless it is there for failures."""
+        if self.stopped_by is None or step.task.run_if in ("failed", "always"):
+            return False
+        reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
+        skipped = TaskRun(step.name, State.SKIPPED, reason=reason, cause=self.stopped_by)
+        self._settle(skipped, broken=True)
+        return True
+
     def _finished(self) -> FlowRun:
-        for step in self._open():
-            reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
-            skipped = TaskRun(step.name, State.SKIPPED, reason=reason, cause=self.stopped_by)
-            self._end(skipped)
-        failed = any(task.state is State.FAILED for task in self.ended.values())
+        failed = any(t.state is State.FAILED and not t.allowed for t in self.ended.values())
         return self._flow_run(State.FAILED if failed else State.SUCCEEDED)
 
+    def _clean_up(self, runner: Runner) -> None:
+        """Run what always runs, once the run is cancelled, within the grace of its options."""
+        open_steps = [s for s in self._open() if s.task.run_if == "always"]
+        if not open_steps or not self.options.grace_s:
+            return
+        deadline = time.monotonic() + self.options.grace_s
+        always = {step.name for step in open_steps}
+        with self.observers.lock:
+            self._cancel([step for step in self._open() if step.name not in always])
+        # None of them may run beside a task upstream of it.
+        runner.stop()
+        for task in runner.drain(self.options.grace_s):
+            if task.name in always:
+                self._keep(task)
+        if not runner.idle():
+            return
+        # Not on this thread, which a second signal is to reach.
+        kind = "processes" if self.options.runner == "processes" else "threads"
+        place = make_runner(replace(self.options, runner=kind, workers=1))
+        try:
+            for step in open_steps:
+                if step.name in self.ended or step.name in self.running:
+                    continue
+                once = replace(step, task=replace(step.task, retries=0))
+                call = self._call(once, is_cleanup=True)
+                if call is None:
+                    continue
+                self.running[step.name] = call
+                place.start(functools.partial(self.perform, call))
+                for task in place.drain(deadline - time.monotonic()):
+                    self._keep(task)
+                if not place.idle():
+                    return
+        finally:
+            place.close()
+
     def _cancelled(self) -> FlowRun:
-        reason = "the run was cancelled"
         with self.observers.lock:  # what threads still do comes before it, or not at all
-            for step in self._open():
-                call = self.running.get(step.name)
-                cancelled = TaskRun(step.name, State.CANCELLED, reason=reason)
-                self._end(call.cancelled(reason) if call else cancelled)
+            self._cancel(self._open())
             return self._flow_run(State.CANCELLED)
+
+    def _cancel(self, steps: list[Step]) -> None:
+        reason = "the run was cancelled"
+        for step in steps:
+            call = self.running.get(step.name)
+            cancelled = TaskRun(step.name, State.CANCELLED, reason=reason)
+            self._end(call.cancelled(reason) if call else cancelled)
 
     def _open(self) -> list[Step]:
         return [step for step in self.plan.steps if step.name not in self.ended]
 
-    def _may_start(self) -> bool:
-        return bool(self.ready) and self.stopped_by is None
-
-    def _call(self, step: Step) -> Call | None:
+    def _call(self, step: Step, *, is_cleanup: bool = False) -> Call | None:
         """The call of *step*; None where there is none: it ends here."""
         if step.outcome is not None:
             self._settle(step.outcome)
             return None
+        values = self._values_for(step)
         try:
-            args = tuple(gather(b, self.values, self.plan.params) for b in step.args)
-            kwargs = {k: gather(b, self.values, self.plan.params) for k, b in step.kwargs.items()}
+            args = tuple(gather(b, values, self.plan.params) for b in step.args)
+            kwargs = {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()}
         except Exception as error:  # a projection of a result: any type may fail in its own way
             with contextlib.suppress(Exception):  # a frozen one goes without
                 error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
             reason = f"its inputs could not be taken: {described(error)}"
-            self._settle(TaskRun(step.name, State.FAILED, error=error, reason=reason))
+            allowed = step.task.allow_failure
+            self._settle(
+                TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)
+            )
             return None
         if self.watch:
             self.watch.starts(step, self.values)
-        call = self.running[step.name] = Call(
+        return Call(
             self.plan.flow.name,
             step,
             args,
             kwargs,
             observers=self.observers,
-            slot=heapq.heappop(self.slots),
+            slot=1 if is_cleanup else heapq.heappop(self.slots),
             ready=self.ready_at[step.name],
             guard=self.options.guard,
+            is_cleanup=is_cleanup,
         )
-        return call
+
+    def _values_for(self, step: Step) -> Mapping[str, Any]:
+        """The results by step, and what *step* takes in place of those that are missing."""
+        missing = [name for name in step.task.upstream if name not in self.values]
+        if not missing:
+            return self.values
+        takes_failures = step.task.run_if in ("failed", "always")
+        instead = {
+            name: Absent(_failure(self.ended[name]) if takes_failures else None) for name in missing
+        }
+        return ChainMap(instead, self.values)
 
     def _warn(self, problem: Problem) -> None:
         self.warnings.append(problem)
@@ -181,34 +251,72 @@ class _Drive:
         if self.observers:
             self.observers.notify(Warned(self.observers.run, datetime.now(UTC), problem))
 
-    def _settle(self, task: TaskRun) -> None:
-        """Record how *task* ended, and free or skip what is downstream of it."""
-        self._end(task)
-        if task.has_value:
-            self.values[task.name] = task.value
-            if self.watch:
-                self.watch.ended(task)
+    def _settle(self, task: TaskRun, *, broken: bool = False) -> None:
+        """Record how *task* ended, and decide on what is downstream of it.
+
+        Parameters
+        ----------
+        task
+            How it ended.
+        broken
+            Whether it was skipped because of a failure.
+        """
+        ended = [(task, broken)]
+        while ended:
+            task, broken = ended.pop()
+            self._keep(task)
+            if task.has_value:
+                if self.watch:
+                    self.watch.ended(task)
+            elif task.state is State.FAILED and self.options.fail_fast and not task.allowed:
+                self.stopped_by = self.stopped_by or task.name
+            if self.fates or not task.has_value:
+                self.fates[task.name] = self._fate(task, broken)
             for name in self.plan.downstreams[task.name]:
                 i = self.index[name]
                 self.missing[i] -= 1
-                if self.missing[i] == 0:
+                if self.missing[i] == 0 and name not in self.ended:  # cancelled, else
                     self.ready_at[name] = task.ended or self.started
-                    heapq.heappush(self.ready, i)
-            return
-        if task.state is State.FAILED and self.options.fail_fast:
-            self.stopped_by = self.stopped_by or task.name
-        self._skip(self.plan.downstreams[task.name], task)
+                    step = self.plan.steps[i]
+                    verdict = self._verdict(step)
+                    if verdict.runs:
+                        heapq.heappush(self.ready, i)
+                        continue
+                    skipped = TaskRun(
+                        name, State.SKIPPED, reason=verdict.reason, cause=verdict.cause
+                    )
+                    ended.append((skipped, verdict.broken))
 
-    def _skip(self, names: Iterable[str], cause: TaskRun) -> None:
-        verb = "failed" if cause.state is State.FAILED else "was skipped"
-        why = f": {cause.reason}" if cause.state is State.SKIPPED and cause.reason else ""
-        reason = f"upstream {cause.name!r} {verb}{why}"
-        stack = list(names)
-        while stack:
-            name = stack.pop()
-            if name not in self.ended:
-                self._end(TaskRun(name, State.SKIPPED, reason=reason, cause=cause.name))
-                stack.extend(self.plan.downstreams[name])
+    def _verdict(self, step: Step) -> Verdict:
+        if step.outcome is not None or (not self.fates and step.task.run_if != "failed"):
+            return RUNS
+        takes = step.task.upstream
+        return decide(
+            step.task.run_if,
+            [self._fate_of(name) for name in step.needs if name in takes],
+            [self._fate_of(name) for name in step.needs if name not in takes],
+        )
+
+    def _fate_of(self, name: str) -> Fate:
+        return self.fates.get(name) or Fate(name, True, False, False, False, name, "")
+
+    def _fate(self, task: TaskRun, broken: bool) -> Fate:
+        failed = task.state is State.FAILED
+        breaks = failed and not task.allowed
+        needs = self.plan.steps[self.index[task.name]].needs
+        above = breaks or any(self._fate_of(name).failure_above for name in needs)
+        cause, because = task.cause, task.reason or ""
+        if cause is None:  # it ends here, and passes on what it says itself
+            cause = task.name
+            verb = "failed" if failed else "was skipped"
+            why = f": {task.reason}" if task.state is State.SKIPPED and task.reason else ""
+            because = f"upstream {task.name!r} {verb}{why}"
+        return Fate(task.name, task.has_value, failed, broken or breaks, above, cause, because)
+
+    def _keep(self, task: TaskRun) -> None:
+        self._end(task)
+        if task.has_value:
+            self.values[task.name] = task.value
 
     def _end(self, task: TaskRun) -> None:
         self.ended[task.name] = task
@@ -221,7 +329,8 @@ class _Drive:
                 self.observers.notify(event)
         # Of those that never began there may be thousands, all for one that is reported.
         level = logging.DEBUG if task.started is None else logging.INFO
-        level = logging.ERROR if task.state is State.FAILED else level
+        if task.state is State.FAILED:
+            level = logging.WARNING if task.allowed else logging.ERROR
         if logger.isEnabledFor(level):
             logger.log(level, "%s", _line(task), extra={**_EVENT, "mxm_task": task.name})
         if self.observers:
@@ -249,6 +358,16 @@ class _Drive:
         return run
 
 
+def _failure(task: TaskRun) -> Failure | None:
+    """What is passed on in place of the result of *task*, which has none."""
+    if task.state is State.SKIPPED:
+        return None
+    error = task.error
+    if error is None:
+        error = TaskCancelledError(f"task {task.name!r} was cancelled")
+    return Failure(task.name, error, task.attempts)
+
+
 # Marks the records that observers get as events.
 _EVENT = {"mxm_event": True}
 
@@ -258,4 +377,4 @@ def _line(task: TaskRun) -> str:
     took = f" in {seconds:.2f} s" if seconds is not None else ""
     tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
     why = f": {task.reason}" if task.reason else ""
-    return f"{task.name} {task.state.value}{took}{tries}{why}"
+    return f"{task.name} {task.outcome}{took}{tries}{why}"

@@ -34,6 +34,7 @@ class OptionsOfRun(TypedDict, total=False):
     strict_json: bool
     engine_logs: bool
     guard: bool
+    grace_s: float
     observers: Sequence[Observer]
     overrides: Mapping[Any, object]
 
@@ -59,6 +60,8 @@ class RunOptions:
     guard
         Whether large values, too, are compared after each task that takes them: one that a task
         changed in place is a warning.
+    grace_s
+        Seconds that tasks with ``run_if="always"`` may take once the run is cancelled.
     observers
         What is called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
     overrides
@@ -78,6 +81,7 @@ class RunOptions:
     strict_json: bool = False
     engine_logs: bool = False
     guard: bool = False
+    grace_s: float = 10.0
     observers: tuple[Observer, ...] = ()
     overrides: Mapping[Any, object] = field(
         default_factory=lambda: _NONE, repr=False, compare=False
@@ -96,6 +100,9 @@ class RunOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} must be True or False, not {value!r}")
+        grace: Any = self.grace_s
+        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _YEAR:
+            raise BackendError(f"grace_s must be a number of seconds, not {grace!r}")
         observers: Any = self.observers
         if type(observers) not in (list, tuple) or not all(map(callable, observers)):
             hint = "give a list of functions that take one event"
@@ -136,6 +143,8 @@ class RunOptions:
                 raise TypeError(f"no option {option!r} of a run: {hint}")
         return replace(self, **options) if options else self
 
+
+_YEAR = 366 * 24 * 3600.0  # seconds; a timer takes no infinite time
 
 ENTRY_POINTS = "mxm.backends"
 

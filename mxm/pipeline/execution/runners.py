@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
 
 from mxm.pipeline.execution.call import invoke_with
@@ -35,6 +35,18 @@ class Runner(Protocol):
         """The next piece that ended; waits for it."""
         ...
 
+    def stop(self) -> None:
+        """Stop what is at work, where that can be done: a thread cannot be stopped."""
+        ...
+
+    def drain(self, seconds: float) -> Iterator[TaskRun]:
+        """Give what still ends within *seconds*, once nothing more may start."""
+        ...
+
+    def idle(self) -> bool:
+        """Whether no piece is at work."""
+        ...
+
     def close(self) -> None:
         """Let go of the workers, without waiting for those that are still busy."""
         ...
@@ -54,6 +66,16 @@ class Sequential:
 
     def next(self) -> TaskRun:
         return self._ended.pop()
+
+    def stop(self) -> None:
+        pass
+
+    def drain(self, seconds: float) -> Iterator[TaskRun]:
+        del seconds
+        return iter(())
+
+    def idle(self) -> bool:
+        return True
 
     def close(self) -> None:
         pass
@@ -101,6 +123,23 @@ class Threads:
             raise ended
         return ended
 
+    def stop(self) -> None:
+        pass
+
+    def drain(self, seconds: float) -> Iterator[TaskRun]:
+        deadline = time.monotonic() + seconds
+        while self._busy:
+            try:
+                ended = self._ended.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                return
+            self._busy -= 1
+            if not isinstance(ended, BaseException):
+                yield ended
+
+    def idle(self) -> bool:
+        return not self._busy
+
     def close(self) -> None:
         for _ in self._threads:
             self._work.put(None)
@@ -122,6 +161,9 @@ class Processes(Threads):
             return work()
 
         super().start(elsewhere)
+
+    def stop(self) -> None:
+        self._pool.close()
 
     def close(self) -> None:
         super().close()

@@ -56,6 +56,8 @@ class Watch:
                 continue
             for part in parts_in((binding,)):
                 if isinstance(part, Upstream):
+                    if part.name not in values:  # missing, as a run rule lets it be
+                        continue
                     value = values[part.name]
                     key = id(value) if id(value) in self._seen else None
                 else:

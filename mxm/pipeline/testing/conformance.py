@@ -72,6 +72,10 @@ def limited(limit: int = 1, mode: str = "slow") -> list[Any]:
     return [limit, mode]
 
 
+def describe(*inputs: Any) -> list[str]:
+    return [repr(given) for given in inputs]
+
+
 def fail(*_: Any) -> None:
     raise ZeroDivisionError("by design")
 
@@ -282,6 +286,30 @@ def test_fail_fast_starts_nothing_more(compiled: Compiled) -> None:
     run = compiled(FlowSpec("f", tasks), workers=1, fail_fast=True).run()
     assert states(run) == {"a": "failed", "b": "skipped", "c": "skipped"}
     assert "fail_fast" in (run.tasks["b"].reason or "")
+
+
+def test_run_rules_decide_what_runs_after_a_failure(compiled: Compiled) -> None:
+    tasks = [
+        TaskSpec("a", fail, allow_failure=True),
+        TaskSpec("b", one, after="a", run_if="failed"),
+        TaskSpec("c", describe, upstream=["a", "b"], run_if="not_failed"),
+        TaskSpec("d", describe, upstream=["a", "b"], run_if="always"),
+        TaskSpec("e", value, upstream="a"),
+        TaskSpec("f", one, after="b", run_if="failed"),
+    ]
+    run = compiled(FlowSpec("f", tasks)).run()
+    assert states(run) == {
+        "a": "failed",
+        "b": "succeeded",
+        "c": "succeeded",
+        "d": "succeeded",
+        "e": "skipped",
+        "f": "skipped",
+    }
+    assert run.values["c"] == ["None", "1"]
+    assert run.values["d"] == ["<Failure of task 'a': ZeroDivisionError: by design>", "1"]
+    assert (run.state, run.error) == (State.SUCCEEDED, None)
+    assert compiled(FlowSpec("f", tasks)).execute() == run.results
 
 
 def test_skip_skips_what_follows_and_the_run_succeeds(compiled: Compiled) -> None:

@@ -172,6 +172,10 @@ class _Assembly:
         self.by_node: dict[Node, _Member] = {}
         self._modules: dict[int, dict[str, TaskBase]] = {}  # their tasks by name, each read once
         self.pending = False
+        # Made when they are asked for, once all members are known.
+        self._by_use: dict[Any, list[_Member]] | None = None
+        self._takers: dict[_Member, list[_Member]] | None = None
+        self._called: set[TaskBase] | None = None
 
     def add_node(self, node: Node) -> None:
         member = _Member(node.task, node.final, node)
@@ -204,6 +208,8 @@ class _Assembly:
                 known[member.name] = member
                 for reference in member.references():
                     if isinstance(reference, TaskBase):
+                        if reference in member.after and self._is_used(reference):
+                            continue  # its uses are known once all members are
                         member.resolved[reference] = self.member(reference)
                     elif isinstance(reference, str):
                         member.resolved[reference] = None
@@ -219,6 +225,70 @@ class _Assembly:
         for member, name in names:
             member.resolved[name] = known.get(name)
             self.pending = self.pending or name not in known
+
+    def _names_after(self, member: _Member, reference: Any) -> list[Any]:
+        """The names of the steps that *reference*, in the ``after=`` of *member*, means."""
+        return [use.name for use in self._uses(member, reference)] or [member.meant(reference)]
+
+    def _uses(self, member: _Member, reference: Any) -> list[_Member]:
+        """Every use in the body of a task that *member* names in ``after=``.
+
+        But for those that need the result of *member*: what is left would be a cycle.
+        """
+        if not isinstance(reference, _REFERENCES):
+            return []
+        taken = {u for u in self._upstreams(member, passing=True) if u.node is not None}
+        uses = [u for u in self._made_from(reference) if u is not member and u not in taken]
+        uses = uses or [u for u in self._made_from(reference) if u in taken]
+        if len(uses) > 1:
+            needing = self._needing(member)
+            uses = [use for use in uses if use not in needing] or uses[:1]
+        return uses
+
+    def _made_from(self, reference: TaskBase | str) -> list[_Member]:
+        if self._by_use is None:
+            self._by_use = {}
+            for member in self.members:
+                task: Any = member.task
+                if member.node is not None and isinstance(task, TaskSpec):
+                    continue  # of another flow, which this body calls
+                keys: dict[Any, None] = {member.name: None}
+                while task is not None:
+                    keys |= {task: None, task.name: None}
+                    task = task.origin
+                for key in keys:
+                    self._by_use.setdefault(key, []).append(member)
+        found = self._by_use.get(reference, [])
+        if not found and isinstance(reference, TaskBase):
+            found = self._by_use.get(current(reference), [])
+        return found
+
+    def _is_used(self, task: TaskBase) -> bool:
+        """Whether the body calls *task*, be it with other options only."""
+        if self._called is None:
+            self._called = set()
+            for node in self.by_node:
+                called: Any = node.task if isinstance(node.task, TaskBase) else None
+                while called is not None:
+                    self._called.add(called)
+                    called = called.origin
+        return task in self._called
+
+    def _needing(self, member: _Member) -> set[_Member]:
+        """The members downstream of *member*, by what they take."""
+        if self._takers is None:
+            self._takers = {}
+            for taker in self.members:
+                for upstream in self._upstreams(taker, passing=True):
+                    self._takers.setdefault(upstream, []).append(taker)
+        found: set[_Member] = set()
+        stack = [member]
+        while stack:
+            for taker in self._takers.get(stack.pop(), ()):
+                if taker not in found:
+                    found.add(taker)
+                    stack.append(taker)
+        return found
 
     def _in_module(self, member: _Member, name: str) -> TaskBase | None:
         """The task called *name* among those of the module that *member*'s function stands in."""
@@ -248,8 +318,13 @@ class _Assembly:
                     done.setdefault(stack.pop())
         return list(done)
 
-    def _upstreams(self, member: _Member) -> list[_Member]:
-        found = [upstream for upstream in member.resolved.values() if upstream is not None]
+    def _upstreams(self, member: _Member, *, passing: bool = False) -> list[_Member]:
+        """The members upstream of *member*; only those that it takes something of, if *passing*."""
+        references = [*member.args, *member.kwargs.values()] if passing else member.references()
+        known = [member.resolved.get(r) for r in references if isinstance(r, _REFERENCES)]
+        found = [upstream for upstream in dict.fromkeys(known) if upstream is not None]
+        if not passing:
+            found += [use for r in member.after for use in self._uses(member, r)]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values()]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
@@ -272,7 +347,7 @@ class _Assembly:
                 **options,
                 source=task.source,
             )
-        after += tuple(member.meant(r) for r in member.after)
+        after += tuple(name for r in member.after for name in self._names_after(member, r))
         args = [member.meant(r) for r in member.args]
         kwargs = {k: member.meant(r) for k, r in member.kwargs.items()}
         source = node.source if node else None

@@ -14,7 +14,8 @@ from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-from mxm.pipeline.errors import ResultError
+from mxm.pipeline.errors import ResultError, described
+from mxm.pipeline.failure import Failure
 from mxm.pipeline.values.arrays import (
     NO_FORM,
     array_items,
@@ -209,6 +210,14 @@ class _Writer:
 
     def _foreign(self, value: Any, path: str, depth: int) -> JSONValue:
         """Objects of libraries, known by their own methods; none of them is imported for it."""
+        if isinstance(value, Failure):
+            return {
+                "type": "Failure",
+                "task": value.task,
+                "item": value.item,
+                "error": described(value.error),
+                "attempts": value.attempts,
+            }
         kind = cast("Any", type(value))
         fields = getattr(kind, "__attrs_attrs__", None)
         if fields is not None:
