@@ -17,7 +17,7 @@ import mxm
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow, execute_flow
 from mxm.pipeline.adapters import prefect_api
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, execute_prefect_flow
-from mxm.pipeline.errors import BackendError, EngineMissingError
+from mxm.pipeline.errors import BackendError
 
 
 def load(day: date, limit: int = 3) -> list[int]:
@@ -451,16 +451,6 @@ def test_a_server_that_does_not_answer_is_said_to_be_of_the_environment_or_a_pro
     profiles.parent.mkdir()
     profiles.write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{url}"\n')
     assert "comes from PREFECT_API_URL of Prefect's profile 'mine'" in told_by()
-
-
-def test_a_prefect_without_a_name_that_is_used_is_an_error_that_names_its_version(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import prefect
-
-    with pytest.raises(EngineMissingError, match=rf"Prefect {prefect.__version__} is not one"):
-        with prefect_api._known_prefect():
-            raise AttributeError("module 'prefect.flow_engine' has no attribute 'x'")
 
 
 def test_shared_changes_are_made_anew_after_one_of_them_failed() -> None:

@@ -13,12 +13,14 @@ from typing import Any
 from uuid import uuid4
 
 # First: it imports Prefect, and says what to install where it is missing.
-from mxm.pipeline.adapters import prefect_api  # isort: skip
-import prefect
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Completed, Failed
-from pydantic_core import to_jsonable_python
+from mxm.pipeline.adapters import prefect_api, prefect_fit  # isort: skip
+
+with prefect_fit.known_prefect():
+    import prefect
+    from prefect.cache_policies import NO_CACHE
+    from prefect.context import FlowRunContext
+    from prefect.states import Cancelled, Completed, Failed
+    from pydantic_core import to_jsonable_python
 
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid

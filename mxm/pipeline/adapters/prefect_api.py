@@ -28,6 +28,12 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from mxm.pipeline.adapters.prefect_fit import (
+    known_prefect,
+    require,
+    require_parameters,
+    unfit,
+)
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import current_task
@@ -71,11 +77,11 @@ def _import_prefect() -> None:
                 importlib.import_module("prefect.main")
             sys.stderr.write(told.getvalue())  # where this fails, one line of ours says as much
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "prefect":
-            raise
         shadow = shadow_hint()
         if shadow is not None:
             raise EngineMissingError(f"Prefect cannot be imported: {error}", hint=shadow) from error
+        if error.name != "prefect":  # a part of it, or a package that it needs
+            raise unfit("cannot be imported", error) from error
         raise EngineMissingError(
             "Prefect is not installed",
             hint="pip install 'mxm-pipeline[prefect]', or run with --backend inline",
@@ -85,6 +91,8 @@ def _import_prefect() -> None:
             f"Prefect cannot be configured: {_why_unusable(error, home)}",
             hint="fix it, or run with --backend inline",
         ) from error
+    except Exception as error:  # beside other versions of what it needs
+        raise unfit("cannot be imported", error) from error
     finally:
         if tracked is None:
             del os.environ["DO_NOT_TRACK"]
@@ -178,29 +186,9 @@ class _Written(dict[str, str]):
         return self[name]
 
 
-@contextmanager
-def _known_prefect() -> Generator[None, None, None]:
-    """Say which Prefect fits, where this one has not the names that are used here.
-
-    Raises
-    ------
-    EngineMissingError
-        A name is missing: it is not public, and another version may not have it.
-    """
-    try:
-        yield
-    except (ImportError, AttributeError) as error:
-        from importlib.metadata import version  # takes long to load
-
-        raise EngineMissingError(
-            f"Prefect {version('prefect')} is not one that mxm-pipeline knows: {error}",
-            hint=shadow_hint() or "pip install 'mxm-pipeline[prefect]', which has the versions",
-        ) from error
-
-
 _import_prefect()
 
-with _known_prefect():
+with known_prefect():
     import httpx
     import prefect
     import prefect._internal.analytics as analytics
@@ -396,6 +384,7 @@ def _settings(changes: Mapping[str, Any]) -> tuple[Any, Any]:
 def _replaced(settings: Any, changes: Mapping[str, Any]) -> Any:
     for path, value in changes.items():
         head, _, rest = path.partition(".")
+        require(type(settings), head)  # a copy takes any name
         inner = _replaced(getattr(settings, head), {rest: value}) if rest else value
         settings = settings.model_copy(update={head: inner})
     return settings
@@ -406,8 +395,10 @@ def _sync_client(api: Answers) -> SyncClientContext:
     # get_client() hands out the context's client only where its settings equal those asked for.
     context._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
     # httpx would log each request as sent.
-    with _known_prefect():
-        vars(context.client._client)["send"] = api.answer  # pyright: ignore[reportPrivateUsage]
+    with known_prefect():
+        client = context.client._client  # pyright: ignore[reportPrivateUsage]
+        require(client, "send")
+        vars(client)["send"] = api.answer
     return context
 
 
@@ -430,8 +421,10 @@ class _AnyLoopClient(PrefectClient):
 
     def __init__(self, api: Answers) -> None:
         super().__init__(_URL, httpx_settings=_answered(api))
-        with _known_prefect():
-            vars(self._client)["send"] = api.answer_async
+        with known_prefect():
+            require(self, "_started", "_context_stack", "_loop")
+            require(self._client, "send")
+        vars(self._client)["send"] = api.answer_async
         self._started = True  # and never closed
         self._context_stack = 1
 
@@ -489,7 +482,7 @@ class _Shared:
 
 
 def _replace(undo: ExitStack, target: Any, name: str, value: Any) -> None:
-    with _known_prefect():
+    with known_prefect():
         before = getattr(target, name)
     undo.callback(setattr, target, name, before)
     setattr(target, name, value)
@@ -573,3 +566,26 @@ def quiet(*, engine_logs: bool = False) -> Generator[None, None, None]:
     """
     with _held_back(), contextlib.nullcontext() if engine_logs else _silenced():
         yield
+
+
+def _probe() -> None:
+    """Ask for all that is used here beside what is imported, before anything is run by it."""
+    for context in (FlowRunContext, TaskRunContext, SyncClientContext, AsyncClientContext):
+        require(context, "__var__")
+    require(SyncClientContext, "client", "_httpx_settings")
+    require_parameters(SyncClientContext, "httpx_settings")
+    require_parameters(PrefectClient, "httpx_settings")
+    require(TagsContext, "current_tags")
+    require(SettingsContext, "profile", "settings")
+    require(TaskRunResult, "id")
+    require_parameters(run_task_sync, "task_run_id", "parameters", "dependencies", "return_type")
+    require_parameters(flow_engine.run_flow, "parameters", "return_type")
+    require(flow_engine, "capture_sigterm")
+    require(analytics, "try_mark_milestone")
+    for worker in (EventsWorker, APILogWorker):
+        require_parameters(worker.drain_all, "timeout")
+    _settings({**_IN_PROCESS, "api.url": _URL})
+
+
+with known_prefect():
+    _probe()

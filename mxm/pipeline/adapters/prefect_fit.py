@@ -1,0 +1,66 @@
+"""Which Prefect fits, and the error that says so where another lacks what is used of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from mxm.pipeline.errors import EngineMissingError, described
+from mxm.pipeline.introspection.shadows import shadow_hint
+
+__all__ = ["known_prefect", "require", "require_parameters", "unfit"]
+
+# As in pyproject.toml, where the reasons stand.
+_FITS = ("prefect>=3.8.7,<3.10", "fastapi>=0.139,<0.151")
+
+
+def unfit(what: str, error: BaseException) -> EngineMissingError:
+    """The error that the installed Prefect *what*, for *error*, with the versions that fit."""
+    from importlib.metadata import PackageNotFoundError, version  # takes long to load
+
+    try:
+        installed = f"Prefect {version('prefect')}"
+    except PackageNotFoundError:  # a copy on the path
+        installed = "This Prefect, of no known version,"
+    install = "pip install " + " ".join(f"'{requirement}'" for requirement in _FITS)
+    return EngineMissingError(
+        f"{installed} {what}: {described(error)}", hint=shadow_hint() or install
+    )
+
+
+@contextmanager
+def known_prefect() -> Generator[None, None, None]:
+    """Say which Prefect fits, where this one has not the names that are used here.
+
+    Raises
+    ------
+    EngineMissingError
+        A name is missing: it is not public, and another version may not have it.
+    """
+    try:
+        yield
+    except EngineMissingError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise unfit("is not one that mxm-pipeline knows", error) from error
+
+
+def require(owner: Any, *names: str) -> None:
+    """Raise AttributeError unless *owner* has all *names*; of a model, fields and private ones."""
+    declared = {
+        *getattr(owner, "__pydantic_fields__", ()),
+        *getattr(owner, "__private_attributes__", ()),
+    }
+    for name in names:
+        if name not in declared:
+            getattr(owner, name)
+
+
+def require_parameters(function: Callable[..., Any], *names: str) -> None:
+    """Raise AttributeError unless *function* has parameters of all *names*."""
+    taken = inspect.signature(function).parameters
+    for name in names:
+        if name not in taken:
+            raise AttributeError(f"{function.__qualname__}() takes no {name!r}")
