@@ -162,50 +162,6 @@ def test_library_is_imported_nowhere(library: str) -> None:
             assert target.partition(".")[0] != library, f"{name}:{line}"
 
 
-# What Windows lacks of `os` and `signal`.
-POSIX_ONLY = {
-    *("fork", "forkpty", "killpg", "setsid", "getpgid", "setpgid", "getuid", "geteuid", "getppid"),
-    *("mkfifo", "register_at_fork", "wait", "waitpid", "uname", "statvfs", "getloadavg"),
-    *("pthread_kill", "pthread_sigmask", "setitimer", "alarm", "pause", "sigwait"),
-    *("SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGPIPE"),
-}
-
-
-def test_what_windows_lacks_is_asked_for_before_it_is_used() -> None:
-    unguarded: list[str] = []
-    guarded = 0
-
-    def visit(node: ast.AST, asked: frozenset[str], where: str) -> None:
-        nonlocal guarded
-        if isinstance(node, ast.If) and "hasattr(" in ast.unparse(node.test):
-            # What is asked for stands for the rest of its family: killpg for SIGKILL.
-            names = frozenset(
-                n.value for n in ast.walk(node.test) if isinstance(n, ast.Constant)
-            ) & frozenset(POSIX_ONLY)
-            for child in node.body:
-                visit(child, asked | names, where)
-            for child in node.orelse:
-                visit(child, asked, where)
-            return
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in ("os", "signal")
-            and node.attr in POSIX_ONLY
-        ):
-            if asked:
-                guarded += 1
-            else:
-                unguarded.append(f"{where}:{node.lineno} {ast.unparse(node)}")
-        for child in ast.iter_child_nodes(node):
-            visit(child, asked, where)
-
-    for name, tree in modules().items():
-        visit(tree, frozenset(), name)
-    assert unguarded == []
-    assert guarded > 3
-
-
 def test_typers_private_parts_are_not_used() -> None:
     for name, tree in modules().items():
         for target, line in imports_of(tree):

@@ -6,9 +6,9 @@ import contextlib
 import io
 import json
 import os
-import select
 import shutil
 import sys
+import time
 from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from enum import IntEnum
@@ -89,6 +89,9 @@ def own_stdout(*, for_good: bool) -> Generator[None]:
                 kept.close()
 
 
+_FULL_S = 0.01
+
+
 class _Forgiving(io.FileIO):
     """A file that writes all it gets, and loses what cannot be written."""
 
@@ -100,7 +103,7 @@ class _Forgiving(io.FileIO):
             while rest:
                 written = super().write(rest)
                 if written is None:  # a stream that does not wait by itself, and is full
-                    select.select([], [self], [])
+                    time.sleep(_FULL_S)  # `select` takes no files on Windows
                 rest = rest[written or 0 :]
         return size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import signal
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
@@ -253,7 +254,7 @@ class Course:
             if self._over:
                 return
             self._reminded = True
-            if hasattr(signal, "pthread_kill"):  # it also ends a system call that waits
+            if sys.platform != "win32":  # it also ends a system call that waits
                 signal.pthread_kill(self._thread.ident or 0, number)
             else:
                 _thread.interrupt_main(signal.Signals(number))

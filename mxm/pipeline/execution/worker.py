@@ -57,7 +57,7 @@ def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
 def _stand_alone() -> None:
     """Be the first of a group of processes, which ends as one."""
     # The parent decides what Ctrl-C means, and what a task starts is not to outlive it.
-    if hasattr(os, "setsid"):
+    if sys.platform != "win32":
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -68,7 +68,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-    if hasattr(os, "killpg"):
+    if sys.platform != "win32":
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
@@ -84,7 +84,7 @@ class _Parent:
         # Whatever loggers and handlers the user's module sets up: the parent has the same.
         _set_handling(lambda _, record: logs.handle(record))
         sys.stdout, sys.stderr = self._streams = self._stream("stdout"), self._stream("stderr")
-        if hasattr(os, "register_at_fork"):
+        if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._leave)
 
     def tell(self, kind: bytes, content: bytes) -> None:

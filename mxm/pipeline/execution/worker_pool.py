@@ -270,7 +270,7 @@ class _Worker:
         return code
 
     def kill(self) -> None:
-        if hasattr(os, "killpg"):
+        if sys.platform != "win32":
             with contextlib.suppress(OSError):  # it is no group yet, or no more
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
