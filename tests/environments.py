@@ -18,8 +18,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
 PIP = (sys.executable, "-m", "pip")
-# What pip and uv say where no package index answers.
-UNREACHABLE = re.compile(r"connection broken|NewConnectionError|error sending request|dns error")
+# What pip and uv say where no package index answers, or it has not the package.
+UNREACHABLE = re.compile(
+    r"connection broken|NewConnectionError|error sending request|dns error"
+    r"|was not found in the package registry"
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def run(
 
 def failed(command: tuple[str, ...], text: str) -> NoReturn:
     if UNREACHABLE.search(text):
-        pytest.skip(f"no package index could be reached by: {' '.join(command[:6])} ...")
+        pytest.skip(f"no package index answered: {' '.join(command[:6])} ...")
     pytest.fail(f"{' '.join(command)}\n{text[-6000:]}", pytrace=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,3 +182,37 @@ def test_type_checkers_see_ours_and_the_familys(
     program.write_text(PROGRAM)
     done = type_check(checker, place.python, tmp_path, program)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# The rest of the family, which needs other packages that ours needs, too.
+RUNNING = ("mxm-refdata", "mxm-runtime")
+FLOWS = """
+import mxm
+import mxm.refdata
+import mxm.runtime
+
+
+@mxm.task
+def load() -> int:
+    return 1
+
+
+@mxm.flow
+def whole() -> int:
+    return load()
+"""
+
+
+def test_ours_with_its_engine_and_the_family_need_nothing_that_clashes(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    place = environment(tmp_path / "place", find_python("3.13"))
+    place.install(f"{artifact.wheel}[prefect]", *RUNNING)
+    run(*UV, "pip", "check", "--python", place.python)
+    (tmp_path / "flows.py").write_text(FLOWS)
+    command = str(place.folder / "bin" / "mxm-pipeline")
+    for backend in ("inline", "prefect"):
+        out = run(command, "run", "whole", "--quiet", "--backend", backend, cwd=tmp_path)
+        assert json.loads(out) == {"load": 1}
+    for name in RUNNING:
+        place.run("-c", f"import {name.replace('-', '.')}")
