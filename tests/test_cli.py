@@ -13,6 +13,7 @@ import pytest
 from command import SCRIPT, Outcome, call, golden, invoke, masked, write
 
 import mxm
+from mxm.pipeline.cli.main import VERBS
 
 FLOWS = '''
 import mxm
@@ -324,6 +325,14 @@ def test_help_of_one_flow_lists_its_parameters(project: Path) -> None:
     golden("run_help", parameters)
     assert "--strict-params" in usage
     assert ran.code == 0
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_the_help_of_every_verb(verb: str, tmp_path: Path) -> None:
+    # In a process: Typer's runner for tests has a width of its own.
+    ran = call(*verb.split(), "--help", cwd=tmp_path, env={"COLUMNS": "100"})
+    assert (ran.code, ran.err) == (0, "")
+    golden(f"help_{verb or 'all'}", ran.out)
 
 
 def test_help_names_every_command(project: Path) -> None:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command import golden
 from environments import PIP, UV, Artifact, Environment, environment, find_python, run
 from typecheckers import type_check
+
+from mxm.pipeline.cli.main import VERBS
 
 pytestmark = pytest.mark.slow
 
@@ -214,5 +217,8 @@ def test_ours_with_its_engine_and_the_family_need_nothing_that_clashes(
     for backend in ("inline", "prefect"):
         out = run(command, "run", "whole", "--quiet", "--backend", backend, cwd=tmp_path)
         assert json.loads(out) == {"load": 1}
+    for verb in VERBS:  # their Typer is older than ours
+        shown = run(command, verb, "--help", cwd=tmp_path, env={"COLUMNS": "100"})
+        golden(f"help_{verb}", shown)
     for name in RUNNING:
         place.run("-c", f"import {name.replace('-', '.')}")

@@ -159,7 +159,14 @@ def check(
         ),
     ] = False,
     format: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--format", "-f", help="text, json or github.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            show_default=False,
+            help="text, json or github; default: text.",
+        ),
     ] = "text",
     module: Modules = None,
     as_json: AsJson = False,

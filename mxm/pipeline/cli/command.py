@@ -6,7 +6,7 @@ import contextlib
 import functools
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -61,11 +61,31 @@ def _shared_options() -> list[Any]:
     return list(command.params)
 
 
+def _shown_plainly(argument: Any, function: Any) -> None:
+    """Show *argument* of a verb's *function* as its metavar and its help.
+
+    Some versions of Typer add to them, and some lose the help beside Click 8.5.
+    """
+
+    def record(_: Any) -> tuple[str, str]:
+        hint = get_type_hints(function, include_extras=True)[argument.name]
+        return argument.metavar, hint.__metadata__[0].help
+
+    def pieces(_: Any) -> list[str]:
+        return [argument.metavar]
+
+    argument.get_usage_pieces = pieces
+    argument.get_help_record = record
+
+
 class Verb(TyperCommand):
     """A command that ends with an exit code, and without a traceback of this package."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                _shown_plainly(parameter, self.callback)
         self.params.extend(_shared_options())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -91,9 +91,18 @@ def _graph_document(spec: FlowSpec) -> dict[str, Any]:
 def graph(
     name: Target,
     format: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--format", "-f", help="tree, mermaid or dot.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            show_default=False,
+            help="tree, mermaid or dot; default: tree.",
+        ),
     ] = "tree",
-    out: Annotated[str | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
+    ] = None,
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:

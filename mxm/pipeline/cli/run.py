@@ -193,7 +193,8 @@ def run(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file."
+            metavar="[NAME]",
+            help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file.",
         ),
     ] = None,
     param: Annotated[
@@ -220,14 +221,20 @@ def run(
         ),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", help=f"{_either(BACKENDS)}; {_SETTING}.")
+        str | None,
+        typer.Option("--backend", metavar="NAME", help=f"{_either(BACKENDS)}; {_SETTING}."),
     ] = None,
     runner: Annotated[
-        str | None, typer.Option("--runner", help=f"{_either(RUNNERS)}; {_SETTING}.")
+        str | None,
+        typer.Option("--runner", metavar="NAME", help=f"{_either(RUNNERS)}; {_SETTING}."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", help=f"Tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}."),
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help=f"Tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
+        ),
     ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
@@ -252,7 +259,13 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
     verbose: Annotated[
         int,
-        typer.Option("--verbose", "-v", count=True, help="Say more; -vv: the engine's log too."),
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Say more; -vv: the engine's log too.",
+        ),
     ] = 0,
     module: Modules = None,
     as_json: AsJson = False,
