@@ -546,22 +546,29 @@ def test_a_file_that_shadows_a_module_is_named_or_does_not_matter(
 # Values that nest deeply
 
 
-def nested(depth: int) -> list[Any]:
-    value: list[Any] = []
+WRAPS: dict[str, Callable[[Any], Any]] = {
+    "lists": lambda value: [value],
+    "tuples": lambda value: (value,),
+    "mappings": lambda value: {0: value},
+}
+
+
+def nested(kind: str, depth: int) -> Any:
+    value: Any = ()
     for _ in range(depth):
-        value = [value]
+        value = WRAPS[kind](value)
     return value
 
 
-def depth_of(value: list[Any]) -> int:
+def depth_of(value: Any) -> int:
     depth = 0
     while value:
         value, depth = value[0], depth + 1
     return depth
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12 bounds recursion in C by itself")
-def test_values_nest_as_deeply_between_processes_as_in_one() -> None:
+@pytest.mark.parametrize("kind", WRAPS)
+def test_values_nest_as_deeply_between_processes_as_in_one(kind: str) -> None:
     tasks = [TaskSpec("made", nested), TaskSpec("depth", depth_of, upstream=["made"])]
     flow = compile_flow(FlowSpec("f", tasks), backend="inline", runner="processes", workers=1)
-    assert flow.run({"depth": 900}).values["depth"] == 900
+    assert flow.run({"kind": kind, "depth": 900}).values["depth"] == 900

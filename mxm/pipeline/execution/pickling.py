@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
 from types import FunctionType
 from typing import Any
@@ -97,25 +98,36 @@ def _pack_alone(error: BaseException) -> bytes:
 
 
 def _packed(value: object, by_name: Callable[..., Any] | None) -> bytes:
-    buffer = io.BytesIO()
     try:
-        _Pickler(buffer, by_name).dump(value)
+        return _dumped(_Pickler, value, by_name)
     except RecursionError:
-        buffer = io.BytesIO()
         with _deeper():
-            _Pickler(buffer, by_name).dump(value)
+            return _dumped(_DeepPickler, value, by_name)
+
+
+def _dumped(
+    kind: type[_Pickler | _DeepPickler], value: object, by_name: Callable[..., Any] | None
+) -> bytes:
+    buffer = io.BytesIO()
+    pickler = kind(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.by_name = by_name
+    pickler.dump(value)
     return buffer.getvalue()
+
+
+_limit_changes = threading.RLock()  # the limit is the process's, and two runs may pack at once
 
 
 @contextlib.contextmanager
 def _deeper() -> Generator[None, None, None]:
     """Let values nest as deeply here as they may in one process."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(20 * limit)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
+    with _limit_changes:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(20 * limit)
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def _crosses(value: object) -> bool:
@@ -126,16 +138,14 @@ def _crosses(value: object) -> bool:
     return True
 
 
-class _Pickler(pickle.Pickler):
+class _Reducing:
     """Pickles functions whose name stands for a task, and exceptions that pickle cannot call."""
 
-    def __init__(self, file: io.BytesIO, by_name: Callable[..., Any] | None) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._by_name = by_name
+    by_name: Callable[..., Any] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        if self._by_name is not None and obj is self._by_name:
-            return _find_function, _reference(self._by_name)
+        if self.by_name is not None and obj is self.by_name:
+            return _find_function, _reference(self.by_name)
         if isinstance(obj, FunctionType) and obj.__module__ != __name__:
             return _find_function, _reference(obj)
         if isinstance(obj, BaseException) and not _reduces_itself(type(obj)):
@@ -143,6 +153,14 @@ class _Pickler(pickle.Pickler):
             reduced: tuple[Any, ...] = (*obj.__reduce__(), None)
             return _rebuilt, (type(obj), reduced[1]), reduced[2], None, None, _restore
         return NotImplemented
+
+
+class _Pickler(_Reducing, pickle.Pickler):
+    """The fast one, written in C, whose depth Python 3.12 and later bound whatever the limit is."""
+
+
+class _DeepPickler(_Reducing, pickle._Pickler):  # pyright: ignore[reportPrivateUsage]
+    """The same in Python: slow, and as deep as the recursion limit lets it be."""
 
 
 def _native(kind: type[BaseException]) -> type[BaseException]:
