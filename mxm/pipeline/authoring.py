@@ -147,7 +147,7 @@ class Task(TaskBase, Generic[P, R_co]):
         # The white lie of every tracing library: a stand-in, typed as the value it stands for.
         return cast("R_co", trace.call(self, args, kwargs))
 
-    def _plainly(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def _plainly(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function in a flow's body that runs as the Python it is."""
         if self.options.get("run_if") != "failed":
             return _called(self.fn, args, kwargs, in_body=False)
