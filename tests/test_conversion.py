@@ -31,7 +31,9 @@ from pydantic import (
 )
 from typed_values import Level, Model, Pair, Row, Side, Window, annotated_values
 
+from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.introspection.annotations import parts_of
+from mxm.pipeline.values import validation
 from mxm.pipeline.values.compatibility import Fit, fit
 from mxm.pipeline.values.conversion import Text, coerce
 from mxm.pipeline.values.examples import example_of
@@ -261,6 +263,10 @@ class Reading(BaseModel):
     span: Span = Span()
 
 
+class Readings(BaseModel):
+    all: list[Reading]
+
+
 class Own(BaseModel):
     at: datetime
 
@@ -312,6 +318,13 @@ class Open(BaseModel):
         (Reading, {"at": 5}, "['at'] 5"),
         (Reading, {"at": "2024-01-31", "span": {"length": 5}}, "['span']['length'] 5"),
         (list[Reading], [{"at": "2024-01-31", "days": ["5"]}], "[0]['days'][0] '5'"),
+        # Each model has a validator of its own, which pydantic likes to use.
+        (list[Reading], [{"at": 5}], "[0]['at'] 5"),
+        (tuple[Reading, ...], [{"at": 5}], "[0]['at'] 5"),
+        (dict[str, Reading], {"a": {"at": 5}}, "['a']['at'] 5"),
+        (list[Reading] | None, Text('[{"at": 5}]'), "[0]['at'] 5"),
+        (list[Span], [{"start": 5}], "[0]['start'] 5"),
+        (list[Readings], [{"all": [{"at": 5}]}], "[0]['all'][0]['at'] 5"),
         (Annotated[date, "day"], 5, "'2024-01-31'"),
         (pd.Timestamp, 5, "'2024-01-31T09:30'"),
         (pd.Timedelta, Text("5"), "'PT5S'"),
@@ -404,6 +417,12 @@ def test_a_union_with_str_keeps_text_that_is_not_exactly_another_form(
         (Model, {"name": "x", "sise": 5}, "['sise'] unknown field: did you mean 'size'?"),
         (list[Window], [{"days": 1, "dys": 5}], "[0]['dys'] unknown field"),
         (Reading, {"at": "2024-01-31", "span": {"lenght": "PT1S"}}, "['span']['lenght'] unknown"),
+        (list[Model], [{"name": "x", "sise": 5}], "[0]['sise'] unknown field"),
+        (
+            dict[str, Reading],
+            {"a": {"at": "2024-01-31", "dayz": []}},
+            "['a']['dayz'] unknown field",
+        ),
         (Row, Text('{"day": "2024-01-31", "prise": 5}'), "['prise'] unknown field"),
         (list[Row], Text('[{"day": "2024-01-31", "prise": 5}]'), "[0]['prise'] unknown field"),
         (Window | None, {"dys": 5}, "['dys'] unknown field"),
@@ -424,6 +443,15 @@ def test_fields_beyond_those_declared_stay_where_a_type_allows_them() -> None:
         coerce(row, Row, closed=True)
     assert coerce({"a": 1, "b": 2}, Open) == Open(a=1)
     assert coerce(Text('{"a": 1, "b": 2}'), More) == {"a": 1, "b": 2}
+
+
+def test_a_pydantic_that_cannot_be_strict_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_2_12(schema: Any, config: Any = None) -> None: ...
+
+    monkeypatch.setattr(validation, "SchemaValidator", of_2_12)
+    with pytest.raises(PipelineError, match="pydantic .* cannot check") as caught:
+        coerce("1", tuple[int, Literal["a model of 2.12"]])
+    assert "pydantic>=2.13" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from collections import abc
 from types import GenericAlias, UnionType
 from typing import Any, cast
 
+import pydantic
 import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.introspection.annotations import (
     entries_of,
     field_hints,
@@ -46,6 +47,8 @@ def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
         It cannot be read so; the message has all that is wrong with it.
     NoSchemaError
         *annotation* is nothing that pydantic knows.
+    PipelineError
+        The installed pydantic cannot be made strict.
     """
     validator = _validator(annotation, closed)
     try:
@@ -117,8 +120,11 @@ def _made(annotation: Any, closed: bool) -> SchemaValidator:
     try:
         # Models and dataclasses have validators of their own, of schemas that are not strict.
         return SchemaValidator(schema, None, _use_prebuilt=False)
-    except TypeError:  # pydantic_core before 2.33 uses none of them
-        return SchemaValidator(schema)
+    except TypeError:  # pydantic 2.11 and 2.12 would use them, and read a number as a date
+        raise PipelineError(
+            f"pydantic {pydantic.VERSION} cannot check values as strictly as parameters need",
+            hint="pip install --upgrade mxm-pipeline 'pydantic>=2.13'",
+        ) from None
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
