@@ -18,7 +18,7 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # From the ground up: a module imports from the rows before its own. A folder stands for its
 # modules, which may import each other; folders of one row do not.
 LAYERS = [
-    ["printable"],
+    ["printable", "interrupts"],
     ["problems", "logs", "reprs", "other_engines"],
     ["errors"],
     ["introspection", "failure"],

@@ -244,11 +244,20 @@ def test_an_observer_may_run_a_flow() -> None:
 def test_ctrl_c_within_an_observer_cancels_the_run() -> None:
     def observe(event: Event) -> None:
         if isinstance(event, StepEnded):
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
     flow = compile_flow(FlowSpec("f", [TaskSpec("a", one)]), backend="inline", observers=[observe])
     with pytest.raises(KeyboardInterrupt):
         flow.run()
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_what_an_observer_raises_by_itself_changes_nothing(kind: type[BaseException]) -> None:
+    def observe(event: Event) -> None:
+        raise kind
+
+    flow = compile_flow(FlowSpec("f", [TaskSpec("a", one)]), backend="inline", observers=[observe])
+    assert flow.run().state is State.SUCCEEDED
 
 
 def test_observers_are_options_of_a_flow_and_of_a_run() -> None:

@@ -21,6 +21,7 @@ from typing import (
 )
 
 from mxm.pipeline import reprs
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
 from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
@@ -427,7 +428,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
-            given = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr(tasks)
+            given = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr_of(tasks)
             raise TypeError(f"@mxm.flow: tasks must be a list of tasks, not {given}")
         options["tasks"] = list(cast("Any", tasks))
 

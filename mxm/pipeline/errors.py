@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem, Source
 
 __all__ = [
@@ -178,7 +179,7 @@ class Skip(Exception):  # noqa: N818 - not an error
 
     def __init__(self, reason: str = ""):
         super().__init__(reason)
-        self.reason = reason
+        self.reason: str = text_of(reason)
 
 
 def described(error: BaseException) -> str:
@@ -192,9 +193,8 @@ def text_of(value: object) -> str:
     """``str(value)``, whatever its own code does: that must not change what became of a run."""
     try:
         return str(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # also SystemExit, which would end the command with another code
+    except BaseException as error:
+        let_signals_pass(error)
         return "<unprintable>"
 
 
@@ -202,7 +202,6 @@ def repr_of(value: object) -> str:
     """``repr(value)``, whatever its own code does."""
     try:
         return repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # as in `text_of`
+    except BaseException as error:
+        let_signals_pass(error)
         return f"<unprintable {type(value).__name__}>"

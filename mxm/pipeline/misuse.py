@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.other_engines import attribute_hint, option_hint
 from mxm.pipeline.problems import Source, did_you_mean
@@ -47,7 +48,7 @@ def check_given(
             raise TypeError(f"{where} has no option {option!r}: {_instead(kind, option, known)}")
         types, described = _TYPES.get(option, (object, ""))
         if value is not None and (not isinstance(value, types) or (described and value == "")):
-            raise TypeError(f"{where}: {option} is {described}, not {value!r}")
+            raise TypeError(f"{where}: {option} is {described}, not {repr_of(value)}")
 
 
 def _instead(kind: str, option: str, known: Mapping[str, Sequence[str]]) -> str | None:

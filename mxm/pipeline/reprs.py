@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from mxm.pipeline.interrupts import let_signals_pass
+
 __all__ = ["bundle", "drawn"]
 
 # By name, because what is shown lies beneath what draws it.
@@ -15,7 +17,8 @@ def drawn(thing: object, short: str) -> str:
     """*thing*, a flow or its spec, in lines of text; *short* where it cannot be drawn."""
     try:
         text: str = getattr(importlib.import_module(_MODULE), _FUNCTION)(thing)
-    except Exception:  # a repr never raises: the user's own code may
+    except BaseException as error:  # a repr never raises: the user's own code may
+        let_signals_pass(error)
         return short
     return text
 

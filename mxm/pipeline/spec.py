@@ -10,7 +10,8 @@ from typing import Any, Self, TypeAlias, cast
 
 from mxm.pipeline import reprs
 from mxm.pipeline.bindings import Binding, Bindings, Unpacked, Upstream, upstreams_in
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import SpecError, repr_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.task_options import RunIf, as_sequence, check_options
@@ -345,9 +346,10 @@ def _packed(fn: Callable[..., Any], owner: str) -> Any:
         import pickle  # only for functions without a name
 
         pickle.dumps(fn)
-    except Exception:  # any type may refuse, in its own way
+    except BaseException as error:  # any type may refuse, in its own way
+        let_signals_pass(error)
         raise SpecError(
-            f"{owner} cannot be pickled: {fn!r} has no importable name",
+            f"{owner} cannot be pickled: {repr_of(fn)} has no importable name",
             hint="define it with def at the top level of a module",
         ) from None
     return fn

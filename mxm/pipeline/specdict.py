@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Unpacked, Upstream
-from mxm.pipeline.errors import SpecError
+from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import secret_names
@@ -143,7 +143,9 @@ def _fn_to_dict(fn: Callable[..., Any]) -> str | dict[str, str]:
     name = entrypoint(fn)
     if name is not None:
         return name
-    return {"none": f"{fn!r} has no importable name: define it with def at a module's top level"}
+    return {
+        "none": f"{repr_of(fn)} has no importable name: define it with def at a module's top level"
+    }
 
 
 def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:

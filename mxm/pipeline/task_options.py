@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
+from mxm.pipeline.errors import repr_of
+
 __all__ = ["CHECKED", "RUN_RULES", "RunIf", "as_sequence", "check_options"]
 
 RunIf: TypeAlias = Literal["succeeded", "not_failed", "failed", "always"]
@@ -40,13 +42,13 @@ def check_options(
         plain = (0, 0, (Exception,), None, (), "succeeded", False)
         return dict(zip(CHECKED, plain, strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
-        raise TypeError(f"task {name!r}: retries must be a whole number, not {retries!r}")
+        raise TypeError(f"task {name!r}: retries must be a whole number, not {repr_of(retries)}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
     for delay in delays:
         if not _is_number(delay):
             raise TypeError(
                 f"task {name!r}: retry_delay_s must be a number of seconds, or a list of them, "
-                f"not {retry_delay_s!r}"
+                f"not {repr_of(retry_delay_s)}"
             )
         if delay < 0:
             raise ValueError(f"task {name!r}: retry_delay_s cannot be negative")
@@ -56,18 +58,20 @@ def check_options(
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError(
-                f"task {name!r}: retry_on must be a type of exception, not {retry_on!r}"
+                f"task {name!r}: retry_on must be a type of exception, not {repr_of(retry_on)}"
             )
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
-        raise TypeError(f"task {name!r}: timeout_s must be a positive number, not {timeout_s!r}")
+        raise TypeError(
+            f"task {name!r}: timeout_s must be a positive number, not {repr_of(timeout_s)}"
+        )
     words = () if isinstance(tags, str) else tuple(cast("Iterable[Any]", tags))
     if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"task {name!r}: tags must be a list of strings, not {tags!r}")
+        raise TypeError(f"task {name!r}: tags must be a list of strings, not {repr_of(tags)}")
     if not isinstance(run_if, str):
-        raise TypeError(f"task {name!r}: run_if must be a string, not {run_if!r}")
+        raise TypeError(f"task {name!r}: run_if must be a string, not {repr_of(run_if)}")
     if not isinstance(allow_failure, bool):
         raise TypeError(
-            f"task {name!r}: allow_failure must be True or False, not {allow_failure!r}"
+            f"task {name!r}: allow_failure must be True or False, not {repr_of(allow_failure)}"
         )
     delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
     checked = (retries, delay, types, timeout_s, words, run_if, allow_failure)
@@ -83,5 +87,5 @@ def as_sequence(references: object) -> Sequence[Any]:
     if isinstance(references, (list, tuple)):  # takes half as long as `list | tuple`
         return cast("Sequence[Any]", references)
     if isinstance(references, (set, frozenset)):
-        return sorted(cast("Iterable[Any]", references), key=repr)
+        return sorted(cast("Iterable[Any]", references), key=repr_of)
     return [references]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from mxm.pipeline.errors import ResultError, described
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
 from mxm.pipeline.values.snapshot import Snapshot
@@ -155,8 +155,10 @@ class TaskRun:
     def as_ended(self) -> Any:
         """The value as it was when the task ended, where a snapshot tells: a copy if it changed."""
         if self.snapshot is not None and self.snapshot.changed(self.value):
-            with contextlib.suppress(Exception):  # a type can refuse to be read again
+            try:
                 return self.snapshot.restored()
+            except BaseException as error:  # a type can refuse to be read again
+                let_signals_pass(error)
         return self.value
 
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:

@@ -29,6 +29,7 @@ from mxm.pipeline.execution.call import Call, FatalError
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Step, make_plan
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.runs import FlowRun, TaskRun
@@ -374,9 +375,8 @@ def _fit_for_prefect(error: Exception) -> bool:
     try:
         error.__traceback__ = error.__traceback__
         return bool(f"{error}{error!r}")
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # also SystemExit, which would end the run with another state
+    except BaseException as broken:  # also SystemExit, which would end the run with another state
+        let_signals_pass(broken)
         return False
 
 
@@ -427,7 +427,8 @@ def _default(parameter: Parameter) -> Any:
         return default
     try:
         to_jsonable_python(default)
-    except Exception:  # a serialiser of the user's may raise anything
+    except BaseException as error:  # a serialiser of the user's may raise anything
+        let_signals_pass(error)
         return _shown(default)
     return default
 

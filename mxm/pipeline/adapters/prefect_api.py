@@ -322,7 +322,8 @@ def refusal_in(error: BaseException | None) -> BackendError | None:
     if isinstance(cause, BackendError):
         return cause
     # From a worker process comes the traceback, as text.
-    if any(_NO_SERVER_SCHEME in note for note in getattr(error, "__notes__", ())):
+    notes = getattr(error, "__notes__", ())
+    if any(isinstance(note, str) and _NO_SERVER_SCHEME in note for note in notes):
         refusal = BackendError(
             "Prefect asked its API in a worker process, where it is not answered", hint=TO_SERVER
         )

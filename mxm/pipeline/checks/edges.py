@@ -12,6 +12,7 @@ from typing import Any
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Upstream, upstreams_in
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
     Unresolved,
     field_hints,
@@ -259,7 +260,8 @@ def _is_text_for_its_characters(made: Any, wanted: Any) -> bool:
 def _same(made: Any, wanted: Any) -> bool:
     try:
         return made is wanted or bool(made == wanted)
-    except Exception:  # an annotation may be any object
+    except BaseException as error:  # an annotation may be any object
+        let_signals_pass(error)
         return False
 
 

@@ -21,6 +21,7 @@ from mxm.pipeline.errors import (
     UnknownFlowError,
     described,
 )
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.printable import printable
 
@@ -185,7 +186,8 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
         raise typer.Exit(_code(error)) from None
     except (typer.Exit, typer.Abort):
         raise
-    except Exception as error:
+    except BaseException as error:  # also SystemExit of code of the user's: it decides no exit code
+        let_signals_pass(error)
         if hasattr(error, "format_message"):  # Typer's own, as in `printably`
             raise
         if debug:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
 from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
-from mxm.pipeline.errors import described, repr_of
+from mxm.pipeline.errors import ResultError, described, repr_of
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
@@ -281,9 +280,10 @@ def _default_document(parameter: Parameter) -> dict[str, Any]:
 
 def json_form(value: object) -> Any:
     """*value* as JSON has it, or as text; its own code may fail."""
-    with contextlib.suppress(Exception, SystemExit):  # in its own code
+    try:
         return to_json(value, strict=True).value
-    return repr_of(value)
+    except ResultError:
+        return repr_of(value)
 
 
 def _task_document(task: TaskSpec) -> dict[str, Any]:

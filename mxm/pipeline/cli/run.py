@@ -29,6 +29,7 @@ from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
+from mxm.pipeline.interrupts import note_signal
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.runs import FlowRun, State
 
@@ -147,7 +148,9 @@ class _Signals:
             os._exit(self.code)  # workers end with the process they work for
         self.code = ExitCode(128 + number)
         if self.raises:
-            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+            error = KeyboardInterrupt() if number == signal.SIGINT else _Terminated()
+            note_signal(error)
+            raise error
 
 
 def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:

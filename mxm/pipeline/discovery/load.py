@@ -15,7 +15,8 @@ from typing import ClassVar
 
 from mxm.pipeline.discovery.naming import Home, Naming, provides
 from mxm.pipeline.discovery.settings import Settings, nearest_project, read_settings
-from mxm.pipeline.errors import PipelineError, described
+from mxm.pipeline.errors import PipelineError, described, text_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import module_from_file
 from mxm.pipeline.problems import Source, shown_path
 from mxm.pipeline.registry import current_registry
@@ -222,9 +223,8 @@ class Loader:
             with contextlib.redirect_stdout(sys.stderr):
                 module = load()
             _require_file(module, file)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # pytest.skip() raises one that is no Exception
+            let_signals_pass(error)
             if known is not None:
                 sys.modules[name] = known
             frames = traceback.extract_tb(error.__traceback__)
@@ -244,12 +244,13 @@ class Loader:
         return module
 
     def _hint(self, name: str, error: BaseException) -> str | None:
-        if isinstance(error, ImportError) and "relative import with no known parent" in str(error):
+        text = text_of(error)
+        if isinstance(error, ImportError) and "relative import with no known parent" in text:
             return (
                 "its folder is where imports start, so it is in no package: run from the folder "
                 "above, or name that in the paths of [tool.mxm.pipeline]"
             )
-        if isinstance(error, SyntaxError) and "outside async function" in str(error):
+        if isinstance(error, SyntaxError) and "outside async function" in text:
             return "write `async def`: the body of an async flow may await tasks and flows"
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{name}.".startswith(f"{missing}."):
@@ -341,6 +342,7 @@ def is_librarys(file: str) -> bool:
 def _file_of(name: str) -> str | None:
     try:
         spec = importlib.util.find_spec(name)
-    except Exception:  # whatever its parent packages raise
+    except BaseException as error:  # whatever its parent packages raise
+        let_signals_pass(error)
         return None
     return spec.origin if spec else None

@@ -24,6 +24,7 @@ from mxm.pipeline.execution.events import (
 )
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.interrupts import ends_the_run
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
@@ -35,12 +36,7 @@ __all__ = [
     "call_function",
     "invoke_with",
     "invoking",
-    "raised_by_signals",
 ]
-
-
-raised_by_signals: list[BaseException] = []
-"""What handlers of signals raised in the runs that go on in this process."""
 
 
 class FatalError(Exception):
@@ -151,7 +147,7 @@ class Call:
         except BaseException as error:
             # Ctrl-C, and what the handler of another signal raised, ask the whole run to end. What
             # a task raises by itself is its failure, whatever its class: an engine's own, too.
-            if isinstance(error, KeyboardInterrupt) or _came_by_signal(error):
+            if isinstance(error, KeyboardInterrupt) or ends_the_run(error):
                 raise
             self.error, state = error, State.FAILED
             raise FatalError(error) from error
@@ -277,10 +273,6 @@ def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
         yield
     finally:
         _invoke.reset(token)
-
-
-def _came_by_signal(error: BaseException) -> bool:
-    return any(raised is error for raised in raised_by_signals)
 
 
 def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

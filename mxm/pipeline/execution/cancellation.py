@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from mxm.pipeline.execution.call import Call, Invoke, invoking, raised_by_signals
+from mxm.pipeline.execution.call import Call, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
+from mxm.pipeline.interrupts import forget_signal, note_signal
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
@@ -140,8 +141,7 @@ class Course:
                     raise
             finally:
                 self._over = True
-                if self._signal in raised_by_signals:
-                    raised_by_signals.clear()
+                forget_signal(self._signal)
         if made is None or self._signal is not None:
             raise self._cancelled(self._signal or KeyboardInterrupt()) from None
         return made
@@ -241,7 +241,7 @@ class Course:
             except BaseException as error:
                 first = self._signal is None
                 self._signal = self._signal or error
-                raised_by_signals.append(error)
+                note_signal(error)
                 if self._over or (self._in_engine and first):
                     self._remind(number)  # and raised when the engine comes back
                 else:

@@ -31,6 +31,7 @@ from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
 from mxm.pipeline.execution.runners import Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, gather, new_run_id
@@ -211,7 +212,8 @@ class _Drive:
         try:
             args = tuple(gather(b, values, self.plan.params) for b in step.args)
             kwargs = {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()}
-        except Exception as error:  # a projection of a result: any type may fail in its own way
+        except BaseException as error:  # a projection of a result: any type may fail in its own way
+            let_signals_pass(error)
             with contextlib.suppress(Exception):  # a frozen one goes without
                 error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
             reason = f"its inputs could not be taken: {described(error)}"

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger, outside_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, State, TaskRun, WrittenAsset
@@ -261,7 +262,8 @@ class Observers:
             for number, observer in enumerate(self._observers):
                 try:
                     observer(event)
-                except (Exception, SystemExit) as error:
+                except BaseException as error:
+                    let_signals_pass(error)
                     self._report(number, observer, event, error)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mxm.pipeline.errors import BackendError
+from mxm.pipeline.errors import BackendError, repr_of
 from mxm.pipeline.other_engines import option_hint
 from mxm.pipeline.problems import did_you_mean
 
@@ -95,19 +95,19 @@ class RunOptions:
             raise BackendError(f"unknown runner {given!r}", hint=hint)
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
-            raise BackendError(f"workers must be a positive number, not {count!r}")
+            raise BackendError(f"workers must be a positive number, not {repr_of(count)}")
         for name in ("fail_fast", "strict_params", "strict_json", "engine_logs", "guard"):
             value = getattr(self, name)
             if not isinstance(value, bool):
-                raise BackendError(f"{name} must be True or False, not {value!r}")
+                raise BackendError(f"{name} must be True or False, not {repr_of(value)}")
         grace: Any = self.grace_s
         if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _YEAR:
-            raise BackendError(f"grace_s must be a number of seconds, not {grace!r}")
+            raise BackendError(f"grace_s must be a number of seconds, not {repr_of(grace)}")
         observers: Any = self.observers
         if type(observers) not in (list, tuple) or not all(map(callable, observers)):
             hint = "give a list of functions that take one event"
             raise BackendError(
-                f"observers must be a list of callables, not {observers!r}", hint=hint
+                f"observers must be a list of callables, not {repr_of(observers)}", hint=hint
             )
         object.__setattr__(self, "observers", tuple(observers))
         overrides: Any = self.overrides

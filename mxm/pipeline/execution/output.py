@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
+from mxm.pipeline.errors import text_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import current_task
 
 __all__ = ["LIMIT", "Output", "captured", "is_passed_on", "output_to", "restore_output"]
@@ -299,5 +301,6 @@ _format = logging.Formatter().format
 def _text(record: logging.LogRecord) -> str:
     try:
         return _format(record)
-    except Exception:  # arguments that do not fit the message: handlers report it
-        return str(record.msg)
+    except BaseException as error:  # arguments that do not fit the message: handlers report it
+        let_signals_pass(error)
+        return text_of(record.msg)

@@ -9,8 +9,9 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple, NoReturn, cast
 
 from mxm.pipeline.bindings import require_count, upstreams_in, value_of
-from mxm.pipeline.errors import BackendError, repr_of
+from mxm.pipeline.errors import BackendError, repr_of, text_of
 from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import Unresolved, result_hint, type_text
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of
@@ -139,8 +140,9 @@ def _require_result(step: Step, value: Any) -> None:
         try:
             part = value_of(one.binding, lambda _: value)
             require_count(part, one.count, f"the override of step {str(one.binding)!r}")
-        except Exception as error:  # any type may refuse an index in its own way
-            raise BackendError(str(error)) from error
+        except BaseException as error:  # any type may refuse an index in its own way
+            let_signals_pass(error)
+            raise BackendError(text_of(error)) from error
 
 
 def _require_signature(step: Step, fn: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from mxm.pipeline.errors import SpecError, repr_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import source_of
 
@@ -86,10 +87,12 @@ def _joined(own: bytes, cause: bytes | None, context: bytes | None, suppress: bo
 
 
 def _pack_alone(error: BaseException) -> bytes:
-    with contextlib.suppress(Exception):
+    try:
         packed = pack(error)
         unpack(packed)  # some can be written, and not be read
         return packed
+    except BaseException as refusal:  # any type may refuse to be pickled, in its own way
+        let_signals_pass(refusal)
     kind = next(kind for kind in type(error).__mro__ if _crosses(kind))
     args = tuple(arg if _crosses(arg) else repr_of(arg) for arg in error.args)
     plain = _rebuilt(kind, args)
@@ -133,7 +136,8 @@ def _deeper() -> Generator[None, None, None]:
 def _crosses(value: object) -> bool:
     try:
         unpack(pack(value))
-    except Exception:  # in its own way
+    except BaseException as error:  # in its own way
+        let_signals_pass(error)
         return False
     return True
 

@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 
 __all__ = ["LOGGED", "PRINTED", "RAISED", "READY", "RETURNED", "UNSENT", "serve"]
@@ -59,9 +60,15 @@ def _stand_alone() -> None:
     # The parent decides what Ctrl-C means, and what a task starts is not to outlive it.
     if sys.platform != "win32":
         os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
+    error = KeyboardInterrupt()
+    note_signal(error)
+    raise error
 
 
 def _end_with_parent() -> None:
@@ -122,6 +129,15 @@ class _Logs(logging.handlers.QueueHandler):
         super().__init__(queue.SimpleQueue())
         self._tell = tell
 
+    def prepare(self, record: logging.LogRecord) -> Any:
+        """*record* with its text alone."""
+        try:
+            return super().prepare(record)
+        except BaseException as error:  # of a value that has no text: the task goes on
+            let_signals_pass(error)
+            record.msg, record.args = text_of(record.msg), None
+            return super().prepare(record)
+
     def enqueue(self, record: logging.LogRecord) -> None:
         self._tell(LOGGED, pack((current_task(), record)))
 
@@ -148,5 +164,6 @@ def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
         return RAISED, pack_error(error)
     try:
         return RETURNED, pack(value)
-    except Exception as error:  # any type may refuse to be pickled, in its own way
+    except BaseException as error:  # any type may refuse to be pickled, in its own way
+        let_signals_pass(error)
         return UNSENT, pack(described(error))

@@ -39,6 +39,7 @@ from mxm.pipeline.execution.worker import (
     UNSENT,
     serve,
 )
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.problems import Source
@@ -115,7 +116,8 @@ class WorkerPool:
             raise _unsendable("value", task, unpack(content))
         try:
             outcome = unpack(content)
-        except Exception as error:  # some types can be written, and not be read
+        except BaseException as error:  # some types can be written, and not be read
+            let_signals_pass(error)
             what = "exception" if kind == RAISED else "value"
             raise _unsendable(what, task, error) from error
         if kind == RAISED:
@@ -284,18 +286,20 @@ def _request(call: Call) -> tuple[bytes, bytes]:
         fn = pack_function(call.step.task.fn)
     except SpecError as error:
         raise FatalError(error) from None
-    except Exception as error:  # any type may refuse to be pickled, in its own way
+    except BaseException as error:  # any type may refuse to be pickled, in its own way
+        let_signals_pass(error)
         raise _unsendable("function", task, error) from error
     try:
         inputs = pack((call.args, call.kwargs))
-    except Exception as error:
+    except BaseException as error:
+        let_signals_pass(error)
         raise _unsendable("inputs", task, error) from error
     return pack((call.flow, task, _levels(), fn)), inputs
 
 
 def _unsendable(what: str, task: str, why: object) -> FatalError:
     """Another attempt would fail as this one does."""
-    told = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
+    told = described(why) if isinstance(why, BaseException) else why
     return FatalError(
         BackendError(
             f"the {what} of task {task!r} cannot pass between processes: {told}",

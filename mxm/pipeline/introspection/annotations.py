@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from types import CodeType, CoroutineType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import described, text_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import unwrapped
 
 __all__ = [
@@ -109,7 +110,8 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
         return quick
     try:
         return typing.get_type_hints(fn, include_extras=True)
-    except Exception:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code, and fail in any way
+        let_signals_pass(error)
         hints = {name: _resolve(fn, value) for name, value in raw.items()}
     if any(isinstance(hint, Unresolved) for hint in hints.values()):
         raise _NotYet(hints)
@@ -130,7 +132,8 @@ def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
             if type(hint) is not type and not _settled(hint):
                 return None
             hints[name] = hint
-    except Exception:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code, and fail in any way
+        let_signals_pass(error)
         return None
     return hints
 
@@ -159,8 +162,9 @@ def _resolve(fn: Any, annotation: Any) -> Any:
     try:
         return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
     except NameError as error:
-        return Unresolved(annotation, str(error))
-    except Exception as error:  # an annotation may run any code, and fail in any way
+        return Unresolved(annotation, text_of(error))
+    except BaseException as error:  # an annotation may run any code, and fail in any way
+        let_signals_pass(error)
         return Unresolved(annotation, described(error))
 
 
@@ -235,7 +239,8 @@ def field_hints(kind: Any) -> dict[str, Any]:
         return {}
     try:
         return typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code, and fail in any way
+        let_signals_pass(error)
         raw: list[dict[str, Any]] = [vars(c).get("__annotations__", {}) for c in kind.__mro__]
         return {name: hint for annotations in reversed(raw) for name, hint in annotations.items()}
 
@@ -316,4 +321,4 @@ def _name(kind: Any, modules: bool) -> str:
         name = kind.__qualname__.rpartition("<locals>.")[2]
         return f"{kind.__module__}.{name}" if modules and kind.__module__ != "builtins" else name
     named = kind.__name__ if hasattr(kind, "__supertype__") else kind
-    return str(named).replace("typing.", "")
+    return text_of(named).replace("typing.", "")

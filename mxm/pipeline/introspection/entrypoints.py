@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from mxm.pipeline.errors import SpecError, described
+from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["entrypoint", "module_from_file", "resolve_entrypoint"]
 
@@ -39,7 +40,8 @@ def resolve_entrypoint(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a module may raise anything while it is imported
+    except BaseException as error:  # a module may raise anything while it is imported
+        let_signals_pass(error)
         raise SpecError(f"{name!r} cannot be imported: {described(error)}") from error
     inner: Any = inspect.unwrap(found, stop=_is_decorated)
     plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found

@@ -15,7 +15,7 @@ from mxm.pipeline.bindings import (
     keys_taken,
     upstreams_in,
 )
-from mxm.pipeline.errors import ParameterError, repr_of
+from mxm.pipeline.errors import ParameterError, repr_of, text_of
 from mxm.pipeline.introspection.annotations import Unresolved, type_text
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
@@ -238,12 +238,12 @@ class _Reading:
                 expected = type_text(annotation, modules=True)
             told = f"takes {expected}, not "
             if isinstance(error, PartError) and annotation is MISSING:
-                told = str(error)
+                told = text_of(error)
             elif hidden:
                 told += "what was given, which is a secret and not shown"
             else:
                 told += repr_of(str(value) if isinstance(value, Text) else value)[:200]
-                told += f": {error}" if str(error) else ""
+                told += f": {text_of(error)}" if text_of(error) else ""
                 hint = example_of(takes, key + _dotted(place), value, typed=typed)
             self.problems.append(
                 Problem(
@@ -260,11 +260,11 @@ class _Reading:
     def _note_unknown(self, value: Any, annotation: Any, name: str, task: TaskSpec | None) -> None:
         """Keys from Python that a typed dict lacks: type-correct, but perhaps a misspelt one."""
         for place, key, missing in unknown_keys(value, annotation):
-            near = closest(str(key), missing)
+            near = closest(text_of(key), missing)
             owner = task or self.spec
             problem = Problem(
                 "MXM405",
-                f"parameter {name + place!r}: {type_text(annotation)} has no key {key!r}",
+                f"parameter {name + place!r}: {type_text(annotation)} has no key {repr_of(key)}",
                 f"did you mean {near!r}?" if near else "the key is passed on as it is",
                 source=owner.source,
                 flow=self.spec.name,

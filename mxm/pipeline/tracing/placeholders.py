@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import inspect
 import sys
@@ -13,7 +12,8 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol, cast
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
-from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.errors import PipelineError, repr_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.other_engines import attribute_hint
 from mxm.pipeline.problems import Source
 
@@ -111,7 +111,9 @@ class StandIn:
         if isinstance(key, StandIn):
             self._refuse("an index that is itself a value of the run", "index inside a task")
         if not isinstance(key, str | int) or isinstance(key, bool):
-            self._refuse(f"an index {key!r}", 'only ["key"] and [0] with a constant may be used')
+            self._refuse(
+                f"an index {repr_of(key)}", 'only ["key"] and [0] with a constant may be used'
+            )
         _used("a part of a result is taken")
         return StandIn(self._origin, (*self._path, key))
 
@@ -339,8 +341,10 @@ def _drive(coroutine: Any) -> Any:
         return done.value
     frame = coroutine.cr_frame
     source = Source(frame.f_code.co_filename, frame.f_lineno) if frame else None
-    with contextlib.suppress(Exception):  # the body may do anything on its way out
+    try:
         coroutine.close()
+    except BaseException as error:  # the body may do anything on its way out
+        let_signals_pass(error)
     raise awaiting_error(None, source)
 
 

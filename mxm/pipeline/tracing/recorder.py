@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.errors import described
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
 from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
 from mxm.pipeline.other_engines import argument_hint
@@ -144,7 +145,8 @@ class Trace:
             self.returned = run_body(fn, *self._stand_ins(fn))
         except TracingError as error:
             self.keep(error)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            let_signals_pass(error)
             self._keep_foreign(error, fn)
         finally:
             if logging is not None:

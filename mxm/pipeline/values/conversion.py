@@ -13,6 +13,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, NoReturn, cast
 
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts_of
 from mxm.pipeline.values.forms import is_exactly, members_of
 from mxm.pipeline.values.membership import is_instance, unknown_keys
@@ -158,7 +159,8 @@ def _has_conditions(annotation: Any) -> bool:
 def _equal(one: object, other: object) -> bool:
     try:
         return bool(one == other)
-    except Exception:  # tables and arrays compare by element
+    except BaseException as error:  # tables and arrays compare by element
+        let_signals_pass(error)
         return one is other
 
 

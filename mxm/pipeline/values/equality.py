@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mxm.pipeline.interrupts import let_signals_pass
+
 __all__ = ["alike", "alike_mappings"]
 
 _BOOLS = ("bool", "bool_")  # numpy's has the second name before 2.0
@@ -20,7 +22,8 @@ def alike(one: Any, other: Any) -> bool:
         return True
     try:
         equal: Any = one == other
-    except Exception:
+    except BaseException as error:
+        let_signals_pass(error)
         return False
     return bool(equal) if type(equal).__name__ in _BOOLS else False
 

@@ -12,6 +12,7 @@ from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any
 
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import is_typed_dict, named_type
 from mxm.pipeline.problems import closest
 from mxm.pipeline.values.conversion import Text, coerce, plain
@@ -183,6 +184,7 @@ def _fields(kind: Any) -> dict[str, Any]:
         return {}
     try:
         hints = typing.get_type_hints(kind)
-    except Exception:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code, and fail in any way
+        let_signals_pass(error)
         hints = {}
     return {name: hints.get(name) for name in names}

@@ -9,7 +9,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import described, text_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import entries_of, field_hints, is_typed_dict
 
 __all__ = ["decides_itself", "fields_of", "key_of", "takes_more", "with_field"]
@@ -83,8 +84,9 @@ def with_field(value: Any, name: str, part: Any) -> Any:
         return value._replace(**{name: part})
     except ValueError as error:
         errors: Any = getattr(error, "errors", None)  # pydantic's own text has the value in it
-        raise ValueError(errors()[0]["msg"] if errors else str(error)) from None
-    except Exception as error:  # the user's own checks may fail in any way
+        raise ValueError(errors()[0]["msg"] if errors else text_of(error)) from None
+    except BaseException as error:  # the user's own checks may fail in any way
+        let_signals_pass(error)
         raise ValueError(described(error)) from None
 
 

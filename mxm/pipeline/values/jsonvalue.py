@@ -16,6 +16,7 @@ from uuid import UUID
 
 from mxm.pipeline.errors import ResultError, described
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.arrays import (
     NO_FORM,
     array_items,
@@ -112,11 +113,12 @@ class _Writer:
                     f"a {type_name(value)} that contains itself", "a value that contains itself"
                 )
             return self._form(value, path, depth)
-        except (ResultError, KeyboardInterrupt):
+        except ResultError:
             raise
         except _NoFormError as lacking:
             what, hint = lacking.what or type_name(value), lacking.hint
-        except BaseException:  # code of libraries and users, which raises what it likes
+        except BaseException as error:  # code of libraries and users, which raises what it likes
+            let_signals_pass(error)
             what, hint = type_name(value), None
         finally:
             if not inside:
@@ -298,9 +300,8 @@ def _repr(value: Any) -> str:
             text = reprlib.repr(value)
         else:
             text = repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        let_signals_pass(error)
         return "<unprintable>"
     text = _ADDRESS.sub("", text)
     return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."

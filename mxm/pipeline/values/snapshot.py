@@ -14,6 +14,8 @@ from types import FunctionType, ModuleType
 from typing import Any, cast
 from uuid import UUID
 
+from mxm.pipeline.interrupts import let_signals_pass
+
 __all__ = ["LARGEST", "Snapshot"]
 
 LARGEST = 65_536
@@ -65,7 +67,8 @@ class Snapshot:
             return False
         try:
             return not _same(self.restored(), value)
-        except Exception:  # in code of libraries and users, or too deep
+        except BaseException as error:  # in code of libraries and users, or too deep
+            let_signals_pass(error)
             return True
 
     def restored(self) -> Any:
@@ -85,7 +88,8 @@ def _packed(value: Any, most: int | None, *, trusted: bool = False) -> bytes | N
     pickler = _Careful(file, most or 0) if careful else pickle.Pickler(file, 5)
     try:
         pickler.dump(value)
-    except (Exception, SystemExit):  # any type may refuse, in its own way; or it is too large
+    except BaseException as error:  # any type may refuse, in its own way; or it is too large
+        let_signals_pass(error)
         return None
     return file.getvalue()
 

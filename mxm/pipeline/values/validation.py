@@ -14,7 +14,8 @@ import typing_extensions
 from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
-from mxm.pipeline.errors import PipelineError, described
+from mxm.pipeline.errors import PipelineError, described, text_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
     entries_of,
     field_hints,
@@ -54,8 +55,14 @@ def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
     try:
         return validator.validate_python(value)
     except ValidationError as error:
-        raise ValueError(_described(error, value, annotation)) from None
-    except Exception as error:
+        try:
+            text = _described(error, value, annotation)
+        except BaseException as broken:  # pydantic asks exceptions of validators for their text
+            let_signals_pass(broken)
+            text = "a validator refuses it"
+        raise ValueError(text) from None
+    except BaseException as error:  # of validators of the user's
+        let_signals_pass(error)
         raise ValueError(described(error)) from error
 
 
@@ -115,8 +122,9 @@ def _made(annotation: Any, closed: bool) -> SchemaValidator:
         schema: Any = strict_schema(_adapter(annotation).core_schema, closed=closed)
     except NoSchemaError:
         raise
-    except Exception as error:
-        raise NoSchemaError(str(error)) from error
+    except BaseException as error:  # a class may have any code
+        let_signals_pass(error)
+        raise NoSchemaError(text_of(error)) from error
     try:
         # Models and dataclasses have validators of their own, of schemas that are not strict.
         return SchemaValidator(schema, None, _use_prebuilt=False)
@@ -133,12 +141,14 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # dataclasses and models bring a configuration of their own
         pass
-    except Exception as error:
-        raise NoSchemaError(str(error)) from error
+    except BaseException as error:  # a class may have any code
+        let_signals_pass(error)
+        raise NoSchemaError(text_of(error)) from error
     try:
         return TypeAdapter(annotation)
-    except Exception as error:
-        raise NoSchemaError(str(error)) from error
+    except BaseException as error:  # a class may have any code
+        let_signals_pass(error)
+        raise NoSchemaError(text_of(error)) from error
 
 
 _cached = functools.lru_cache(maxsize=1024)(_made)
