@@ -311,9 +311,9 @@ MISUSED = {
     "a partial": (functools.partial(plain, 1), "functions defined with def, not functools.partial"),
     "a generator": (generator, "'generator' is a generator; return a list"),
     "an async generator": (async_generator, "'async_generator' is a generator"),
-    "a task": (load, "<task 'load' at .*> is decorated already"),
-    "a flow": (risk, "<flow 'risk' at .*> is decorated already"),
-    "a name": ("daily", "options are given by name, name='daily'"),
+    "a task": (load, "<task 'load' at .*> is already decorated"),
+    "a flow": (risk, "<flow 'risk' at .*> is already decorated"),
+    "a name": ("daily", "pass options by name: name='daily'"),
     "a number": (3, "functions defined with def, not 3"),
 }
 
@@ -584,7 +584,7 @@ def f(x=1):
 """
     (problem,) = find_problems(module_of(tmp_path, text).f.spec)
     assert problem.code == "MXM106"
-    assert "constants beside them" in (problem.hint or "")
+    assert "results, constants" in (problem.hint or "")
 
 
 @pytest.mark.parametrize(

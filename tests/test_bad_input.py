@@ -234,7 +234,9 @@ def test_json_documents_name_the_modules_that_do_not_import(project: Path) -> No
 
 def test_module_given_that_does_not_exist(project: Path) -> None:
     ran = invoke("list", "-m", "no_such")
-    assert_told(ran, 3, "module 'no_such' (-m)", "No module named", f"imports start in {project}")
+    assert_told(
+        ran, 3, "module 'no_such' (-m)", "No module named", f"imports are looked up in {project}"
+    )
     assert [line.split()[0] for line in ran.out.splitlines()] == ["NAME", "good"]
 
 
@@ -261,7 +263,7 @@ def test_stdout_is_one_document_whatever_a_module_prints_at_import(
 def test_search_that_is_cut_short_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mxm.pipeline.discovery.scan.MOST_FILES", 1)
     write(project, {"more.py": "x = 1\n"})
-    told = f"warning: only the first 1 Python files under {project} were looked at: name modules"
+    told = f"warning: only the first 1 Python files under {project} were scanned: set modules"
     for arguments in (
         ["list"],
         ["check"],
@@ -309,7 +311,7 @@ def test_upstream_that_lists_itself(project: Path) -> None:
             return selfish
         """
     write(project, {"wrong.py": module(text)})
-    told = ("wrong.py:3", "cycle: selfish -> selfish", "remove one upstream")
+    told = ("wrong.py:3", "cycle: selfish -> selfish", "remove one of these upstreams")
     assert_told(invoke("run", "wrong"), 4, *told)
     assert_told(invoke("check", "wrong"), 4, *told)
 
@@ -449,7 +451,7 @@ def test_no_flows_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     looked = f"1 Python files under {tmp_path}, 0 of which declare flows"
     for arguments in (["list"], ["list", "--json"], ["check"]):
         ran = invoke(*arguments)
-        assert_told(ran, 2 if arguments == ["check"] else 0, "no flows were found", looked)
+        assert_told(ran, 2 if arguments == ["check"] else 0, "no flows found", looked)
         assert "decorate a function with @mxm.flow, or name modules with -m" in ran.err
     way_out = "decorate a function with @mxm.flow, or name modules with -m"
     assert_told(invoke("run", "any"), 2, "unknown flow 'any'", looked, way_out)

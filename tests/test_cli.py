@@ -232,10 +232,10 @@ def test_check_that_finds_no_flow_says_where_it_looked_and_fails(
     assert (listed.code, listed.out) == (0, "")
     for outcome in (checked, listed):
         assert outcome.err.splitlines() == [
-            "no flows were found; looked at:",
+            "no flows found; looked at:",
             f"  1 Python files under {tmp_path}, 0 of which declare flows",
             "  hint: decorate a function with @mxm.flow, or name modules with -m",
-            "  hint: `mxm-pipeline list -v` names the files that were left out",
+            "  hint: `mxm-pipeline list -v` lists the files that were left out",
         ]
     verbose = invoke("list", "-v")
     assert verbose.err.splitlines()[-2:] == [
@@ -366,7 +366,7 @@ def test_run_without_a_name_is_a_usage_error_and_prints_nothing_on_stdout(projec
         ([], "which flow?"),
         (["--nope"], "No such option: --nope"),
         (["x", "--workers", "two"], "'--workers'"),
-        (["x", "y"], "unexpected argument after the name of the flow: parameters follow -p"),
+        (["x", "y"], "unexpected argument after the name of the flow: parameters need -p"),
         (["x", "-p"], "-p needs NAME=VALUE"),
         (["x", "--param"], "--param needs NAME=VALUE"),
     ],
@@ -387,7 +387,9 @@ def test_usage_error_of_run_points_to_its_help_as_those_of_other_verbs(
 def test_help_of_run_names_every_runner_and_backend(project: Path) -> None:
     shown = " ".join(invoke("run", "--help").out.split())
     assert "sequential, threads or processes; default: [tool.mxm.pipeline]." in shown
-    assert "Tasks at once, for threads or processes; default: [tool.mxm.pipeline]." in shown
+    assert (
+        "Number of tasks at once, for threads or processes; default: [tool.mxm.pipeline]." in shown
+    )
     assert "prefect or inline; default: [tool.mxm.pipeline]." in shown
     assert "Try" not in shown
 
@@ -429,7 +431,7 @@ def test_value_prints_what_the_body_returned_and_nothing_else(project: Path) -> 
     failing = invoke("run", "failing", "--value", "--quiet", "-p", "limit=2", "-p", "symbol=Q")
     assert (failing.code, failing.out) == (1, "null\n")
     both = invoke("run", "risk", "--value", "--json")
-    assert (both.code, "--value and --json exclude each other" in both.err) == (2, True)
+    assert (both.code, "--value and --json cannot be used together" in both.err) == (2, True)
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])

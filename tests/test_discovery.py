@@ -200,7 +200,7 @@ def test_flow_missed_beside_entry_points_is_told_that_its_folder_is_not_scanned(
         find_flow("own", start=str(work))
     told = str(caught.value)
     assert "known: 'installed'" in told
-    assert f"hint: {work} is not scanned, because entry points say where flows are" in told
+    assert f"hint: {work} is not scanned, because entry points name the flows" in told
     assert find_flow("own.py:own", start=str(work)).name == "own"
 
 
@@ -240,7 +240,7 @@ def test_at_most_so_many_files_are_scanned_and_it_is_told(
     found = discover()
     assert names(found) == ["flow_0", "flow_1"]
     [warning] = found.warnings
-    assert warning.startswith(f"only the first 2 Python files under {project} were looked at: ")
+    assert warning.startswith(f"only the first 2 Python files under {project} were scanned: ")
     assert found.looked_at == [f"2 Python files under {project}, 2 of which declare flows"]
     warned: list[str] = []
     assert find_flow("flow_1", warn=warned.append).name == "flow_1"
@@ -753,7 +753,7 @@ def test_module_that_does_not_exist_is_a_failure_that_says_where_it_was_looked_f
     opening, hint = str(failure).splitlines()
     told = f"module {missing!r} (-m) could not be imported: ModuleNotFoundError: No module named "
     assert opening.startswith(told)
-    assert hint == f"  hint: imports start in {project}, and where packages are installed"
+    assert hint == f"  hint: imports are looked up in {project}, and where packages are installed"
 
 
 def test_module_that_misses_another_is_not_taken_for_missing(project: Path) -> None:
@@ -974,7 +974,7 @@ def test_file_without_a_flow_says_how_one_is_declared(project: Path) -> None:
     [
         ("a.py:frist", "unknown flow 'frist' in 'a.py'", "did you mean 'first'?"),
         ("aa.py:first", "no such file: 'aa.py'", "did you mean 'a.py'?"),
-        ("gone/a.py", "no such file: 'gone/a.py'", "there is no folder 'gone'"),
+        ("gone/a.py", "no such file: 'gone/a.py'", "no such folder: 'gone'"),
         ("frist", "unknown flow 'frist'", "did you mean 'first'?"),
     ],
 )

@@ -35,7 +35,7 @@ def test_a_projection_that_fails_fails_the_task_that_takes_it() -> None:
     ]
     run = compile_flow(FlowSpec("f", tasks), backend="inline").run()
     assert run.tasks["b"].state is State.FAILED
-    assert "its inputs could not be taken: TypeError" in (run.tasks["b"].reason or "")
+    assert "its inputs could not be read: TypeError" in (run.tasks["b"].reason or "")
 
 
 def test_a_task_starts_when_its_own_upstreams_are_done() -> None:

@@ -65,7 +65,7 @@ def test_an_edge_that_cannot_fit_names_both_ends() -> None:
     (problem,) = edge_problems(spec)
     assert problem.code == "MXM201"
     assert "the result of task 'text' is str at " in problem.message
-    assert "parameter 'x' of task 'n' takes float: no value is both" in problem.message
+    assert "parameter 'x' of task 'n' takes float: no value can be both" in problem.message
     assert (problem.flow, problem.task, problem.severity) == ("f", "n", "error")
 
 
@@ -92,7 +92,7 @@ def test_what_may_not_fit_is_told_when_it_is_asked_for() -> None:
     assert codes(task, TaskSpec("a", anything)) == []
     (problem,) = problems(task, TaskSpec("a", anything), strict=True)
     assert (problem.code, problem.severity) == ("MXM202", "warning")
-    assert "which may not be what parameter 'x' of task 'n' takes: float" in problem.message
+    assert "which may not fit parameter 'x' of task 'n', which takes float" in problem.message
 
 
 def wanting(annotation: Any) -> Callable[[Any], None]:
@@ -149,7 +149,7 @@ def test_a_collection_of_results_is_checked_by_its_kind_and_its_members(
     (problem,) = problems(task, TEXT, INTEGER)
     assert problem.code == "MXM201"
     assert told in problem.message
-    assert problem.message.endswith(": no value is both")
+    assert problem.message.endswith(": no value can be both")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_part_that_no_result_has_is_told_as_that(part: Upstream, told: str, hi
         task = TaskSpec("w", wanting(Any), bindings=Bindings((binding,)))
         (problem,) = problems(task, TEXT, INTEGER, BOTH, ROWS)
         assert (problem.code, problem.task, problem.severity) == ("MXM201", "w", "error")
-        start = f"task 'w' takes {part} for 'x', and there is no such part: {told} at "
+        start = f"task 'w' takes {part} for 'x', which does not exist: {told} at "
         assert problem.message.startswith(start)
         assert (problem.hint or "").startswith(hint)
 
@@ -201,7 +201,7 @@ def test_a_part_that_the_flow_returns_and_no_result_has_is_told_too() -> None:
         dict, (Upstream("integer", (1,)), Upstream("rows", (0,)), OF_INT), ("a", "b", "c")
     )
     (problem,) = edge_problems(FlowSpec("f", [INTEGER, ROWS], output=output))
-    assert problem.message.startswith("flow 'f' returns integer[1], and there is no such part: ")
+    assert problem.message.startswith("flow 'f' returns integer[1], which does not exist: ")
     assert problem.task is None
 
 
@@ -257,7 +257,7 @@ def test_what_cannot_be_resolved_is_warned_of_when_it_is_asked_for() -> None:
     (problem,) = problems(task, TaskSpec("frame", frame), strict=True)
     assert problem.code == "MXM202"
     assert problem.message.endswith(
-        "takes: float; Elsewhere could not be resolved: name 'Elsewhere' is not defined"
+        "takes float; Elsewhere could not be resolved: name 'Elsewhere' is not defined"
     )
 
 

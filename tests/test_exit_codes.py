@@ -241,7 +241,7 @@ def test_of_a_fault_of_ours(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (ran.code, "Traceback" in ran.err) == (FAILED, False)
     assert ran.err == (
         "error: unexpected KeyError: 'ours'\n"
-        "  hint: this is a fault of mxm-pipeline: report it with what --debug shows\n"
+        "  hint: this is a bug in mxm-pipeline: report it with the output of --debug\n"
     )
     assert "in fault" in invoke("show", "good", "--debug").err
 

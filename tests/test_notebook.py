@@ -464,7 +464,7 @@ def test_processes_say_that_they_cannot_import_from_a_cell(
     error = run.tasks["load"].error
     assert isinstance(error, SpecError)
     assert str(error) == (
-        f"'load' was defined at {notebook.name(1)}:3, from where no worker process can import it\n"
+        f"'load' was defined at {notebook.name(1)}:3, where worker processes cannot import it\n"
         "  hint: put it into a module and import it here, or use runner 'threads'"
     )
 
@@ -712,6 +712,6 @@ def test_ipython(tmp_path: Path) -> None:
         ),
         "  hint: move the decision into a task, which gets the value as an argument",
         "[10] <task 'load' at Cell In[6]:1>",
-        "[11] 'load' was defined at Cell In[6]:1, from where no worker process can import it",
+        "[11] 'load' was defined at Cell In[6]:1, where worker processes cannot import it",
         "  hint: put it into a module and import it here, or use runner 'threads'",
     ]

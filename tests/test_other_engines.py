@@ -140,7 +140,7 @@ def test_an_attribute_of_another_engine_names_what_does_it_here(use: str, told: 
     "use", ["load >> risk", "load << load", "[load] >> load", "load >> [load]"]
 )
 def test_tasks_are_not_ordered_by_operators(use: str) -> None:
-    with pytest.raises(TypeError, match=r"takes no >> and no <<: .* after="):
+    with pytest.raises(TypeError, match=r"does not support >> and <<: .* after="):
         eval(use)
 
 

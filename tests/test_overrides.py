@@ -203,7 +203,7 @@ UNKNOWN: dict[str, tuple[Mapping[Any, object], str]] = {
     "a number": ({3: 1}, "must be a task or the name of a step, not 3"),
     "two tasks of one function": (
         {load: 1, load.named("x"): 2},
-        "two keys mean step 'load'\n  hint: name the step: overrides={'load': ...}",
+        "two keys name step 'load'\n  hint: name the step: overrides={'load': ...}",
     ),
 }
 
@@ -304,7 +304,7 @@ def test_without_an_annotation_any_other_callable_is_refused(
     fn: Callable[..., Any], value: Any
 ) -> None:
     spec = FlowSpec("f", [TaskSpec("m", fn)])
-    with pytest.raises(BackendError, match="override of step 'm' is .* which can be called") as e:
+    with pytest.raises(BackendError, match="override of step 'm' is .* which is callable") as e:
         run_of(spec, {"m": value})
     assert "put @mxm.task above a function" in str(e.value)
 
@@ -329,7 +329,7 @@ def test_a_callable_that_fits_the_annotation_is_ambiguous_and_refused(
     if clear:
         assert isinstance(run_of(spec, {"m": value}).values["m"], Model)
         return
-    with pytest.raises(BackendError, match="it could be the result, or make it; the task returns"):
+    with pytest.raises(BackendError, match="it could be the result or return it; the task returns"):
         run_of(spec, {"m": value})
 
     @mxm.task

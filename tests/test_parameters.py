@@ -255,16 +255,19 @@ def test_two_at_signs_are_one(project: Path, value: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "parts"),
     [
-        ("@", ["parameter 'text': @ needs the name of a file", "-p text=@FILE", "-p text=@@"]),
-        ("@env:", ["parameter 'text': @env: needs the name of a variable", "-p text=@@env:"]),
+        ("@", ["parameter 'text': @ needs a file name", "-p text=@FILE", "-p text=@@"]),
+        ("@env:", ["parameter 'text': @env: needs a variable name", "-p text=@@env:"]),
         ("@nosuch.txt", ["no such file: 'nosuch.txt'", "-p text=@@nosuch.txt"]),
         ("@flows.pi", ["no such file: 'flows.pi'", "did you mean 'flows.py'?"]),
         ("@no/such/file", ["no such file: 'no/such/file'"]),
         ("@folder", ["'folder' is a folder"]),
         ("@a\0b", ["cannot read"]),
         ("@bad.bin", ["bad.bin:2: not UTF-8"]),
-        ("@env:MY_SECRT", ["no variable 'MY_SECRT'", "did you mean 'MY_SECRET'?"]),
-        ("@env:nothing.like.it", ["no variable", "export nothing.like.it"]),
+        ("@env:MY_SECRT", ["variable 'MY_SECRT' is not set", "did you mean 'MY_SECRET'?"]),
+        (
+            "@env:nothing.like.it",
+            ["variable 'nothing.like.it' is not set", "export nothing.like.it"],
+        ),
     ],
 )
 def test_what_at_cannot_read(
@@ -382,8 +385,9 @@ def test_a_value_that_does_not_fit_says_where_it_came_from(
     assert "parameter 'limit' (from limit.txt) of task 'typed' takes int, not 'few'" in refused(
         "-p", "limit=@limit.txt"
     )
-    assert "parameter 'limit' (from the environment's MY_LIMIT) of task 'typed' takes" in refused(
-        "-p", "limit=@env:MY_LIMIT"
+    assert (
+        "parameter 'limit' (from environment variable MY_LIMIT) of task 'typed' takes"
+        in refused("-p", "limit=@env:MY_LIMIT")
     )
     ran = invoke("run", "f", "--params-file", "mixed.toml", *INLINE)
     assert "parameter 'limti' (from mixed.toml) is not used" in ran.err
@@ -435,7 +439,7 @@ def test_what_is_missing_is_told_all_at_once_and_as_missing(project: Path) -> No
     assert told.startswith("error: flow 'missing': 2 parameters are missing\n")
     assert "MXM401 missing parameter 'symbol': flow 'missing' needs it (str)" in told
     assert "MXM401 missing parameter 'day': task 'needs' needs it (date)" in told
-    assert "-p symbol=VALUE, from Python .run(symbol=...)" in told
+    assert "-p symbol=VALUE, or .run(symbol=...) from Python" in told
     told = refused("-p", "day=2024-01-31", flow="missing")
     assert told.startswith("error: flow 'missing': a parameter is missing\n")
     told = refused("-p", "day=x", "-p", "limit=x", flow="missing")

@@ -426,11 +426,11 @@ def test_everything_missing_or_unfit_is_told_at_once_with_its_place() -> None:
     assert limit.source.line == fn.__code__.co_firstlineno
     missing = [p for p in others if p.code == "MXM401"]
     assert [p.message for p in missing] == [
-        "missing parameter 'day': task 't' needs it (date) and nothing gives it a value",
-        "missing parameter 'size': task 't' needs it and nothing gives it a value",
+        "missing parameter 'day': task 't' needs it (date), but it has no value",
+        "missing parameter 'size': task 't' needs it, but it has no value",
     ]
     assert missing[0].hint == (
-        "give it at the run: -p day=VALUE, from Python .run(day=...); "
+        "pass it with -p day=VALUE, or .run(day=...) from Python; "
         "or give it a default in the signature"
     )
     assert (missing[0].flow, missing[0].task) == ("f", "t")
@@ -494,7 +494,7 @@ def test_an_input_that_an_edge_fills_is_never_overridden_and_a_warning_says_so(
     resolved = resolve(spec, {"series": 3, "window": 2})
     assert resolved.tasks["t"] == {"window": 2}
     assert warned(resolved) == [
-        "parameter 'series' is not used: task 't' has that input from an edge of the graph"
+        "parameter 'series' is not used: task 't' gets that input from an edge of the graph"
     ]
     (problem,) = refused(spec, {"series": 3}, strict=True)
     assert problem.code == "MXM403"
@@ -505,7 +505,7 @@ def test_a_key_that_another_task_takes_warns_of_the_edge_and_is_no_error() -> No
     resolved = resolve(spec, {"series": 3}, strict=True)
     assert resolved.tasks == {"load": {"series": 3}, "t": {}}
     assert warned(resolved) == [
-        "parameter 'series' does not reach task 't', which has that input from an edge of the graph"
+        "parameter 'series' does not reach task 't', which gets that input from an edge of the graph"
     ]
 
 

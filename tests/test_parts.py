@@ -317,7 +317,7 @@ def test_what_is_given_several_times_is_the_members_in_order(
         (
             int,
             ["1", "1"],
-            ["'x' of task 't' is given 2 times, and takes one value", "give it once"],
+            ["'x' of task 't' is given 2 times, but takes one value", "give it once"],
         ),
         (str, ["a", "b", "c"], ["'x' of task 't' is given 3 times"]),
         (Any, ["a", "b"], ["is given 2 times"]),
@@ -325,7 +325,7 @@ def test_what_is_given_several_times_is_the_members_in_order(
         (Config, ["{}", "{}"], ["is given 2 times"]),
         (Pair, ["1", "2"], ["is given 2 times"]),
         (list[int], ["1", "two"], ["'x[1]' of task 't' takes int, not 'two'"]),
-        (list[str], ['["A"]', "B"], ["'x[0]' of task 't' is a list, where a member belongs"]),
+        (list[str], ['["A"]', "B"], ["'x[0]' of task 't' must be one member, not a list"]),
         (
             tuple[int, str],
             ["1", "2", "3"],

@@ -341,7 +341,7 @@ def test_of_a_value_that_does_not_fit(annotation: Any, value: Any) -> None:
     with pytest.raises(ParameterError) as caught:
         resolve(FlowSpec("f", [TaskSpec("t", fn)]), {"key": value})
     assert "MXM402 parameter 'key'" in str(caught.value)
-    assert "not what was given, which is a secret and not shown" in str(caught.value)
+    assert "not the value given (a secret, not shown)" in str(caught.value)
     assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.problems)
 
 
@@ -351,7 +351,7 @@ def test_of_a_value_that_does_not_fit_another_task() -> None:
     spec = FlowSpec("f", [TaskSpec("n", number), TaskSpec("u", use)])
     with pytest.raises(ParameterError) as caught:
         resolve(spec, {"key": Text(CANARY)})
-    assert "takes int, not what was given" in str(caught.value)
+    assert "takes int, not the value given" in str(caught.value)
     assert CANARY not in str(caught.value)
     bound = Bindings((Param("token"),))
     tasks = [TaskSpec("n", lambda other: 1, bindings=bound), TaskSpec("u", use, bindings=bound)]
@@ -444,7 +444,7 @@ def test_of_the_dict_form() -> None:
     assert CANARY not in json.dumps(plainly)
     assert plainly["params"]["limit"] == {"const": 1}
     with pytest.raises(
-        SpecError, match="parameter 'key' is a secret.*give it at the run"
+        SpecError, match="parameter 'key' is a secret.*pass it to the run"
     ) as caught:
         flow_from_dict(plainly)
     assert CANARY not in str(caught.value)

@@ -80,8 +80,11 @@ def test_files_and_streams_are_read(project: Path, line: str, lengths: list[int]
         ("run -p text=@/dev/fd/5 5< /dev/zero", "'/dev/fd/5' is larger than 64 MB"),
         ("run -p text=@/dev/fd/9", "parameter 'text': no such file: '/dev/fd/9'"),
         ("run -p text=@- <&-", "parameter 'text': cannot read '-': standard input is closed"),
-        ("run -p text=@- -p other=@/dev/stdin <<< a", "parameter 'text' has read '/dev/stdin'"),
-        ("run -p text=@- --params-file - <<< {}", "--params-file has read '-' already"),
+        (
+            "run -p text=@- -p other=@/dev/stdin <<< a",
+            "parameter 'text' has already read '/dev/stdin'",
+        ),
+        ("run -p text=@- --params-file - <<< {}", "--params-file has already read '-'"),
         ("run --params-file - <<< 'a: 1'", "-:1:1: not valid JSON"),
     ],
 )

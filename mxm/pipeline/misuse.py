@@ -83,13 +83,13 @@ def check_function(kind: str, fn: object) -> None:
 def _not_a_function(kind: str, fn: object) -> str:
     if isinstance(fn, TaskBase | FlowBase):
         what = "task" if isinstance(fn, TaskBase) else "flow"
-        return f"@mxm.{kind}: <{what} {fn.name!r} at {fn.source}> is decorated already"
+        return f"@mxm.{kind}: <{what} {fn.name!r} at {fn.source}> is already decorated"
     if isinstance(fn, type):
         return f"@mxm.{kind} decorates functions; {fn.__qualname__!r} is a class"
     if isinstance(fn, staticmethod | classmethod):
         return f"@mxm.{kind} decorates functions; move the method out of its class"
     if isinstance(fn, str):
-        return f"@mxm.{kind}({fn!r}): options are given by name, name={fn!r}"
+        return f"@mxm.{kind}({fn!r}): pass options by name: name={fn!r}"
     return f"@mxm.{kind} decorates functions defined with def, not {fn!r}"
 
 
@@ -108,4 +108,4 @@ def no_attribute(made: TaskBase | FlowBase, name: str) -> AttributeError:
 def no_operator(made: TaskBase) -> TypeError:
     """The error of *made*, which something is ordered by with ``>>`` or ``<<``."""
     hint = attribute_hint("task", ">>")
-    return TypeError(f"task {made.name!r} takes no >> and no <<: {hint}")
+    return TypeError(f"task {made.name!r} does not support >> and <<: {hint}")

@@ -45,12 +45,12 @@ _TASK_OPTIONS: dict[str, str] = {
 }
 _FLOW_OPTIONS: dict[str, str] = {
     "dag_id": "use name=",
-    "flow_run_name": "leave it out: a run is named by its flow and its start",
+    "flow_run_name": "leave it out: a run's name comes from its flow and its start time",
     "schedule": "use schedule_cron=",
     "schedule_interval": "use schedule_cron=",
     "timetable": "use schedule_cron=",
-    "timeout_seconds": "timeouts are of tasks: @mxm.task(timeout_s=...)",
-    "retry_delay_seconds": "retries are of tasks: @mxm.task(retries=..., retry_delay_s=...)",
+    "timeout_seconds": "timeouts belong to tasks: @mxm.task(timeout_s=...)",
+    "retry_delay_seconds": "retries belong to tasks: @mxm.task(retries=..., retry_delay_s=...)",
     "task_runner": "choose it for a run: with_options(runner='threads'), or --runner threads",
     "default_args": "give options to each task, parameters in the flow's signature",
     "validate_parameters": "leave it out: parameters are always checked",
@@ -61,7 +61,7 @@ _RUN_OPTIONS: dict[str, str] = {
     "executor": "use runner=",
     **dict.fromkeys(("max_workers", "n_jobs", "concurrency", "max_active_tasks"), "use workers="),
     **dict.fromkeys(("retries", "retry_delay_seconds", "timeout_seconds", "tags"), _OF_TASKS),
-    "flow_run_name": "leave it out: a run is named by its flow and its start",
+    "flow_run_name": "leave it out: a run's name comes from its flow and its start time",
     "validate_parameters": "leave it out: parameters are always checked",
     "parameters": "give parameters to run(...)",
     "mocks": "use overrides=",
@@ -147,7 +147,7 @@ def attribute_hint(kind: str, word: str, name: str = "") -> str | None:
 
 _ARGUMENTS: dict[str, str] = {
     "wait_for": "order it by an option: {name}.with_options(after=...)(...)",
-    "return_state": "leave it out: no task raises in a run, which has the state of each",
+    "return_state": "leave it out: no task raises in a run; the run has the state of each",
 }
 
 

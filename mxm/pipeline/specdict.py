@@ -156,7 +156,7 @@ def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:
 
 def _params_to_dict(params: Mapping[str, Any], secrets: Set[str]) -> dict[str, Any]:
     return {
-        k: {"none": f"parameter {k!r} is a secret, which has no plain form: give it at the run"}
+        k: {"none": f"parameter {k!r} is a secret, which cannot be saved: pass it to the run"}
         if k in secrets and v is not None
         else _value_to_dict(v)
         for k, v in params.items()

@@ -165,7 +165,9 @@ class _Flow(prefect.Flow[..., Any]):
                     f"run it with execute_prefect_flow(flow, {{{name!r}: ...}})"
                 )
         if kwargs.pop("wait_for", None):
-            raise TypeError("a flow of mxm-pipeline waits for nothing: wait_for is not taken")
+            raise TypeError(
+                "wait_for is not supported: a flow of mxm-pipeline has nothing to wait for"
+            )
         return_state = kwargs.pop("return_state", False)
         given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
         given |= given.pop("extra", {})

@@ -59,7 +59,8 @@ class Answers:
             case _:
                 call = f"{request.method} {path}"
                 raise BackendError(
-                    f"Prefect asked its API for {call!r}, which is not answered in process",
+                    f"Prefect asked its API for {call!r}, which mxm-pipeline does not "
+                    "answer in process",
                     hint=TO_SERVER,
                 )
 

@@ -325,7 +325,7 @@ def refusal_in(error: BaseException | None) -> BackendError | None:
     notes = getattr(error, "__notes__", ())
     if any(isinstance(note, str) and _NO_SERVER_SCHEME in note for note in notes):
         refusal = BackendError(
-            "Prefect asked its API in a worker process, where it is not answered", hint=TO_SERVER
+            "Prefect called its API in a worker process, where it has none", hint=TO_SERVER
         )
         refusal.__cause__ = error
         return refusal

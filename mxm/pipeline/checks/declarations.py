@@ -130,7 +130,7 @@ def _cycles(spec: FlowSpec) -> Iterator[Problem]:
         yield Problem(
             "MXM103",
             "cycle: " + " -> ".join([*first, *left_out, *last, path[0]]),
-            "a task cannot need its own result; remove one upstream of one of them",
+            "a task cannot need its own result: remove one of these upstreams",
             source=graph.tasks[path[0]].source,
             flow=spec.name,
             task=path[0],
@@ -188,10 +188,10 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
         if name in positional[: len(args)]:
             yield (
                 (
-                    f"task {task.name!r}: parameter {name!r} of {drawn} is filled twice, "
+                    f"task {task.name!r}: parameter {name!r} of {drawn} is passed twice, "
                     "by position and by name"
                 ),
-                "leave out one of the two",
+                "remove one of the two",
             )
         elif name not in parameters:
             if inspect.Parameter.VAR_KEYWORD not in kinds:

@@ -193,10 +193,10 @@ class _Edges:
             unknown = {str(one): one.why for one in (made, wanted) if isinstance(one, Unresolved)}
             yield Problem(
                 "MXM202",
-                f"{told}, which may not be what parameter {name!r} of task {task.name!r} takes: "
+                f"{told}, which may not fit parameter {name!r} of task {task.name!r}, which takes "
                 + texts[1]
                 + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
-                "annotate both so that every value returned is one that is taken",
+                "annotate both so that every value returned is accepted",
                 source=task.source,
                 flow=self.spec.name,
                 task=task.name,
@@ -217,8 +217,8 @@ class _Edges:
         return Problem(
             "MXM201",
             f"{told}, and parameter {name!r} of task {task.name!r} takes {wanted}: "
-            "no value is both",
-            "change one of the two annotations, or put a task between them",
+            "no value can be both",
+            "change one of the two annotations, or put a task in between",
             source=task.source,
             flow=self.spec.name,
             task=task.name,
@@ -231,7 +231,7 @@ class _Edges:
         near = did_you_mean(str(key), field_hints(made)) if is_typed_dict(made) else None
         return Problem(
             "MXM201",
-            f"{told}, and there is no such part: "
+            f"{told}, which does not exist: "
             + self._described(type_text(made), Upstream(part.name, part.path[:depth])),
             near or f"leave out [{key!r}], or change what task {part.name!r} returns",
             source=task.source if task else self.spec.source,

@@ -150,12 +150,12 @@ _FORMATS = {"text": _as_text, "json": _as_json, "github": _as_github}
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Flows, or files with flows; all, without any."),
+        typer.Argument(metavar="[NAME]...", help="Flows, or files with flows. Default: all flows."),
     ] = None,
     strict_types: Annotated[
         bool,
         typer.Option(
-            "--strict-types", help="Warn, too, of edges whose types may not fit (exit code 0)."
+            "--strict-types", help="Also warn about edges whose types may not fit (exit code 0)."
         ),
     ] = False,
     format: Annotated[  # noqa: A002 - the option's name

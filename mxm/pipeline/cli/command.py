@@ -137,8 +137,8 @@ class RunVerb(Verb):
     def unexpected(self, word: str) -> str:
         """The same, of a word that may be the value of a secret."""
         if "=" in word:
-            return f"{super().unexpected(word)}: parameters follow -p"
-        return "unexpected argument after the name of the flow: parameters follow -p"
+            return f"{super().unexpected(word)}: parameters need -p"
+        return "unexpected argument after the name of the flow: parameters need -p"
 
     def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
         """The command with its parameters as they are given."""
@@ -193,7 +193,7 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
         if debug:
             tell("".join(traceback.format_exception(error)))
         shadow = shadow_hint() if isinstance(error, ImportError | AttributeError) else None
-        hint = "this is a fault of mxm-pipeline: report it with what --debug shows"
+        hint = "this is a bug in mxm-pipeline: report it with the output of --debug"
         print_error(PipelineError(f"unexpected {described(error)}", hint=shadow or hint))
         raise typer.Exit(ExitCode.USAGE if shadow else ExitCode.FAILED) from None
 
@@ -203,7 +203,7 @@ def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineErro
     for target in targets if isinstance(error, LoadError | UnknownFlowError) else ():
         name, equals, _ = target.partition("=")
         if equals and name.isidentifier():
-            message = f"the name of a flow must come before {name}=..."
+            message = f"the flow's name must come before {name}=..."
             return PipelineError(message, hint=f"write mxm-pipeline run NAME -p {name}=VALUE")
     return error
 

@@ -57,8 +57,8 @@ def print_search(found: Found) -> None:
     if not found.flows:
         hints = [f"hint: {WAY_OUT}"]
         if found.left_out:
-            hints.append("hint: `mxm-pipeline list -v` names the files that were left out")
-        tell("\n  ".join(("no flows were found; looked at:", *found.looked_at, *hints)))
+            hints.append("hint: `mxm-pipeline list -v` lists the files that were left out")
+        tell("\n  ".join(("no flows found; looked at:", *found.looked_at, *hints)))
 
 
 def print_left_out(found: Found) -> None:

@@ -52,7 +52,10 @@ def _title(text: str) -> str:
 @app.command(cls=Verb)
 def explain(
     codes: Annotated[
-        list[str] | None, typer.Argument(metavar="[CODE]...", help="As in MXM103; all, without.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[CODE]...", help="A code, such as MXM103. Default: list all codes."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -113,7 +113,7 @@ class _Reader:
         path = value[1:]
         if not path:
             hint = f"write -p {name}=@FILE, or -p {name}=@env:VARIABLE; {verbatim}"
-            raise PipelineError(f"{whose}: @ needs the name of a file", hint=hint)
+            raise PipelineError(f"{whose}: @ needs a file name", hint=hint)
         text = self._sources.text_of(path, whose, verbatim, shown=shown)
         if is_document(path):
             return Given(value_of(path, text), path)
@@ -123,15 +123,15 @@ class _Reader:
     def _of_variable(self, variable: str, whose: str, verbatim: str, *, shown: bool) -> Given:
         if not variable:
             hint = f"write @env:VARIABLE; {verbatim}"
-            raise PipelineError(f"{whose}: @env: needs the name of a variable", hint=hint)
+            raise PipelineError(f"{whose}: @env: needs a variable name", hint=hint)
         if variable not in os.environ:
             if not shown:
-                message = f"{whose}: the environment does not have the variable that @env: names"
+                message = f"{whose}: the variable that @env: names is not set"
                 raise PipelineError(message, hint=f"export it; {verbatim}")
             near = did_you_mean(variable, os.environ)  # names only, never a value
-            message = f"{whose}: the environment has no variable {variable!r}"
+            message = f"{whose}: environment variable {variable!r} is not set"
             raise PipelineError(message, hint=near or f"export {variable}; {verbatim}")
-        return Given(Text(os.environ[variable]), f"the environment's {variable}")
+        return Given(Text(os.environ[variable]), f"environment variable {variable}")
 
     def params_file(self, path: str) -> dict[str, Any]:
         """The names and values in the file, or the stream, *path*."""

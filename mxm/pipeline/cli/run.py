@@ -206,8 +206,8 @@ def run(
             "-p",
             "--param",
             metavar="NAME=VALUE",
-            help="A parameter, or one field of it: NAME.FIELD=VALUE. Repeated, the members of a "
-            "list. VALUE may be @FILE, @- or @env:VARIABLE.",
+            help="A parameter, or one field of it: NAME.FIELD=VALUE. Repeat it for the "
+            "members of a list. VALUE may be @FILE, @- or @env:VARIABLE.",
         ),
     ] = None,
     params_file: Annotated[
@@ -220,7 +220,7 @@ def run(
         bool | None,
         typer.Option(
             "--strict-params/--no-strict-params",
-            help=f"A parameter that no task takes is an error; {_SETTING}.",
+            help=f"Fail on a parameter that no task takes; {_SETTING}.",
         ),
     ] = None,
     backend: Annotated[
@@ -236,15 +236,15 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
-            help=f"Tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
+            help=f"Number of tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
         ),
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")
+        bool, typer.Option("--fail-fast", help="Start no more tasks after a failure.")
     ] = False,
     guard: Annotated[
         bool,
-        typer.Option("--guard", help="Look for large inputs, too, that a task changes in place."),
+        typer.Option("--guard", help="Also check large inputs for changes in place."),
     ] = False,
     grace: Annotated[
         float | None,
@@ -257,9 +257,11 @@ def run(
     ] = None,
     strict_json: Annotated[
         bool,
-        typer.Option("--strict-json", help="A result that JSON has no form for is an error."),
+        typer.Option("--strict-json", help="Fail if a result cannot be written as JSON."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
+    ] = False,
     verbose: Annotated[
         int,
         typer.Option(
@@ -267,13 +269,13 @@ def run(
             "-v",
             count=True,
             show_default=False,
-            help="Say more; -vv: the engine's log too.",
+            help="Print more; -vv adds the engine's log.",
         ),
     ] = 0,
     module: Modules = None,
     as_json: AsJson = False,
     value: Annotated[
-        bool, typer.Option("--value", help="Print the flow's value alone: what its body returned.")
+        bool, typer.Option("--value", help="Print only the flow's value: what its body returned.")
     ] = False,
     help: Annotated[  # noqa: A002 - the option's name
         bool, typer.Option("--help", help="Show this message; with NAME, the flow's parameters.")
@@ -286,7 +288,7 @@ def run(
     if name is None:
         context.fail("which flow? give its NAME; `mxm-pipeline list` shows them")
     if value and as_json:
-        context.fail("--value and --json exclude each other: --json has the value, too")
+        context.fail("--value and --json cannot be used together: --json includes the value")
     if help:
         _print_help(name, module or [], context.get_help())
         return

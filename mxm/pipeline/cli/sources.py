@@ -83,7 +83,7 @@ class Sources:
         if stream is None:
             _require_file(path)
         elif stream in self._readers:
-            message = f"{whose}: {self._readers[stream]} has read {path!r} already"
+            message = f"{whose}: {self._readers[stream]} has already read {path!r}"
             raise PipelineError(message, hint="a stream can be read once: write it to a file")
         else:
             self._readers[stream] = whose

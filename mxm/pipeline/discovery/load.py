@@ -247,8 +247,8 @@ class Loader:
         text = text_of(error)
         if isinstance(error, ImportError) and "relative import with no known parent" in text:
             return (
-                "its folder is where imports start, so it is in no package: run from the folder "
-                "above, or name that in the paths of [tool.mxm.pipeline]"
+                "its folder is on the import path, so it is not a package: run from the folder "
+                "above, or add that folder to paths in [tool.mxm.pipeline]"
             )
         if isinstance(error, SyntaxError) and "outside async function" in text:
             return "write `async def`: the body of an async flow may await tasks and flows"
@@ -256,7 +256,7 @@ class Loader:
         if missing is None or not f"{name}.".startswith(f"{missing}."):
             return None
         folders = ", ".join(self._settings.import_paths)
-        return f"imports start in {folders}, and where packages are installed"
+        return f"imports are looked up in {folders}, and where packages are installed"
 
 
 def _dot_in_a_name(root: str, path: str) -> str | None:

@@ -177,13 +177,13 @@ def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineEr
     if os.path.isdir(target):
         hints.insert(0, f"{target!r} is a folder: give one of its files")
     if not found.flows and not found.failures:
-        message += ": no flows were found"
+        message += ": no flows found"
         hints += [f"looked at: {'; '.join(found.looked_at)}", WAY_OUT]
     hint = "\n  hint: ".join(filter(None, (*hints, *found.warnings, found.unscanned))) or None
     if not found.failures:
         return UnknownFlowError(message, hint=hint)
     told = "\n".join(map(str, found.failures))
-    return LoadError(f"{message}; not every module could be imported\n{told}", hint=hint)
+    return LoadError(f"{message}; some modules could not be imported\n{told}", hint=hint)
 
 
 def _in_file(place: str, start: str) -> list[Registration]:
@@ -239,7 +239,7 @@ def _named(name: str, own: Sequence[Registration], place: str) -> Registration:
     of_function = [entry for entry in named or own if entry.place.qualname == name]
     matching = of_function if len(of_function) == 1 else named or of_function
     if not matching:
-        others = f"it has {len(own):,} others, which `mxm-pipeline list` shows"
+        others = f"`mxm-pipeline list` shows its {len(own):,} flows"
         hint = did_you_mean(name, [entry.name for entry in own]) or others
         raise UnknownFlowError(f"unknown flow {name!r} in {place!r}", hint=hint)
     if len(matching) > 1:
@@ -250,7 +250,7 @@ def _named(name: str, own: Sequence[Registration], place: str) -> Registration:
 def _similar_file(path: str) -> str | None:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
-        return f"there is no folder {shown_path(folder)!r}"
+        return f"no such folder: {shown_path(folder)!r}"
     return did_you_mean(
         os.path.basename(path), [f for f in os.listdir(folder) if f.endswith(".py")]
     )
@@ -278,8 +278,8 @@ class _Search:
         if not (settings.modules or settings.paths):
             if entries:
                 self.found.unscanned = (
-                    f"{self.start} is not scanned, because entry points say where flows are: "
-                    "name it in the paths of [tool.mxm.pipeline], or give the file"
+                    f"{self.start} is not scanned, because entry points name the flows: "
+                    "add it to paths in [tool.mxm.pipeline], or give the file"
                 )
             else:
                 self.scan(self.start)
@@ -316,8 +316,8 @@ class _Search:
         seen = scan(folder)
         if not seen.whole:
             self.found.warnings.append(
-                f"only the first {seen.files:,} Python files under {folder} were looked at: "
-                "name modules or paths in [tool.mxm.pipeline]"
+                f"only the first {seen.files:,} Python files under {folder} were scanned: "
+                "set modules or paths in [tool.mxm.pipeline]"
             )
         for path in seen.declaring:
             self.loader.file(path)

@@ -215,8 +215,8 @@ class _Drive:
         except BaseException as error:  # a projection of a result: any type may fail in its own way
             let_signals_pass(error)
             with contextlib.suppress(Exception):  # a frozen one goes without
-                error.add_note(f"while taking the inputs of task {step.name!r} from its upstreams")
-            reason = f"its inputs could not be taken: {described(error)}"
+                error.add_note(f"while reading the inputs of task {step.name!r} from its upstreams")
+            reason = f"its inputs could not be read: {described(error)}"
             allowed = step.task.allow_failure
             self._settle(
                 TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)

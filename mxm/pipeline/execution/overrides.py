@@ -72,7 +72,7 @@ def _by_step(plan: Plan, overrides: Mapping[Any, object]) -> dict[str, tuple[Ste
             found = named if isinstance(key, str) else made
             if step.name in found:
                 raise BackendError(
-                    f"overrides of flow {plan.flow.name!r}: two keys mean step {step.name!r}",
+                    f"overrides of flow {plan.flow.name!r}: two keys name step {step.name!r}",
                     hint=f"name the step: overrides={{{step.name!r}: ...}}",
                 )
             found[step.name] = (step, value)
@@ -125,9 +125,9 @@ def _may_be(value: Any, hint: Any) -> bool:
 def _ambiguous(step: Step, value: object, why: str) -> NoReturn:
     what = "a flow" if isinstance(value, FlowBase) else f"a {type(value).__qualname__}"
     raise BackendError(
-        f"override of step {step.name!r} is {what}, which can be called: it could be the result, "
-        f"or make it; {why}",
-        hint="put @mxm.task above a function that returns the result, and give that task",
+        f"override of step {step.name!r} is {what}, which is callable: it could be the result "
+        f"or return it; {why}",
+        hint="put @mxm.task above a function that returns the result, and pass that task",
     )
 
 

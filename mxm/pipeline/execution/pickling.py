@@ -203,13 +203,12 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
         )
     if fn.__module__ == "__main__" and source is not None and not os.path.exists(source.file):
         raise SpecError(
-            f"{fn.__qualname__!r} was defined at {source}, from where no worker process "
-            "can import it",
+            f"{fn.__qualname__!r} was defined at {source}, where worker processes cannot import it",
             hint="put it into a module and import it here, or use runner 'threads'",
         )
     if _leads_elsewhere(name, fn):
         raise SpecError(
-            f"{name!r} is another function than the one to be sent to a worker process",
+            f"{name!r} is not the function that was sent to a worker process",
             hint="define it with def and its decorators, or use runner 'threads'",
         )
     module = sys.modules.get(fn.__module__)

@@ -303,7 +303,7 @@ def _unsendable(what: str, task: str, why: object) -> FatalError:
     return FatalError(
         BackendError(
             f"the {what} of task {task!r} cannot pass between processes: {told}",
-            hint="what does not pickle stays with runner 'threads'",
+            hint="use runner 'threads' for what cannot be pickled",
         )
     )
 

@@ -240,7 +240,7 @@ class _Reading:
             if isinstance(error, PartError) and annotation is MISSING:
                 told = text_of(error)
             elif hidden:
-                told += "what was given, which is a secret and not shown"
+                told += "the value given (a secret, not shown)"
             else:
                 told += repr_of(str(value) if isinstance(value, Text) else value)[:200]
                 told += f": {text_of(error)}" if text_of(error) else ""
@@ -287,11 +287,11 @@ class _Reading:
             task = filled[0][0].name if filled else None
             source = filled[0][0].source if filled else spec.source
             if any(_has_edge(binding) for _, binding in filled):
-                why = f"task {task!r} has that input from an edge of the graph"
-                hint = "an edge is never overridden by a parameter"
+                why = f"task {task!r} gets that input from an edge of the graph"
+                hint = "a parameter never overrides an edge"
             elif filled:
                 why = f"the body of flow {spec.name!r} gives task {task!r} that input"
-                hint = f"it is bound at {source}: make it a parameter of the flow"
+                hint = f"it is set at {source}: make it a parameter of the flow"
             else:
                 why = f"no task of flow {spec.name!r} takes it"
                 near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
@@ -316,8 +316,8 @@ class _Reading:
                     yield Problem(
                         "MXM403",
                         f"parameter {name!r} does not reach task {task.name!r}, "
-                        "which has that input from an edge of the graph",
-                        "an edge is never overridden by a parameter",
+                        "which gets that input from an edge of the graph",
+                        "a parameter never overrides an edge",
                         source=task.source,
                         flow=self.spec.name,
                         task=task.name,
@@ -354,12 +354,12 @@ def _missing(
     kind = "" if fn is None else _expected(annotation_of(fn, parameter))
     value = "@env:NAME" if name in secret_parameters(fn) else "VALUE"
     hint = (
-        f"give it at the run: -p {name}={value}, from Python .run({name}=...); "
+        f"pass it with -p {name}={value}, or .run({name}=...) from Python; "
         "or give it a default in the signature"
     )
     return Problem(
         "MXM401",
-        f"missing parameter {name!r}: {needs} needs it{kind} and nothing gives it a value",
+        f"missing parameter {name!r}: {needs} needs it{kind}, but it has no value",
         hint,
         source=(Source.of_function(fn) if fn else None) or (task or spec).source,
         flow=spec.name,

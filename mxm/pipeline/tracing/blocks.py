@@ -304,7 +304,7 @@ class _Reader:
         for argument in call.args:
             made = self.task(argument)
             if made is not None:
-                return f"task {made.name!r} is handed on to be called"
+                return f"task {made.name!r} is passed on to be called"
         return None
 
     def task(self, node: ast.AST | None, depth: int = 0) -> TaskBase | FlowBase | None:

@@ -26,7 +26,7 @@ from mxm.pipeline.values.iterators import read_once
 
 __all__ = ["Body"]
 
-_RETURNED = "return tasks, their results, or lists, tuples and dicts of them, constants beside them"
+_RETURNED = "return tasks, their results, constants, or lists, tuples and dicts of these"
 _LISTING = "list what @mxm.task made: tasks=[load, report]"
 
 

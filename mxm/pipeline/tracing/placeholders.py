@@ -172,8 +172,8 @@ def _used(what: str) -> None:
 
 _UNPACKING = {
     "iteration or unpacking": (
-        "take parts by constants, p = split(x); p[0], p[1], or annotate it as a tuple of fixed "
-        "length, tuple[A, B]; else iterate inside a task"
+        "index with constants, p = split(x); p[0], p[1], or annotate it as a tuple of fixed "
+        "length, tuple[A, B]; otherwise iterate inside a task"
     ),
     "its length": "take len() inside a task",
 }
@@ -202,7 +202,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("__str__", "__format__", "__bytes__"),
         "make the text inside a task",
     ),
-    "next": (("__next__",), "take parts by constants: p = split(x); p[0], p[1]"),
+    "next": (("__next__",), "index with constants: p = split(x); p[0], p[1]"),
     "arithmetic": (
         (
             *(f"__{prefix}{op}__" for op in _OPERATORS for prefix in ("", "r", "i")),
@@ -220,7 +220,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "its value as an array": (
         ("__array__", "__array_ufunc__", "__array_function__", "__dataframe__", "__arrow_array__"),
-        "hand it to a task, which gets the array",
+        "pass it to a task, which gets the array",
     ),
     "its value as a path": (("__fspath__",), "open the file inside a task"),
     "assignment to it or a part of it": (
@@ -299,7 +299,7 @@ def awaiting_error(called: str | None, source: Source | None) -> TracingError:
     name = "asyncio" if called is None or called.startswith("_") else f"asyncio.{called}"
     told = f"{name} is not supported: a flow's body" if called else "a flow's body"
     hint = (
-        "await the tasks one after the other: those that do not need each other run side by side "
+        "await the tasks one after the other: independent tasks run side by side "
         "with --runner threads"
         if called in ("gather", "wait", "create_task", "as_completed")
         else "move what is awaited here into an async task"

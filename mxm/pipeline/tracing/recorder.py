@@ -235,8 +235,8 @@ class Trace:
         while frame is not None and frame.f_code.co_filename != self.file:
             frame = frame.f_back
         error = TracingError(
-            f"the body of flow {self.flow!r} calls a task in a thread of its own, where it would "
-            "run while the flow is read",
+            f"the body of flow {self.flow!r} calls a task in a thread of its own, which would "
+            "run it while the flow is being read",
             hint=SIDE_BY_SIDE,
             source=Source(self.file, frame.f_lineno) if frame else self.fn and source_of(self.fn),
         )
@@ -292,7 +292,7 @@ class Trace:
             self.problems.append(
                 Problem(
                     "MXM104",
-                    f"task {task.name!r} cannot be called this way: {error}",
+                    f"task {task.name!r} cannot be called like this: {error}",
                     next(iter(hints), f"signature {name}{signature_text(task.fn)}"),
                     source=source,
                     flow=self.flow,

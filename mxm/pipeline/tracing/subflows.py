@@ -118,7 +118,7 @@ def _given(
         trace.problems.append(
             Problem(
                 "MXM104",
-                f"flow {spec.name!r} cannot be called this way: {error}",
+                f"flow {spec.name!r} cannot be called like this: {error}",
                 f"signature {spec.name}{signature_text(cast('Any', spec.fn))}",
                 source=source,
                 flow=trace.flow,

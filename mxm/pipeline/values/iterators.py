@@ -17,7 +17,7 @@ class ReadOnce(NamedTuple):
     hint: str
 
     def __str__(self) -> str:
-        return f"{self.kind}, which can be read only once: a second run would find nothing in it"
+        return f"{self.kind}, which can be read only once: a second run would find it empty"
 
 
 def read_once(value: Any) -> ReadOnce | None:

@@ -151,7 +151,7 @@ def _with_members(members: Members, annotation: Any) -> Any:
     items = [_bare(item) for item in members.items]
     kinds = [kind for kind in _alternatives(annotation) if _is_collection(kind)]
     if not kinds:
-        message = f"is given {len(items)} times, and takes one value"
+        message = f"is given {len(items)} times, but takes one value"
         raise PartError(message, "", hint="give it once")
     error: PartError | None = None
     for kind in kinds:
@@ -178,8 +178,8 @@ def _each(items: list[Any], kind: Any) -> list[Any]:
     for number, (item, hint) in enumerate(zip(items, hints, strict=False)):
         place = f"[{number}]"
         if isinstance(item, Text) and hint is str and _is_list(item):
-            way_out = "give one list, or its members one by one"
-            raise PartError("is a list, where a member belongs", place, hint=way_out)
+            way_out = "pass one list, or its members one by one"
+            raise PartError("must be one member, not a list", place, hint=way_out)
         read.append(_fit(item, hint, place))
     return read
 
