@@ -8,10 +8,10 @@ from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 __path__ = extend_path(__path__, __name__)
-__all__ = ["Flow", "Task", "flow", "task"]
+__all__ = ["Flow", "Task", "each", "flow", "task"]
 
 if TYPE_CHECKING:
-    from mxm.pipeline.authoring import Flow, Task, flow, task
+    from mxm.pipeline.authoring import Flow, Task, each, flow, task
 else:
     # Hidden from type checkers: a visible __getattr__ would make `mxm.tsk` pass as correct.
     def __getattr__(name):

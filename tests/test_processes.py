@@ -108,7 +108,7 @@ twice = doubled(give)
 def test_a_function_under_the_name_of_another_is_not_taken_for_it() -> None:
     ended = run(twice)
     assert isinstance(ended.error, SpecError)
-    assert f"'{__name__}:give' is another function" in str(ended.error)
+    assert f"'{__name__}:give' is not the function that was sent" in str(ended.error)
 
 
 def test_a_function_as_a_value_crosses_by_name() -> None:

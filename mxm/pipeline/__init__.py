@@ -20,6 +20,7 @@ __all__ = [
     "TaskSpec",
     "collecting",
     "compile_flow",
+    "each",
     "execute_flow",
     "flow",
     "get_flow",
@@ -30,7 +31,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
-    from mxm.pipeline.authoring import Flow, Task, flow, task
+    from mxm.pipeline.authoring import Flow, Task, each, flow, task
     from mxm.pipeline.errors import PipelineError, Skip
     from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
-        "authoring": ("Flow", "Task", "flow", "task"),
+        "authoring": ("Flow", "Task", "each", "flow", "task"),
         "errors": ("PipelineError", "Skip"),
         "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),

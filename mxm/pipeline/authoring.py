@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import (
     TYPE_CHECKING,
     Any,
+    Concatenate,
     Generic,
     ParamSpec,
     TypeAlias,
@@ -17,6 +18,7 @@ from typing import (
     TypeVar,
     Unpack,
     cast,
+    final,
     overload,
 )
 
@@ -28,20 +30,25 @@ from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_op
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
-from mxm.pipeline.task_options import CHECKED, RunIf, check_options
+from mxm.pipeline.task_options import CHECKED, OnItemError, RunIf, check_options
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
+from mxm.pipeline.tracing.marks import Mark, each, refuse_each
 from mxm.pipeline.tracing.recorder import active_trace
 from mxm.pipeline.tracing.subflows import inline
 
 if TYPE_CHECKING:  # declaring flows loads nothing that runs them
     from mxm.pipeline.execution.options import OptionsOfRun
+    from mxm.pipeline.failure import Failure
     from mxm.pipeline.runs import FlowRun
 
-__all__ = ["Flow", "Task", "flow", "task"]
+__all__ = ["Flow", "Task", "each", "flow", "task"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -80,6 +87,7 @@ def _with_options(made: Any, options: Mapping[str, Any]) -> Any:
 
 
 UpstreamRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask] | Mapping[str, str | AnyTask]"
+EachRefs: TypeAlias = "str | AnyTask | Mapping[str, str | AnyTask]"
 AfterRefs: TypeAlias = "str | AnyTask | Sequence[str | AnyTask]"
 
 
@@ -97,6 +105,9 @@ class TaskOptions(TypedDict, total=False):
     tags: Iterable[str]
     run_if: RunIf
     allow_failure: bool
+    each: EachRefs
+    item_key: Callable[[Any], object] | None
+    on_item_error: OnItemError
     produces: AssetDecl | None
 
 
@@ -106,7 +117,74 @@ _KNOWN: Mapping[str, Sequence[str]] = {
 }
 
 
-class Task(TaskBase, Generic[P, R_co]):
+@final
+class _Untyped: ...  # only Any fits it, so that a task that returns Any maps to list[Any]
+
+
+# `self` is a Callable and not a Task, so that mypy sees wrong items; a Coroutine and not an
+# Awaitable, so that a forgotten `await` is reported.
+class _Mappable(Generic[P, R_co]):
+    """What can be called for each item of a list: a task or a flow."""
+
+    @overload
+    def map(  # type: ignore[misc]
+        self: Callable[Concatenate[T, Q], _Untyped],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[Any]: ...
+    @overload
+    def map(  # type: ignore[misc]
+        self: Callable[Concatenate[T, Q], Coroutine[Any, Any, S]],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> Coroutine[Any, Any, list[S]]: ...
+    @overload
+    def map(  # type: ignore[misc]
+        self: Callable[Concatenate[T, Q], R],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[R]: ...
+    def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call it for each item of a list, which fills its first parameter; a list of the results.
+
+        In the body of a flow this is one step, whose items run side by side where the runner can.
+
+        Parameters
+        ----------
+        items
+            A list, a tuple, a range, an array, a set (in sorted order), a task's result, a
+            parameter of the flow, or a list of these.
+        **kwargs
+            The other arguments, by name and the same for every item; `mxm.each` marks one as a
+            further list, of which each call gets one item.
+
+        Raises
+        ------
+        TypeError
+            More than one list is given by place, or what is mapped has no items.
+        ValueError
+            The lists have different lengths.
+
+        Examples
+        --------
+        >>> import mxm
+        >>> @mxm.task
+        ... def double(x: int, times: int = 2) -> int:
+        ...     return x * times
+        >>> double.map([1, 2, 3], times=10)
+        [10, 20, 30]
+        """
+        made: Any = self
+        return made._mapped(items, args, kwargs, outcomes=False)
+
+
+class Task(_Mappable[P, R_co], TaskBase):
     """A function that is a task: called, it still is that function.
 
     Inside the body of a flow a call is recorded instead, and its result may be passed to tasks.
@@ -144,6 +222,8 @@ class Task(TaskBase, Generic[P, R_co]):
         """Call the function; in the body of a flow, record the call."""
         trace = active_trace()
         if trace is None:
+            if Mark in map(type, args) or Mark in map(type, kwargs.values()):
+                refuse_each()
             return self._plainly(*args, **kwargs) if _in_body.get() else self.fn(*args, **kwargs)
         # The white lie of every tracing library: a stand-in, typed as the value it stands for.
         return cast("R_co", trace.call(self, args, kwargs))
@@ -155,6 +235,67 @@ class Task(TaskBase, Generic[P, R_co]):
         # That the body came to this line means that nothing failed.
         is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
         return cast("R_co", _nothing() if is_async else None)
+
+    @overload
+    def outcomes(  # type: ignore[misc]
+        self: Callable[Concatenate[T, Q], _Untyped],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[Any]: ...
+    @overload
+    def outcomes(  # type: ignore[misc]
+        self: Callable[Concatenate[T, Q], Coroutine[Any, Any, S]],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> Coroutine[Any, Any, list[S | Failure]]: ...
+    @overload
+    def outcomes(
+        self: Callable[Concatenate[T, Q], R],
+        items: Iterable[T],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[R | Failure]: ...
+    def outcomes(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call the task for each item as `map` does; one that fails is a `Failure` in its place.
+
+        The step succeeds, also where every item failed. An item that raises `Skip` gives a
+        `Failure` whose error is the `Skip`.
+
+        Parameters
+        ----------
+        items, **kwargs
+            As in `map`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `map`.
+        """
+        return self._mapped(items, args, kwargs, outcomes=True)
+
+    def _mapped(
+        self, items: Any, more: tuple[Any, ...], kwargs: Mapping[str, Any], *, outcomes: bool
+    ) -> Any:
+        trace = active_trace()
+        if trace is not None:
+            return trace.map(self, items, more, kwargs, outcomes=outcomes)
+        # Loaded by those who map something.
+        from mxm.pipeline.tracing.maps import calls_of, gathered, outcomes_of, require_mappable
+
+        require_mappable("task", self.name, self.fn, len(more))
+        calls = calls_of(self.name, self.fn, items, kwargs)
+        call: Callable[..., Any] = cast("Any", self)
+        if outcomes:
+            return outcomes_of(self, call, calls)
+        values: list[Any] = [call(item, **named) for item, named in calls]
+        if inspect.iscoroutinefunction(unwrapped(self.fn)):
+            return gathered(values)
+        return values
 
     def named(self, name: str) -> Task[P, R_co]:
         """Give this task another name, for one of several uses in a flow; it must be unique."""
@@ -239,6 +380,14 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         failed; ``"always"``. What is missing arrives as None or as a `Failure`.
     allow_failure
         Whether the run succeeds although this task fails.
+    each
+        A task whose list this one is mapped over: each item goes to the first parameter, and
+        positional upstreams begin at the second. A mapping of parameters to tasks pairs lists.
+    item_key
+        A function that names an item of a map, for people to read; by default its text.
+    on_item_error
+        What a failed item of a map does: ``"fail"``, the task fails once the others have ended;
+        ``"skip"``, the item is left out with a warning.
     produces
         The asset that a successful run writes.
 

@@ -17,6 +17,7 @@ __all__ = [
     "Bindings",
     "Collection",
     "Const",
+    "Each",
     "Param",
     "Unpacked",
     "Upstream",
@@ -84,7 +85,18 @@ class Collection:
     keys: tuple[Any, ...] = ()
 
 
-Binding: TypeAlias = Upstream | Param | Const | Collection
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list, one item of which goes to each call of a mapped task."""
+
+    items: Upstream | Param | Const | Collection
+
+    def __post_init__(self) -> None:
+        if isinstance(self.items, Each):
+            raise TypeError("Each takes where a list comes from, not another Each")
+
+
+Binding: TypeAlias = Upstream | Param | Const | Collection | Each
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +141,12 @@ class Bindings:
 
 
 def parts_in(bindings: Iterable[Binding]) -> Iterator[Upstream | Param | Const]:
-    """Every binding in *bindings*, the members of collections in place of them, in order."""
+    """Every binding in *bindings*, in order; what collections and maps hold in place of them."""
     stack = list(bindings)[::-1]
     while stack:
         binding = stack.pop()
+        if isinstance(binding, Each):
+            binding = binding.items
         if isinstance(binding, Collection):
             stack.extend(reversed(binding.items))
         else:
@@ -150,10 +164,12 @@ def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> An
     Parameters
     ----------
     binding
-        Where the value comes from.
+        Where the value comes from; of an `Each`, the whole list.
     look_up
         Gives the result of a task, or the value of a parameter, as a whole; `Absent` for none.
     """
+    if isinstance(binding, Each):
+        binding = binding.items
     if isinstance(binding, Const):
         return binding.value
     if isinstance(binding, Collection):

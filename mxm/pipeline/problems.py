@@ -32,16 +32,19 @@ CODES: dict[str, str] = {
     "MXM106": "not a task",
     "MXM107": "two flows of one name",
     "MXM108": "a run rule that cannot apply",
+    "MXM109": "a map that cannot be made",
     "MXM201": "types that cannot fit",
     "MXM202": "types that may not fit",
     "MXM203": "an annotation that cannot be resolved",
     "MXM204": "an input that may be missing",
+    "MXM205": "items that cannot be mapped",
     "MXM301": "a value of the run used in a body",
     "MXM302": "the body raised",
     "MXM303": "a body awaits something else",
     "MXM304": "a flow with *args or **kwargs",
     "MXM305": "a task called inside try, with or a thread",
     "MXM306": "a value that can be read only once",
+    "MXM307": "mxm.each outside of a map",
     "MXM401": "missing parameter",
     "MXM402": "a value that does not fit",
     "MXM403": "unknown parameter",
@@ -51,6 +54,7 @@ CODES: dict[str, str] = {
     "MXM503": "a part of the flow's value was skipped",
     "MXM504": "an input changed in place",
     "MXM505": "a result that JSON has no form for",
+    "MXM506": "failed items left out of a result",
 }
 """Every code with its title; a page each in docs/errors."""
 

@@ -14,6 +14,7 @@ from mxm.pipeline.bindings import (
     Binding,
     Collection,
     Const,
+    Each,
     Param,
     Upstream,
     upstreams_in,
@@ -302,6 +303,8 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
 
 def _replaced(binding: Binding, change: Callable[[Upstream | Param | Const], Binding]) -> Binding:
     """*binding* with what *change* makes of each of its parts, in the same shape."""
+    if isinstance(binding, Each):  # a flow returns none
+        return binding
     if isinstance(binding, Collection):
         return replace(binding, items=tuple(_replaced(item, change) for item in binding.items))
     return change(binding)

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
 from mxm.pipeline import reprs
-from mxm.pipeline.bindings import Binding, Bindings, Unpacked, Upstream, upstreams_in
+from mxm.pipeline.bindings import Binding, Bindings, Each, Unpacked, Upstream, upstreams_in
 from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
-from mxm.pipeline.task_options import RunIf, as_sequence, check_options
+from mxm.pipeline.task_options import OnItemError, RunIf, as_sequence, check_options
 from mxm.pipeline.values.equality import alike, alike_mappings
 
 __all__ = [
@@ -56,6 +56,7 @@ UpstreamNames: TypeAlias = (
     "str | TaskSpec | Sequence[str | TaskSpec] | Mapping[str, str | TaskSpec]"
 )
 Names: TypeAlias = "str | TaskSpec | Sequence[str | TaskSpec]"
+EachNames: TypeAlias = "str | TaskSpec | Mapping[str, str | TaskSpec] | tuple[()]"
 
 
 class _Spec:
@@ -139,8 +140,18 @@ class TaskSpec(_Spec):
         ``always``.
     allow_failure
         Whether the run succeeds although this task fails.
+    item_key
+        Names the items of a mapped task: a function of an item; None for their text.
+    on_item_error
+        ``fail``, or ``skip`` to leave a failed item of a mapped task out of its result.
+    each
+        Tasks whose lists this one is mapped over: one fills the first parameter, and positional
+        upstreams begin at the second; a mapping goes by parameter name.
+    outcomes
+        Whether a failed item is a `Failure` in the result of a mapped task.
     bindings
-        Where each input comes from, in full; instead of *upstream*.
+        Where each input comes from, in full, a list to map over as `Each`; instead of *upstream*
+        and *each*.
     source
         Where the task is declared; by default the caller's line. Specs that differ in it only
         are equal.
@@ -165,10 +176,14 @@ class TaskSpec(_Spec):
     tags: tuple[str, ...]
     run_if: RunIf
     allow_failure: bool
+    item_key: Callable[[Any], object] | None
+    on_item_error: OnItemError
+    outcomes: bool
     produces: AssetDecl | None
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
     _upstream: tuple[str, ...] = field(repr=False, compare=False, init=False)
+    _mapped: bool = field(repr=False, compare=False, init=False)
 
     def __init__(
         self,
@@ -186,6 +201,10 @@ class TaskSpec(_Spec):
         tags: Iterable[str] = (),
         run_if: RunIf = "succeeded",
         allow_failure: bool = False,
+        item_key: Callable[[Any], object] | None = None,
+        on_item_error: OnItemError = "fail",
+        each: EachNames = (),
+        outcomes: bool = False,
         bindings: Bindings | None = None,
         source: Source | None = None,
         problems: Iterable[Problem] = (),
@@ -194,17 +213,18 @@ class TaskSpec(_Spec):
             raise TypeError(f"a task's name must be a string, not {name!r}")
         if not callable(fn):
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
-        if bindings is not None and upstream:
+        if bindings is not None and (upstream or each):
             raise TypeError(
-                f"task {name!r}: give upstream= or bindings=, not both; "
+                f"task {name!r}: give upstream= and each=, or bindings=, not both; "
                 "dataclasses.replace() keeps the bindings, so give it those"
             )
         checked = check_options(
-            name, retries, retry_delay_s, retry_on, timeout_s, tags, run_if, allow_failure
+            *(name, retries, retry_delay_s, retry_on, timeout_s, tags),
+            *(run_if, allow_failure, item_key, on_item_error),
         )
         source = source or Source.of_caller()
         found = list(problems)
-        bindings = bindings or _bind(name, upstream, source, found)
+        bindings = bindings or _bind(name, upstream, each, source, found)
         after = _after(name, after, source, found)
         vars(self).update(  # it is frozen
             checked,
@@ -216,13 +236,20 @@ class TaskSpec(_Spec):
             produces=produces,
             source=source,
             problems=tuple(found),
+            outcomes=outcomes,
             _upstream=tuple(dict.fromkeys([u.name for u in upstreams_in(bindings)])),
+            _mapped=any(type(binding) is Each for binding in bindings),
         )
 
     @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the tasks whose results this task takes, each once, in order."""
         return self._upstream
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the task is called for each item of a list."""
+        return self._mapped
 
     def _edges(self) -> tuple[Any, ...]:
         return self._upstream, self.after
@@ -411,14 +438,40 @@ def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
     )
 
 
-def _bind(task: str, upstream: object, source: Source | None, problems: list[Problem]) -> Bindings:
+def _bind(
+    task: str, upstream: object, each: object, source: Source | None, problems: list[Problem]
+) -> Bindings:
+    def bound(references: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Upstream]]:
+        named = [(k, _name_of(task, ref, source, problems)) for k, ref in references]
+        return [(k, Upstream(name)) for k, name in named if name is not None]
+
+    def by_name(references: object) -> list[tuple[Any, Upstream]]:
+        return bound((str(k), ref) for k, ref in cast("Any", references).items())
+
+    args: list[Binding] = []
+    kwargs: dict[str, Binding] = {}
+    if isinstance(each, Mapping):
+        kwargs = {k: Each(binding) for k, binding in by_name(cast("Any", each))}
+    elif each != ():
+        args = [Each(binding) for _, binding in bound([(0, each)])]
     if isinstance(upstream, Mapping):
-        given = cast("Any", upstream)
-        named = {str(k): _name_of(task, v, source, problems) for k, v in given.items()}
-        return Bindings(kwargs={k: Upstream(v) for k, v in named.items() if v is not None})
-    names = [_name_of(task, ref, source, problems) for ref in as_sequence(upstream)]
-    bound = tuple(Upstream(name) for name in names if name is not None)
-    return Bindings(bound) if bound else _NO_BINDINGS
+        taken = by_name(cast("Any", upstream))
+        twice = sorted(kwargs.keys() & {k for k, _ in taken})
+        problems += [_filled_twice(task, k, source) for k in twice]
+        kwargs = {**dict(taken), **kwargs}
+    else:
+        args += [binding for _, binding in bound(enumerate(as_sequence(upstream)))]
+    return Bindings(tuple(args), kwargs) if args or kwargs else _NO_BINDINGS
+
+
+def _filled_twice(task: str, parameter: str, source: Source | None) -> Problem:
+    return Problem(
+        "MXM109",
+        f"task {task!r}: parameter {parameter!r} is in each= and in upstream=",
+        "name it in one of the two",
+        source=source,
+        task=task,
+    )
 
 
 def _after(

@@ -7,7 +7,16 @@ import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
-from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Unpacked, Upstream
+from mxm.pipeline.bindings import (
+    Binding,
+    Bindings,
+    Collection,
+    Const,
+    Each,
+    Param,
+    Unpacked,
+    Upstream,
+)
 from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import shape_of
@@ -57,6 +66,9 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         "tags": list(spec.tags),
         "run_if": spec.run_if,
         "allow_failure": spec.allow_failure,
+        "item_key": None if spec.item_key is None else _fn_to_dict(spec.item_key),
+        "on_item_error": spec.on_item_error,
+        "outcomes": spec.outcomes,
         "produces": _asset_to_dict(spec.produces),
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
@@ -124,6 +136,9 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         tags=data.get("tags", ()),
         run_if=data.get("run_if", "succeeded"),
         allow_failure=data.get("allow_failure", False),
+        item_key=_fn_from_dict(data["item_key"]) if data.get("item_key") else None,
+        on_item_error=data.get("on_item_error", "fail"),
+        outcomes=data.get("outcomes", False),
         produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
         problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
     )
@@ -191,6 +206,8 @@ def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
 
 
 def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any]:
+    if isinstance(binding, Each):
+        return {"each": _binding_to_dict(binding.items, secret=secret)}
     if isinstance(binding, Upstream):
         return {"upstream": binding.name, "path": list(binding.path)}
     if isinstance(binding, Param):
@@ -209,6 +226,8 @@ def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any
 
 
 def _binding_from_dict(data: Mapping[str, Any]) -> Binding:
+    if "each" in data:
+        return Each(cast("Any", _binding_from_dict(data["each"])))
     if "upstream" in data:
         return Upstream(data["upstream"], tuple(data["path"]))
     if "param" in data:

@@ -7,16 +7,19 @@ from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.errors import repr_of
 
-__all__ = ["CHECKED", "RUN_RULES", "RunIf", "as_sequence", "check_options"]
+__all__ = ["CHECKED", "RUN_RULES", "OnItemError", "RunIf", "as_sequence", "check_options"]
 
 RunIf: TypeAlias = Literal["succeeded", "not_failed", "failed", "always"]
 """The run rules of a task: how its upstreams must have ended for it to run."""
 RUN_RULES: tuple[RunIf, ...] = ("succeeded", "not_failed", "failed", "always")
 
-_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False)
+OnItemError: TypeAlias = Literal["fail", "skip"]
+"""What a failed item of a mapped task does: fail the task, or be left out."""
+
+_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False, None, "fail")
 CHECKED: tuple[str, ...] = (
     *("retries", "retry_delay_s", "retry_on", "timeout_s", "tags"),
-    *("run_if", "allow_failure"),
+    *("run_if", "allow_failure", "item_key", "on_item_error"),
 )
 
 
@@ -29,6 +32,8 @@ def check_options(
     tags: object = (),
     run_if: object = "succeeded",
     allow_failure: object = False,
+    item_key: object = None,
+    on_item_error: object = "fail",
 ) -> dict[str, Any]:
     """The options as a TaskSpec has them: sequences as tuples.
 
@@ -37,10 +42,10 @@ def check_options(
     TypeError, ValueError
         One cannot be used; task and option are named.
     """
-    given = (retries, retry_delay_s, retry_on, timeout_s, tags, run_if, allow_failure)
+    rest = (run_if, allow_failure, item_key, on_item_error)
+    given = (retries, retry_delay_s, retry_on, timeout_s, tags, *rest)
     if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
-        plain = (0, 0, (Exception,), None, (), "succeeded", False)
-        return dict(zip(CHECKED, plain, strict=True))
+        return dict(zip(CHECKED, (0, 0, (Exception,), None, (), *rest), strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries must be a whole number, not {repr_of(retries)}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
@@ -73,9 +78,16 @@ def check_options(
         raise TypeError(
             f"task {name!r}: allow_failure must be True or False, not {repr_of(allow_failure)}"
         )
+    if item_key is not None and not callable(item_key):
+        raise TypeError(
+            f"task {name!r}: item_key must be a function of an item, not {repr_of(item_key)}"
+        )
+    if on_item_error not in ("fail", "skip"):
+        raise ValueError(
+            f"task {name!r}: on_item_error must be 'fail' or 'skip', not {repr_of(on_item_error)}"
+        )
     delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
-    checked = (retries, delay, types, timeout_s, words, run_if, allow_failure)
-    return dict(zip(CHECKED, checked, strict=True))
+    return dict(zip(CHECKED, (retries, delay, types, timeout_s, words, *rest), strict=True))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,7 +16,17 @@ from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
 from mxm.pipeline.values.snapshot import Snapshot
 
-__all__ = ["Attempt", "State", "TaskRun", "WrittenAsset", "iso_time", "lost", "rounded"]
+__all__ = [
+    "Attempt",
+    "ItemRun",
+    "ItemRuns",
+    "State",
+    "TaskRun",
+    "WrittenAsset",
+    "iso_time",
+    "lost",
+    "rounded",
+]
 
 
 class State(StrEnum):
@@ -80,6 +92,105 @@ class WrittenAsset:
     partition: str | None = None
 
 
+@dataclass(slots=True, eq=False)
+class ItemRun:
+    """One item of a mapped task in one run.
+
+    Parameters
+    ----------
+    key
+        Its name.
+    state
+        How it ended; ``skipped``, too, where it was not called: a place upstream is empty, or
+        failed.
+    value, error, reason, attempts, started, ended, seconds, history, slot
+        As in `TaskRun`.
+    """
+
+    key: str
+    state: State
+    value: Any = None
+    error: BaseException | None = None
+    reason: str | None = None
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    seconds: float | None = None
+    history: tuple[Attempt, ...] = ()
+    slot: int | None = None
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The item as it stands in the document of its run."""
+        value: JSONValue = None
+        error = None if self.error is None else described(self.error)
+        if self.state is State.SUCCEEDED:
+            value = to_json(self.value).value
+        return {
+            "key": self.key,
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "seconds": rounded(self.seconds),
+            "value": value,
+            "error": error,
+            "reason": self.reason,
+        }
+
+
+_MOST_ROWS = 1000
+
+
+class ItemRuns(Mapping[str, ItemRun]):
+    """The items of a mapped task by key, in the order of their places.
+
+    Parameters
+    ----------
+    over
+        Where they come from, in words.
+    runs
+        The items in order.
+    """
+
+    def __init__(self, over: str, runs: Sequence[ItemRun]) -> None:
+        self.over = over
+        self._runs = runs
+
+    @functools.cached_property
+    def _by_key(self) -> dict[str, ItemRun]:
+        return {run.key: run for run in self._runs}
+
+    def __getitem__(self, key: str) -> ItemRun:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return (run.key for run in self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {state}" for state, count in self.count().items())
+        return f"<{len(self)} items of {self.over}: {counts}>"
+
+    def count(self) -> dict[str, int]:
+        """How many items are in each state."""
+        counts: dict[str, int] = {}
+        for run in self._runs:
+            counts[run.state.value] = counts.get(run.state.value, 0) + 1
+        return counts
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The items as they stand in the document of their run.
+
+        Above 1,000 items, only those that did not succeed at the first attempt, at most 1,000.
+        """
+        shown = self._runs
+        if len(shown) > _MOST_ROWS:
+            odd = (r for r in shown if r.state is not State.SUCCEEDED or r.attempts > 1)
+            shown = list(itertools.islice(odd, _MOST_ROWS))
+        count: dict[str, JSONValue] = {**self.count()}
+        return {"over": self.over, "count": count, "rows": [run.to_dict() for run in shown]}
+
+
 @dataclass(frozen=True, eq=False)
 class TaskRun:
     """One task in one run; equal to itself alone, whatever it returned.
@@ -116,6 +227,8 @@ class TaskRun:
         What it wrote, where it declares an asset and succeeded.
     allowed
         Whether it failed and may: its run succeeds nevertheless.
+    items
+        The items, by key in the order of their places, where the task is mapped.
     snapshot
         The value as it was when the task ended, where it may change; JSON shows that.
     """
@@ -136,6 +249,7 @@ class TaskRun:
     cause: str | None = None
     asset: WrittenAsset | None = None
     allowed: bool = False
+    items: ItemRuns | None = None
     snapshot: Snapshot | None = field(default=None, repr=False)
 
     @property
@@ -217,7 +331,7 @@ class TaskRun:
             "cause": self.cause,
             "output": self.output,
             "asset": None if asset is None else {"id": asset.id, "partition": asset.partition},
-            "items": None,
+            "items": None if self.items is None else self.items.to_dict(),
         }
 
 

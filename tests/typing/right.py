@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, assert_type
 import mxm
 from mxm.pipeline import (
     AssetDecl,
+    Failure,
     Flow,
     FlowRun,
     FlowSpec,
@@ -146,3 +147,29 @@ register_flow(FlowSpec("by-hand", [TaskSpec("load", load.fn), total.spec], param
 async def plainly() -> None:
     assert_type(await fetch(date(2024, 1, 2)), dict[str, float])
     assert_type(await nightly(date(2024, 1, 2)), tuple[float, float])
+
+
+# A map gives a list of what the task returns; items, names and further lists are checked.
+@mxm.task
+def convert(price: float, rate: float, *, label: str = "") -> float:
+    return price * rate
+
+
+@mxm.task
+def untyped(x: int) -> Any:
+    return x
+
+
+assert_type(convert.map([1.0, 2.0], rate=0.5), list[float])
+assert_type(convert.map([1.0], rate=mxm.each([0.5]), label="x"), list[float])
+assert_type(convert.map(range(3), rate=0.5), list[float])
+assert_type(untyped.map([1]), list[Any])
+assert_type(convert.outcomes([1.0], rate=0.5), list[float | Failure])
+
+
+async def fetch_all(days: list[date]) -> None:
+    assert_type(await fetch.map(days), list[dict[str, float]])
+    assert_type(await fetch.outcomes(days), list[dict[str, float] | Failure])
+
+
+assert_type(convert.with_options(retries=1).map([1.0], rate=2.0), list[float])

@@ -139,3 +139,21 @@ def one_task() -> None: ...
 
 @mxm.flow(retries=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
 def retried() -> None: ...
+
+
+# Wrong items, names, types and places of a map.
+@mxm.task
+def convert(price: float, rate: float, *, label: str = "") -> float:
+    return price * rate
+
+
+convert.map(["a"], rate=1.0)  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+convert.map([1.0], rate="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+convert.map([1.0], rate=[0.5])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+convert.map([1.0], rate=mxm.each(["a"]))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+convert.map([1.0], 0.5, label=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+convert.map([1.0], rate=0.5, lable="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+convert.map(3, rate=0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+names: list[str] = convert.map([1.0], rate=0.5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+values: list[float] = convert.outcomes([1.0], rate=0.5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+listed: list[list[float]] = fetch.map([TODAY])  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]

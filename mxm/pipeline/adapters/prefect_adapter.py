@@ -345,7 +345,7 @@ def _prefect_task(
             raise _Carried(error) from None
         if call.skipped is not None:
             return Completed(name="Skipped", message=call.skipped.reason or None)
-        return None
+        return None if call.message is None else Completed(message=call.message)
 
     shown = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in inputs]
     first = inspect.Parameter("call", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mxm.pipeline.bindings import free_parameters
+from mxm.pipeline.bindings import Each, free_parameters, upstreams_in
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.checks.iterators import iterator_problems
@@ -238,9 +238,21 @@ def _rules(spec: FlowSpec) -> Iterator[Problem]:
         elif rule == "failed" and not task.upstream and not task.after:
             what = f'task {task.name!r} has run_if="failed" and nothing upstream that could fail'
             hint = "name what it watches: after=[load, report]"
+        elif rule != "succeeded" and task.mapped and not _beside_lists(task):
+            what = (
+                f'task {task.name!r} is mapped and has run_if="{rule}", and takes nothing but items'
+            )
+            hint = "an item runs where its own item upstream succeeded; to get failures as items, "
+            hint += "map over .outcomes(...)"
         else:
             continue
         yield Problem("MXM108", what, hint, source=task.source, flow=spec.name, task=task.name)
+
+
+def _beside_lists(task: TaskSpec) -> bool:
+    """Whether *task* has anything upstream beside the lists that it maps."""
+    beside = (binding for binding in task.bindings if not isinstance(binding, Each))
+    return bool(task.after) or any(True for _ in upstreams_in(beside))
 
 
 def _fn_name(fn: Callable[..., Any]) -> str:

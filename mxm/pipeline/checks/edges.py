@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
 from typing import Any
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Upstream, upstreams_in
+from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream, upstreams_in
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
@@ -25,7 +25,9 @@ from mxm.pipeline.introspection.annotations import (
 from mxm.pipeline.introspection.signatures import shape_of, source_of, unwrapped
 from mxm.pipeline.problems import Problem, Source, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.values.compatibility import Fit, fit, part_of, union_of
+from mxm.pipeline.values.compatibility import Fit, element_of, fit, part_of, union_of
+from mxm.pipeline.values.items import items_of
+from mxm.pipeline.values.iterators import read_once
 
 __all__ = ["edge_problems"]
 
@@ -78,6 +80,9 @@ class _Edges:
 
     def input(self, task: TaskSpec, name: str, wanted: Any, binding: Binding) -> Iterator[Problem]:
         """What is wrong with one input, its members where it is a collection."""
+        if isinstance(binding, Each):
+            yield from self._items(task, name, wanted, binding.items)
+            return
         if isinstance(binding, Collection) and not fit(_type_of(binding, _anything), wanted):
             made = type_text(_type_of(binding, self._leaf))
             told = f"a {binding.kind.__name__} of results is {made}"
@@ -93,6 +98,52 @@ class _Edges:
                 yield self._no_part(part, depth, made, told, task)
             else:
                 yield from self._edge(task, name, wanted, part, made, within(made))
+
+    def _items(self, task: TaskSpec, name: str, wanted: Any, items: Binding) -> Iterator[Problem]:
+        """What is wrong with the items that *task* is mapped over, each of which is *wanted*."""
+        if isinstance(items, Collection) and items.kind is not dict:
+            for item in items.items:
+                yield from self.input(task, name, wanted, item)
+            return
+        if isinstance(items, Upstream) and items.name in self.tasks:
+            depth, made = self._followed(items)
+            if depth < len(items.path):
+                told = f"task {task.name!r} is mapped over {items}"
+                yield self._no_part(items, depth, made, told, task)
+                return
+            element = element_of(made)
+            if element is typing.Never:
+                told = self._described(type_text(made), items)
+                yield self._no_items(task, name, told)
+            else:
+                yield from self._edge(task, name, wanted, items, element, element)
+        elif isinstance(items, Param):
+            made = hints_of(self.spec.fn).get(items.name, Any) if self.spec.fn else Any
+            for key in items.path:
+                made = part_of(made, key)
+            if element_of(made) is typing.Never:
+                told = f"parameter {str(items)!r} of flow {self.spec.name!r} is {type_text(made)}"
+                yield self._no_items(task, name, told)
+        elif isinstance(items, Const | Collection):
+            if isinstance(items, Const) and read_once(items.value) is not None:
+                return  # MXM306
+            kind: Any = items.kind if isinstance(items, Collection) else type(items.value)
+            try:
+                items_of(items.value if isinstance(items, Const) else {})
+            except TypeError as error:
+                yield self._no_items(task, name, f"it is a constant {kind.__name__}", str(error))
+
+    def _no_items(
+        self, task: TaskSpec, name: str, told: str, why: str = "map over a list of items"
+    ) -> Problem:
+        return Problem(
+            "MXM205",
+            f"task {task.name!r} cannot be mapped over what fills {name!r}: {told}",
+            why,
+            source=task.source,
+            flow=self.spec.name,
+            task=task.name,
+        )
 
     def _missing(
         self, task: TaskSpec, name: str, wanted: Any, binding: Binding
@@ -148,7 +199,7 @@ class _Edges:
 
     def _followed(self, part: Upstream) -> tuple[int, Any]:
         """How much of the path of *part* there can be, and the type of that."""
-        made = result_hint(self.tasks[part.name].fn)
+        made = made_by(self.tasks[part.name])
         for depth, key in enumerate(part.path):
             inner = part_of(made, key)
             if inner is typing.Never:
@@ -244,6 +295,14 @@ class _Edges:
         whole = f"{part} of" if part.path else "the result of"
         at = f" at {place}" if place else ""
         return f"{whole} task {part.name!r} is {made}{at}"
+
+
+def made_by(task: TaskSpec) -> Any:
+    """The type of the result of *task*: of a map, a list."""
+    made = result_hint(task.fn)
+    if not task.mapped or isinstance(made, Unresolved):
+        return made
+    return GenericAlias(list, (union_of([made, Failure]) if task.outcomes else made,))
 
 
 _CHARACTERS = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Mapping
 from datetime import datetime
 
 from mxm.pipeline.cli.output import print_error, print_warning, tell
@@ -13,6 +15,7 @@ from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
+    ItemEnded,
     OutputLine,
     RunEnded,
     RunStarted,
@@ -45,6 +48,11 @@ class Lines:
         self._flow = ""
         self._skipped: list[TaskRun] = []  # for one cause, in a row
         self._ended = False
+        # Of mapped steps: how many items there are, how many are in which state, and when that was
+        # last printed.
+        self._of: dict[str, int] = {}
+        self._items: dict[str, dict[str, int]] = {}
+        self._shown: dict[str, float] = {}
 
     def __call__(self, event: Event, /) -> None:
         """Print what *event* tells."""
@@ -53,6 +61,9 @@ class Lines:
                 self._start(event)
             case StepStarted():
                 self._line(event.at, f"started {event.step}", 1)
+                if event.items is not None:
+                    self._of[event.step] = event.items
+                    self._shown[event.step] = time.monotonic()
             case AttemptEnded():
                 self._retry(event)
             case OutputLine():
@@ -66,6 +77,8 @@ class Lines:
                 self._step(event.at, event.task)
             case RunEnded():
                 self.end(event.flow_run)
+            case ItemEnded():
+                self._item(event)
             case AttemptStarted():
                 pass
 
@@ -109,15 +122,26 @@ class Lines:
         tasks = f"{count:,} task{'s' * (count != 1)}"
         self._line(event.at, f"started {self._flow}, {tasks}, run {event.run}")
 
+    def _item(self, event: ItemEnded) -> None:
+        """Count the items of a mapped step; a line of it now and then."""
+        counts = self._items.setdefault(event.step, {})
+        counts[event.item.state] = counts.get(event.item.state, 0) + 1
+        now = time.monotonic()
+        if now - self._shown.setdefault(event.step, now) >= _SECONDS_BETWEEN:
+            self._shown[event.step] = now
+            self._line(event.at, f"{event.step} {items_text(counts, self._of.get(event.step))}")
+
     def _retry(self, event: AttemptEnded) -> None:
         if event.retry_in is None or event.error is None:
             return
         then = f"next in {event.retry_in:g} s" if event.retry_in else "next now"
         which = f"attempt {event.attempt} of {event.attempts}"
-        self._line(event.at, f"retry {event.step} {which}: {_told(event.error)}; {then}")
+        step = event.step if event.item is None else f"{event.step}[{event.item}]"
+        self._line(event.at, f"retry {step} {which}: {_told(event.error)}; {then}")
 
     def _output(self, event: OutputLine) -> None:
-        place = in_one_line(f"[{self._flow}/{event.step}]")
+        item = "" if event.item is None else f"[{event.item}]"
+        place = in_one_line(f"[{self._flow}/{event.step}{item}]")
         text = f"{place} {printable(without_sequences(event.text))}"
         if event.level is None:
             if self._verbosity >= 0 or is_warning(event.text):
@@ -142,7 +166,9 @@ class Lines:
         elif task.state is State.SKIPPED:
             self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
         elif task.state is not State.CANCELLED:  # the run is over: it counts them
-            self._line(at, f"{task.state} {task.name}{took}{tries}")
+            counts = task.items.count() if task.items is not None else {}
+            items = f", {items_text(counts, len(task.items or ()))}" if counts else ""
+            self._line(at, f"{task.state} {task.name}{took}{tries}{items}")
         self._print_result(task)
 
     def _print_result(self, task: TaskRun) -> None:
@@ -159,6 +185,17 @@ class Lines:
         if skipped:
             what = skipped[0].name if len(skipped) == 1 else f"{len(skipped):,}"
             self._line(at, f"skipped {what}: {_why(skipped[0])}")
+
+
+_SECONDS_BETWEEN = 2.0  # lines of one mapped step
+
+
+def items_text(counts: Mapping[str, int], total: int | None) -> str:
+    """``312 of 500, 2 failed``: how many items have ended, and which of them not well."""
+    done = sum(counts.values())
+    rest = [f"{n:,} {state}" for state, n in counts.items() if state != State.SUCCEEDED]
+    head = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+    return ", ".join([head, *rest])
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, TaskTimeoutError, described
@@ -32,11 +32,34 @@ from mxm.pipeline.values.snapshot import Snapshot
 __all__ = [
     "Call",
     "FatalError",
+    "Invocation",
     "Invoke",
+    "attempt_error",
     "call_function",
+    "invoke",
+    "invoke_now",
     "invoke_with",
     "invoking",
 ]
+
+
+def attempt_error(raised: BaseException) -> tuple[BaseException, bool]:
+    """What failed an attempt that *raised*, and whether no further attempt is worth it.
+
+    Raises
+    ------
+    BaseException
+        *raised* itself, where it asks the whole run to end.
+    """
+    if isinstance(raised, FatalError):
+        return raised.error, True
+    if isinstance(raised, Exception):
+        return raised, False
+    # Ctrl-C, and what the handler of another signal raised, ask the whole run to end. What
+    # a task raises by itself is its failure, whatever its class: an engine's own, too.
+    if isinstance(raised, KeyboardInterrupt) or ends_the_run(raised):
+        raise raised
+    return raised, True
 
 
 class FatalError(Exception):
@@ -69,6 +92,8 @@ class Call:
         Whether a snapshot is taken of a large value, too.
     is_cleanup
         Whether it runs although its run was cancelled.
+    items
+        How many items the step has, where it is mapped.
 
     Attributes
     ----------
@@ -90,6 +115,7 @@ class Call:
         ready: datetime,
         guard: bool = False,
         is_cleanup: bool = False,
+        items: int | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -111,7 +137,9 @@ class Call:
         self._open: datetime | None = None  # when the attempt began that goes on
         self._output = Output(self._line if observers else None)
         if observers:
-            observers.notify(StepStarted(observers.run, self.started, step.name, slot, ready))
+            observers.notify(
+                StepStarted(observers.run, self.started, step.name, slot, ready, items)
+            )
 
     def attempt(self) -> None:
         """Call the function once.
@@ -131,29 +159,36 @@ class Call:
         state = State.CANCELLED
         token = output_to(self._output)
         try:
-            self.value = _invoke.get()(self)
+            self.value = invoke(self)
             for one in self.step.unpacked:
                 value = value_of(one.binding, lambda _: self.value)
                 require_count(value, one.count, f"the result of task {str(one.binding)!r}")
             state = State.SUCCEEDED
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED
-        except FatalError as fatal:
-            self.error, self._fatal, state = fatal.error, True, State.FAILED
-            raise
-        except Exception as error:
-            self.error, state = error, State.FAILED
-            raise
-        except BaseException as error:
-            # Ctrl-C, and what the handler of another signal raised, ask the whole run to end. What
-            # a task raises by itself is its failure, whatever its class: an engine's own, too.
-            if isinstance(error, KeyboardInterrupt) or ends_the_run(error):
+        except BaseException as raised:
+            self.error, self._fatal = attempt_error(raised)
+            state = State.FAILED
+            if isinstance(raised, Exception):
                 raise
-            self.error, state = error, State.FAILED
-            raise FatalError(error) from error
+            raise FatalError(raised) from raised
         finally:
             restore_output(token)
             self._end(state)
+
+    def _became(self, error: BaseException | None, skipped: Skip | None) -> None:
+        """Take note what the one attempt of a step became whose items are called elsewhere."""
+        self.error, self.skipped = error, skipped
+        if error is not None:
+            raise error
+
+    def _count_one(self) -> None:
+        self.attempts = 1
+
+    @property
+    def message(self) -> str | None:
+        """What an engine may say of it once it has succeeded."""
+        return None
 
     def retry_in(self) -> float | None:
         """Seconds until the next attempt; None where the last one was not worth another."""
@@ -199,7 +234,7 @@ class Call:
             seconds=time.perf_counter() - self._clock,
             history=tuple(self._history),
             ready=self._ready,
-            slot=self.slot,
+            slot=self.slot or None,
             output=self._output.text(),
             **outcome,
         )
@@ -237,11 +272,20 @@ class Call:
         self._observers.notify(OutputLine(run, datetime.now(UTC), name, text, stream, level))
 
 
-Invoke: TypeAlias = Callable[[Call], Any]
-"""Calls the function of a `Call` once, here or elsewhere; its value."""
+class Invocation(Protocol):
+    """What is called once: a step's function or that of one of its items, with its inputs."""
+
+    flow: str
+    step: Step
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
-def _here(call: Call) -> Any:
+Invoke: TypeAlias = Callable[[Invocation], Any]
+"""Calls the function of an `Invocation` once, here or elsewhere; its value."""
+
+
+def _here(call: Invocation) -> Any:
     """Call the function in this process; with a timeout, in a thread that can be given up."""
     timeout = call.step.task.timeout_s
 
@@ -258,6 +302,16 @@ def _here(call: Call) -> Any:
 
 
 _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)
+
+
+def invoke(call: Invocation) -> Any:
+    """Call the function of *call* once, where this context has it; its value."""
+    return _invoke.get()(call)
+
+
+def invoke_now() -> Invoke:
+    """What makes the calls of this context."""
+    return _invoke.get()
 
 
 def invoke_with(invoke: Invoke) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from mxm.pipeline.execution.call import Call, Invoke, invoking
+from mxm.pipeline.execution.call import Call, Invocation, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
@@ -155,7 +155,7 @@ class Course:
             return perform(call)
 
         def outside(invoke: Invoke) -> Invoke:
-            def call(call: Call) -> Any:
+            def call(call: Invocation) -> Any:
                 with self._region(in_engine=False):
                     return invoke(call)
 

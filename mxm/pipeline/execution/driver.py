@@ -7,13 +7,13 @@ import functools
 import heapq
 import logging
 import time
-from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from mxm.pipeline.bindings import Absent
+from mxm.pipeline.bindings import Absent, Each, upstreams_in
 from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.events import (
@@ -24,11 +24,12 @@ from mxm.pipeline.execution.events import (
     StepEnded,
     Warned,
 )
+from mxm.pipeline.execution.mapped import MappedCall, MappedStep
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plan import Plan, Step, chained_to
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
-from mxm.pipeline.execution.runners import Runner, make_runner, worker_count
+from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.interrupts import let_signals_pass
@@ -69,8 +70,8 @@ class _Drive:
         self.backend = backend
         self.index = {step.name: i for i, step in enumerate(plan.steps)}
         self.missing = [len(step.needs) for step in plan.steps]
-        self.ready = [i for i, count in enumerate(self.missing) if count == 0]
-        heapq.heapify(self.ready)
+        # By number, the steps that may start, and the maps that have items which may.
+        self.ready: list[int] = []
         self.slots = list(range(1, worker_count(options) + 1))  # those that are free, a heap
         self.running: dict[str, Call] = {}
         self.ended: dict[str, TaskRun] = {}
@@ -81,13 +82,44 @@ class _Drive:
         self.warnings = list(plan.warnings)
         # Workers have copies: what a task does to them no other one sees.
         shared = options.runner != "processes"
+        self.at_work = 0  # items
         self.watch = Watch(plan, whole=options.guard) if shared else None
+        # A mapped step whose items go on with those of a mapped step upstream does not wait for
+        # the whole of it.
+        self.chains: dict[str, list[str]] = {}
+        self.followers: dict[str, list[Step]] = {}
+        self._find_chains()
+        self.maps: dict[str, MappedStep] = {}
+        self.checks: deque[Step] = deque()
         self.stopped_by: str | None = None
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
         self.observers = Observers(new_run_id(self.started), options.observers)
         # When everything that a step needs had ended.
         self.ready_at = dict.fromkeys(self.index, self.started)
+
+    def _find_chains(self) -> None:
+        for i, step in enumerate(self.plan.steps):
+            chained = [n for n in step.chained if self._step(n).outcome is None]
+            if chained and step.outcome is None:
+                self.chains[step.name] = chained
+                waited_for = self._waited_for(step)
+                self.missing[i] = len(waited_for)
+                for name in chained:
+                    self.followers.setdefault(name, []).append(step)
+
+    def _waited_for(self, step: Step) -> list[str]:
+        """The steps that must have ended before *step* is decided on."""
+        chained = self.chains.get(step.name)
+        if not chained:
+            return list(step.needs)
+        inputs = (*step.args, *step.kwargs.values())
+        whole = {u.name for b in inputs if chained_to(b) not in chained for u in upstreams_in([b])}
+        whole.update(step.task.after)
+        return [name for name in step.needs if name not in chained or name in whole]
+
+    def _step(self, name: str) -> Step:
+        return self.plan.steps[self.index[name]]
 
     def run(self) -> FlowRun:
         with captured():
@@ -123,21 +155,215 @@ class _Drive:
 
     def _place(self, runner: Runner) -> None:
         """Give every step that may start to *runner*, until all have ended."""
-        while self.running or self.ready:
+        for step, count in zip(self.plan.steps, self.missing, strict=True):
+            if count == 0:
+                self._decided(step)
+        self._check()
+        while self.running or self.at_work or self.ready:
             while self.ready and runner.free():
-                step = self.plan.steps[heapq.heappop(self.ready)]
-                call = None if self._is_stopped(step) else self._call(step)
-                if call is not None:
-                    self.running[step.name] = call
-                    runner.start(functools.partial(self.perform, call))
-            if self.running:
-                task = runner.next()
-                heapq.heappush(self.slots, self.running.pop(task.name).slot)
-                if self.watch:
-                    step = self.plan.steps[self.index[task.name]]
-                    for problem in self.watch.changes(step, self.running):
-                        self._warn(problem)
-                self._settle(task)
+                number = heapq.heappop(self.ready)
+                step = self.plan.steps[number if number >= 0 else -number - 1]
+                if step.name in self.maps:
+                    self._hand_out(self.maps[step.name], runner)
+                else:
+                    call = None if self._is_stopped(step) else self._call(step)
+                    if call is not None:
+                        self.running[step.name] = call
+                        runner.start(functools.partial(self.perform, call))
+                self._check()
+            if self.running or self.at_work:
+                ended = runner.next()
+                if isinstance(ended, ItemsEnded):
+                    self._took(ended)
+                else:
+                    heapq.heappush(self.slots, self.running.pop(ended.name).slot)
+                    self._changes(self._step(ended.name))
+                    self._settle(ended)
+                self._check()
+
+    def _changes(self, step: Step) -> None:
+        if self.watch:
+            for problem in self.watch.changes(step, self.running):
+                self._warn(problem)
+
+    def _decided(self, step: Step) -> None:
+        """Let *step* start, which runs: everything that it waits for has ended."""
+        if step.task.mapped and step.outcome is None:
+            self.checks.append(step)
+        else:
+            heapq.heappush(self.ready, self.index[step.name])
+
+    def _check(self) -> None:
+        """Open the maps whose lists are known by now, and end those that are done."""
+        while self.checks:
+            step = self.checks.popleft()
+            if step.name in self.ended:
+                continue
+            if step.name in self.maps:
+                self._end_map(self.maps[step.name])
+            elif self.missing[self.index[step.name]] == 0:
+                self._open_map(step)
+
+    def _open_map(self, step: Step) -> None:
+        """Take the lists of *step*, once all are known."""
+        chained = self.chains.get(step.name, [])
+        for name in chained:
+            ended = name in self.ended
+            if name not in self.maps and ended:  # without items
+                verdict = decide(
+                    "succeeded", [self._fate_of(n) for n in chained if n in self.ended], ()
+                )
+                self._skip(step, verdict)
+                return
+            if name not in self.maps or (step.task.item_key is not None and not ended):
+                return
+        if self._is_stopped(step):
+            return
+        if not chained:
+            # Without its items it is skipped under every rule.
+            lists = [b for b in (*step.args, *step.kwargs.values()) if isinstance(b, Each)]
+            missing = [u.name for u in upstreams_in(lists) if u.name not in self.values]
+            if missing:
+                self._skip(step, decide("succeeded", map(self._fate_of, missing), ()))
+                return
+        values = self._values_for(step)
+        sources = {name: self.maps[name] for name in chained}
+        try:
+            mapped = MappedStep(
+                self.plan.flow.name,
+                step,
+                sources,
+                lambda binding: gather(binding, values, self.plan.params),
+            )
+        except BaseException as error:  # also what the user's item_key raised
+            let_signals_pass(error)
+            self._settle(self._refused(step, error, "while reading the items"))
+            return
+        if self.watch:
+            self.watch.starts(step, self.values)
+        self.maps[step.name] = mapped
+        places = range(mapped.count)
+        if sources:
+            self._look(mapped, places)
+        else:
+            mapped.ready.extend(places)
+            self._offer(mapped)
+        self.checks.append(step)
+        self.checks.extend(self.followers.get(step.name, ()))
+
+    def _offer(self, mapped: MappedStep) -> None:
+        """Note that *mapped* has items which may start."""
+        if mapped.ready and not mapped.offered:
+            mapped.offered = True
+            number = self.index[mapped.step.name]
+            # Side by side, what lies further down goes first: an item passes through the chain.
+            chosen = number if self.options.runner == "sequential" else -number - 1
+            heapq.heappush(self.ready, chosen)
+
+    def _look(self, mapped: MappedStep, places: Iterable[int]) -> None:
+        """Decide on *places* of *mapped*, and on those of the maps that go on with it."""
+        looks = [(mapped, place) for place in places]
+        while looks:
+            follower, place = looks.pop()
+            if follower.look_at(place):
+                looks += [(each, place) for each in self._following(follower)]
+                self.checks.append(follower.step)
+        mapped.ready = deque(sorted(mapped.ready))
+        self._offer(mapped)
+
+    def _following(self, mapped: MappedStep) -> list[MappedStep]:
+        followers = self.followers.get(mapped.step.name, ())
+        return [self.maps[step.name] for step in followers if step.name in self.maps]
+
+    def _hand_out(self, mapped: MappedStep, runner: Runner) -> None:
+        """Give items of *mapped* that may start to *runner*."""
+        mapped.offered = False
+        step = mapped.step
+        if self.stopped_by is not None and step.task.run_if not in ("failed", "always"):
+            mapped.stop(f"task {self.stopped_by!r} failed, and fail_fast stops the run")
+            self.checks.append(step)
+            self._look_below(mapped, range(mapped.count))
+            return
+        call = self._begun(mapped)
+        places = mapped.take(self.options.runner)
+        self._offer(mapped)
+        slot = heapq.heappop(self.slots)
+        self.at_work += len(places)
+        mapped.at_work += len(places)
+        fast = self.options.fail_fast and not step.task.allow_failure
+
+        def work() -> ItemsEnded:
+            call.within(lambda: mapped.run(places, call, self.observers, slot, stops=fast))
+            return ItemsEnded(step.name, places, slot)
+
+        runner.start(work)
+
+    def _begun(self, mapped: MappedStep) -> MappedCall:
+        if mapped.call is None:
+            mapped.call = MappedCall(
+                mapped,
+                observers=self.observers,
+                ready=self.ready_at[mapped.step.name],
+                guard=self.options.guard,
+                items=mapped.count,
+            )
+            mapped.call.begin(self.perform)
+        return mapped.call
+
+    def _took(self, ended: ItemsEnded) -> None:
+        """Take note of items that ended, and let what goes on with them start."""
+        mapped = self.maps[ended.step]
+        heapq.heappush(self.slots, ended.slot)
+        done = mapped.settle(ended.places)
+        self.at_work -= len(ended.places)
+        mapped.at_work -= len(ended.places)
+        self._offer(mapped)  # those that were not begun
+        if self.options.fail_fast and mapped.fails and not mapped.step.task.allow_failure:
+            self.stopped_by = self.stopped_by or ended.step
+        self._look_below(mapped, done)
+        self.checks.append(mapped.step)
+
+    def _look_below(self, mapped: MappedStep, places: Iterable[int]) -> None:
+        places = list(places)
+        for follower in self._following(mapped):
+            self._look(follower, places)
+
+    def _end_map(self, mapped: MappedStep) -> None:
+        """End *mapped*, once all of its places have, and the maps that it goes on with."""
+        if mapped.left or mapped.at_work or any(name not in self.ended for name in mapped.sources):
+            return
+        step = mapped.step
+        outcome = mapped.outcome()
+        if mapped.call is None and mapped.count:  # none was called
+            verdict = decide("succeeded", map(self._fate_of, mapped.sources), ())
+            if verdict.runs:
+                verdict = Verdict(False, reason=outcome.reason or "")
+            self._skip(step, verdict, mapped)
+            return
+        call = self._begun(mapped)
+        call.finish(outcome)
+        task = call.result()
+        warning = mapped.left_out(self.plan.flow.name)
+        if warning is not None and task.has_value:
+            self._warn(warning)
+        self._changes(step)
+        cause = task.cause
+        self._settle(task, broken=cause is not None and self._fate_of(cause).broken)
+
+    def _skip(self, step: Step, verdict: Verdict, mapped: MappedStep | None = None) -> None:
+        items = mapped.items() if mapped else None
+        task = TaskRun(
+            step.name, State.SKIPPED, reason=verdict.reason, cause=verdict.cause, items=items
+        )
+        self._settle(task, broken=verdict.broken)
+
+    def _refused(self, step: Step, error: BaseException, when: str) -> TaskRun:
+        """What becomes of *step*, whose inputs could not be taken."""
+        with contextlib.suppress(Exception):  # a frozen one goes without
+            error.add_note(f"{when} of task {step.name!r} from its upstreams")
+        reason = f"its inputs could not be read: {described(error)}"
+        allowed = step.task.allow_failure
+        return TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)
 
     def _is_stopped(self, step: Step) -> bool:
         """Skip *step* where a failure has stopped the run, unless it is there for failures."""
@@ -154,7 +380,7 @@ class _Drive:
 
     def _clean_up(self, runner: Runner) -> None:
         """Run what always runs, once the run is cancelled, within the grace of its options."""
-        open_steps = [s for s in self._open() if s.task.run_if == "always"]
+        open_steps = [s for s in self._open() if s.task.run_if == "always" and not s.task.mapped]
         if not open_steps or not self.options.grace_s:
             return
         deadline = time.monotonic() + self.options.grace_s
@@ -164,7 +390,7 @@ class _Drive:
         # None of them may run beside a task upstream of it.
         runner.stop()
         for task in runner.drain(self.options.grace_s):
-            if task.name in always:
+            if isinstance(task, TaskRun) and task.name in always:
                 self._keep(task)
         if not runner.idle():
             return
@@ -182,7 +408,8 @@ class _Drive:
                 self.running[step.name] = call
                 place.start(functools.partial(self.perform, call))
                 for task in place.drain(deadline - time.monotonic()):
-                    self._keep(task)
+                    if isinstance(task, TaskRun):
+                        self._keep(task)
                 if not place.idle():
                     return
         finally:
@@ -196,7 +423,8 @@ class _Drive:
     def _cancel(self, steps: list[Step]) -> None:
         reason = "the run was cancelled"
         for step in steps:
-            call = self.running.get(step.name)
+            mapped = self.maps.get(step.name)
+            call = self.running.get(step.name) or (mapped and mapped.call)
             cancelled = TaskRun(step.name, State.CANCELLED, reason=reason)
             self._end(call.cancelled(reason) if call else cancelled)
 
@@ -214,13 +442,7 @@ class _Drive:
             kwargs = {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()}
         except BaseException as error:  # a projection of a result: any type may fail in its own way
             let_signals_pass(error)
-            with contextlib.suppress(Exception):  # a frozen one goes without
-                error.add_note(f"while reading the inputs of task {step.name!r} from its upstreams")
-            reason = f"its inputs could not be read: {described(error)}"
-            allowed = step.task.allow_failure
-            self._settle(
-                TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)
-            )
+            self._settle(self._refused(step, error, "while reading the inputs"))
             return None
         if self.watch:
             self.watch.starts(step, self.values)
@@ -274,15 +496,18 @@ class _Drive:
                 self.stopped_by = self.stopped_by or task.name
             if self.fates or not task.has_value:
                 self.fates[task.name] = self._fate(task, broken)
+            self.checks.extend(self.followers.get(task.name, ()))
             for name in self.plan.downstreams[task.name]:
+                step = self._step(name)
+                if name in self.chains and task.name not in self._waited_for(step):
+                    continue
                 i = self.index[name]
                 self.missing[i] -= 1
                 if self.missing[i] == 0 and name not in self.ended:  # cancelled, else
                     self.ready_at[name] = task.ended or self.started
-                    step = self.plan.steps[i]
                     verdict = self._verdict(step)
                     if verdict.runs:
-                        heapq.heappush(self.ready, i)
+                        self._decided(step)
                         continue
                     skipped = TaskRun(
                         name, State.SKIPPED, reason=verdict.reason, cause=verdict.cause
@@ -292,11 +517,14 @@ class _Drive:
     def _verdict(self, step: Step) -> Verdict:
         if step.outcome is not None or (not self.fates and step.task.run_if != "failed"):
             return RUNS
-        takes = step.task.upstream
+        takes, needs = step.task.upstream, step.needs
+        if step.task.mapped:  # its rule is for what it takes beside the lists that it maps
+            lists = step.listed
+            needs = tuple(name for name in needs if name not in lists)
         return decide(
             step.task.run_if,
-            [self._fate_of(name) for name in step.needs if name in takes],
-            [self._fate_of(name) for name in step.needs if name not in takes],
+            [self._fate_of(name) for name in needs if name in takes],
+            [self._fate_of(name) for name in needs if name not in takes],
         )
 
     def _fate_of(self, name: str) -> Fate:

@@ -16,12 +16,14 @@ from mxm.pipeline.logs import logger, outside_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, State, TaskRun, WrittenAsset
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.taskruns import ItemRun
 
 __all__ = [
     "AssetWritten",
     "AttemptEnded",
     "AttemptStarted",
     "Event",
+    "ItemEnded",
     "Observer",
     "Observers",
     "OutputLine",
@@ -71,9 +73,11 @@ class StepStarted:
     Parameters
     ----------
     slot
-        The worker, counted from 1.
+        The worker, counted from 1; 0 for a mapped step, whose items have workers.
     ready
         When everything upstream had ended.
+    items
+        How many items it has; None where it is not mapped.
     """
 
     run: str
@@ -81,6 +85,7 @@ class StepStarted:
     step: str
     slot: int
     ready: datetime
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +134,25 @@ class AttemptEnded:
     attempts: int
     retry_in: float | None = None
     item: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemEnded:
+    """An item of a mapped step ended.
+
+    Parameters
+    ----------
+    place
+        Where it is in the list, from 0.
+    item
+        What became of it.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    place: int
+    item: ItemRun
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,6 +229,7 @@ Event: TypeAlias = (
     | AttemptStarted
     | AttemptEnded
     | OutputLine
+    | ItemEnded
     | AssetWritten
     | Warned
     | StepEnded

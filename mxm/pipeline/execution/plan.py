@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
@@ -11,10 +11,12 @@ from mxm.pipeline.bindings import (
     Binding,
     Bindings,
     Const,
+    Each,
     Param,
     Unpacked,
     Upstream,
     by_parameter,
+    upstreams_in,
     with_named,
 )
 from mxm.pipeline.graph import FlowGraph
@@ -26,7 +28,7 @@ from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import TaskRun
 from mxm.pipeline.values.secrets import mask
 
-__all__ = ["Plan", "Step", "make_plan"]
+__all__ = ["Plan", "Step", "chained_to", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Step:
         What of its result the flow's body unpacks, and into how many parts.
     overridden
         Whether the run has given the task another function.
+    chained
+        Mapped steps upstream whose items this one goes on with, one by one.
     outcome
         What became of the step, where that is known before the run: it is not carried out.
     """
@@ -59,6 +63,15 @@ class Step:
     unpacked: tuple[Unpacked, ...] = ()
     overridden: bool = False
     outcome: TaskRun | None = None
+    chained: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> set[str]:
+        """The steps upstream that it takes nothing of but the lists that it maps."""
+        inputs = (*self.args, *self.kwargs.values())
+        lists = {u.name for u in upstreams_in(b for b in inputs if isinstance(b, Each))}
+        rest = {u.name for u in upstreams_in(b for b in inputs if not isinstance(b, Each))}
+        return lists - rest - {*self.task.after}
 
     @property
     def name(self) -> str:
@@ -117,8 +130,9 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     for one in spec.unpacked:
         if isinstance(one.binding, Upstream):  # a parameter has the type of its annotation
             unpacked.setdefault(one.binding.name, []).append(one)
+    mapped = {task.name for task in spec.tasks if task.mapped}
     steps = tuple(
-        _step(graph.tasks[name], graph.upstreams[name], resolved, unpacked.get(name, ()))
+        _step(graph.tasks[name], graph.upstreams[name], resolved, unpacked.get(name, ()), mapped)
         for name in graph.order()
     )
     warnings = tuple(resolved.warnings)
@@ -126,7 +140,11 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
 
 
 def _step(
-    task: TaskSpec, needs: tuple[str, ...], resolved: Resolved, unpacked: Iterable[Unpacked]
+    task: TaskSpec,
+    needs: tuple[str, ...],
+    resolved: Resolved,
+    unpacked: Iterable[Unpacked],
+    mapped: Container[str],
 ) -> Step:
     values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
     own = task.bindings
@@ -146,7 +164,17 @@ def _step(
         secret = {key, bound.name} if isinstance(bound, Param) else {key}
         value = mask(value) if secret & resolved.secrets else value
         partition = None if value is None else f"{key}:{value}"
-    return Step(task, tuple(args), kwargs, needs, partition, tuple(unpacked))
+    taken = (*args, *kwargs.values()) if task.mapped else ()
+    chained = [name for name in dict.fromkeys(map(chained_to, taken)) if name in mapped]
+    return Step(
+        task, tuple(args), kwargs, needs, partition, tuple(unpacked), chained=tuple(chained)
+    )
+
+
+def chained_to(binding: Binding) -> str:
+    """The step upstream whose items *binding* maps one by one, if it is mapped; empty for none."""
+    items = binding.items if isinstance(binding, Each) else None
+    return items.name if isinstance(items, Upstream) and not items.path else ""
 
 
 def _merged(

@@ -8,16 +8,40 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from mxm.pipeline.execution.call import invoke_with
+from mxm.pipeline.execution.items import many_with
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.worker_pool import WorkerPool
+from mxm.pipeline.execution.places.base import Place
+from mxm.pipeline.execution.places.processes import WorkerPool
 from mxm.pipeline.runs import TaskRun
 
-__all__ = ["Runner", "make_runner", "worker_count"]
+__all__ = ["Ended", "ItemsEnded", "Runner", "make_runner", "worker_count"]
 
-Work: TypeAlias = Callable[[], TaskRun]
+
+@dataclass(frozen=True, slots=True)
+class ItemsEnded:
+    """Items of a mapped step that a worker is done with.
+
+    Parameters
+    ----------
+    step
+        The step.
+    places
+        Their places in its list.
+    slot
+        The worker, counted from 1.
+    """
+
+    step: str
+    places: list[int]
+    slot: int
+
+
+Ended: TypeAlias = TaskRun | ItemsEnded
+Work: TypeAlias = Callable[[], Ended]
 
 
 class Runner(Protocol):
@@ -31,7 +55,7 @@ class Runner(Protocol):
         """Place *work*; it never raises but for the end of the whole run."""
         ...
 
-    def next(self) -> TaskRun:
+    def next(self) -> Ended:
         """The next piece that ended; waits for it."""
         ...
 
@@ -39,7 +63,7 @@ class Runner(Protocol):
         """Stop what is at work, where that can be done: a thread cannot be stopped."""
         ...
 
-    def drain(self, seconds: float) -> Iterator[TaskRun]:
+    def drain(self, seconds: float) -> Iterator[Ended]:
         """Give what still ends within *seconds*, once nothing more may start."""
         ...
 
@@ -56,7 +80,7 @@ class Sequential:
     """One step at a time, on the caller's own thread."""
 
     def __init__(self) -> None:
-        self._ended: list[TaskRun] = []
+        self._ended: list[Ended] = []
 
     def free(self) -> bool:
         return not self._ended
@@ -64,13 +88,13 @@ class Sequential:
     def start(self, work: Work) -> None:
         self._ended.append(work())
 
-    def next(self) -> TaskRun:
+    def next(self) -> Ended:
         return self._ended.pop()
 
     def stop(self) -> None:
         pass
 
-    def drain(self, seconds: float) -> Iterator[TaskRun]:
+    def drain(self, seconds: float) -> Iterator[Ended]:
         del seconds
         return iter(())
 
@@ -93,7 +117,7 @@ class Threads:
         self._busy = 0
         self._threads: list[threading.Thread] = []
         self._work: queue.SimpleQueue[tuple[contextvars.Context, Work] | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[TaskRun | BaseException] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
 
     def free(self) -> bool:
         return self._busy < self._workers
@@ -116,7 +140,7 @@ class Threads:
                 self._ended.put(error)
             del item, context, work  # an idle worker must not keep a step's values alive
 
-    def next(self) -> TaskRun:
+    def next(self) -> Ended:
         ended = self._ended.get()
         self._busy -= 1
         if isinstance(ended, BaseException):
@@ -126,7 +150,7 @@ class Threads:
     def stop(self) -> None:
         pass
 
-    def drain(self, seconds: float) -> Iterator[TaskRun]:
+    def drain(self, seconds: float) -> Iterator[Ended]:
         deadline = time.monotonic() + seconds
         while self._busy:
             try:
@@ -148,26 +172,27 @@ class Threads:
 _GRACE_S = 0.5
 
 
-class Processes(Threads):
-    """Steps on threads that hand each attempt's function to a process of its own."""
+class Placed(Threads):
+    """Steps on threads that hand each attempt's function to a place."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
-        self._pool = WorkerPool()
+        self._place: Place = WorkerPool()
 
     def start(self, work: Work) -> None:
-        def elsewhere() -> TaskRun:
-            invoke_with(self._pool.invoke)
+        def elsewhere() -> Ended:
+            invoke_with(self._place.invoke)
+            many_with(self._place.invoke_many)
             return work()
 
         super().start(elsewhere)
 
     def stop(self) -> None:
-        self._pool.close()
+        self._place.cancel()
 
     def close(self) -> None:
         super().close()
-        self._pool.close()
+        self._place.close()
         # Their workers are gone, so the threads end at once, unless they wait to try again.
         deadline = time.monotonic() + _GRACE_S
         for thread in self._threads:
@@ -179,7 +204,7 @@ def make_runner(options: RunOptions) -> Runner:
     if options.runner == "sequential":
         return Sequential()
     workers = worker_count(options)
-    return Threads(workers) if options.runner == "threads" else Processes(workers)
+    return Threads(workers) if options.runner == "threads" else Placed(workers)
 
 
 def worker_count(options: RunOptions) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.execution.call import Call, Invoke, invoking
+from mxm.pipeline.execution.call import Invocation, Invoke, invoking
 
 __all__ = ["InputChangedError", "guarded_inputs"]
 
@@ -44,7 +44,7 @@ def guarded_inputs() -> Generator[None, None, None]:
     """
 
     def guard(invoke: Invoke) -> Invoke:
-        def watched(call: Call) -> Any:
+        def watched(call: Invocation) -> Any:
             before = _marks(call)
             value = invoke(call)
             after = _marks(call)
@@ -59,7 +59,7 @@ def guarded_inputs() -> Generator[None, None, None]:
         yield
 
 
-def _marks(call: Call) -> dict[int | str, bytes | None]:
+def _marks(call: Invocation) -> dict[int | str, bytes | None]:
     marks: dict[int | str, bytes | None] = {i: _mark(value) for i, value in enumerate(call.args)}
     return marks | {name: _mark(value) for name, value in call.kwargs.items()}
 

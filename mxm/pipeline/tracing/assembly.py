@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from mxm.pipeline.bindings import Bindings, Upstream
+from mxm.pipeline.bindings import Bindings, Each, Upstream
 from mxm.pipeline.introspection.decorated import TaskBase, scope_of, tasks_in
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.problems import Source
@@ -59,6 +59,8 @@ class _Member:
     args, kwargs, after
         What its decorator names, in upstream= and after=: for the inputs that no call fills, by
         place and by name, and for order only.
+    each
+        The lists that it is mapped over, as a `TaskSpec` takes them.
     resolved
         By reference, in order, the member that it means; None where there is none.
     """
@@ -69,20 +71,43 @@ class _Member:
         self.node = node
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
+        self.each: Any = ()
         self.after: Sequence[Any] = ()
         self.resolved: dict[TaskBase | str, _Member | None] = {}
         if isinstance(task, TaskBase):
             self.args, self.kwargs = _declared(task, node)
+            self.each = _declared_each(task, node)
             self.after = as_sequence(task.after)
 
     def references(self) -> list[Any]:
         """What its decorator names."""
-        return [*self.args, *self.kwargs.values(), *self.after]
+        return [*self.args, *self.kwargs.values(), *self.mapped_over(), *self.after]
+
+    def mapped_over(self) -> list[Any]:
+        """What its ``each=`` names."""
+        each = self.each
+        if isinstance(each, Mapping):
+            return list(cast("Mapping[str, Any]", each).values())
+        return [] if each == () else [each]
 
     def meant(self, reference: Any) -> Any:
         """The name of the member that *reference* means; what means none is left as it is."""
         known = isinstance(reference, _REFERENCES) and self.resolved.get(reference)
         return known.name if known else reference
+
+
+def _declared_each(task: TaskBase, node: Node | None) -> Any:
+    """The ``each=`` of *task*, without the parameters that its call fills."""
+    each = task.options.get("each", ())
+    if each == () or node is None:
+        return each
+    shape = shape_of(task.fn)
+    names: tuple[str, ...] = shape.positional if shape else ()
+    given = {*names[: len(node.args)], *node.kwargs}
+    if isinstance(each, Mapping):
+        lists = cast("Mapping[str, Any]", each)
+        return {k: reference for k, reference in lists.items() if k not in given} or ()
+    return () if node.args or given.intersection(names[:1]) else each
 
 
 def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, Any]]:
@@ -99,7 +124,11 @@ def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, A
         return [], {k: ref for k, ref in declared.items() if k not in given}
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    for i, reference in enumerate(as_sequence(upstream)[len(args) :], len(args)):
+    each = task.options.get("each", ())
+    first = 1 if each != () and not isinstance(each, Mapping) else 0  # which the list fills
+    for i, reference in enumerate(as_sequence(upstream), first):
+        if i < len(args):
+            continue
         if i < len(names) and names[i] in kwargs:
             continue
         if i == len(args) + len(positional) or i >= len(names):
@@ -320,7 +349,8 @@ class _Assembly:
 
     def _upstreams(self, member: _Member, *, passing: bool = False) -> list[_Member]:
         """The members upstream of *member*; only those that it takes something of, if *passing*."""
-        references = [*member.args, *member.kwargs.values()] if passing else member.references()
+        passed = [*member.args, *member.kwargs.values(), *member.mapped_over()]
+        references = passed if passing else member.references()
         known = [member.resolved.get(r) for r in references if isinstance(r, _REFERENCES)]
         found = [upstream for upstream in dict.fromkeys(known) if upstream is not None]
         if not passing:
@@ -338,7 +368,7 @@ class _Assembly:
         called = _called(node) if node else None
         after: tuple[Any, ...] = tuple(n.final for n in node.after) if node else ()
         if isinstance(task, TaskSpec):  # of a flow that the body calls
-            options: dict[str, Any] = {k: getattr(task, k) for k in CARRIED}
+            options: dict[str, Any] = {k: getattr(task, k) for k in (*CARRIED, "outcomes")}
             return TaskSpec(
                 member.name,
                 task.fn,
@@ -351,16 +381,34 @@ class _Assembly:
         args = [member.meant(r) for r in member.args]
         kwargs = {k: member.meant(r) for k, r in member.kwargs.items()}
         source = node.source if node else None
+        each: Any = member.each
+        if isinstance(each, Mapping):
+            each = {k: member.meant(r) for k, r in cast("Mapping[str, Any]", each).items()}
+        elif each != ():
+            each = member.meant(each)
         if called is None or not (called.args or called.kwargs):
-            return _spec_of(task, member.name, after, source, upstream=kwargs or args)
+            return _spec_of(task, member.name, after, source, upstream=kwargs or args, each=each)
         # What is no task is a problem of the decorator's line, which its own spec tells.
-        problems = spec_alone(task).problems if task.upstream or task.after else ()
+        problems = spec_alone(task).problems if task.upstream or task.after or each else ()
+        lists: dict[str, Any] = cast("dict[str, Any]", each) if isinstance(each, dict) else {}
+        first = [Each(Upstream(each))] if isinstance(each, str) else []
         bindings = Bindings(
-            (*called.args, *(Upstream(r) for r in args if isinstance(r, str))),
-            {k: Upstream(r) for k, r in kwargs.items() if isinstance(r, str)} | dict(called.kwargs),
+            (*called.args, *first, *(Upstream(r) for r in args if isinstance(r, str))),
+            {k: Upstream(r) for k, r in kwargs.items() if isinstance(r, str)}
+            | {k: Each(Upstream(r)) for k, r in lists.items() if isinstance(r, str)}
+            | dict(called.kwargs),
         )
         named = tuple(name for name in after if isinstance(name, str))
-        return _spec_of(task, member.name, named, source, bindings=bindings, problems=problems)
+        outcomes = node is not None and node.outcomes
+        return _spec_of(
+            task,
+            member.name,
+            named,
+            source,
+            bindings=bindings,
+            problems=problems,
+            outcomes=outcomes,
+        )
 
 
 def spec_alone(task: TaskBase) -> TaskSpec:
@@ -372,7 +420,10 @@ def spec_alone(task: TaskBase) -> TaskSpec:
     else:
         named = [_name(reference) for reference in as_sequence(upstream)]
     after = tuple(_name(reference) for reference in as_sequence(task.after))
-    return _spec_of(task, task.name, after, upstream=named)
+    each: Any = task.options.get("each", ())
+    if isinstance(each, Mapping):
+        each = {k: _name(v) for k, v in cast("Mapping[str, Any]", each).items()}
+    return _spec_of(task, task.name, after, upstream=named, each=_name(each))
 
 
 def _name(reference: Any) -> Any:

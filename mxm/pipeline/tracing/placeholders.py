@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol, cast
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Param, Upstream
+from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream
 from mxm.pipeline.errors import PipelineError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.other_engines import attribute_hint
 from mxm.pipeline.problems import Source
+from mxm.pipeline.tracing.marks import Mark
 
 __all__ = [
     "CONTAINERS",
@@ -350,6 +351,9 @@ def _drive(coroutine: Any) -> Any:
 
 def to_binding(value: Any) -> Binding:
     """Where *value* comes from; a container becomes a `Collection` only if a stand-in is in it."""
+    if isinstance(value, Mark):
+        items: Any = to_binding(value.value)
+        return Each(items)
     if isinstance(value, StandIn):
         origin, path = value._origin, value._path  # pyright: ignore[reportPrivateUsage]
         return Param(origin, path) if isinstance(origin, str) else Upstream(origin.final, path)
@@ -375,6 +379,8 @@ def parts_of(value: Any) -> Iterator[Any]:
     seen: set[int] = set()  # a list may contain itself
     while stack:
         item = stack.pop()
+        if isinstance(item, Mark):
+            item = item.value
         yield item
         if isinstance(item, CONTAINERS) and id(item) not in seen:
             seen.add(id(item))
@@ -385,6 +391,8 @@ def parts_of(value: Any) -> Iterator[Any]:
 def snapshot(value: Any) -> Any:
     """*value* as it is now: what the body adds to a list later is not in an earlier call."""
     kind = cast("Any", type(value))
+    if kind is Mark:
+        return Mark(snapshot(value.value))
     if kind is dict:
         return {k: snapshot(v) for k, v in value.items()}
     if kind in (list, tuple):

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.errors import described
@@ -17,6 +18,7 @@ from mxm.pipeline.other_engines import argument_hint
 from mxm.pipeline.problems import Problem, Source, closest
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.tracing.blocks import SIDE_BY_SIDE, Handlers, block_error, calls_in_blocks
+from mxm.pipeline.tracing.marks import Mark, MisplacedEachError, refuse_each
 from mxm.pipeline.tracing.placeholders import (
     CONTAINERS,
     Ready,
@@ -62,6 +64,8 @@ class Node:
         Nodes that an inlined flow orders before this one.
     group
         The inlined flow it came with.
+    outcomes
+        Whether it is a map whose result holds failures in their places.
     final
         Its name in the flow; known when the pass is over.
     """
@@ -72,6 +76,7 @@ class Node:
     source: Source | None
     after: tuple[Node, ...] = ()
     group: Group | None = None
+    outcomes: bool = False
     final: str = ""
 
     @property
@@ -145,6 +150,8 @@ class Trace:
             self.returned = run_body(fn, *self._stand_ins(fn))
         except TracingError as error:
             self.keep(error)
+        except MisplacedEachError as error:
+            self._keep_each(error)
         except BaseException as error:
             let_signals_pass(error)
             self._keep_foreign(error, fn)
@@ -194,12 +201,18 @@ class Trace:
         )
         self.problems.append(problem)
 
+    def _keep_each(self, error: MisplacedEachError) -> None:
+        frames = traceback_frames(error)
+        own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
+        source = Source(self.file, own[-1][1]) if own else self.fn and source_of(self.fn)
+        self.problems.append(
+            Problem(error.code, error.message, error.hint, source=source, flow=self.flow)
+        )
+
     def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
         if any(problem.code in ("MXM301", "MXM303") for problem in self.problems):
             return  # what follows from a forbidden use that the body caught
-        import traceback  # only a body that raises needs it
-
-        frames = list(traceback.walk_tb(error.__traceback__))
+        frames = traceback_frames(error)
         own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
         source = Source(self.file, own[-1][1]) if own else source_of(fn)
         called = called_in_asyncio(f for f, _ in reversed(frames))
@@ -276,9 +289,47 @@ class Trace:
             self.unpacked.append((stand_in, count))
         return count
 
-    def call(self, task: TaskBase, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
-        """Record a call of *task*; its result's stand-in."""
+    def map(
+        self,
+        task: TaskBase,
+        items: Any,
+        more: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        outcomes: bool,
+    ) -> StandIn:
+        """Record a map of *task* over *items*; its result's stand-in."""
+        # Loaded by bodies that map something.
+        from mxm.pipeline.tracing.maps import MapError, require_mappable
+
+        try:
+            require_mappable("task", task.name, task.fn, len(more))
+        except MapError as error:
+            place = body_source()
+            self.problems.append(
+                Problem(
+                    error.code,
+                    error.message,
+                    error.hint,
+                    source=place,
+                    flow=self.flow,
+                    task=task.name,
+                )
+            )
+        return self.call(task, (Mark(items),), kwargs, outcomes=outcomes)
+
+    def call(
+        self,
+        task: TaskBase,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        outcomes: bool | None = None,
+    ) -> StandIn:
+        """Record a call of *task*, or a map where *outcomes* is given; its result's stand-in."""
         source = body_source()
+        if outcomes is None and any(type(value) is Mark for value in (*args, *kwargs.values())):
+            refuse_each()
         self.used(f"task {task.name!r} is called")
         try:
             shape = shape_of(task.fn)
@@ -302,7 +353,7 @@ class Trace:
             args, kwargs = (), {}
         what = f"an argument of task {task.name!r}"
         args, kwargs = self.checked(args, source, what), self.checked(dict(kwargs), source, what)
-        node = Node(task, args, kwargs, source)
+        node = Node(task, args, kwargs, source, outcomes=bool(outcomes))
         self.nodes.append(node)
         return StandIn(node)
 
@@ -348,6 +399,13 @@ class Trace:
         for node in self.nodes:
             if node.group is not None:
                 node.final = f"{node.group.final}.{node.name}"
+
+
+def traceback_frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    """The frames of *error*, outermost first, with the line of each."""
+    import traceback  # only a body that raises needs it
+
+    return list(traceback.walk_tb(error.__traceback__))
 
 
 def _chosen(node: Node) -> bool:

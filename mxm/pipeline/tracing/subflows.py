@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mxm.pipeline.bindings import (
+    Binding,
+    Each,
     Param,
     Unpacked,
     Upstream,
@@ -18,6 +20,7 @@ from mxm.pipeline.bindings import (
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
+from mxm.pipeline.tracing.marks import Mark
 from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source
 from mxm.pipeline.tracing.recorder import Group, Node, Trace
 
@@ -59,14 +62,14 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
 
     for task in spec.tasks:  # in topological order: see assembly
         own = task.bindings
-        filled = [value_of(b, look_up) for b in own.args]
-        named = {k: value_of(b, look_up) for k, b in own.kwargs.items()}
+        filled = [_recorded(b, look_up) for b in own.args]
+        named = {k: _recorded(b, look_up) for k, b in own.kwargs.items()}
         taken = [] if spec.traced else keys_taken(task.fn, own, given)
         filled, named = with_named(
             task.fn, filled, named, {k: given[k] for k in taken}, lambda default: default
         )
         after = tuple(nodes[name] for name in task.after if name in nodes)
-        node = Node(task, tuple(filled), named, source, after, group)
+        node = Node(task, tuple(filled), named, source, after, group, task.outcomes)
         nodes[task.name] = node
         trace.nodes.append(node)
     for one in spec.unpacked:
@@ -78,6 +81,12 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
         returned = next(iter(last.values())) if len(last) == 1 else last
     awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
     return Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
+
+
+def _recorded(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> Any:
+    """What *binding* stands for in the body of another flow; a list to map over stays one."""
+    value = value_of(binding, look_up)
+    return Mark(value) if isinstance(binding, Each) else value
 
 
 def _unpack(trace: Trace, flow: str, value: Any, unpacked: Unpacked, source: Source | None) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "index_labels",
     "is_array",
     "is_table",
+    "is_table_type",
     "table_parts",
     "type_name",
 ]
@@ -48,8 +49,17 @@ def is_table(value: object) -> bool:
     return bool(_table_library(value)) and hasattr(value, "shape") and hasattr(value, "columns")
 
 
+def is_table_type(kind: type) -> bool:
+    """Whether values of *kind* are tables."""
+    return bool(_library_of(kind)) and hasattr(kind, "shape") and hasattr(kind, "columns")
+
+
 def _table_library(value: object) -> str:
-    return next((root for kind in type(value).__mro__ if (root := _root(kind)) in _TABLES), "")
+    return _library_of(type(value))
+
+
+def _library_of(table: type) -> str:
+    return next((root for kind in table.__mro__ if (root := _root(kind)) in _TABLES), "")
 
 
 def is_array(value: object) -> bool:

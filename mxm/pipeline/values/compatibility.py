@@ -21,8 +21,9 @@ from mxm.pipeline.introspection.annotations import (
     is_typed_dict,
     named_type,
 )
+from mxm.pipeline.values.arrays import is_table_type
 
-__all__ = ["Fit", "count_of", "fit", "part_of", "union_of"]
+__all__ = ["Fit", "count_of", "element_of", "fit", "part_of", "union_of"]
 
 
 class Fit(IntEnum):
@@ -231,6 +232,35 @@ def part_of(made: Any, key: str | int) -> Any:
     if is_typed_dict(made):
         return entries_of(made).get(str(key), (typing.Never,))[0]
     return _part_of_class(made, key)
+
+
+def element_of(made: Any) -> Any:
+    """The type of the items of a value of *made*, which is mapped; Never where it has none.
+
+    Any, or what is unresolved itself, where it cannot be told.
+    """
+    made = _bare(made)
+    if isinstance(made, Unresolved):
+        return made
+    if _is_union(made):
+        parts: list[Any] = [element_of(member) for member in typing.get_args(made)]
+        there = [part for part in parts if part is not typing.Never]
+        return union_of(there) if there else typing.Never
+    if typing.get_origin(made) is typing.Literal:
+        return element_of(union_of(map(type, typing.get_args(made))))
+    if made is Any or made is object or made is typing.Never or _open(made):
+        return Any
+    kind: Any = _class(made)
+    if issubclass(kind, _NOT_LISTS) or is_table_type(kind):
+        return typing.Never
+    held = _held(made)
+    if held:
+        return union_of(held) if isinstance(held, list) or len(held) == _ITEMS else Any
+    apart = not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__")
+    return typing.Never if apart and not inspect.isabstract(kind) else Any
+
+
+_NOT_LISTS = (str, bytes, bytearray, collections.abc.Mapping, collections.abc.Iterator)
 
 
 def _part_of_class(made: Any, key: str | int) -> Any:

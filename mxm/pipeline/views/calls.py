@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, cast
 from uuid import UUID
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Param, by_parameter
+from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream, by_parameter
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.values.secrets import mask, secret_parameters
@@ -59,6 +59,9 @@ def inputs_text(task: TaskSpec) -> str:
 
 def _text(binding: Binding) -> str:
     """*binding* as it is written in a body; empty where it is made of results."""
+    if isinstance(binding, Each):
+        over = binding.items
+        return f"each of {over if isinstance(over, Upstream) else _text(over) or 'a list'}"
     if isinstance(binding, Param):
         return binding.name + "".join(f"[{key!r}]" for key in binding.path)
     if isinstance(binding, Const):

@@ -1,4 +1,4 @@
-"""The `processes` runner: the engine stays here, each attempt's function runs in a worker process.
+"""The place `processes`: the function of an attempt runs in a worker process of this machine.
 
 A worker that dies takes nothing but its own attempt along.
 """
@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 import multiprocessing
 import os
 import queue
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
@@ -29,9 +28,11 @@ from mxm.pipeline.errors import (
     WorkerDiedError,
     described,
 )
-from mxm.pipeline.execution.call import Call, FatalError
+from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
-from mxm.pipeline.execution.worker import (
+from mxm.pipeline.execution.places.base import Begun, Done
+from mxm.pipeline.execution.places.worker import (
+    END,
     LOGGED,
     PRINTED,
     RAISED,
@@ -39,14 +40,17 @@ from mxm.pipeline.execution.worker import (
     UNSENT,
     serve,
 )
+from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.logs import within_task
+from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Source
 
 __all__ = ["WorkerPool"]
 
 _SECONDS_TO_DIE = 1.0
+_SECONDS_TO_END = 30.0  # of a worker that has nothing to do but to end
+_SECONDS_AFTER_CANCEL = 1.0
 
 
 class WorkerPool:
@@ -67,7 +71,9 @@ class WorkerPool:
                 hint="write it to a file, or use runner 'threads'",
             )
         _refuse_at_import()
-        self._context = multiprocessing.get_context(_method())
+        # Not by fork, which may copy a lock that is held, nor by a fork server, whose children
+        # end without flushing a file.
+        self._context = multiprocessing.get_context("spawn")
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
@@ -75,7 +81,7 @@ class WorkerPool:
         # Before multiprocessing, which would wait for them.
         atexit.register(self.close)
 
-    def invoke(self, call: Call) -> Any:
+    def invoke(self, call: Invocation) -> Any:
         """Call the function of *call* once, in a worker; its value.
 
         Raises
@@ -103,32 +109,74 @@ class WorkerPool:
                 code = self._drop(worker)
                 if not (died.begun or fresh):
                     continue  # it was idle when it died, and has not begun this
-                raise WorkerDiedError(
-                    f"the worker process of task {task!r} ended with exit code {code}",
-                    hint=(None if died.begun else shadow_hint())
-                    or "run it with --runner sequential to see what it does",
-                ) from None
+                raise _died(task, code, begun=died.begun) from None
             except BaseException:
                 self._drop(worker)
                 raise
         self._idle.put(worker)
-        if kind == UNSENT:
-            raise _unsendable("value", task, unpack(content))
+        value, error = _outcome(task, kind, content)
+        if error is not None:
+            raise error
+        return value
+
+    def invoke_many(self, calls: Sequence[Invocation]) -> Iterator[Begun | Done]:
+        """Call the functions of *calls* in turn in one worker; see `Place.invoke_many`."""
+        task, timeout = calls[0].step.name, calls[0].step.task.timeout_s
         try:
-            outcome = unpack(content)
-        except BaseException as error:  # some types can be written, and not be read
-            let_signals_pass(error)
-            what = "exception" if kind == RAISED else "value"
-            raise _unsendable(what, task, error) from error
-        if kind == RAISED:
-            raise outcome
-        return outcome
+            head, inputs, sent = _requests(calls)
+        except FatalError as fatal:  # those behind it may be sent
+            yield Done(0, error=fatal)
+            return
+        worker, fresh = self._take()
+        number = -1  # of the call that has begun last
+        outcomes = worker.ask_many(head, inputs, sent, timeout)
+        try:
+            for kind, content in outcomes:
+                if kind != READY:
+                    yield Done(number, *_outcome(task, kind, content))
+                if kind == READY or number + 1 < sent:
+                    number += 1
+                    yield Begun(number)
+        except _LateError:
+            self._drop(worker)
+            yield Done(number, error=TaskTimeoutError(task, timeout or 0))
+        except _DiedError:
+            code = self._drop(worker)
+            if number >= 0 or fresh:
+                yield Done(max(number, 0), error=_died(task, code, begun=number >= 0))
+        except BaseException:
+            self._drop(worker)
+            raise
+        else:
+            self._idle.put(worker)
+
+    def cancel(self) -> None:
+        """End what is at work, with all that it started; idle workers end as Python ends."""
+        self._end(_SECONDS_AFTER_CANCEL)
 
     def close(self) -> None:
-        """End every worker, busy ones too, with all that they started."""
+        """Let every worker end as Python ends: files are flushed, exit handlers run."""
+        self._end(_SECONDS_TO_END)
+
+    def _end(self, seconds: float) -> None:
         with self._lock:
             self._closed = True
-            for worker in self._all:
+            idle: list[_Worker] = []
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    idle.append(self._idle.get_nowait())
+            for worker in self._all.difference(idle):
+                worker.kill()
+            for worker in idle:
+                worker.send_end()
+            deadline = time.monotonic() + seconds
+            for worker in idle:
+                if not worker.ended(max(0.0, deadline - time.monotonic())):
+                    logger.warning(
+                        "a worker process did not end within %g s and was killed: what it had not "
+                        "written yet is lost",
+                        seconds,
+                    )
                 worker.kill()
             self._all.clear()
         atexit.unregister(self.close)
@@ -170,26 +218,26 @@ def _refuse_at_import() -> None:
         frame = frame.f_back
 
 
-def _method() -> str:
-    """How workers start: from a process without threads, where there can be one.
-
-    A fork of this process may copy a lock that is held.
-    """
-    # A fork of the process that started the fork server cannot use it. A worker that has workers
-    # is killed at its end, and would leave the folder of its fork server behind.
-    has = "forkserver" in multiprocessing.get_all_start_methods()
-    first = _first_process() == os.getpid() and multiprocessing.parent_process() is None
-    short = len(tempfile.gettempdir()) <= _LONGEST_FOLDER
-    return "forkserver" if has and first and short else "spawn"
+def _died(task: str, code: int | None, *, begun: bool) -> WorkerDiedError:
+    return WorkerDiedError(
+        f"the worker process of task {task!r} ended with exit code {code}",
+        hint=(None if begun else shadow_hint())
+        or "run it with --runner sequential to see what it does",
+    )
 
 
-# The fork server listens at a path of this folder, which the system bounds at about 100 characters.
-_LONGEST_FOLDER = 60
-
-
-@functools.cache
-def _first_process() -> int:
-    return os.getpid()
+def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
+    """The value that a worker answered with, or what failed."""
+    if kind == UNSENT:
+        return None, _unsendable("value", task, unpack(content))
+    try:
+        outcome = unpack(content)
+    except BaseException as error:  # some types can be written, and not be read
+        let_signals_pass(error)
+        fatal = _unsendable("exception" if kind == RAISED else "value", task, error)
+        fatal.__cause__ = error
+        return None, fatal
+    return (None, outcome) if kind == RAISED else (outcome, None)
 
 
 class _LateError(Exception):
@@ -232,20 +280,58 @@ class _Worker:
             died.begun = self._begun
             raise
 
-    def _answer(self, timeout: float | None) -> tuple[bytes, bytes]:
+    def ask_many(
+        self, head: bytes, inputs: Sequence[bytes], count: int, timeout: float | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """READY once *inputs* have arrived, then an answer to each of *count* calls."""
+        self._begun = False
+        with self._dying():
+            self._pipe.send_bytes(head)
+            for part in inputs:
+                self._pipe.send_bytes(part)
         deadline: float | None = None
+        answers = 0
+        while answers < count:
+            kind, content = self._shown(deadline)
+            if kind != READY:
+                answers += 1
+            yield kind, content
+            deadline = None if timeout is None else time.monotonic() + timeout
+
+    def _shown(self, deadline: float | None) -> tuple[bytes, bytes]:
+        """What the worker tells next, once what it logged and printed before is shown."""
         while True:
             kind, content = self._next(deadline)
-            if kind == READY:
-                self._begun = True
-                # What it took to start the worker, and to import a module, is not the function's.
-                deadline = None if timeout is None else time.monotonic() + timeout
-            elif kind == LOGGED:
+            if kind == LOGGED:
                 _log(*unpack(content))
             elif kind == PRINTED:
                 _print(*unpack(content))
             else:
                 return kind, content
+
+    def send_end(self) -> None:
+        """Ask the worker, which is idle, to end."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self._pipe.send_bytes(END)
+            self._pipe.send_bytes(b"")
+
+    def ended(self, seconds: float) -> bool:
+        """Whether the worker ends within *seconds*; shows what it logs and prints meanwhile."""
+        with contextlib.suppress(_DiedError, _LateError):
+            while True:
+                self._shown(time.monotonic() + seconds)
+        self._process.join(max(0.0, seconds))
+        return self.exitcode is not None
+
+    def _answer(self, timeout: float | None) -> tuple[bytes, bytes]:
+        deadline: float | None = None
+        while True:
+            kind, content = self._shown(deadline)
+            if kind != READY:
+                return kind, content
+            self._begun = True
+            # What it took to start the worker, and to import a module, is not the function's.
+            deadline = None if timeout is None else time.monotonic() + timeout
 
     def _next(self, deadline: float | None) -> tuple[bytes, bytes]:
         seconds = None if deadline is None else max(0, deadline - time.monotonic())
@@ -279,7 +365,7 @@ class _Worker:
         self._process.join()
 
 
-def _request(call: Call) -> tuple[bytes, bytes]:
+def _request(call: Invocation) -> tuple[bytes, bytes]:
     """What a worker needs to know first, and the inputs."""
     task = call.step.name
     try:
@@ -294,7 +380,58 @@ def _request(call: Call) -> tuple[bytes, bytes]:
     except BaseException as error:
         let_signals_pass(error)
         raise _unsendable("inputs", task, error) from error
-    return pack((call.flow, task, _levels(), fn)), inputs
+    return pack((call.flow, task, _levels(), fn, None)), inputs
+
+
+def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
+    """As `_request`, of calls that differ in some inputs: what is the same for all goes once.
+
+    The inputs of each call follow, of so many calls as fit into one chunk.
+    """
+    first = calls[0]
+    same_args = tuple(
+        i for i, value in enumerate(first.args) if all(c.args[i] is value for c in calls)
+    )
+    same_names = [k for k, v in first.kwargs.items() if all(c.kwargs[k] is v for c in calls)]
+    head, shared = _request(
+        ItemInputs(
+            first.flow,
+            first.step,
+            tuple(value if i in same_args else None for i, value in enumerate(first.args)),
+            {k: first.kwargs[k] for k in same_names},
+        )
+    )
+    parts: list[bytes] = []
+    size = 0
+    for call in calls:
+        own_args = {i: v for i, v in enumerate(call.args) if i not in same_args}
+        own_names = {k: v for k, v in call.kwargs.items() if k not in same_names}
+        try:
+            part = pack((own_args, own_names))
+        except BaseException as error:
+            let_signals_pass(error)
+            if parts:
+                break  # it goes alone, so that only its own item fails
+            raise _unsendable("inputs", first.step.name, error) from error
+        size += len(part)
+        parts.append(part)
+        if size > _LARGEST_CHUNK:
+            break
+    flow, task, levels, fn, _ = unpack(head)
+    return pack((flow, task, levels, fn, len(parts))), [shared, *parts], len(parts)
+
+
+@dataclass
+class ItemInputs:
+    """What is the same for all calls of a chunk."""
+
+    flow: str
+    step: Step
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+_LARGEST_CHUNK = 4_000_000  # bytes of inputs
 
 
 def _unsendable(what: str, task: str, why: object) -> FatalError:

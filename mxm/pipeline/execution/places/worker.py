@@ -1,4 +1,4 @@
-"""The worker's side of the `processes` runner: answers one request after the other.
+"""The worker's side of the place `processes`: answers one request after the other.
 
 Only functions, inputs and values cross over, so that a worker loads neither an engine nor a
 decorator's module twice. What a task logs and prints goes back, too, for the parent to show.
@@ -26,7 +26,10 @@ from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 
-__all__ = ["LOGGED", "PRINTED", "RAISED", "READY", "RETURNED", "UNSENT", "serve"]
+__all__ = ["END", "LOGGED", "PRINTED", "RAISED", "READY", "RETURNED", "UNSENT", "serve"]
+
+# What a worker is asked: to end. All else that it is sent is a request.
+END = b"end"
 
 # What a worker tells. Each is one message of this name, and one with what there is to tell.
 READY = b"ready"  # the function and its inputs are here: nothing
@@ -47,12 +50,22 @@ def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
             head, inputs = pipe.recv_bytes(), pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        flow, task, levels, fn = unpack(head)
+        if head == END:  # the process ends as any of Python's does
+            return
+        flow, task, levels, fn, count = unpack(head)
         _set_levels(levels)
+        if count is None:
+            with within_task(flow, task):
+                answer = _answer(parent, fn, inputs)
+                parent.flush()
+            parent.tell(*answer)
+            continue
+        try:
+            parts = [pipe.recv_bytes() for _ in range(count)]
+        except (EOFError, OSError):
+            return
         with within_task(flow, task):
-            answer = _answer(parent, fn, inputs)
-            parent.flush()
-        parent.tell(*answer)
+            _answer_each(parent, fn, inputs, parts)
 
 
 def _stand_alone() -> None:
@@ -152,6 +165,42 @@ def _set_levels(levels: Mapping[str, int]) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def _answer_each(parent: _Parent, fn: bytes, shared: bytes, parts: list[bytes]) -> None:
+    """Answer the calls of a chunk in turn; the inputs that they share are read for each anew.
+
+    So no item finds in them what another one changed.
+    """
+    try:
+        function = unpack(fn)
+    except BaseException as error:
+        parent.tell(READY, b"")
+        for _ in parts:
+            parent.tell(*_raised(error))
+        return
+    parent.tell(READY, b"")
+    for part in parts:
+        answer = _answer_one(function, shared, part)
+        parent.flush()
+        parent.tell(*answer)
+
+
+def _answer_one(function: Callable[..., Any], shared: bytes, part: bytes) -> tuple[bytes, bytes]:
+    try:
+        args, kwargs = unpack(shared)
+        own_args, own_names = unpack(part)
+        args = tuple(own_args.get(i, value) for i, value in enumerate(args))
+        value = call_function(function, args, {**kwargs, **own_names})
+    except BaseException as error:
+        return _raised(error)
+    return _returned(value)
+
+
+def _raised(error: BaseException) -> tuple[bytes, bytes]:
+    note = f"in a worker process:\n{users_traceback(error)}"
+    vars(error).setdefault("__notes__", []).append(note)
+    return RAISED, pack_error(error)
+
+
 def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
     try:
         function = unpack(fn)
@@ -159,9 +208,11 @@ def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
         parent.tell(READY, b"")
         value = call_function(function, args, kwargs)
     except BaseException as error:
-        note = f"in a worker process:\n{users_traceback(error)}"
-        vars(error).setdefault("__notes__", []).append(note)
-        return RAISED, pack_error(error)
+        return _raised(error)
+    return _returned(value)
+
+
+def _returned(value: Any) -> tuple[bytes, bytes]:
     try:
         return RETURNED, pack(value)
     except BaseException as error:  # any type may refuse to be pickled, in its own way

@@ -1,0 +1,230 @@
+"""The items of a mapped step: called in turn, each with attempts and an outcome of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from mxm.pipeline.errors import Skip, described
+from mxm.pipeline.execution.call import Invocation, attempt_error, invoke
+from mxm.pipeline.execution.events import (
+    AttemptEnded,
+    AttemptStarted,
+    ItemEnded,
+    Observers,
+    OutputLine,
+)
+from mxm.pipeline.execution.output import Output, output_to, restore_output
+from mxm.pipeline.execution.places.base import Begun, Done
+from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.taskruns import Attempt, ItemRun, State
+
+__all__ = ["Item", "ItemCall", "many_now", "many_with", "run_items"]
+
+
+@dataclass(slots=True)
+class ItemCall:
+    """One call of a mapped step's function, as the places that functions run in take it."""
+
+    flow: str
+    step: Step
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Item:
+    """One item that may start: its place in the list, its name and its inputs."""
+
+    place: int
+    key: str
+    call: ItemCall
+
+
+InvokeMany: TypeAlias = Callable[[Sequence[Invocation]], Iterator[Begun | Done]]
+"""Calls the functions of several items in turn, elsewhere."""
+
+_many: ContextVar[InvokeMany | None] = ContextVar("mxm_invoke_many", default=None)
+
+
+def many_with(invoke_many: InvokeMany | None) -> None:
+    """Let the items of this context be called by *invoke_many*; None for one by one."""
+    _many.set(invoke_many)
+
+
+def many_now() -> InvokeMany | None:
+    """What calls the items of this context, where they go in chunks."""
+    return _many.get()
+
+
+def run_items(
+    items: Iterable[Item], observers: Observers, output: Output, slot: int
+) -> Iterator[tuple[int, ItemRun]]:
+    """Call each of *items* until it succeeds or its retries are used up; place and run of each.
+
+    Parameters
+    ----------
+    items
+        The items.
+    observers
+        Those of the run.
+    output
+        What the step prints and logs, which items add to.
+    slot
+        The worker, counted from 1.
+
+    Raises
+    ------
+    BaseException
+        What asked the run to end, `KeyboardInterrupt` above all.
+    """
+    trials = (_Trial(item, observers, output, slot) for item in items)
+    invoke_many = _many.get()
+    if invoke_many is None:
+        for trial in trials:
+            while (delay := trial.attempt()) is not None:
+                time.sleep(delay)
+            yield trial.item.place, trial.finished()
+        return
+    for trial in _in_chunks(list(trials), invoke_many):
+        yield trial.item.place, trial.finished()
+
+
+def _in_chunks(trials: list[_Trial], invoke_many: InvokeMany) -> Iterator[_Trial]:
+    """Each of *trials* once it is over; those to be tried again wait until the others are done."""
+    waiting: list[tuple[float, _Trial]] = []
+    while trials or waiting:
+        if not trials:
+            due = min(when for when, _ in waiting)
+            time.sleep(max(0.0, due - time.monotonic()))
+            trials = [trial for when, trial in waiting if when <= due]
+            waiting = [(when, trial) for when, trial in waiting if when > due]
+        left = dict(enumerate(trials))
+        for event in invoke_many([trial.item.call for trial in trials]):
+            trial = left[event.number]
+            if isinstance(event, Begun):
+                trial.begin()
+                continue
+            del left[event.number]
+            delay = trial.end(event.value, event.error)
+            if delay is None:
+                yield trial
+            else:
+                waiting.append((time.monotonic() + delay, trial))
+        trials = list(left.values())
+
+
+class _Trial:
+    """The attempts of one item."""
+
+    __slots__ = (
+        *("_began", "_clock", "_history", "_observers", "_output", "_token"),
+        *("item", "run"),
+    )
+
+    def __init__(self, item: Item, observers: Observers, output: Output, slot: int) -> None:
+        self.item = item
+        self.run = ItemRun(item.key, State.CANCELLED, slot=slot)
+        self._observers = observers
+        self._clock = 0.0
+        self._history: list[Attempt] | None = None
+        self._began: datetime | None = None
+        self._token: Token[Output | None] | None = None
+        self._output = output
+        if observers:
+            self._output = Output(_line(observers, item.call.step.name, item.key))
+            self._output.around = output
+
+    def attempt(self) -> float | None:
+        """Call the function once, here; seconds until the next attempt, None for none."""
+        self.begin()
+        try:
+            value = invoke(self.item.call)
+        except BaseException as error:
+            return self.end(None, error)
+        return self.end(value, None)
+
+    def begin(self) -> None:
+        """Take note that the function is about to be called."""
+        run, self._began = self.run, datetime.now(UTC)
+        run.attempts += 1
+        if run.started is None:
+            run.started, self._clock = self._began, time.perf_counter()
+        if self._observers:
+            name = self.item.call.step.name
+            event = AttemptStarted(
+                self._observers.run, self._began, name, run.attempts, self.item.key
+            )
+            self._observers.notify(event)
+        self._token = output_to(self._output)
+
+    def end(self, value: Any, raised: BaseException | None) -> float | None:
+        """Take note how the call ended; seconds until the next attempt, None for none.
+
+        Raises
+        ------
+        BaseException
+            *raised* itself, where it asks the whole run to end.
+        """
+        if self._began is None:  # its worker died before it could begin
+            self.begin()
+        if self._token is not None:
+            restore_output(self._token)
+        run, task = self.run, self.item.call.step.task
+        fatal = False
+        run.value, run.error, run.reason, run.state = value, None, None, State.SUCCEEDED
+        if isinstance(raised, Skip):
+            run.state, run.reason = State.SKIPPED, raised.reason or None
+        elif raised is not None:
+            run.error, fatal = attempt_error(raised)
+            run.state, run.reason = State.FAILED, described(run.error)
+        run.ended = datetime.now(UTC)
+        again = run.error is not None and not fatal and run.attempts <= task.retries
+        again = again and isinstance(run.error, task.retry_on)
+        delay = task.retry_delay(run.attempts) if again else None
+        if self._observers:
+            self._output.end_lines()
+            self._observers.notify(
+                AttemptEnded(
+                    self._observers.run,
+                    run.ended,
+                    self.item.call.step.name,
+                    run.attempts,
+                    run.state,
+                    run.error,
+                    task.retries + 1,
+                    delay,
+                    self.item.key,
+                )
+            )
+        attempt = Attempt(self._began or run.ended, run.ended, run.state, run.reason)
+        self._began = None
+        if self._history is None and not again:
+            run.history = (attempt,)
+        else:
+            self._history = [*(self._history or ()), attempt]
+            run.history = tuple(self._history)
+        return delay
+
+    def finished(self) -> ItemRun:
+        """The item's run, which is over."""
+        run = self.run
+        run.seconds = time.perf_counter() - self._clock
+        if self._observers:
+            name = self.item.call.step.name
+            at = run.ended or datetime.now(UTC)
+            self._observers.notify(ItemEnded(self._observers.run, at, name, self.item.place, run))
+        return run
+
+
+def _line(observers: Observers, step: str, key: str) -> Callable[[str, str, int | None], object]:
+    def pass_on(text: str, stream: str, level: int | None) -> None:
+        observers.notify(
+            OutputLine(observers.run, datetime.now(UTC), step, text, stream, level, key)
+        )
+
+    return pass_on

@@ -1,0 +1,517 @@
+"""A mapped step on its way: its places, which of them may start, and what becomes of it."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import IntEnum
+from typing import Any, cast
+
+from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
+from mxm.pipeline.errors import Skip, TaskCancelledError, described
+from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
+from mxm.pipeline.execution.events import Observers
+from mxm.pipeline.execution.items import Item, ItemCall, many_now, many_with, run_items
+from mxm.pipeline.execution.plan import Step, chained_to
+from mxm.pipeline.failure import Failure
+from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun, WrittenAsset
+from mxm.pipeline.values.items import item_keys, items_of, require_pairs
+from mxm.pipeline.values.snapshot import Snapshot
+
+__all__ = ["MappedCall", "MappedStep", "Place"]
+
+
+class Place(IntEnum):
+    """What a place of a mapped step holds."""
+
+    OPEN = 0  # it waits, or is at work
+    VALUE = 1
+    EMPTY = 2  # skipped, or failed where that leaves the item out: a gap for those that follow
+    FAILED = 3  # failed, or not called because of a failure: what follows cannot be called
+
+
+class MappedStep:
+    """A mapped step whose lists are known.
+
+    Parameters
+    ----------
+    step
+        The step.
+    sources
+        By upstream, the mapped steps whose places this one goes on with.
+    take
+        Gives the value of a binding.
+    flow
+        Name of the flow.
+
+    Attributes
+    ----------
+    ready
+        Places that may start.
+    left
+        How many places are open.
+    at_work
+        How many items are at work.
+    offered
+        Whether the driver knows that some may start.
+
+    Raises
+    ------
+    Exception
+        The lists are none, or differ in length; ``item_key`` raised.
+    """
+
+    def __init__(
+        self,
+        flow: str,
+        step: Step,
+        sources: Mapping[str, MappedStep],
+        take: Callable[[Binding], Any],
+    ) -> None:
+        self.step = step
+        self.sources = sources
+        self.flow = flow
+        self._take = take
+        self._args = [self._input(b) for b in step.args]
+        self._kwargs = {k: self._input(b) for k, b in step.kwargs.items()}
+        lists = self._lists()
+        require_pairs({name: each.count for name, each in lists.items()})
+        first = next(iter(lists.values()))
+        self.count: int = first.count
+        self.keys: Sequence[str] = self._named(lists, step.task.item_key)
+        self.over: str = _text(
+            next(b for b in (*step.args, *step.kwargs.values()) if isinstance(b, Each))
+        )
+        self.places: list[Place] = [Place.OPEN] * self.count
+        self.runs: list[ItemRun | None] = [None] * self.count
+        self.ready: deque[int] = deque()
+        self.left: int = self.count
+        self.at_work: int = 0
+        self.call: MappedCall | None = None
+        self.offered: bool = False
+        self._mean: float = 0.0  # seconds that an item takes
+        self._ended = 0
+
+    def _input(self, binding: Binding) -> _Same | _List:
+        if not isinstance(binding, Each):
+            return _Same(self._take(binding))
+        source = self.sources.get(chained_to(binding))
+        return _List(source, None) if source else _List(None, items_of(self._take(binding.items)))
+
+    def _lists(self) -> dict[str, _List]:
+        shape = shape_of(self.step.task.fn)
+        named: list[tuple[str, _Same | _List]] = [
+            ((shape and shape.name_at(i)) or str(i), each) for i, each in enumerate(self._args)
+        ]
+        named += self._kwargs.items()
+        return {name: each for name, each in named if isinstance(each, _List)}
+
+    def _named(
+        self, lists: Mapping[str, _List], choose: Callable[[Any], object] | None
+    ) -> Sequence[str]:
+        first = next(iter(lists.values()))
+        if choose is None:
+            # The places of a chain are named at its head, where they are all known at once.
+            chained = next((each.source for each in lists.values() if each.source), None)
+            return chained.keys if chained else item_keys(first.items or ())
+        if first.source is None:
+            return item_keys(first.items or (), choose)
+        source = first.source
+        full = [i for i, place in enumerate(source.places) if place is Place.VALUE]
+        chosen = item_keys([source.value_at(i) for i in full], choose)
+        by_place = dict(zip(full, chosen, strict=True))
+        return [by_place.get(i, key) for i, key in enumerate(source.keys)]
+
+    def value_at(self, place: int) -> Any:
+        """What a map that follows gets of *place*, which has a value."""
+        run = cast("ItemRun", self.runs[place])
+        if run.state is State.SUCCEEDED:
+            return run.value
+        return self._failure(run)  # of `outcomes`
+
+    def _failure(self, run: ItemRun) -> Failure:
+        error = run.error if run.error is not None else Skip(run.reason or "")
+        return Failure(self.step.name, error, run.attempts, run.key)
+
+    def look_at(self, place: int) -> bool:
+        """Decide on *place* by what is upstream of it; whether it ended without being called."""
+        above = [source.places[place] for source in self.sources.values()]
+        if self.places[place] is not Place.OPEN or Place.OPEN in above:
+            return False
+        if Place.FAILED in above:
+            names = [n for n, s in self.sources.items() if s.places[place] is Place.FAILED]
+            self._leave(place, Place.FAILED, f"the item of {names[0]!r} failed")
+            return True
+        if Place.EMPTY in above:
+            names = [n for n, s in self.sources.items() if s.places[place] is Place.EMPTY]
+            self._leave(place, Place.EMPTY, f"the item of {names[0]!r} was left out")
+            return True
+        self.ready.append(place)
+        return False
+
+    def _leave(self, place: int, what: Place, reason: str) -> None:
+        self.runs[place] = ItemRun(self.keys[place], State.SKIPPED, reason=reason)
+        self.places[place] = what
+        self.left -= 1
+
+    def item(self, place: int) -> Item:
+        """The item at *place*, with its inputs."""
+        args = tuple([each.at(place) for each in self._args])
+        kwargs = {k: each.at(place) for k, each in self._kwargs.items()}
+        return Item(place, self.keys[place], ItemCall(self.flow, self.step, args, kwargs))
+
+    @property
+    def fails(self) -> bool:
+        """Whether an item has failed that fails the step."""
+        return Place.FAILED in self.places and any(
+            run is not None and run.state is State.FAILED for run in self.runs
+        )
+
+    def take(self, runner: str) -> list[int]:
+        """Some of the places that may start, for one worker: few that take long, or many."""
+        aim, most = _CHUNKS.get(runner, _ELSEWHERE)
+        count = most if not aim else 1 if not self._ended else int(aim / max(self._mean, 1e-9))
+        count = max(1, min(count, most, len(self.ready)))
+        return [self.ready.popleft() for _ in range(count)]
+
+    def run(
+        self,
+        places: Sequence[int],
+        call: MappedCall,
+        observers: Observers,
+        slot: int,
+        *,
+        stops: bool,
+    ) -> None:
+        """Call the items at *places*, one after the other, on a worker.
+
+        Parameters
+        ----------
+        places
+            The places.
+        call
+            The step's.
+        observers
+            Those of the run.
+        slot
+            The worker.
+        stops
+            Whether none is begun after one that failed.
+        """
+        items = (self.item(place) for place in places)
+        for place, run in run_items(items, observers, call.output, slot):
+            self.runs[place] = run
+            if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
+                break
+
+    def settle(self, places: Sequence[int]) -> list[int]:
+        """Take note of the items at *places*; those that have ended. The others may start again."""
+        done: list[int] = []
+        for place in places:
+            run = self.runs[place]
+            if run is None:
+                self.ready.append(place)
+                continue
+            self._ended += 1
+            self._mean += ((run.seconds or 0.0) - self._mean) / min(self._ended, 100)
+            self.ended(place, run)
+            done.append(place)
+        return done
+
+    def ended(self, place: int, run: ItemRun) -> None:
+        """Take note that the item at *place* ended."""
+        self.left -= 1
+        if run.state is State.SUCCEEDED or self.step.task.outcomes:
+            self.places[place] = Place.VALUE
+        elif run.state is State.FAILED and self.step.task.on_item_error == "fail":
+            self.places[place] = Place.FAILED
+        else:
+            self.places[place] = Place.EMPTY
+
+    def stop(self, reason: str, state: State = State.SKIPPED) -> None:
+        """Call none of the places that are still open and not at work."""
+        for place in self.ready:
+            self._leave(place, Place.FAILED, reason)
+        self.ready.clear()
+        for place, what in enumerate(self.places):
+            if what is Place.OPEN and self.runs[place] is None:
+                self.runs[place] = ItemRun(self.keys[place], state, reason=reason)
+
+    def items(self) -> ItemRuns:
+        """The items so far."""
+        runs = [
+            run or ItemRun(self.keys[i], State.CANCELLED, reason="the run was cancelled")
+            for i, run in enumerate(self.runs)
+        ]
+        return ItemRuns(self.over, runs)
+
+    def values(self) -> list[Any]:
+        """The results in the order of their places, without gaps."""
+        return [self.value_at(i) for i, what in enumerate(self.places) if what is Place.VALUE]
+
+    def outcome(self) -> Outcome:
+        """What became of the step, now that every place has ended."""
+        runs = [run for run in self.runs if run is not None]
+        failed = [run for run in runs if run.state is State.FAILED]
+        cut = next(
+            (
+                (name, sum(one is Place.FAILED for one in source.places))
+                for name, source in self.sources.items()
+                if Place.FAILED in source.places
+            ),
+            None,
+        )
+        task = self.step.task
+        called = [run for run in runs if run.attempts]
+        good = sum(run.state is State.SUCCEEDED for run in runs)
+        if task.outcomes:
+            failed = []
+        fails = failed and (task.on_item_error == "fail" or not good)
+        if fails:
+            error = cast("BaseException", failed[0].error)
+            self._note(error, failed, len(called))
+            return Outcome(State.FAILED, error=error, reason=described(error))
+        if cut is not None:
+            name, count = cut
+            total = self.sources[name].count
+            reason = f"{count:,} of {total:,} item{'s' * (total != 1)} failed in {name!r}"
+            return Outcome(State.SKIPPED, reason=reason, cause=name)
+        if called and not task.outcomes and all(run.state is State.SKIPPED for run in called):
+            return Outcome(State.SKIPPED, reason=called[0].reason)
+        if self.count and not called:
+            return Outcome(State.SKIPPED, reason="no item is left: each was left out upstream")
+        return Outcome(State.SUCCEEDED)
+
+    def _note(self, error: BaseException, failed: Sequence[ItemRun], count: int) -> None:
+        others = [run.key for run in failed[1 : 1 + _MOST_NAMED]]
+        more = len(failed) - 1 - len(others)
+        note = f"item {failed[0].key!r} of task {self.step.name!r} failed"
+        if others:
+            note += f", one of {len(failed):,} of {count:,}; the others: {', '.join(others)}"
+            note += f" and {more:,} more" if more else ""
+        try:
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+        except Exception:  # a frozen one goes without
+            return
+
+    def left_out(self, flow: str) -> Problem | None:
+        """A warning of the items that failed and are left out of the result."""
+        task = self.step.task
+        failed = [r for r in self.runs if r is not None and r.state is State.FAILED]
+        if not failed or task.outcomes or task.on_item_error == "fail":
+            return None
+        names = ", ".join(run.key for run in failed[:_MOST_NAMED])
+        more = len(failed) - _MOST_NAMED
+        names += f" and {more:,} more" if more > 0 else ""
+        return Problem(
+            "MXM506",
+            f"{len(failed):,} of {self.count:,} items of task {task.name!r} failed and are left "
+            f"out of its result: {names}; the first: {failed[0].reason}",
+            source=task.source,
+            flow=flow,
+            task=task.name,
+            severity="warning",
+        )
+
+
+_MOST_NAMED = 10
+# By runner, how many seconds of work a worker is given at once, and how many items at most.
+_CHUNKS = {"sequential": (0.0, 200), "threads": (0.002, 50)}
+_ELSEWHERE = (0.1, 1000)
+
+
+class Outcome:
+    """What became of a mapped step."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+        cause: str | None = None,
+    ) -> None:
+        self.state = state
+        self.error = error
+        self.reason = reason
+        self.cause = cause
+
+
+class _Same:
+    """An input that is the same for every item."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def at(self, place: int) -> Any:
+        del place
+        return self._value
+
+
+class _List:
+    """A list of items: those of a step that this one goes on with, or given ones."""
+
+    __slots__ = ("items", "source")
+
+    def __init__(self, source: MappedStep | None, items: list[Any] | None) -> None:
+        self.source = source
+        self.items = items
+
+    @property
+    def count(self) -> int:
+        return self.source.count if self.source else len(self.items or ())
+
+    def at(self, place: int) -> Any:
+        if self.source is not None:
+            return self.source.value_at(place)
+        return (self.items or [])[place]
+
+
+def _text(binding: Each) -> str:
+    """Where the items of *binding* come from, in words."""
+    items = binding.items
+    if isinstance(items, Upstream | Param):
+        return str(items)
+    if isinstance(items, Const):
+        return "a constant"
+    return f"a {items.kind.__name__}"
+
+
+class MappedCall(Call):
+    """A mapped step as an engine carries it out: one call, which waits for its items."""
+
+    def __init__(self, mapped: MappedStep, **options: Any) -> None:
+        once = replace(mapped.step, task=replace(mapped.step.task, retries=0))
+        super().__init__(mapped.flow, once, (), {}, slot=0, **options)
+        self._count_one()
+        self._mapped = mapped
+        self._done = threading.Event()
+        self._begun = threading.Event()
+        self._context: contextvars.Context | None = None
+        self._thread: threading.Thread | None = None
+        self._made: TaskRun | None = None
+        self._broke: BaseException | None = None
+        self._outcome: Outcome | None = None
+
+    def attempt(self) -> None:
+        """Wait until every item has ended.
+
+        Raises
+        ------
+        BaseException
+            That of the first failed item, where that fails the step.
+        """
+        self._context = contextvars.copy_context()
+        self._begun.set()
+        self._done.wait()
+        outcome = self._outcome
+        if outcome is None:
+            self._became(TaskCancelledError(f"task {self.step.name!r} was cancelled"), None)
+        else:
+            is_skipped = outcome.state is State.SKIPPED
+            self._became(outcome.error, Skip(outcome.reason or "") if is_skipped else None)
+
+    def begin(self, perform: Callable[[Call], TaskRun]) -> None:
+        """Let an engine carry the step out by *perform*, on a thread that holds no worker."""
+        context = contextvars.copy_context()
+        name = f"mxm-map-{self.step.name}"
+        target = context.run
+        self._thread = threading.Thread(
+            target=target, args=(self._carry_out, perform), name=name, daemon=True
+        )
+        self._thread.start()
+        self._begun.wait()
+
+    def _carry_out(self, perform: Callable[[Call], TaskRun]) -> None:
+        try:
+            self._made = perform(self)
+        except BaseException as error:  # goes to the thread that drives the run
+            self._broke = error
+        finally:
+            self._begun.set()
+
+    def within(self, work: Callable[[], Any]) -> Any:
+        """What *work* gives, called in the engine's context of this step."""
+        if self._context is None:
+            return work()
+        here, many = invoke_now(), many_now()  # where functions run is the worker's to say
+
+        def inside() -> Any:
+            invoke_with(here)
+            many_with(many)
+            return work()
+
+        return self._context.copy().run(inside)
+
+    @property
+    def message(self) -> str | None:
+        """How many items succeeded, in words."""
+        if self._outcome is None:
+            return None
+        count = self._mapped.items().count()
+        return f"{count.get('succeeded', 0)} of {self._mapped.count} succeeded"
+
+    def retry_in(self) -> float | None:
+        """None: items are tried again, not the step."""
+        return None
+
+    def finish(self, outcome: Outcome | None) -> None:
+        """Let the engine go on with the *outcome* of the step; None where it is cancelled."""
+        self._outcome = outcome
+        self._done.set()
+
+    def result(self) -> TaskRun:
+        """What the engine made of the step, once that is over.
+
+        Raises
+        ------
+        BaseException
+            What ended the engine.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        if self._made is None:
+            raise self._broke or RuntimeError(f"nothing became of step {self.step.name!r}")
+        return self._made
+
+    @property
+    def output(self) -> Any:
+        """What the items print and log."""
+        return self._output
+
+    def ended(self, failure: BaseException | None = None) -> TaskRun:
+        """What became of the step, once the engine is done with it."""
+        outcome, step = self._outcome, self.step
+        error = self.error or failure
+        items = self._mapped.items()
+        if outcome is None or error is not None:
+            error = error or TaskCancelledError(f"task {step.name!r} was cancelled")
+            allowed = step.task.allow_failure
+            reason = described(error)
+            return self._task(
+                State.FAILED, error=error, reason=reason, allowed=allowed, items=items
+            )
+        if outcome.state is State.SKIPPED:
+            return self._task(
+                State.SKIPPED, reason=outcome.reason, cause=outcome.cause, items=items
+            )
+        value = self._mapped.values()
+        if step.overridden:
+            return self._task(State.OVERRIDDEN, value=value, items=items)
+        declared = step.task.produces
+        asset = None if declared is None else WrittenAsset(declared.id, step.partition)
+        snapshot = Snapshot.of(value, whole=self._guard)
+        return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
+
+    def cancelled(self, reason: str) -> TaskRun:
+        """What became of the step where the run ended before it did."""
+        self.finish(None)
+        return self._task(State.CANCELLED, reason=reason, items=self._mapped.items())

@@ -1,0 +1,1 @@
+"""Places: where the function of an attempt runs."""

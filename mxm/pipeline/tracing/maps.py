@@ -1,0 +1,126 @@
+"""A map as the Python it looks like: `.map` and `.outcomes` outside of a flow's body."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.failure import Failure
+from mxm.pipeline.introspection.decorated import TaskBase
+from mxm.pipeline.introspection.signatures import shape_of, unwrapped
+from mxm.pipeline.tracing.marks import Mark
+from mxm.pipeline.values.items import item_keys, items_of, require_pairs
+
+__all__ = ["MapError", "calls_of", "first_parameter", "gathered", "outcomes_of", "require_mappable"]
+
+
+class MapError(PipelineError, TypeError):
+    """A task or flow cannot be mapped this way."""
+
+    code = "MXM109"
+
+
+def first_parameter(fn: Callable[..., Any]) -> str | None:
+    """The parameter of *fn* that a map fills: its first, if it has a place; else None."""
+    shape = shape_of(fn)
+    return None if shape is None else shape.name_at(0)
+
+
+def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) -> None:
+    """Check that *fn* has a parameter to map, and that one list only is given by place.
+
+    Parameters
+    ----------
+    kind, name
+        What it is, ``task`` or ``flow``, and its name.
+    fn
+        Its function.
+    more
+        How many arguments are given by place beside the items.
+
+    Raises
+    ------
+    MapError
+        It cannot be mapped so.
+    """
+    if shape_of(fn) is not None and first_parameter(fn) is None:
+        raise MapError(
+            f"{kind} {name!r} cannot be mapped: it has no parameter that takes an item by place",
+            hint="make the item its first parameter",
+        )
+    if more:
+        raise MapError(
+            f"{kind} {name!r} is mapped over one list by place, {more + 1} are given",
+            hint="give all else by name: a further list as mxm.each(list), and what is the same "
+            "for every item as it is",
+        )
+
+
+def calls_of(
+    name: str, fn: Callable[..., Any], items: Any, kwargs: Mapping[str, Any]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """The item and the named arguments of each call that a map of *fn* makes.
+
+    Raises
+    ------
+    TypeError
+        What is mapped has no items, or can be read only once.
+    ValueError
+        The lists have different lengths.
+    """
+    first = first_parameter(fn) or name
+    lists = {first: _items(name, first, items)}
+    same: dict[str, Any] = {}
+    for key, value in kwargs.items():
+        if type(value) is Mark:
+            lists[key] = _items(name, key, value.value)
+        else:
+            same[key] = value
+    require_pairs({key: len(each) for key, each in lists.items()})
+    return [
+        (row[0], {**same, **dict(zip(list(lists)[1:], row[1:], strict=True))})
+        for row in zip(*lists.values(), strict=True)
+    ]
+
+
+def _items(task: str, parameter: str, value: Any) -> list[Any]:
+    try:
+        return items_of(value)
+    except TypeError as error:
+        raise TypeError(f"parameter {parameter!r} of task {task!r}: {error}") from None
+
+
+async def gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The values of *coroutines*, side by side."""
+    import asyncio  # takes as long to load as all of this package
+
+    return await asyncio.gather(*coroutines)
+
+
+def outcomes_of(
+    task: TaskBase, call: Callable[..., Any], calls: list[tuple[Any, dict[str, Any]]]
+) -> list[Any] | Coroutine[Any, Any, list[Any]]:
+    """The value of each of *calls*, or a `Failure` in its place; of async tasks, to be awaited."""
+    keys = item_keys([item for item, _ in calls], task.options.get("item_key"))
+
+    def failed(key: str, error: Exception) -> Failure:
+        return Failure(task.name, error, 1, key)
+
+    if inspect.iscoroutinefunction(unwrapped(task.fn)):
+
+        async def one(key: str, item: Any, kwargs: dict[str, Any]) -> Any:
+            try:
+                return await call(item, **kwargs)
+            except Exception as error:
+                return failed(key, error)
+
+        return gathered(one(key, *each) for key, each in zip(keys, calls, strict=True))
+    values: list[Any] = []
+    for key, (item, kwargs) in zip(keys, calls, strict=True):
+        try:
+            values.append(call(item, **kwargs))
+        except Exception as error:
+            values.append(failed(key, error))
+    return values
