@@ -31,6 +31,14 @@ if (TREE / "mxm").is_dir():
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep runs of tests out of any project's store, also where this tree is not installed."""
+    from mxm.pipeline.testing import plugin
+
+    if not config.pluginmanager.is_registered(plugin):
+        config.pluginmanager.register(plugin, plugin.__name__)
+
+
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[object]:
     from mxm.pipeline.registry import collecting

@@ -19,7 +19,7 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # modules, which may import each other; folders of one row do not.
 LAYERS = [
     ["printable", "interrupts"],
-    ["problems", "logs", "reprs", "other_engines"],
+    ["problems", "logs", "reprs", "other_engines", "projects"],
     ["errors"],
     ["introspection", "failure"],
     ["values"],
@@ -30,7 +30,7 @@ LAYERS = [
     ["checks", "params"],
     ["tracing", "specdict"],
     ["execution"],
-    ["adapters", "discovery", "views"],
+    ["adapters", "discovery", "store", "views"],
     ["api"],
     ["authoring"],
     ["cli", "testing"],

@@ -139,7 +139,7 @@ def test_the_page_of_settings_has_a_row_for_each_key() -> None:
     defaults = {row[0].strip("| `"): row[2].strip("`") for row in rows}
     options = RunOptions()
     for name, key in KEYS.items():
-        if key.of_a_run and name not in ("backend", "workers"):
+        if key.of_a_run and name not in ("backend", "workers", "record"):
             assert json.loads(defaults[name]) == getattr(options, name)
     assert defaults["backend"] == '"prefect"'
 

@@ -25,7 +25,9 @@ __all__ = [
     "flow",
     "get_flow",
     "list_flows",
+    "load_run",
     "register_flow",
+    "runs_of",
     "task",
 ]
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+    from mxm.pipeline.store.history import load_run, runs_of
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
@@ -46,6 +49,7 @@ else:
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),
+        "store.history": ("load_run", "runs_of"),
     }
 
     def __getattr__(name):

@@ -111,7 +111,12 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
     """
     backend = options.pop("backend", "prefect")
     chosen = RunOptions().changed(options, also=["backend"])
-    spec = require_valid(_spec(spec_or_flow))  # told first, whether or not there is an engine
+    spec = require_valid(_spec(spec_or_flow))  # reported first, whether or not there is an engine
+    if chosen.recorder is None:
+        from mxm.pipeline.store.recorder import RunRecorder
+
+        recorder = RunRecorder(spec, expected=bool(chosen.record))
+        chosen = chosen.changed({"recorder": recorder})
     compiled: MXMFlow = load_backend(backend)(spec, chosen)
     return compiled
 

@@ -19,6 +19,7 @@ __all__ = [
     "ResultError",
     "Skip",
     "SpecError",
+    "StoreError",
     "TaskCancelledError",
     "TaskTimeoutError",
     "UnknownBackendError",
@@ -138,6 +139,25 @@ class ResultError(PipelineError, TypeError):
         super().__init__(message, hint=hint)
         self.path = path
         self.task = task
+
+
+class StoreError(PipelineError):
+    """What is recorded of runs cannot be read or written.
+
+    Attributes
+    ----------
+    store
+        The folder.
+    passing
+        Whether it may be possible later: it is locked, or its disk is full.
+    """
+
+    def __init__(
+        self, message: str, *, store: str = "", hint: str | None = None, passing: bool = False
+    ):
+        super().__init__(message, hint=hint)
+        self.store = store
+        self.passing = passing
 
 
 class TaskTimeoutError(PipelineError, TimeoutError):

@@ -17,6 +17,7 @@ from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
 from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = [
+    "HAVE_VALUES",
     "Attempt",
     "ItemRun",
     "ItemRuns",
@@ -263,7 +264,8 @@ class TaskRun:
         return f"{self.state} (allowed)" if self.allowed else str(self.state)
 
     @functools.cached_property
-    def _written(self) -> Written:
+    def written(self) -> Written:
+        """The value as JSON, made once; parts that JSON has no form for are described."""
         return to_json(self.as_ended())
 
     def as_ended(self) -> Any:
@@ -290,7 +292,7 @@ class TaskRun:
         ResultError
             With *strict*: the message names this task and the path inside the value.
         """
-        written = self._written
+        written = self.written
         try:
             if strict and written.described:
                 written = to_json(self.as_ended(), strict=True)

@@ -28,7 +28,7 @@ from mxm.pipeline.printable import in_one_line, printable, without_sequences
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 
-__all__ = ["Lines"]
+__all__ = ["Lines", "duration"]
 
 
 class Lines:

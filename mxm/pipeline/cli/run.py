@@ -82,8 +82,9 @@ def _run_flow(
                 given = given_params(params, params_file, spec)
                 from mxm.pipeline.api import compile_flow
 
-                asked = {key: value for key, value in options.items() if value is not None}
-                asked = {**read_settings(working_directory()).options, **asked}
+                typed = {key: value for key, value in options.items() if value is not None}
+                settings = read_settings(working_directory()).options
+                asked: dict[str, Any] = {"record": True, **settings, **typed}
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 set_aside()  # what the engine's modules made stays: no garbage is among it
@@ -259,6 +260,9 @@ def run(
         bool,
         typer.Option("--strict-json", help="Fail if a result cannot be written as JSON."),
     ] = False,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Keep nothing of the run in the project's .mxm.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
     ] = False,
@@ -307,6 +311,7 @@ def run(
             "engine_logs": verbose > 1,
             "guard": guard,
             "grace_s": grace,
+            "record": False if no_record else None,
         },
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",

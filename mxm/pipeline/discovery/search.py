@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from mxm.pipeline.discovery.load import Failure, Loader, is_librarys
 from mxm.pipeline.discovery.scan import LeftOut, read, scan
-from mxm.pipeline.discovery.settings import nearest_project, read_settings, working_directory
+from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
 from mxm.pipeline.problems import Source, did_you_mean, drawn_places, shown_path
+from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.registry import FlowRegistry, Registration, ambiguous, collecting
 
 __all__ = ["WAY_OUT", "Failure", "Found", "discover", "find_flow", "find_flows"]

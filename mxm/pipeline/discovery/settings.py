@@ -12,10 +12,9 @@ from typing import Any, cast
 from mxm.pipeline.errors import BackendError, PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 from mxm.pipeline.problems import did_you_mean, shown_path
+from mxm.pipeline.projects import nearest_project
 
-__all__ = ["KEYS", "Settings", "nearest_project", "read_settings", "working_directory"]
-
-_FILE = "pyproject.toml"
+__all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,6 @@ def read_settings(start: str) -> Settings:
         raise PipelineError(message, hint=error.hint) from None
 
 
-def nearest_project(folder: str) -> str | None:
-    """The pyproject.toml of the project that *folder* is in, the nearest one, or None."""
-    while not os.path.isfile(os.path.join(folder, _FILE)):
-        if folder == os.path.dirname(folder):
-            return None
-        folder = os.path.dirname(folder)
-    return os.path.join(folder, _FILE)
-
-
 def _is_table(value: object) -> bool:
     return isinstance(value, dict)
 
@@ -139,6 +129,7 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "runner": _Key("a string", _is_text),
         "workers": _Key("a whole number", lambda value: type(value) is int),
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
+        "record": _Key("true or false", lambda value: type(value) is bool),
     }
 )
 """The keys of ``[tool.mxm.pipeline]``."""

@@ -53,6 +53,7 @@ class CompiledFlow(ABC):
             from mxm.pipeline.execution.overrides import with_overrides
 
             plan = with_overrides(plan, chosen.overrides)
+        chosen = chosen.recording(plan, params or {})
         return Course(plan, chosen, self.backend).follow(self._run)
 
     def execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from mxm.pipeline.errors import BackendError, repr_of
 from mxm.pipeline.other_engines import option_hint
@@ -13,8 +13,17 @@ from mxm.pipeline.problems import did_you_mean
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.events import Observer
+    from mxm.pipeline.execution.plan import Plan
 
-__all__ = ["BACKENDS", "RUNNERS", "OptionsOfRun", "RunOptions", "backend_names", "backend_target"]
+__all__ = [
+    "BACKENDS",
+    "RUNNERS",
+    "OptionsOfRun",
+    "Recorder",
+    "RunOptions",
+    "backend_names",
+    "backend_target",
+]
 
 _NONE: Mapping[Any, object] = MappingProxyType({})
 RUNNERS = ("sequential", "threads", "processes")
@@ -37,6 +46,17 @@ class OptionsOfRun(TypedDict, total=False):
     grace_s: float
     observers: Sequence[Observer]
     overrides: Mapping[Any, object]
+    record: bool | None
+
+
+class Recorder(Protocol):
+    """Makes the observer that records one run, or none where it is not to be recorded."""
+
+    def __call__(
+        self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
+    ) -> Observer | None:
+        """Begin to record a run of *plan*, which was made from the parameters *given*."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,10 @@ class RunOptions:
     overrides
         By task, or by name of a step, what replaces it: a callable its function, anything else its
         result. What only steps with a given result need is skipped.
+    record
+        Whether the run is recorded in the project's store; None where there is a store already.
+    recorder
+        What records it; `compile_flow` sets it.
 
     Raises
     ------
@@ -86,6 +110,8 @@ class RunOptions:
     overrides: Mapping[Any, object] = field(
         default_factory=lambda: _NONE, repr=False, compare=False
     )
+    record: bool | None = None
+    recorder: Recorder | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked, not trusted to be typed: they come from files and notebooks too.
@@ -100,6 +126,9 @@ class RunOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} must be True or False, not {repr_of(value)}")
+        record: Any = self.record
+        if record is not None and not isinstance(record, bool):
+            raise BackendError(f"record must be True, False or None, not {repr_of(record)}")
         grace: Any = self.grace_s
         if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _YEAR:
             raise BackendError(f"grace_s must be a number of seconds, not {repr_of(grace)}")
@@ -118,6 +147,14 @@ class RunOptions:
                 f"not {overrides!r:.80}",
                 hint=hint,
             )
+
+    def recording(self, plan: Plan, given: Mapping[str, Any]) -> RunOptions:
+        """These options with what records a run of *plan*, where it is recorded."""
+        if self.recorder is None or self.record is False:
+            return self
+        observer = self.recorder(plan, given, self)
+        # The last one: what the command prints does not wait for it.
+        return self if observer is None else replace(self, observers=(*self.observers, observer))
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
         """These options with others in their place.

@@ -1,0 +1,466 @@
+"""The runs that a store has: found by a part of their id, listed, and read back as data."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from mxm.pipeline.errors import PipelineError, StoreError
+from mxm.pipeline.problems import Problem, did_you_mean, shown_path
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.about import is_running
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.store.places import has_store, store_of, store_of_file
+from mxm.pipeline.taskruns import HAVE_VALUES, Attempt, State, TaskRun, WrittenAsset, iso_time
+from mxm.pipeline.values.jsonvalue import JSONValue, Written
+from mxm.pipeline.values.secrets import MASK, Masked
+
+__all__ = [
+    "RecordedError",
+    "RecordedRun",
+    "RecordedTask",
+    "counts_of",
+    "document_of",
+    "find_run",
+    "list_runs",
+    "load_run",
+    "read_document",
+    "read_run",
+    "runs_of",
+    "state_of",
+    "tasks_of",
+]
+
+_GONE_S = 60.0
+
+
+class RecordedError(Exception):
+    """What a task raised in a recorded run: its type is one by name only."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback: str = traceback
+
+
+def _error(recorded: Mapping[str, Any]) -> RecordedError:
+    kind = type(str(recorded["type"]), (RecordedError,), {"__module__": __name__})
+    error: RecordedError = kind(recorded["message"], recorded["traceback"])
+    return error
+
+
+class RecordedTask(TaskRun):
+    """A task of a recorded run; its value is loaded when it is asked for."""
+
+    def __init__(
+        self, load: Callable[[], Any], result: Written | None, *, is_kept: bool, **fields: Any
+    ) -> None:
+        self.__dict__["_load"] = load
+        self.__dict__["is_kept"] = is_kept
+        super().__init__(**fields)
+        if result is not None:
+            self.__dict__["written"] = result
+
+    @property
+    def value(self) -> Any:
+        """What the task returned: a copy, loaded once.
+
+        Raises
+        ------
+        StoreError
+            It was not kept, or cannot be loaded.
+        """
+        if "_value" not in self.__dict__:
+            self.__dict__["_value"] = self.__dict__["_load"]()
+        return self.__dict__["_value"]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        del value  # the dataclass has None
+
+
+class RecordedRun(FlowRun):
+    """A run that was read back; its flow is known by its name and tasks alone."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that were kept, loaded; what cannot be loaded is an error of its task's."""
+        found: dict[str, Any] = {}
+        for task in self.tasks.values():
+            if task.has_value and vars(task)["is_kept"]:
+                found[task.name] = task.value
+        return found
+
+    def value(self) -> Any:
+        """The flow's value as JSON: its object is not kept.
+
+        Raises
+        ------
+        BaseException
+            The first failed task's error, as it was recorded.
+        """
+        self.raise_for_failure()
+        return self.to_dict()["value"]
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The run as one JSON document, as it was printed when it ended."""
+        document: dict[str, JSONValue] = self.__dict__["document"]
+        return document
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    """The state of a run: crashed where its process is gone, and nobody recorded its end."""
+    if row["state"] != State.RUNNING:
+        return str(row["state"])
+    if row["host"] == platform.node():
+        alive = is_running(row["pid"], row["process"])
+    else:
+        alive = time.time() - (row["heartbeat"] or 0) < _GONE_S
+    return State.RUNNING if alive else State.CRASHED
+
+
+def _with_state(row: dict[str, Any]) -> dict[str, Any]:
+    row["state"] = state_of(row)
+    return row
+
+
+def list_runs(
+    database: Database,
+    flow: str | None = None,
+    *,
+    state: str | None = None,
+    since: datetime | None = None,
+    last: int | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of runs, the newest first.
+
+    Parameters
+    ----------
+    database
+        The store.
+    flow, state, since
+        Only runs of it, in it, and that started then or later.
+    last
+        How many at most.
+    """
+    where, values = ["1"], list[Any]()
+    if flow is not None:
+        where.append("flow = ?")
+        values.append(flow)
+    if since is not None:
+        where.append("started >= ?")
+        values.append(iso_time(since))
+    crashed = state in (State.RUNNING, State.CRASHED)
+    if state is not None:
+        where.append("state = ?")
+        values.append("running" if crashed else state)
+    limit = "" if last is None or crashed else f" LIMIT {int(last)}"
+    rows = database.read(
+        f"SELECT * FROM run WHERE {' AND '.join(where)} ORDER BY started DESC, id DESC{limit}",  # noqa: S608
+        values,
+    )
+    rows = [_with_state(row) for row in rows]
+    if crashed:
+        rows = [row for row in rows if row["state"] == state][:last]
+    return rows
+
+
+def counts_of(database: Database, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """By run, how many of its tasks are in each state."""
+    found: dict[str, dict[str, int]] = {row["id"]: {} for row in runs}
+    for run, counts in found.items():
+        crashed = next(row for row in runs if row["id"] == run)["state"] == State.CRASHED
+        for row in database.read(
+            "SELECT state, count(*) AS n FROM task WHERE run = ? AND item = '' GROUP BY state "
+            "ORDER BY min(seq)",
+            (run,),
+        ):
+            state = row["state"]
+            if crashed and state in (State.PENDING, State.RUNNING):
+                state = "cancelled"
+            counts[state] = counts.get(state, 0) + row["n"]
+    return found
+
+
+def find_run(database: Database, part: str) -> str:
+    """The id of the run that *part* names: an unambiguous part of it, or ``last``.
+
+    Raises
+    ------
+    PipelineError
+        None is, or several are.
+    """
+    if part == "last":
+        rows = database.read("SELECT id FROM run ORDER BY started DESC, id DESC LIMIT 1")
+        if not rows:
+            raise PipelineError(f"no run is recorded in {shown_path(database.store)}")
+        return str(rows[0]["id"])
+    escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    rows = database.read(
+        "SELECT id FROM run WHERE id LIKE ? ESCAPE '\\' ORDER BY started DESC LIMIT 4",
+        (f"%{escaped}%",),
+    )
+    ids = [str(row["id"]) for row in rows]
+    if part in ids or (len(ids) == 1 and part):
+        return part if part in ids else ids[0]
+    if ids and part:
+        shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        raise PipelineError(f"run {part!r} is ambiguous: {shown}", hint="give more of the id")
+    raise PipelineError(
+        f"no run {part!r} in {shown_path(database.store)}",
+        hint="`mxm-pipeline runs` lists them; `last` is the newest",
+    )
+
+
+def read_run(database: Database, run: str) -> dict[str, Any]:
+    """The row of a run by its whole id."""
+    rows = database.read("SELECT * FROM run WHERE id = ?", (run,))
+    if not rows:
+        raise PipelineError(f"no run {run!r} in {shown_path(database.store)}")
+    return _with_state(rows[0])
+
+
+def tasks_of(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the tasks of a run, each with its ``history``, ``result`` and ``error`` read."""
+    attempts: dict[int, list[dict[str, Any]]] = {}
+    for attempt in database.read(
+        "SELECT * FROM attempt WHERE run = ? AND item = '' ORDER BY seq, number", (row["id"],)
+    ):
+        attempts.setdefault(attempt["seq"], []).append(
+            {key: attempt[key] for key in ("started", "ended", "state", "error")}
+        )
+    tasks = database.read(
+        "SELECT * FROM task WHERE run = ? AND item = '' ORDER BY seq", (row["id"],)
+    )
+    for task in tasks:
+        if row["state"] == State.CRASHED and task["state"] in (State.PENDING, State.RUNNING):
+            did = "while it ran" if task["state"] == State.RUNNING else "before it began"
+            task["state"] = State.CANCELLED.value
+            task["reason"] = f"the process of the run ended {did}"
+        task["history"] = attempts.get(task["seq"], [])
+        for name in ("error", "asset", "lost", "arguments"):
+            task[name] = json.loads(task[name]) if task[name] else None
+        if task["long_result"]:
+            task["result"] = _long_result(database, task["long_result"])
+        task["has_result"] = task["result"] is not None
+        task["result"] = json.loads(task["result"]) if task["result"] else None
+    return tasks
+
+
+def _long_result(database: Database, digest: str) -> str | None:
+    rows = database.read("SELECT data FROM value WHERE digest = ?", (digest,))
+    return rows[0]["data"].decode() if rows and rows[0]["data"] else None
+
+
+def read_document(database: Database, digest: str | None) -> Any:
+    """The document that runs name by its digest; None where there is none."""
+    rows = database.read("SELECT text FROM document WHERE digest = ?", (digest,)) if digest else []
+    return json.loads(rows[0]["text"]) if rows else None
+
+
+def document_of(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A recorded run in the schema ``mxm.flowrun/2``, with what only a record has beside it."""
+    params = json.loads(row["params"] or "[]")
+    return {
+        "schema": "mxm.flowrun/2",
+        "id": row["id"],
+        "flow": row["flow"],
+        "state": row["state"],
+        "backend": row["backend"],
+        "runner": row["runner"],
+        "started": row["started"],
+        "ended": row["ended"],
+        "seconds": None if row["seconds"] is None else round(row["seconds"], 6),
+        "params": {p["name"]: p["value"] for p in params if p["origin"] in ("run", "flow")},
+        "value": json.loads(row["value"]) if row["value"] else None,
+        "warnings": json.loads(row["warnings"] or "[]"),
+        "tasks": [_task_document(task) for task in tasks],
+        "record": {
+            "parent": row["parent"],
+            "place": row["place"],
+            "workers": row["workers"],
+            "host": row["host"],
+            "user": row["user"],
+            "pid": row["pid"],
+            "command": json.loads(row["command"] or "[]"),
+            "git": json.loads(row["git"]) if row["git"] else None,
+            "versions": json.loads(row["versions"] or "{}"),
+            "params": params,
+            "overridden": bool(row["overridden"]),
+            "pinned": bool(row["pinned"]),
+        },
+    }
+
+
+def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
+    error, asset = task["error"], task["asset"]
+    said = None
+    if error is not None:
+        said = f"{error['type']}: {error['message']}" if error["message"] else error["type"]
+    return {
+        "name": task["name"],
+        "state": task["state"],
+        "allowed": bool(task["allowed"]),
+        "attempts": task["attempts"],
+        "history": task["history"],
+        "ready": task["ready"],
+        "started": task["started"],
+        "ended": task["ended"],
+        "seconds": None if task["seconds"] is None else round(task["seconds"], 6),
+        "slot": task["slot"],
+        "result": task["result"],
+        "error": said,
+        "reason": task["reason"],
+        "cause": task["cause"],
+        "output": task["output"] or "",
+        "asset": None if asset is None else {"id": asset[0], "partition": asset[1]},
+        "items": None,
+        "record": {
+            "arguments": task["arguments"],
+            "traceback": error and error["traceback"],
+            "place": error and error["place"],
+            "lines": error and error["lines"],
+            "kept": task["value"] is not None,
+            "unkept": task["unkept"],
+        },
+    }
+
+
+def load_run(run: str = "last", store: str | None = None) -> FlowRun:
+    """A recorded run, with the values that were kept; each is loaded when it is asked for.
+
+    Parameters
+    ----------
+    run
+        Its id, an unambiguous part of it, or ``last``.
+    store
+        The folder of the store; by default that of the working directory's project.
+
+    Raises
+    ------
+    PipelineError
+        There is no such run, or nothing is recorded.
+
+    Examples
+    --------
+    >>> load_run("last").tasks["load"].value
+    """
+    with Database(store or store_of_file()) as database:
+        return _loaded(database, read_run(database, find_run(database, run)))
+
+
+def runs_of(
+    flow: str | FlowSpec | Any,
+    *,
+    last: int | None = 20,
+    state: str | None = None,
+    since: datetime | None = None,
+) -> list[FlowRun]:
+    """The recorded runs of a flow, the newest first; none where nothing is recorded.
+
+    Parameters
+    ----------
+    flow
+        Its name, or the flow itself.
+    last
+        How many at most; None for all.
+    state, since
+        Only runs in this state, and that started then or later.
+    """
+    spec = getattr(flow, "spec", flow)
+    store = store_of(spec) if isinstance(spec, FlowSpec) else store_of_file()
+    name = spec.name if isinstance(spec, FlowSpec) else str(flow)
+    states = [each.value for each in State]
+    if state is not None and state not in states:
+        raise PipelineError(f"unknown state {state!r}", hint=did_you_mean(state, states))
+    if not has_store(store):
+        return []
+    with Database(store) as database:
+        rows = list_runs(database, name, state=state, since=since, last=last)
+        return [_loaded(database, row) for row in rows]
+
+
+def _loaded(database: Database, row: dict[str, Any]) -> RecordedRun:
+    tasks = tasks_of(database, row)
+    document = document_of(row, tasks)
+    secret = {p["name"] for p in document["record"]["params"] if p["secret"]}
+    params = {
+        k: Masked(MASK) if k in secret and v is not None else v
+        for k, v in document["params"].items()
+    }
+    run = RecordedRun(
+        FlowSpec(row["flow"]),
+        params,
+        {task["name"]: _recorded(database.store, row["id"], task) for task in tasks},
+        State(row["state"]),
+        tuple(
+            Problem(w["code"], w["message"], task=w["task"], severity="warning")
+            for w in document["warnings"]
+        ),
+        _time(row["started"]),
+        _time(row["ended"]),
+        id=row["id"],
+        backend=row["backend"],
+        runner=row["runner"],
+        seconds=row["seconds"],
+    )
+    vars(run)["document"] = document
+    return run
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
+    asset: Any = task["asset"]
+    lost: Any = task["lost"] or [0, []]
+
+    def load() -> Any:
+        if State(task["state"]) not in HAVE_VALUES:
+            return None
+        what = f"the value of task {task['name']!r} in run {run}"
+        if task["value"] is None:
+            why = task["unkept"] or "its run did not record it"
+            raise StoreError(f"{what} was not kept: {why}", store=store)
+        try:
+            with Database(store) as database:
+                return kept.load(database, task["value"])
+        except StoreError as error:
+            message = f"{what}: {error.message}"
+            raise StoreError(message, store=store, hint=error.hint) from error.__cause__
+
+    history = tuple(
+        Attempt(
+            _time(a["started"] or a["ended"]) or datetime.min,
+            _time(a["ended"]) or datetime.min,
+            State(a["state"]),
+            a["error"],
+        )
+        for a in task["history"]
+    )
+    return RecordedTask(
+        load,
+        Written(task["result"], lost[0], tuple(lost[1])) if task["has_result"] else None,
+        is_kept=task["value"] is not None,
+        name=task["name"],
+        state=State(task["state"]),
+        error=None if task["error"] is None else _error(task["error"]),
+        reason=task["reason"],
+        attempts=task["attempts"],
+        started=_time(task["started"]),
+        ended=_time(task["ended"]),
+        seconds=task["seconds"],
+        history=history,
+        ready=_time(task["ready"]),
+        slot=task["slot"],
+        output=task["output"] or "",
+        cause=task["cause"],
+        asset=None if asset is None else WrittenAsset(asset[0], asset[1]),
+        allowed=bool(task["allowed"]),
+    )

@@ -1,0 +1,252 @@
+"""Values as they are kept: pickled, large buffers beside, named and checked by a digest."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import pickle
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.masking import Secrets
+from mxm.pipeline.store.places import distrust
+
+__all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "keep", "load", "pack",
+           "path_of", "read_bytes", "store_key"]  # fmt: skip
+
+LARGEST = 16_000_000
+"""Bytes of a value that is kept."""
+
+IN_THE_ROW = 65_536
+"""Bytes up to which a value is in the database itself; larger ones are files."""
+
+_MAGIC = b"mxm1"
+_COUNT = struct.Struct("<I")
+_PART = struct.Struct("<QB")  # bytes, and whether they may be written to
+
+
+class UnkeptError(Exception):
+    """A value is not kept; the message says why."""
+
+
+class Kept:
+    """The bytes of one value.
+
+    Parameters
+    ----------
+    parts
+        One after the other they are what is kept.
+    size
+        In bytes.
+    """
+
+    __slots__ = ("parts", "size")
+
+    def __init__(self, parts: list[bytes | memoryview]) -> None:
+        self.parts = parts
+        self.size: int = sum(map(len, parts))
+
+
+def pack(value: Any, secrets: Secrets, limit: int = LARGEST) -> Kept:
+    """*value* as bytes.
+
+    Raises
+    ------
+    UnkeptError
+        It cannot be pickled, is larger than *limit* bytes, or holds a secret.
+    """
+    buffers: list[memoryview] = []
+    stream = _Limited(limit)
+
+    def aside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous: with the rest
+            return True
+        stream.count(raw.nbytes)
+        buffers.append(raw)
+        return False
+
+    try:
+        pickle.Pickler(stream, 5, buffer_callback=aside).dump(value)
+    except UnkeptError:
+        raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # code of users, which raises what it likes
+        raise UnkeptError(f"it cannot be pickled: {described(error)}"[:500]) from None
+    body = b"".join(stream.parts)
+    if secrets and secrets.is_in([body, *buffers]):
+        raise UnkeptError("it holds a secret")
+    head = [_MAGIC, _COUNT.pack(len(buffers)), _PART.pack(len(body), 0)]
+    head += [_PART.pack(raw.nbytes, not raw.readonly) for raw in buffers]
+    return Kept([b"".join(head), body, *buffers])
+
+
+class _Limited:
+    """A file that holds so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.parts: list[bytes] = []
+        self._limit = limit
+        self._size = 0
+
+    def count(self, size: int) -> None:
+        self._size += size
+        if self._size > self._limit:
+            raise UnkeptError(f"it is larger than {self._limit // 10**6} MB")
+
+    def write(self, data: Any, /) -> int:
+        size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
+        self.count(size)
+        self.parts.append(bytes(data))
+        return size
+
+
+def digest_of(kept: Kept, key: bytes) -> str:
+    """The name of *kept*: nobody can guess a value from it without the store's *key*."""
+    made = hmac.new(key, digestmod="sha256")
+    for part in kept.parts:
+        made.update(part)
+    return made.hexdigest()
+
+
+def store_key(store: str) -> bytes:
+    """The random key of *store*, which is made where it has none.
+
+    Raises
+    ------
+    OSError
+        It cannot be read or made.
+    """
+    path = os.path.join(store, "key")
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            key = file.read()
+            if len(key) == 32:
+                return key
+        own = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+        _write(own, [os.urandom(32)])
+        try:
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(own, path)
+        except OSError:  # a file system without links
+            os.replace(own, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(own)
+    raise OSError(f"the key in {path} is damaged")
+
+
+def keep(store: str, kept: Kept, digest: str) -> Statement:
+    """Keep *kept*; what is left to be done in the database, with the row that names it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    sql = (
+        "INSERT INTO value (digest, size, made, data) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (digest) DO UPDATE SET made = excluded.made"
+    )
+    if kept.size <= IN_THE_ROW:
+        return sql, (digest, kept.size, time.time(), b"".join(kept.parts))
+    path = path_of(store, digest)
+    try:
+        written = os.path.getsize(path) == kept.size
+        os.utime(path)  # as new: nobody prunes it now
+    except OSError:
+        written = False
+    if not written:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        own = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.part"
+        try:
+            _write(own, kept.parts)
+            os.replace(own, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(own)
+            raise
+    return sql, (digest, kept.size, time.time(), None)
+
+
+def _write(path: str, parts: list[Any]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.writelines(parts)
+        file.flush()
+        getattr(os, "fdatasync", os.fsync)(file.fileno())
+
+
+def path_of(store: str, digest: str) -> str:
+    """The file of a value that is not in the database itself."""
+    return os.path.join(store, "values", digest[:2], digest)
+
+
+def read_bytes(database: Database, digest: str) -> bytes:
+    """What is kept under *digest*, checked.
+
+    Raises
+    ------
+    StoreError
+        It is gone, or damaged.
+    """
+    rows = database.read("SELECT data FROM value WHERE digest = ?", (digest,))
+    if not rows:
+        raise StoreError("it was removed by `mxm-pipeline runs prune`", store=database.store)
+    data: bytes | None = rows[0]["data"]
+    try:
+        if data is None:
+            with open(path_of(database.store, digest), "rb") as file:
+                data = file.read()
+        key = store_key(database.store)
+    except OSError as error:
+        why = f"its file cannot be read: {error.strerror}"
+        raise StoreError(why, store=database.store) from None
+    if not hmac.compare_digest(hmac.digest(key, data, "sha256").hex(), digest):
+        raise StoreError("its bytes are damaged", store=database.store)
+    return data
+
+
+def load(database: Database, digest: str) -> Any:
+    """The value that is kept under *digest*; it is a copy of what the task returned.
+
+    Raises
+    ------
+    StoreError
+        It is gone or damaged, cannot be unpickled, or others could have written it.
+    """
+    why = distrust(database.store)
+    if why:
+        raise StoreError(
+            f"nothing is loaded from the store: {why}",
+            store=database.store,
+            hint="only its owner may write to a store; MXM_HOME names another one",
+        )
+    data = read_bytes(database, digest)
+    try:
+        body, *buffers = _parts(data)
+        return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
+    except Exception as error:
+        raise StoreError(
+            f"it cannot be loaded: {described(error)}", store=database.store
+        ) from error
+
+
+def _parts(data: bytes) -> Iterator[bytes | bytearray]:
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("not in a form that this version knows")
+    offset = len(_MAGIC)
+    (count,) = _COUNT.unpack_from(data, offset)
+    offset += _COUNT.size
+    sizes = [_PART.unpack_from(data, offset + i * _PART.size) for i in range(count + 1)]
+    offset += (count + 1) * _PART.size
+    for size, writable in sizes:
+        part = data[offset : offset + size]
+        yield bytearray(part) if writable else part
+        offset += size

@@ -1,0 +1,319 @@
+"""Records a run in its project's store; an observer, which never keeps the run from going on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mxm.pipeline.errors import StoreError
+from mxm.pipeline.execution.events import (
+    AttemptEnded,
+    Event,
+    Observer,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+    Warned,
+)
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.logs import current_task, logger
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of
+from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.masking import Secrets, masked_command
+from mxm.pipeline.store.places import has_store, root_of, store_of
+from mxm.pipeline.store.rows import RowWriter, arguments_of, definition_of, parameters_shown
+from mxm.pipeline.taskruns import State, TaskRun, iso_time
+
+__all__ = ["HEARTBEAT_S", "RunRecorder"]
+
+HEARTBEAT_S = 20.0
+"""Seconds between two signs of life of a run; without one for three times as long it is gone."""
+
+_WAIT_S = 5.0  # for a lock that another process holds
+_ABOUT_S = 2.0
+_FRESH_S = 10.0
+
+_living: dict[str, _Recording] = {}  # by id, the runs of this process that are being recorded
+
+
+class RunRecorder:
+    """Decides for each run of a flow whether it is recorded, and where.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    expected
+        Whether it is going to be: what takes time begins while the engine loads.
+    """
+
+    def __init__(self, spec: FlowSpec, *, expected: bool = False) -> None:
+        self._spec = spec
+        self._about: About | None = None
+        self._since = 0.0
+        if expected:
+            self._look(store_of(spec))
+
+    def _look(self, store: str) -> About:
+        file = self._spec.source.file if self._spec.source else None
+        self._about = About(root_of(store, file))
+        self._since = time.monotonic()
+        return self._about
+
+    def __call__(
+        self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
+    ) -> Observer | None:
+        """What records a run of *plan*, or None where the project records none."""
+        store = store_of(self._spec)
+        if not options.record and not has_store(store):
+            return None
+        about, self._about = self._about, None  # of one run: the next one may see other code
+        if about is None or time.monotonic() - self._since > _FRESH_S:
+            about, self._about = self._look(store), None
+        return _Recording(store, about, plan, given, options)
+
+
+class _Recording:
+    """The observer of one run."""
+
+    def __init__(
+        self, store: str, about: About, plan: Plan, given: Mapping[str, Any], options: RunOptions
+    ) -> None:
+        self._store = store
+        self._about = about
+        self._plan = plan
+        self._options = options
+        self._secrets = Secrets(plan)
+        self._parameters = parameters_shown(plan, given, self._secrets)
+        self._command = _command(self._secrets)
+        self._rows: RowWriter | None = None
+        self._database: Database | None = None
+        self._run = ""
+        self._flow = plan.flow.name
+        self._steps: set[str] = set()  # that are running
+        self._pending: list[Statement] = []
+        self._paused = False
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._defined = threading.Event()
+        self._definition: list[Statement] = []
+        self._parent = _parent()
+
+    def __call__(self, event: Event, /) -> None:
+        """Record *event*."""
+        if type(event) not in _RECORDED or (self._rows is None and type(event) is not RunStarted):
+            return
+        try:
+            with self._lock:
+                self._take(event)
+        except StoreError as error:
+            self._give_up(error)
+        except Exception as error:
+            self._give_up(StoreError(f"unexpected {type(error).__name__}: {error}"))
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._start(event)
+            return
+        rows = self._rows
+        assert rows is not None  # noqa: S101 - `__call__` has asked
+        if isinstance(event, StepStarted):
+            self._steps.add(event.step)
+            self._pending.append(rows.started(event))
+        elif isinstance(event, AttemptEnded):
+            if event.retry_in is None:  # comes with the step
+                return
+            self._pending.append(rows.attempt(event))
+        elif isinstance(event, StepEnded):
+            self._steps.discard(event.task.name)
+            self._pending += rows.ended(event.task, self._keep)
+        elif isinstance(event, Warned):
+            self._pending.append(rows.warned(event.problem))
+        elif isinstance(event, RunEnded):
+            self._end(event)
+            return
+        self._commit()
+
+    def _start(self, event: RunStarted) -> None:
+        self._run = event.run
+        database = Database(self._store, create=True, wait_s=_WAIT_S)
+        self._database = database
+        try:
+            key = kept.store_key(self._store)
+        except OSError as error:
+            raise StoreError(f"the key of the store cannot be used: {error}") from error
+        self._rows = RowWriter(event.run, event.steps, key, self._secrets)
+        place = self._plan.flow.source
+        about: dict[str, Any] = {
+            "id": event.run,
+            "flow": self._secrets.masked(self._flow),
+            "parent": self._parent,
+            "place": None if place is None else self._rows.place(place, self._about.root),
+            "state": State.RUNNING.value,
+            "started": iso_time(event.at),
+            "backend": event.backend,
+            "runner": event.runner,
+            "workers": event.workers,
+            "host": platform.node(),
+            "user": user_name(),
+            "pid": os.getpid(),
+            "process": process_start(os.getpid()),
+            "heartbeat": time.time(),
+            "command": json.dumps(self._command),
+            "params": json.dumps(self._parameters),
+            "overridden": bool(self._options.overrides),
+        }
+        names, marks = ", ".join(about), ", ".join("?" * len(about))
+        self._pending.append(
+            (f"INSERT INTO run ({names}) VALUES ({marks})", tuple(about.values()))  # noqa: S608
+        )
+        arguments = arguments_of(self._plan, self._secrets)
+        self._pending += [
+            (
+                _PENDING,
+                (event.run, number, self._secrets.masked(name), arguments.get(name)),
+            )
+            for number, name in enumerate(event.steps)
+        ]
+        self._pending += [self._rows.warned(problem) for problem in event.warnings]
+        _living[event.run] = self
+        self._commit()
+        beat = threading.Thread(target=self._beat, name="mxm-heartbeat", daemon=True)
+        beat.start()
+
+    def _beat(self) -> None:
+        """Say from time to time that the process lives, also while one task takes long."""
+        with contextlib.suppress(Exception):  # it must not disturb a run
+            self._definition = definition_of(self._plan, self._rows, self._about.root)
+        self._defined.set()
+        while not self._over.wait(HEARTBEAT_S):
+            with contextlib.suppress(Exception), self._lock:
+                if self._database is not None and not self._over.is_set():
+                    sql = "UPDATE run SET heartbeat = ? WHERE id = ?"
+                    self._pending.append((sql, (time.time(), self._run)))
+                    self._commit()
+
+    def _end(self, event: RunEnded) -> None:
+        self._over.set()
+        rows, run = self._rows, event.flow_run
+        assert rows is not None  # noqa: S101 - `__call__` has asked
+        self._defined.wait(_ABOUT_S)
+        self._about.wait(_ABOUT_S)
+        sources = sources_of(self._about.root, self._about.sources)
+        made = rows.document(sources)
+        self._pending.append(made.statement)
+        versions = versions_of(self._about.root, run.backend)
+        self._pending.append(
+            (
+                _ENDED,
+                (
+                    run.state.value,
+                    iso_time(run.ended),
+                    run.seconds,
+                    *rows.outcome(run),
+                    made.digest,
+                    self._about.git_text(),
+                    json.dumps(versions),
+                    self._run,
+                ),
+            )
+        )
+        self._paused = False
+        self._commit(last=True)
+        self._close()
+
+    def _keep(self, task: TaskRun) -> tuple[str | None, str | None, list[Statement]]:
+        """Keep the value of *task*: its digest, or why there is none, and what is to be written."""
+        rows = self._rows
+        assert rows is not None  # noqa: S101 - `__call__` has asked
+        if self._paused:
+            return None, "the store could not be written", []
+        if task.state is State.OVERRIDDEN or self._options.overrides:
+            return None, "the run has overrides", []
+        try:
+            packed = kept.pack(task.value, self._secrets)
+            digest = kept.digest_of(packed, rows.key)
+            return digest, None, [kept.keep(self._store, packed, digest)]
+        except kept.UnkeptError as error:
+            return None, self._secrets.masked(str(error)), []
+        except OSError as error:
+            return None, f"its file could not be written: {error.strerror or error}", []
+
+    def _commit(self, *, last: bool = False) -> None:
+        """Write what is pending; where that fails for now, later."""
+        if self._database is None:
+            return
+        if self._defined.is_set():
+            self._pending += self._definition
+            self._definition = []
+        statements = list(self._pending)
+        try:
+            self._database.write(statements, wait_s=0.0 if self._paused else _WAIT_S)
+        except StoreError as error:
+            if last or not error.passing:
+                raise
+            if not self._paused:
+                self._paused = True
+                _warn(f"run {self._run} is not recorded for now, and goes on: {error}")
+            return
+        del self._pending[: len(statements)]
+        self._paused = False
+
+    def _give_up(self, error: StoreError) -> None:
+        with self._lock:
+            begun = bool(self._rows) and self._run in _living
+            self._close()
+            self._rows = None
+        words = "is not recorded to its end" if begun else "is not recorded"
+        _warn(f"run {self._run} {words}: {error}")
+
+    def _close(self) -> None:
+        self._over.set()
+        _living.pop(self._run, None)
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def runs(self, flow: str, step: str) -> bool:
+        """Whether the task *step* of a flow of this name is running here."""
+        return self._flow == flow and step in self._steps
+
+
+_PENDING = "INSERT INTO task (run, seq, name, state, arguments) VALUES (?, ?, ?, 'pending', ?)"
+_ENDED = """
+UPDATE run SET state = ?, ended = ?, seconds = ?, value = ?, warnings = ?, sources = ?, git = ?,
+    versions = ?
+WHERE id = ?
+"""
+_RECORDED = (RunStarted, StepStarted, AttemptEnded, StepEnded, Warned, RunEnded)
+
+
+def _command(secrets: Secrets) -> list[str]:
+    program, *rest = masked_command(sys.argv or [""], secrets)
+    return [os.path.basename(program), *rest]
+
+
+def _parent() -> str | None:
+    """The run whose task runs this one; None where that is not certain."""
+    task = current_task()
+    if task is None:
+        return None
+    found = [run for run, recording in list(_living.items()) if recording.runs(*task)]
+    return found[0] if len(found) == 1 else None
+
+
+def _warn(text: str) -> None:
+    message, *hint = text.split("\n  hint: ")
+    logger.warning("%s%s", in_one_line(message), f" ({hint[0]})" if hint else "")

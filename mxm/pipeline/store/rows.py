@@ -1,0 +1,379 @@
+"""Events and plans as the rows of a store; nothing secret is in one."""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import json
+import linecache
+import os
+import time
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
+from mxm.pipeline.errors import described, repr_of, text_of
+from mxm.pipeline.execution.events import AttemptEnded, StepStarted
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.tracebacks import users_place, users_traceback
+from mxm.pipeline.introspection.annotations import type_text
+from mxm.pipeline.params.declared import Parameter, parameters_of
+from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.database import Statement
+from mxm.pipeline.store.masking import Secrets
+from mxm.pipeline.taskruns import TaskRun, iso_time
+from mxm.pipeline.values.jsonvalue import Written, to_json
+from mxm.pipeline.values.parts import origins_in
+from mxm.pipeline.values.secrets import MASK, secret_parameters, signature_text
+
+__all__ = ["Document", "Keep", "RowWriter", "arguments_of", "definition_of", "parameters_shown"]
+
+Keep: TypeAlias = Callable[[TaskRun], tuple[str | None, str | None, list[Statement]]]
+"""Keeps a task's value: its digest, or why there is none, and what is to be written."""
+
+_LONGEST_ARGUMENT = 2_000
+_EMPTY = inspect.Parameter.empty
+
+
+class Document(NamedTuple):
+    """A JSON document that many runs share."""
+
+    digest: str
+    statement: Statement
+
+
+class RowWriter:
+    """Makes the rows of one run.
+
+    Parameters
+    ----------
+    run
+        Its id.
+    steps
+        Names of the steps, in order.
+    key
+        The store's.
+    secrets
+        What may stand in no row.
+    """
+
+    def __init__(self, run: str, steps: Iterable[str], key: bytes, secrets: Secrets) -> None:
+        self.key: bytes = key
+        self._run = run
+        self._seq = {name: number for number, name in enumerate(steps)}
+        self._secrets = secrets
+        self._warnings: list[dict[str, Any]] = []
+
+    def started(self, event: StepStarted) -> Statement:
+        """A step that runs."""
+        sql = "UPDATE task SET state = 'running', started = ?, ready = ?, slot = ? WHERE run = ? "
+        times = iso_time(event.at), iso_time(event.ready)
+        return sql + "AND seq = ? AND item = ''", (
+            *times,
+            event.slot,
+            self._run,
+            self._seq[event.step],
+        )
+
+    def attempt(self, event: AttemptEnded) -> Statement:
+        """An attempt that is tried again."""
+        error = None if event.error is None else self._secrets.masked(described(event.error))
+        return _ATTEMPT, (
+            self._run,
+            self._seq[event.step],
+            event.item or "",
+            event.attempt,
+            None,
+            iso_time(event.at),
+            event.state.value,
+            error,
+        )
+
+    def warned(self, problem: Problem) -> Statement:
+        """What was noticed, so far."""
+        masked = self._secrets.masked
+        self._warnings.append(
+            {"code": problem.code, "message": masked(problem.message), "task": problem.task}
+        )
+        return "UPDATE run SET warnings = ? WHERE id = ?", (json.dumps(self._warnings), self._run)
+
+    def ended(self, task: TaskRun, keep: Keep) -> list[Statement]:
+        """A step that ended."""
+        seq = self._seq[task.name]
+        digest = unkept = result = long_result = lost = None
+        statements: list[Statement] = []
+        if task.has_value:
+            digest, unkept, statements = keep(task)
+            written = _written(task, has_digest=digest is not None)
+            if written is not None:
+                result = self._json(written.value)
+                if written.nonfinite or written.described:
+                    lost = self._json([written.nonfinite, list(written.described)])
+                if len(result) > kept.IN_THE_ROW:
+                    long_result, more = self._long(result)
+                    statements.append(more)
+                    result = None
+        asset = task.asset
+        error = None if task.error is None else self._error(task.error)
+        statements.append(
+            (
+                _ENDED,
+                (
+                    task.state.value,
+                    task.allowed,
+                    self._masked(task.reason),
+                    task.cause,
+                    iso_time(task.ready),
+                    iso_time(task.started),
+                    iso_time(task.ended),
+                    task.seconds,
+                    task.slot,
+                    task.attempts,
+                    None
+                    if asset is None
+                    else json.dumps([asset.id, self._masked(asset.partition)]),
+                    result,
+                    long_result,
+                    lost,
+                    digest,
+                    unkept,
+                    error,
+                    self._masked(task.output) or None,
+                    self._run,
+                    seq,
+                ),
+            )
+        )
+        statements += [
+            (
+                _ATTEMPT,
+                (
+                    self._run,
+                    seq,
+                    "",
+                    number,
+                    iso_time(attempt.started),
+                    iso_time(attempt.ended),
+                    attempt.state.value,
+                    self._masked(attempt.error),
+                ),
+            )
+            for number, attempt in enumerate(task.history, start=1)
+        ]
+        return statements
+
+    def outcome(self, run: FlowRun) -> tuple[str | None, str]:
+        """The flow's value as JSON, None where it is too long, and all warnings of *run*."""
+        value, more = run.value_json()
+        for problem in more:
+            self.warned(problem)
+        shown = self._json(value)
+        return shown if len(shown) <= kept.LARGEST else None, json.dumps(self._warnings)
+
+    def document(self, content: Any) -> Document:
+        """*content* as a document that is kept once, however many runs have it."""
+        text = json.dumps(content, sort_keys=True)
+        digest = hmac.digest(self.key, text.encode(), "sha256").hex()[:32]
+        return Document(
+            digest, ("INSERT OR IGNORE INTO document (digest, text) VALUES (?, ?)", (digest, text))
+        )
+
+    def place(self, source: Source, root: str) -> str:
+        """*source* relative to the project's folder, so that it means the same elsewhere."""
+        return self._secrets.masked(_place(source, root))
+
+    def define(self, definition: list[dict[str, Any]], doc: str | None) -> list[Statement]:
+        """What the flow was."""
+        content = self._secrets.masked_json({"doc": doc, "tasks": definition})
+        made = self.document(content)
+        return [
+            made.statement,
+            ("UPDATE run SET definition = ? WHERE id = ?", (made.digest, self._run)),
+        ]
+
+    def _long(self, text: str) -> tuple[str, Statement]:
+        """A JSON text that is too long for its row, in the row of a value."""
+        data = text.encode()
+        digest = hmac.digest(self.key, data, "sha256").hex()
+        sql = "INSERT OR IGNORE INTO value (digest, size, made, data) VALUES (?, ?, ?, ?)"
+        return digest, (sql, (digest, len(data), time.time(), data))
+
+    def _json(self, value: Any) -> str:
+        return json.dumps(self._secrets.masked_json(value))
+
+    def _masked(self, text: str | None) -> str | None:
+        return self._secrets.masked(text) if text else text
+
+    def _error(self, error: BaseException) -> str:
+        """*error* with the lines of source around the place where it was raised."""
+        place = users_place(error)
+        lines: list[list[Any]] = []
+        if place is not None and place.line:
+            source = linecache.getlines(place.file)
+            first = max(place.line - 3, 0)
+            lines = [
+                [first + 1 + i, line.rstrip("\n")]
+                for i, line in enumerate(source[first : place.line + 2])
+            ]
+        return self._json(
+            {
+                "type": type(error).__name__,
+                "message": text_of(error),
+                "place": None if place is None else str(place),
+                "lines": lines,
+                "traceback": users_traceback(error),
+            }
+        )
+
+
+_ENDED = """
+UPDATE task SET state = ?, allowed = ?, reason = ?, cause = ?, ready = ?, started = ?, ended = ?,
+    seconds = ?, slot = ?, attempts = ?, asset = ?, result = ?, long_result = ?, lost = ?,
+    value = ?, unkept = ?, error = ?, output = ?
+WHERE run = ? AND seq = ? AND item = ''
+"""
+_ATTEMPT = """
+INSERT OR REPLACE INTO attempt (run, seq, item, number, started, ended, state, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def _written(task: TaskRun, *, has_digest: bool) -> Written | None:
+    """The result of *task* as JSON; None where that is made for the store alone, and takes long."""
+    made = "written" in vars(task)
+    return task.written if made or has_digest or not _is_large(task.value) else None
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in (list, dict, set, tuple, str, bytes) and len(value) > 10_000
+
+
+def _place(source: Source, root: str) -> str:
+    file = os.path.abspath(source.file)
+    inside = file.startswith(root.rstrip(os.sep) + os.sep)
+    path = os.path.relpath(file, root) if inside else source.file
+    return str(path) if source.line is None else f"{path}:{source.line}"
+
+
+def _shown(value: Any, secrets: Secrets) -> Any:
+    """*value* as JSON without secrets; described where it is long."""
+    if value is None or type(value) in (bool, int, float):
+        shown: Any = to_json(value).value
+    else:
+        try:
+            shown = to_json(value).value
+        except Exception:
+            shown = repr_of(value)
+        if type(value) is not str and len(json.dumps(shown)) > _LONGEST_ARGUMENT:
+            shown = {"type": type(value).__name__, "repr": repr_of(value)[:200]}
+    return secrets.masked_json(shown) if secrets else shown
+
+
+def parameters_shown(
+    plan: Plan, given: Mapping[str, Any], secrets: Secrets
+) -> list[dict[str, Any]]:
+    """The parameters of a run, each with its value, type and origin; secrets are masked."""
+    declared = {parameter.name: parameter for parameter in parameters_of(plan.flow)}
+    rows: list[dict[str, Any]] = []
+    for name in {**declared, **dict.fromkeys(plan.params)}:
+        parameter: Parameter | None = declared.get(name)
+        annotation = parameter.annotation if parameter else _EMPTY
+        typed = annotation is not _EMPTY
+        if name in plan.params:
+            value, origin = plan.params[name], "run" if name in given else "flow"
+        elif parameter is not None and not parameter.required:
+            value, origin = parameter.default, parameter.origin
+        else:
+            continue
+        rows.append(
+            {
+                "name": name,
+                "value": MASK
+                if name in secrets.names and value is not None
+                else _shown(value, secrets),
+                "secret": name in secrets.names,
+                "type": type_text(annotation) if typed else None,
+                "origin": origin,
+                "from": dict(origins_in(name, given[name])).get(name) if name in given else None,
+            }
+        )
+    return rows
+
+
+def arguments_of(plan: Plan, secrets: Secrets) -> dict[str, str]:
+    """By step, as JSON, where each of its arguments comes from, and what is known of its value."""
+    return {step.name: json.dumps(_arguments(step, secrets)) for step in plan.steps}
+
+
+def _arguments(step: Step, secrets: Secrets) -> dict[str, Any]:
+    hidden = secret_parameters(step.task.fn) | secrets.names
+    found: dict[str, Any] = {}
+    for name, binding in by_parameter(step.task.fn, Bindings(step.args, step.kwargs)).items():
+        if isinstance(binding, Const):
+            secret = name in hidden and binding.value is not None
+            found[name] = {"value": MASK if secret else _shown(binding.value, secrets)}
+        elif isinstance(binding, Param):
+            found[name] = {"parameter": binding.name}
+        elif isinstance(binding, Collection):
+            found[name] = {"upstream": [part.name for part in upstreams_in([binding])]}
+        else:
+            found[name] = {"upstream": str(binding)}
+    return found
+
+
+def definition_of(plan: Plan, rows: RowWriter | None, root: str) -> list[Statement]:
+    """What the flow of *plan* was: its tasks, their edges, signatures and code."""
+    if rows is None:
+        return []
+    tasks: list[dict[str, Any]] = []
+    for task in plan.flow.tasks:
+        fn: Any = task.fn
+        try:
+            signature = signature_text(fn)
+        except (TypeError, ValueError):
+            signature = None
+        tasks.append(
+            {
+                "name": task.name,
+                "upstream": list(task.upstream),
+                "after": list(task.after),
+                "signature": signature,
+                "doc": getattr(fn, "__doc__", None) if hasattr(fn, "__code__") else None,
+                "source": None if task.source is None else _place(task.source, root),
+                "code": _code_digest(fn, rows.key),
+            }
+        )
+    return rows.define(tasks, plan.flow.doc)
+
+
+def _code_digest(fn: Any, key: bytes) -> str | None:
+    """A digest of the instructions of *fn* itself: not of what it calls, nor of its place."""
+    for _ in range(50):
+        wrapped = getattr(fn, "__wrapped__", None) or getattr(fn, "func", None)
+        if wrapped is None:
+            break
+        fn = wrapped
+    code = getattr(fn, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return None
+    text = repr(_instructions(code, getattr(fn, "__doc__", None)))
+    return hmac.digest(key, text.encode("utf-8", "replace"), "sha256").hex()[:32]
+
+
+def _sorted(members: Any) -> list[str]:
+    return sorted(map(repr, members))
+
+
+def _instructions(code: types.CodeType, doc: str | None = None) -> tuple[Any, ...]:
+    constants: list[Any] = []
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            constants.append(_instructions(constant))
+        elif type(constant) is frozenset:  # has another order in each process
+            constants.append(_sorted(constant))
+        elif constant is None or constant != doc:
+            constants.append(constant)
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
