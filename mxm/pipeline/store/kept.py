@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.masking import Secrets
 from mxm.pipeline.store.places import distrust
@@ -76,9 +77,8 @@ def pack(value: Any, secrets: Secrets, limit: int = LARGEST) -> Kept:
         pickle.Pickler(stream, 5, buffer_callback=aside).dump(value)
     except UnkeptError:
         raise
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # code of users, which raises what it likes
+        let_signals_pass(error)
         raise UnkeptError(f"it cannot be pickled: {described(error)}"[:500]) from None
     body = b"".join(stream.parts)
     if secrets and secrets.is_in([body, *buffers]):

@@ -25,6 +25,7 @@ from mxm.pipeline.execution.events import (
 )
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import current_task, logger
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
@@ -120,7 +121,8 @@ class _Recording:
                 self._take(event)
         except StoreError as error:
             self._give_up(error)
-        except Exception as error:
+        except BaseException as error:  # code of users runs here, too: a `__str__`, for one
+            let_signals_pass(error)
             self._give_up(StoreError(f"unexpected {type(error).__name__}: {error}"))
 
     def _take(self, event: Event) -> None:
