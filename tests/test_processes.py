@@ -475,6 +475,48 @@ def test_a_script_runs_with_processes_under_its_main_guard(tmp_path: Path) -> No
     assert (ran.returncode, ran.stdout) == (0, "1\n"), ran.stderr
 
 
+UNGUARDED = """
+    import sys
+    from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+
+    def one():
+        return 1
+
+    spec = FlowSpec("f", [TaskSpec("one", one, retries=3)])
+    flow = compile_flow(spec, backend=sys.argv[1], runner="processes")
+    {call}
+    """
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "error = flow.run().tasks['one'].error",
+        "try: flow.execute()\n    except Exception as e: error = e",
+    ],
+)
+def test_a_script_without_a_main_guard_is_an_error_that_names_its_line(
+    tmp_path: Path, backend: str, call: str
+) -> None:
+    shown = "print(type(error).__name__, error, sep='\\n')"
+    write(tmp_path, {"script.py": UNGUARDED.format(call=f"{call}\n    {shown}")})
+    ran = subprocess.run(
+        [sys.executable, "script.py", backend],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    what = "a flow runs with runner 'processes' whenever the script is imported, and each worker"
+    assert ran.stdout.splitlines() == [
+        "BackendError",
+        f"script.py:9: {what} process imports it",
+        '  hint: put the call under `if __name__ == "__main__":`',
+    ]
+    assert "Traceback" not in ran.stderr
+
+
 # Exceptions that ask for more than a failure
 
 

@@ -6,18 +6,14 @@ A worker that dies takes nothing but its own attempt along.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import multiprocessing
 import os
-import queue
-import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
@@ -31,26 +27,21 @@ from mxm.pipeline.errors import (
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
-from mxm.pipeline.execution.places.worker import (
-    END,
-    LOGGED,
-    PRINTED,
-    RAISED,
-    READY,
-    UNSENT,
-    serve,
+from mxm.pipeline.execution.places.worker import RAISED, READY, UNGUARDED, UNSENT
+from mxm.pipeline.execution.places.worker_process import (
+    SECONDS_TO_END,
+    WORKER,
+    DiedError,
+    LateError,
+    Worker,
 )
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.logs import logger, within_task
+from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
 
 __all__ = ["WorkerPool"]
-
-_SECONDS_TO_DIE = 1.0
-_SECONDS_TO_END = 30.0  # of a worker that has nothing to do but to end
-_SECONDS_AFTER_CANCEL = 1.0
 
 
 class WorkerPool:
@@ -70,16 +61,15 @@ class WorkerPool:
                 f"a program read from {file} cannot have worker processes",
                 hint="write it to a file, or use runner 'threads'",
             )
-        _refuse_at_import()
-        # Not by fork, which may copy a lock that is held, nor by a fork server, whose children
-        # end without flushing a file.
-        self._context = multiprocessing.get_context("spawn")
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._all: set[_Worker] = set()
+        self._called_at = _refuse_at_import()
+        self._all: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._ending: set[Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
         # Before multiprocessing, which would wait for them.
-        atexit.register(self.close)
+        atexit.register(self._kill)
 
     def invoke(self, call: Invocation) -> Any:
         """Call the function of *call* once, in a worker; its value.
@@ -102,18 +92,18 @@ class WorkerPool:
             try:
                 kind, content = worker.ask(*request, timeout)
                 break
-            except _LateError:
-                self._drop(worker)
+            except LateError:
+                self._stop(worker, task)
                 raise TaskTimeoutError(task, timeout or 0) from None
-            except _DiedError as died:
+            except DiedError as died:
                 code = self._drop(worker)
                 if not (died.begun or fresh):
                     continue  # it was idle when it died, and has not begun this
-                raise _died(task, code, begun=died.begun) from None
+                raise self._died(task, code, begun=died.begun) from None
             except BaseException:
                 self._drop(worker)
                 raise
-        self._idle.put(worker)
+        self._give_back(worker)
         value, error = _outcome(task, kind, content)
         if error is not None:
             raise error
@@ -137,93 +127,145 @@ class WorkerPool:
                 if kind == READY or number + 1 < sent:
                     number += 1
                     yield Begun(number)
-        except _LateError:
-            self._drop(worker)
+        except LateError:
+            self._stop(worker, task)
             yield Done(number, error=TaskTimeoutError(task, timeout or 0))
-        except _DiedError:
+        except DiedError:
             code = self._drop(worker)
             if number >= 0 or fresh:
-                yield Done(max(number, 0), error=_died(task, code, begun=number >= 0))
+                yield Done(max(number, 0), error=self._died(task, code, begun=number >= 0))
         except BaseException:
             self._drop(worker)
             raise
         else:
-            self._idle.put(worker)
+            self._give_back(worker)
 
     def cancel(self) -> None:
-        """End what is at work, with all that it started; idle workers end as Python ends."""
-        self._end(_SECONDS_AFTER_CANCEL)
+        """As `close`: a worker that is at work is interrupted, with all that it started."""
+        self.close()
 
     def close(self) -> None:
-        """Let every worker end as Python ends: files are flushed, exit handlers run."""
-        self._end(_SECONDS_TO_END)
+        """End every worker: idle ones as Python ends, busy ones by interrupting them.
 
-    def _end(self, seconds: float) -> None:
+        An idle one may take long, where a thread or an exit handler of the user's is at work. It is
+        not waited for here for more than a second; this process does not end before it has.
+        """
         with self._lock:
             self._closed = True
-            idle: list[_Worker] = []
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    idle.append(self._idle.get_nowait())
-            for worker in self._all.difference(idle):
-                worker.kill()
-            for worker in idle:
-                worker.send_end()
-            deadline = time.monotonic() + seconds
-            for worker in idle:
-                if not worker.ended(max(0.0, deadline - time.monotonic())):
-                    logger.warning(
-                        "a worker process did not end within %g s and was killed: what it had not "
-                        "written yet is lost",
-                        seconds,
-                    )
-                worker.kill()
-            self._all.clear()
-        atexit.unregister(self.close)
+            idle, self._idle = self._idle, []
+            busy = self._all.difference(idle, self._ending)
+            self._ending.update(idle)
+        for worker in busy:
+            worker.interrupt()
+        threads = [threading.Thread(target=self._end, args=(worker,)) for worker in idle]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
+        for worker in busy:
+            worker.join(max(0, deadline - time.monotonic()))
+            worker.kill()
+            self._forget(worker)
+        self._let_go()
 
-    def _take(self) -> tuple[_Worker, bool]:
+    def _end(self, worker: Worker) -> None:
+        worker.end()
+        self._forget(worker)
+        self._let_go()
+
+    def _kill(self) -> None:
+        if os.getpid() == self._process:  # a fork of this one leaves them alone
+            for worker in tuple(self._all):
+                worker.kill()
+
+    def _let_go(self) -> None:
+        if not self._all:
+            atexit.unregister(self._kill)
+
+    def _take(self) -> tuple[Worker, bool]:
         """A worker, and whether it is a new one."""
-        with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait(), False
         with self._lock:
             if self._closed:
                 raise KeyboardInterrupt  # the run was cancelled: nothing more may start
-            worker = _Worker(self._context)
+            if self._idle:
+                return self._idle.pop(0), False
+            worker = Worker()
             self._all.add(worker)
             return worker, True
 
-    def _drop(self, worker: _Worker) -> int | None:
+    def _give_back(self, worker: Worker) -> None:
         with self._lock:
-            if worker in self._all:
-                self._all.discard(worker)
-                worker.kill()
-            if self._closed:
-                raise KeyboardInterrupt  # it did not die by itself
+            if not self._closed:
+                self._idle.append(worker)
+
+    def _forget(self, worker: Worker) -> None:
+        with self._lock:
+            self._all.discard(worker)
+            self._ending.discard(worker)
+
+    def _stop(self, worker: Worker, task: str) -> None:
+        """End a worker that is late."""
+        gone = worker.stop()
+        self._drop(worker)
+        if worker.used and not gone:
+            logger.warning(
+                "the worker process of task %r could only be killed: what tasks before it had not "
+                "written yet in that process may be lost",
+                task,
+            )
+
+    def _drop(self, worker: Worker) -> int | None:
+        worker.kill()
+        self._forget(worker)
+        if self._closed:
+            raise KeyboardInterrupt  # it did not die by itself
         return worker.exitcode
 
-
-def _refuse_at_import() -> None:
-    """Raise where a module that is being imported runs this: its workers would import it, too."""
-    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
-    while frame is not None:
-        spec = frame.f_globals.get("__spec__")
-        if frame.f_code.co_name == "<module>" and getattr(spec, "_initializing", False):
-            module = frame.f_globals.get("__name__")
-            place = Source(frame.f_code.co_filename, frame.f_lineno)
-            raise BackendError(
-                f"{place}: a flow runs with runner 'processes' while module {module!r} is imported",
-                hint='put the call under `if __name__ == "__main__":`, or into a function',
-                source=place,
+    def _died(self, task: str, code: int | None, *, begun: bool) -> Exception:
+        what = f"the worker process of task {task!r} ended with exit code {code}"
+        if begun:
+            return WorkerDiedError(what, hint="run it with --runner sequential to see what it does")
+        if code == UNGUARDED:
+            where = f"{self._called_at}: " if self._called_at else ""
+            return FatalError(
+                BackendError(
+                    f"{where}a flow runs with runner 'processes' whenever the script is imported, "
+                    "and each worker process imports it",
+                    hint='put the call under `if __name__ == "__main__":`',
+                    source=self._called_at,
+                )
             )
+        return WorkerDiedError(
+            what,
+            hint=shadow_hint() or "run it with --runner sequential to see what it does",
+        )
+
+
+def _refuse_at_import() -> Source | None:
+    """Raise where a module that is being imported runs this: its workers would import it, too.
+
+    Return where the script calls this.
+    """
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    called_at: Source | None = None
+    while frame is not None:
+        spec, module = frame.f_globals.get("__spec__"), frame.f_globals.get("__name__")
+        if frame.f_code.co_name == "<module>":
+            place = Source(frame.f_code.co_filename, frame.f_lineno)
+            if module == "__mp_main__" and multiprocessing.current_process().name == WORKER:
+                os._exit(UNGUARDED)  # the parent reports it, once for all workers
+            if module == "__main__":
+                called_at = place
+            if module == "__mp_main__" or getattr(spec, "_initializing", False):
+                raise BackendError(
+                    f"{place}: a flow runs with runner 'processes' while module {module!r} is "
+                    "imported",
+                    hint='put the call under `if __name__ == "__main__":`, or into a function',
+                    source=place,
+                )
         frame = frame.f_back
-
-
-def _died(task: str, code: int | None, *, begun: bool) -> WorkerDiedError:
-    return WorkerDiedError(
-        f"the worker process of task {task!r} ended with exit code {code}",
-        hint=(None if begun else shadow_hint())
-        or "run it with --runner sequential to see what it does",
-    )
+    return called_at
 
 
 def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
@@ -238,131 +280,6 @@ def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException
         fatal.__cause__ = error
         return None, fatal
     return (None, outcome) if kind == RAISED else (outcome, None)
-
-
-class _LateError(Exception):
-    """An attempt took longer than it may."""
-
-
-class _DiedError(Exception):
-    """The worker is gone; *begun* where it had called the function."""
-
-    begun = False
-
-
-class _Worker:
-    """One process and the pipe to it."""
-
-    def __init__(self, context: Any) -> None:
-        self._pipe, theirs = context.Pipe()
-        # Not a daemon, which could start no processes of its own.
-        self._process = context.Process(target=serve, args=(theirs, dict(os.environ)), daemon=False)
-        try:
-            self._process.start()
-        except (EOFError, OSError) as error:
-            raise FatalError(
-                BackendError(
-                    f"a worker process cannot start: {described(error)}",
-                    hint=shadow_hint() or "use runner 'threads'",
-                )
-            ) from error
-        theirs.close()
-
-    def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
-        """What the worker answers to a request; shows what it logs and prints meanwhile."""
-        self._begun = False
-        try:
-            with self._dying():
-                self._pipe.send_bytes(head)
-                self._pipe.send_bytes(inputs)
-            return self._answer(timeout)
-        except _DiedError as died:
-            died.begun = self._begun
-            raise
-
-    def ask_many(
-        self, head: bytes, inputs: Sequence[bytes], count: int, timeout: float | None
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """READY once *inputs* have arrived, then an answer to each of *count* calls."""
-        self._begun = False
-        with self._dying():
-            self._pipe.send_bytes(head)
-            for part in inputs:
-                self._pipe.send_bytes(part)
-        deadline: float | None = None
-        answers = 0
-        while answers < count:
-            kind, content = self._shown(deadline)
-            if kind != READY:
-                answers += 1
-            yield kind, content
-            deadline = None if timeout is None else time.monotonic() + timeout
-
-    def _shown(self, deadline: float | None) -> tuple[bytes, bytes]:
-        """What the worker tells next, once what it logged and printed before is shown."""
-        while True:
-            kind, content = self._next(deadline)
-            if kind == LOGGED:
-                _log(*unpack(content))
-            elif kind == PRINTED:
-                _print(*unpack(content))
-            else:
-                return kind, content
-
-    def send_end(self) -> None:
-        """Ask the worker, which is idle, to end."""
-        with contextlib.suppress(OSError):  # it is gone already
-            self._pipe.send_bytes(END)
-            self._pipe.send_bytes(b"")
-
-    def ended(self, seconds: float) -> bool:
-        """Whether the worker ends within *seconds*; shows what it logs and prints meanwhile."""
-        with contextlib.suppress(_DiedError, _LateError):
-            while True:
-                self._shown(time.monotonic() + seconds)
-        self._process.join(max(0.0, seconds))
-        return self.exitcode is not None
-
-    def _answer(self, timeout: float | None) -> tuple[bytes, bytes]:
-        deadline: float | None = None
-        while True:
-            kind, content = self._shown(deadline)
-            if kind != READY:
-                return kind, content
-            self._begun = True
-            # What it took to start the worker, and to import a module, is not the function's.
-            deadline = None if timeout is None else time.monotonic() + timeout
-
-    def _next(self, deadline: float | None) -> tuple[bytes, bytes]:
-        seconds = None if deadline is None else max(0, deadline - time.monotonic())
-        # Not the pipe alone: a process that the worker started may hold its end open.
-        ready = wait([self._pipe, self._process.sentinel], seconds)
-        if not ready:
-            raise _LateError
-        with self._dying():
-            if self._pipe not in ready and not self._pipe.poll():
-                raise EOFError
-            return self._pipe.recv_bytes(), self._pipe.recv_bytes()
-
-    @contextlib.contextmanager
-    def _dying(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except (EOFError, OSError):
-            self._process.join(_SECONDS_TO_DIE)  # by itself: it has an exit code of its own
-            raise _DiedError from None
-
-    @property
-    def exitcode(self) -> int | None:
-        code: int | None = self._process.exitcode
-        return code
-
-    def kill(self) -> None:
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # it is no group yet, or no more
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
 
 
 def _request(call: Invocation) -> tuple[bytes, bytes]:
@@ -453,21 +370,3 @@ def _levels() -> dict[str, int]:
         *(v for v in root.manager.loggerDict.values() if isinstance(v, logging.Logger)),
     ]
     return {log.name: log.level for log in loggers if log.level}
-
-
-def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
-    log = logging.getLogger(record.name)
-    if log.isEnabledFor(record.levelno):
-        with _marked(task):
-            log.handle(record)
-
-
-def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
-    beneath = getattr(sys, stream)
-    if beneath is not None:  # as where there is no console
-        with _marked(task):
-            beneath.write(text)
-
-
-def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:
-    return within_task(*task) if task else contextlib.nullcontext()

@@ -6,6 +6,7 @@ decorator's module twice. What a task logs and prints goes back, too, for the pa
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import logging.handlers
@@ -26,10 +27,18 @@ from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 
-__all__ = ["END", "LOGGED", "PRINTED", "RAISED", "READY", "RETURNED", "UNSENT", "serve"]
+__all__ = [
+    "END",
+    "LOGGED",
+    "PRINTED",
+    "RAISED",
+    "READY",
+    "RETURNED",
+    "UNGUARDED",
+    "UNSENT",
+    "serve",
+]
 
-# What a worker is asked: to end. All else that it is sent is a request.
-END = b"end"
 
 # What a worker tells. Each is one message of this name, and one with what there is to tell.
 READY = b"ready"  # the function and its inputs are here: nothing
@@ -40,42 +49,79 @@ UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
 
 
-def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
-    """Answer requests until the pipe is closed; what a worker process runs."""
-    os.environ.update(environment)  # what forks it may have begun before the environment changed
-    _stand_alone()
+END = b"end"
+"""What a worker gets in place of a request when there are no more."""
+
+UNGUARDED = 66
+"""The exit code of a worker that ran the flow again when it imported the parent's script."""
+
+
+class _Stopped(BaseException):
+    """The parent needs no answer any more."""
+
+
+def serve(pipe: Connection) -> None:
+    """Answer requests until there are no more, and end as Python does; what a worker runs.
+
+    SIGTERM interrupts what the worker does, and ends it in the same way.
+    """
+    stopped = _stand_alone()
     parent = _Parent(pipe)
-    while True:
-        try:
-            head, inputs = pipe.recv_bytes(), pipe.recv_bytes()
-        except (EOFError, OSError):
-            return
-        if head == END:  # the process ends as any of Python's does
-            return
-        flow, task, levels, fn, count = unpack(head)
-        _set_levels(levels)
-        if count is None:
+    try:
+        while not stopped and (request := _next_request(pipe)):
+            (flow, task, levels, fn, _), inputs, parts = request
+            _set_levels(levels)
             with within_task(flow, task):
+                if parts is not None:
+                    _answer_each(parent, fn, inputs, parts)
+                    continue
                 answer = _answer(parent, fn, inputs)
                 parent.flush()
             parent.tell(*answer)
-            continue
-        try:
-            parts = [pipe.recv_bytes() for _ in range(count)]
-        except (EOFError, OSError):
-            return
-        with within_task(flow, task):
-            _answer_each(parent, fn, inputs, parts)
+    except _Stopped:
+        pass
+    if not stopped and sys.platform != "win32":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Now, because multiprocessing ends its own things after this function, and Python does first
+    # what the user's threads and exit handlers may need those for.
+    threading._shutdown()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    if stopped:
+        sys.exit(128 + signal.SIGTERM)
 
 
-def _stand_alone() -> None:
-    """Be the first of a group of processes, which ends as one."""
+def _next_request(pipe: Connection) -> tuple[Any, bytes, list[bytes] | None] | None:
+    """What is asked, the inputs, and for the calls of a chunk what each has of its own."""
+    try:
+        first = pipe.recv_bytes()
+        if first == END:
+            return None
+        inputs = pipe.recv_bytes()
+        head = unpack(first)
+        *_, count = head
+        return head, inputs, None if count is None else [pipe.recv_bytes() for _ in range(count)]
+    except (EOFError, OSError):
+        return None
+
+
+def _stand_alone() -> list[BaseException]:
+    """Be the first of a group of processes, which ends as one; what stopped it is listed."""
     # The parent decides what Ctrl-C means, and what a task starts is not to outlive it.
     if sys.platform != "win32":
         os.setsid()
+    stopped: list[BaseException] = []
+
+    def stop(*_: object) -> None:
+        if not stopped:
+            error = _Stopped()
+            stopped.append(error)
+            note_signal(error)
+            raise error
+
     signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    return stopped
 
 
 def _interrupt(*_: object) -> None:
@@ -99,6 +145,7 @@ class _Parent:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()  # threads that a task starts print, too
+        self._whole = True  # a signal may cut a message, and leave nothing to add to
         self._handling = logging.Logger.callHandlers
         logs = _Logs(self.tell)
         # Whatever loggers and handlers the user's module sets up: the parent has the same.
@@ -110,9 +157,11 @@ class _Parent:
     def tell(self, kind: bytes, content: bytes) -> None:
         """Send *content*, which is of this *kind*."""
         with self._lock:
-            if not self._pipe.closed:
+            if self._whole and not self._pipe.closed:
+                self._whole = False
                 self._pipe.send_bytes(kind)
                 self._pipe.send_bytes(content)
+                self._whole = True
 
     def flush(self) -> None:
         """Tell the lines that have no end."""
@@ -190,6 +239,8 @@ def _answer_one(function: Callable[..., Any], shared: bytes, part: bytes) -> tup
         own_args, own_names = unpack(part)
         args = tuple(own_args.get(i, value) for i, value in enumerate(args))
         value = call_function(function, args, {**kwargs, **own_names})
+    except _Stopped:
+        raise
     except BaseException as error:
         return _raised(error)
     return _returned(value)
@@ -207,6 +258,8 @@ def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
         args, kwargs = unpack(inputs)
         parent.tell(READY, b"")
         value = call_function(function, args, kwargs)
+    except _Stopped:
+        raise
     except BaseException as error:
         return _raised(error)
     return _returned(value)

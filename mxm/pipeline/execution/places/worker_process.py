@@ -1,0 +1,237 @@
+"""One worker process as its parent sees it: its start, its answers and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from multiprocessing.connection import wait
+
+from mxm.pipeline.errors import BackendError, described
+from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.pickling import unpack
+from mxm.pipeline.execution.places.worker import END, LOGGED, PRINTED, READY, serve
+from mxm.pipeline.introspection.shadows import shadow_hint
+from mxm.pipeline.logs import logger, within_task
+
+__all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker"]
+
+SECONDS_TO_END = 1.0
+"""How long a worker that is interrupted may take to end, and how long one that ends by itself is
+waited for at once."""
+
+WORKER = "mxm-worker"
+"""The name of each of these processes."""
+
+_LOOK_S = 0.2
+
+
+class LateError(Exception):
+    """An attempt took longer than it may."""
+
+
+class DiedError(Exception):
+    """The worker is gone; *begun* where it had called the function."""
+
+    begun = False
+
+
+class Worker:
+    """One process and the pipe to it.
+
+    It is spawned: a fork of this process may copy a lock that is held, and a child of a fork server
+    does not end as Python does.
+
+    Raises
+    ------
+    FatalError
+        It cannot start.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        try:
+            self._pipe, theirs = context.Pipe()
+            # Not a daemon, which could start no processes of its own.
+            self._process = context.Process(target=serve, args=(theirs,), name=WORKER, daemon=False)
+            with theirs:
+                self._process.start()
+        except (EOFError, OSError) as error:
+            raise FatalError(
+                BackendError(
+                    f"a worker process cannot start: {described(error)}",
+                    hint=shadow_hint() or "use fewer workers, or runner 'threads'",
+                )
+            ) from error
+        self.used: bool = False
+        self._killed = False
+
+    def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
+        """What the worker answers to a request; shows what it logs and prints meanwhile.
+
+        Raises
+        ------
+        LateError
+            It took longer than *timeout* seconds.
+        DiedError
+            The process is gone.
+        """
+        begun = False
+        deadline: float | None = None
+        try:
+            self._send(head, inputs)
+            while True:
+                kind, content = self._told(deadline)
+                if kind != READY:
+                    self.used = True
+                    return kind, content
+                begun = True
+                # What it took to start the worker, and to import a module, is not counted.
+                deadline = None if timeout is None else time.monotonic() + timeout
+        except DiedError as died:
+            died.begun = begun
+            raise
+
+    def ask_many(
+        self, head: bytes, inputs: Sequence[bytes], count: int, timeout: float | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """READY once *inputs* have arrived, then an answer to each of *count* calls.
+
+        Raises
+        ------
+        LateError
+            One took longer than *timeout* seconds.
+        DiedError
+            The process is gone.
+        """
+        self._send(head, *inputs)
+        deadline: float | None = None
+        answers = 0
+        while answers < count:
+            kind, content = self._told(deadline)
+            if kind != READY:
+                self.used = True
+                answers += 1
+            yield kind, content
+            deadline = None if timeout is None else time.monotonic() + timeout
+
+    def _send(self, *messages: bytes) -> None:
+        with self._dying():
+            for message in messages:
+                self._pipe.send_bytes(message)
+
+    def _told(self, deadline: float | None) -> tuple[bytes, bytes]:
+        """What the worker answers next, once what it logged and printed before is shown."""
+        while (message := self._next(deadline)) is not None:
+            if not _show(*message):
+                return message
+        raise LateError
+
+    def end(self) -> None:
+        """Let it end as Python does, however long that takes; it is idle."""
+        with contextlib.suppress(OSError):
+            self._pipe.send_bytes(END)
+        self._see_off(None)
+        code = self._process.exitcode
+        if code and not self._killed:
+            logger.warning(
+                "a worker process ended with exit code %s after its last task: what the tasks "
+                "before had not written yet may be lost",
+                code,
+            )
+        self.kill()
+
+    def interrupt(self) -> None:
+        """Ask it to stop what it does and to end; where there are no signals, kill it."""
+        if sys.platform == "win32":
+            self.kill()
+        else:
+            self._process.terminate()
+
+    def stop(self) -> bool:
+        """End it, within a second or by force; whether it ended by itself."""
+        self.interrupt()
+        gone = self._see_off(SECONDS_TO_END)
+        self.kill()
+        return gone
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        self._killed = True
+        if sys.platform != "win32" and self._process.pid is not None:
+            with contextlib.suppress(OSError):  # it is no group yet, or no more
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it is gone, while another thread reads what it says."""
+        self._process.join(seconds)
+
+    @property
+    def exitcode(self) -> int | None:
+        """The code it ended with; None while it runs."""
+        return self._process.exitcode
+
+    def _see_off(self, seconds: float | None) -> bool:
+        """Show what it still logs and prints, until it is gone or *seconds* are over."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        try:
+            while (message := self._next(deadline)) is not None:
+                _show(*message)
+        except DiedError:
+            return True
+        return False
+
+    def _next(self, deadline: float | None) -> tuple[bytes, bytes] | None:
+        """The next message; None where there is none until *deadline*."""
+        with self._dying():
+            while True:
+                left = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
+                if self._pipe in wait([self._pipe, self._process.sentinel], max(0, left)):
+                    return self._pipe.recv_bytes(), self._pipe.recv_bytes()
+                # A process that the worker started may hold its ends of both.
+                if self._process.exitcode is not None and not self._pipe.poll():
+                    raise EOFError
+                if left <= 0:
+                    return None
+
+    @contextlib.contextmanager
+    def _dying(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            self._process.join(SECONDS_TO_END)  # by itself: it has an exit code of its own
+            raise DiedError from None
+
+
+def _show(kind: bytes, content: bytes) -> bool:
+    """Log or print what a worker says; whether it is of this kind."""
+    if kind == LOGGED:
+        _log(*unpack(content))
+    elif kind == PRINTED:
+        _print(*unpack(content))
+    return kind in (LOGGED, PRINTED)
+
+
+def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
+    log = logging.getLogger(record.name)
+    if log.isEnabledFor(record.levelno):
+        with _marked(task):
+            log.handle(record)
+
+
+def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
+    beneath = getattr(sys, stream)
+    if beneath is not None:  # as where there is no console
+        with _marked(task):
+            beneath.write(text)
+
+
+def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:
+    return within_task(*task) if task else contextlib.nullcontext()
