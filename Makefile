@@ -13,7 +13,7 @@ test: .venv/dev  ## the tests, on two workers
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-all: .venv/dev  ## the tests, and those that need a server, wheels, other Pythons, oldest dependencies
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 snapshots: .venv/dev  ## renew the recorded outputs of the command in tests/golden; read the diff
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py

@@ -364,7 +364,7 @@ def test_run_without_a_name_is_a_usage_error_and_prints_nothing_on_stdout(projec
     ("args", "told"),
     [
         ([], "which flow?"),
-        (["--nope"], "No such option: --nope"),
+        (["--nope"], "No such option"),  # how it is named is up to Click
         (["x", "--workers", "two"], "'--workers'"),
         (["x", "y"], "unexpected argument after the name of the flow: parameters need -p"),
         (["x", "-p"], "-p needs NAME=VALUE"),

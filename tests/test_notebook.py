@@ -682,7 +682,6 @@ cell("summed.with_options(backend='inline', runner='processes').run().value()")
 
 @pytest.mark.slow
 def test_ipython(tmp_path: Path) -> None:
-    pytest.importorskip("IPython", reason="a real shell needs it: pip install ipython")
     load = LOAD.replace("import mxm", "import asyncio, mxm")
     parts = {"load": load, "total": TOTAL, "declared": DECLARED, "others": LOAD_OTHERS}
     script = IPYTHON
