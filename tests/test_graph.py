@@ -200,7 +200,7 @@ def test_an_input_filled_by_position_and_by_name_is_a_problem() -> None:
     bound = Bindings((Upstream("u"),), {"a": Const(1)})
     (problem,) = problems_of(TaskSpec("u", take), TaskSpec("t", two, bindings=bound))
     assert "'a'" in problem.message
-    assert "filled twice" in problem.message
+    assert "passed twice" in problem.message
 
 
 def test_order_only_tasks_fill_no_parameter() -> None:
