@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import call, write
+from command import SCRIPT, call, write
 
 from mxm.pipeline import FlowSpec, State, TaskRun, TaskSpec, compile_flow
 from mxm.pipeline.bindings import Bindings, Const
 from mxm.pipeline.errors import BackendError, Skip, SpecError, WorkerDiedError
 from mxm.pipeline.execution.pickling import pack_error, unpack
+from mxm.pipeline.introspection.shadows import shadow_hint
 
 
 def run(fn: Callable[..., Any], *args: Any, **options: Any) -> TaskRun:
@@ -517,6 +518,29 @@ def test_a_script_without_a_main_guard_is_an_error_that_names_its_line(
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+@pytest.mark.parametrize("limit", [8, 12, 16, 24])
+def test_too_few_open_files_is_an_error_that_names_the_limit(
+    tmp_path: Path, backend: str, limit: int
+) -> None:
+    write(tmp_path, {"flows.py": PLAIN})
+    command = f'ulimit -n {limit}; exec "$@"'
+    options = ["run", "f", "--backend", backend, "--runner", "processes", "--workers", "1"]
+    ran = subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, SCRIPT, *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if ran.returncode:
+        assert "Traceback" not in ran.stderr
+        assert "Too many open files" in ran.stderr
+        assert "ulimit -n" in ran.stderr
+    else:
+        assert ran.stdout == '{\n  "one": 1\n}\n'
+
+
 # Exceptions that ask for more than a failure
 
 
@@ -583,6 +607,21 @@ def test_a_file_that_shadows_a_module_is_named_or_does_not_matter(
         assert "rename it" in ran.err
     else:
         assert ran.out == '{\n  "one": 1\n}\n'
+
+
+def test_a_file_with_the_name_of_any_module_of_python_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in sorted(sys.stdlib_module_names):
+        for file in (f"{name}.py", f"{name}/__init__.py"):
+            write(tmp_path, {file: ""})
+            shadow = tmp_path / file.partition("/")[0]
+            assert f"{str(shadow)!r} has the name of the installed module {name!r}" in (
+                shadow_hint() or ""
+            )
+            (tmp_path / file).unlink()
+        (tmp_path / name).rmdir()
 
 
 # Values that nest deeply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -65,7 +66,7 @@ class Worker:
             raise FatalError(
                 BackendError(
                     f"a worker process cannot start: {described(error)}",
-                    hint=shadow_hint() or "use fewer workers, or runner 'threads'",
+                    hint=_way_out(error),
                 )
             ) from error
         self.used: bool = False
@@ -208,6 +209,12 @@ class Worker:
         except (EOFError, OSError):
             self._process.join(SECONDS_TO_END)  # by itself: it has an exit code of its own
             raise DiedError from None
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files (ulimit -n), or use fewer workers or runner 'threads'"
+    return shadow_hint() or "use fewer workers, or runner 'threads'"
 
 
 def _show(kind: bytes, content: bytes) -> bool:
