@@ -1,4 +1,4 @@
-"""Drawings: every task and edge is there, whatever the names are."""
+"""Drawings in characters: every task and edge is there, whatever the names are."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_tree_in_ascii() -> None:
 
 def test_mermaid_of_a_diamond() -> None:
     assert draw_mermaid(DIAMOND).splitlines() == [
-        "flowchart LR",
+        "flowchart TD",
         '    t0["top"]',
         '    t1["left"]',
         '    t2["right"]',
@@ -80,15 +80,15 @@ def test_mermaid_of_a_diamond() -> None:
         "    t1 --> t3",
         "    t2 --> t3",
         "    t3 -.-> t4",
-        '    t2 ==> t2a[("right/daily")]',
+        '    t2 ==> a0[("right/daily")]',
     ]
 
 
 def test_dot_of_a_diamond() -> None:
     assert draw_dot(DIAMOND).splitlines() == [
         'digraph "diamond" {',
-        "    rankdir=LR;",
-        "    node [shape=box];",
+        "    rankdir=TB;",
+        "    node [shape=box, style=rounded];",
         '    "top";',
         '    "left";',
         '    "right";',
@@ -99,7 +99,7 @@ def test_dot_of_a_diamond() -> None:
         '    "top" -> "right";',
         '    "left" -> "bottom";',
         '    "right" -> "bottom";',
-        '    "bottom" -> "last" [style=dashed];',
+        '    "bottom" -> "last" [style=dotted];',
         '    "asset:right/daily" [shape=cylinder, label="right/daily"];',
         '    "right" -> "asset:right/daily" [style=bold];',
         "}",
@@ -114,7 +114,7 @@ def test_order_is_drawn_apart_from_data_also_where_a_task_has_both() -> None:
     assert "c (after b)" in draw_tree(both)
     assert "t0 --> t2" in draw_mermaid(both)
     assert "t1 -.-> t2" in draw_mermaid(both)
-    assert '"b" -> "c" [style=dashed];' in draw_dot(both)
+    assert '"b" -> "c" [style=dotted];' in draw_dot(both)
     assert '"a" -> "c";' in draw_dot(both)
 
 

@@ -327,6 +327,10 @@ class Task(_Mappable[P, R_co], TaskBase):
     def __repr__(self) -> str:
         return f"<task {self.name!r} at {self.source}>"
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        del include, exclude  # a notebook takes what it wants of them
+        return reprs.bundle(self, repr(self))
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self.origin is not None:
             return _with_options, (self.origin, self.changed)

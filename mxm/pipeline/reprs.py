@@ -1,4 +1,4 @@
-"""How our objects show themselves: one function of `views`, loaded when something is shown."""
+"""How our objects show themselves: by functions of `views`, loaded when something is shown."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from mxm.pipeline.interrupts import let_signals_pass
 __all__ = ["bundle", "drawn"]
 
 # By name, because what is shown lies beneath what draws it.
-_MODULE, _FUNCTION = "mxm.pipeline.views.shown", "text_of"
+_MODULE, _TEXT, _HTML = "mxm.pipeline.views.shown", "text_of", "html_of"
 
 
 def drawn(thing: object, short: str) -> str:
     """*thing*, a flow or its spec, in lines of text; *short* where it cannot be drawn."""
-    try:
-        text: str = getattr(importlib.import_module(_MODULE), _FUNCTION)(thing)
-    except BaseException as error:  # a repr never raises: the user's own code may
-        let_signals_pass(error)
-        return short
-    return text
+    return _made(_TEXT, thing) or short
 
 
 def bundle(thing: object, short: str) -> dict[str, Any]:
-    """What a notebook shows of *thing*, by MIME type."""
-    return {"text/plain": drawn(thing, short)}
+    """What a notebook shows of *thing*, a flow or a task, by MIME type."""
+    html = _made(_HTML, thing)
+    text = {"text/plain": drawn(thing, short)}
+    return {**text, "text/html": html} if html else text
+
+
+def _made(function: str, thing: object) -> str | None:
+    """What *function* makes of *thing*; None where it makes nothing of it."""
+    try:
+        text: str | None = getattr(importlib.import_module(_MODULE), function)(thing)
+    except BaseException as error:  # a repr never raises: the user's own code may
+        let_signals_pass(error)
+        return None
+    return text

@@ -18,7 +18,7 @@ from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
-from mxm.pipeline.views.calls import call_text, constants_of
+from mxm.pipeline.views.calls import call_text, constants_of, rules_of
 from mxm.pipeline.views.names import grouped
 
 __all__ = [
@@ -232,10 +232,7 @@ def _options(task: TaskSpec) -> str:
         told.append(f"retries {task.retries}{delay}")
     if task.timeout_s:
         told.append(f"timeout {task.timeout_s:g} s")
-    if task.run_if != "succeeded":
-        told.append(f"run if {task.run_if}")
-    if task.allow_failure:
-        told.append("may fail")
+    told += rules_of(task)
     if task.tags:
         told.append("tags " + few(task.tags))
     if task.produces:

@@ -1,16 +1,18 @@
-"""`graph`: one flow in the format asked for."""
+"""`graph`: flows in the format asked for."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Annotated, Any
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from mxm.pipeline.checks.declarations import require_valid
-from mxm.pipeline.cli.command import AsJson, Modules, Target, Verb, verb_app
-from mxm.pipeline.cli.describe import json_form
+from mxm.pipeline.checks.declarations import find_errors, require_valid
+from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
+from mxm.pipeline.cli.describe import counted, json_form, print_search
 from mxm.pipeline.cli.output import (
     ExitCode,
     line_width,
@@ -20,51 +22,80 @@ from mxm.pipeline.cli.output import (
     say,
     stdout_has,
 )
-from mxm.pipeline.discovery.search import find_flow
+from mxm.pipeline.cli.written import open_file, write_file
+from mxm.pipeline.discovery.search import discover, find_flow, find_flows
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.views import drawn
 from mxm.pipeline.views.calls import constants_of
-from mxm.pipeline.views.diagram import draw_dot, draw_mermaid
+from mxm.pipeline.views.diagram import draw_dot
 from mxm.pipeline.views.tree import ASCII, BOXES, WIDTH, draw_tree
 
 __all__ = ["app"]
 
 app: typer.Typer = verb_app()
 
+# What draws flows, as text.
+Drawer: TypeAlias = Callable[[Sequence[FlowSpec]], str]
 
-_FORMATS = {"tree": draw_tree, "mermaid": draw_mermaid, "dot": draw_dot}
+_ENDINGS = {
+    ".txt": "tree",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".svg": "svg",
+    ".html": "html",
+    ".htm": "html",
+}
+_PICTURES = ("html", "svg")
 
 
-def _drawing(format: str, *, width: int, plain: bool = False) -> Callable[[FlowSpec], str]:  # noqa: A002 - the option's name
-    """What draws a flow in *format*; it raises `GraphError` where the graph is wrong.
+def _draw_trees(
+    specs: Sequence[FlowSpec], *, branches: tuple[str, str, str] = BOXES, width: int = WIDTH
+) -> str:
+    return "\n\n".join(draw_tree(spec, branches, width=width) for spec in specs)
 
-    Parameters
-    ----------
-    format
-        As the option has it.
-    width
-        Characters in a line of a tree.
-    plain
-        Whether the lines of a tree are drawn in ASCII.
+
+_FORMATS: dict[str, Drawer] = {
+    "tree": _draw_trees,
+    "mermaid": drawn.mermaid,
+    "dot": lambda specs: draw_dot(*specs),
+    "svg": drawn.svg,
+    "html": drawn.html,
+}
+
+
+def _format_of(asked: str | None, out: str | None, *, to_open: bool) -> str:
+    """The format to draw: the one *asked* for, else the one that the name of the file says.
 
     Raises
     ------
     PipelineError
-        There is no such format.
+        There is no such format, or it cannot be opened.
     """
-    if format not in _FORMATS:
-        raise PipelineError(f"unknown format {format!r}", hint=did_you_mean(format, _FORMATS))
-    draw = _FORMATS[format]
-    if draw is draw_tree:
-        draw = functools.partial(draw_tree, branches=ASCII if plain else BOXES, width=width)
-    return lambda spec: draw(require_valid(spec))
+    ending = os.path.splitext(out or "")[1].lower()
+    kind = asked or _ENDINGS.get(ending) or ("html" if to_open else "tree")
+    if kind not in _FORMATS:
+        raise PipelineError(f"unknown format {kind!r}", hint=did_you_mean(kind, _FORMATS))
+    if to_open and kind not in _PICTURES:
+        raise PipelineError(f"--open cannot open {kind}", hint="use --format html or svg")
+    return kind
+
+
+def _drawer(kind: str, out: str | None) -> Drawer:
+    if kind != "tree" or out is not None:
+        return _FORMATS[kind]
+    branches = BOXES if stdout_has("└") else ASCII
+    return functools.partial(_draw_trees, branches=branches, width=line_width())
 
 
 def _graph_document(spec: FlowSpec) -> dict[str, Any]:
     """The graph as one JSON document: nodes in order, edges with their kind."""
-    graph = FlowGraph(require_valid(spec))
+    graph = FlowGraph(spec)
     order = graph.order()
     return {
         "schema": "mxm.graph/1",
@@ -75,6 +106,11 @@ def _graph_document(spec: FlowSpec) -> dict[str, Any]:
             for name in order
             if (constants := constants_of(graph.tasks[name]))
         },
+        "mapped": [name for name in order if graph.tasks[name].mapped],
+        "run_if": {
+            name: rule for name in order if (rule := graph.tasks[name].run_if) != "succeeded"
+        },
+        "allow_failure": [name for name in order if graph.tasks[name].allow_failure],
         "edges": [
             {
                 "from": other,
@@ -87,42 +123,103 @@ def _graph_document(spec: FlowSpec) -> dict[str, Any]:
     }
 
 
+def _named_flows(names: Sequence[str], modules: Sequence[str]) -> list[FlowSpec]:
+    """The flows *names*, each once, in their order; one name alone means one flow.
+
+    Raises
+    ------
+    PipelineError
+        One of them cannot be found.
+    GraphError
+        One of them is not valid.
+    """
+    if len(names) == 1:
+        return [require_valid(find_flow(names[0], modules, warn=print_warning).spec())]
+    found = [entry for n in names for entry in find_flows(n, modules, warn=print_warning)]
+    entries = {(entry.name, entry.place): entry for entry in found}
+    return [require_valid(entry.spec()) for entry in entries.values()]
+
+
+def _every_flow(modules: Sequence[str]) -> tuple[list[FlowSpec], ExitCode]:
+    """All valid flows that can be found, and the exit code where something is wrong."""
+    found = discover(modules)
+    print_search(found)
+    for failure in found.failures:
+        print_error(str(failure))
+    code = ExitCode.IMPORT_FAILED if found.failures else ExitCode.OK
+    specs: list[FlowSpec] = []
+    for entry in found.flows:
+        wrong = find_errors(entry.spec())
+        if wrong:
+            problems = counted(len(wrong), "problem")
+            print_warning(
+                f"flow {entry.name!r} is not drawn: {problems}\n"
+                f"  hint: mxm-pipeline check {in_one_line(entry.name)}"
+            )
+            code = ExitCode.INVALID_GRAPH
+        else:
+            specs.append(entry.spec())
+    return specs, code if specs else code or ExitCode.USAGE
+
+
 @app.command(cls=Verb)
 def graph(
-    name: Target,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Flows, as `run` takes them; default: all that can be found.",
+        ),
+    ] = None,
     format: Annotated[  # noqa: A002 - the option's name
-        str,
+        str | None,
         typer.Option(
             "--format",
             "-f",
             metavar="FORMAT",
             show_default=False,
-            help="tree, mermaid or dot; default: tree.",
+            help="tree, mermaid, dot, svg or html; default: as FILE ends, else tree.",
         ),
-    ] = "tree",
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
     ] = None,
+    to_open: Annotated[
+        bool, typer.Option("--open", help="Open it in the browser: html, or svg.")
+    ] = False,
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the graph of one flow; the graph is checked, and nothing runs."""
-    draw = _drawing(
-        format,
-        width=line_width() if out is None else WIDTH,
-        plain=out is None and not stdout_has("└"),
-    )
-    spec = find_flow(name, module or (), warn=print_warning).spec()
+    """Draw the graphs of flows; they are checked, and nothing runs."""
+    kind = _format_of(format, out, to_open=to_open)
+    code = ExitCode.OK
+    if names:
+        specs = _named_flows(names, module or ())
+    else:
+        specs, code = _every_flow(module or ())
     if as_json:
-        print_json(_graph_document(spec))
-        return
-    text = draw(spec)
-    if out is None:
-        say(text)
-        return
+        documents = [_graph_document(spec) for spec in specs]
+        several = {"schema": "mxm.graphs/1", "graphs": documents}
+        print_json(documents[0] if names and len(documents) == 1 else several)
+    elif specs:
+        text = _drawer(kind, out)(specs)
+        if out is None and not to_open:
+            say(text.removesuffix("\n"))
+        else:
+            _write_out(text, out, f".{kind}", to_open=to_open)
+    if code:
+        raise typer.Exit(code)
+
+
+def _write_out(text: str, out: str | None, ending: str, *, to_open: bool) -> None:
+    """Write *text* to the file *out*, without one to a new one; and open it."""
     try:
-        with open(out, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        if out is None:
+            handle, out = tempfile.mkstemp(ending, "mxm-graph-")
+            os.close(handle)
+        write_file(out, text if text.endswith("\n") else f"{text}\n")
     except OSError as error:
         print_error(f"cannot write {out!r}: {error.strerror}")
         raise typer.Exit(ExitCode.USAGE) from None
+    if to_open:
+        open_file(out)

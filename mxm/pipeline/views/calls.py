@@ -16,7 +16,14 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.values.secrets import mask, secret_parameters
 
-__all__ = ["call_text", "constants_of", "inputs_text", "value_text"]
+__all__ = [
+    "call_text",
+    "constants_of",
+    "inputs_text",
+    "item_sources",
+    "rules_of",
+    "value_text",
+]
 
 _LONGEST = 60  # characters of all the constants of a call
 _LONGEST_VALUE = 24
@@ -57,11 +64,34 @@ def inputs_text(task: TaskSpec) -> str:
     return f"({shown})" if shown else ""
 
 
+def item_sources(task: TaskSpec) -> list[str]:
+    """Where the items of a mapped task come from, a text for each of its lists; else none."""
+    return [_source(each) for each in task.bindings if isinstance(each, Each)]
+
+
+def _source(each: Each) -> str:
+    over = each.items
+    return in_one_line(str(over) if isinstance(over, Upstream) else _text(over)) or "a list"
+
+
+def rules_of(task: TaskSpec) -> list[str]:
+    """In words, when *task* runs and whether it may fail; empty where neither is special."""
+    rules = [_RULES[task.run_if]] if task.run_if in _RULES else []
+    return [*rules, "may fail"] if task.allow_failure else rules
+
+
+# "succeeded" is the rule of all tasks that name none.
+_RULES = {
+    "not_failed": "run if not_failed",
+    "failed": "run if failed",
+    "always": "run always",
+}
+
+
 def _text(binding: Binding) -> str:
     """*binding* as it is written in a body; empty where it is made of results."""
     if isinstance(binding, Each):
-        over = binding.items
-        return f"each of {over if isinstance(over, Upstream) else _text(over) or 'a list'}"
+        return f"each of {_source(binding)}"
     if isinstance(binding, Param):
         return binding.name + "".join(f"[{key!r}]" for key in binding.path)
     if isinstance(binding, Const):

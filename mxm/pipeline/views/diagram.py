@@ -1,58 +1,184 @@
-"""A flow as the text of a diagram: Mermaid for a README, DOT for Graphviz."""
+"""Flows as the text of a diagram: Mermaid for a README, DOT for Graphviz."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import printable
-from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.views.calls import inputs_text
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.views.calls import inputs_text, rules_of
+from mxm.pipeline.views.cards import edges_of, group_of, views_of
+from mxm.pipeline.views.layers import Edge
+from mxm.pipeline.views.markup import Keys
 
 __all__ = ["draw_dot", "draw_mermaid"]
 
+_MOST_EDGES = 400  # above it a flow is folded: Mermaid draws no more than 500
 
-def draw_mermaid(spec: FlowSpec) -> str:
-    """*spec* as a Mermaid flowchart; order-only edges are dotted, assets are cylinders."""
+
+@dataclass
+class _Node:
+    """A node of either kind of diagram; *remarks* say when a task runs."""
+
+    label: str
+    remarks: Sequence[str] = ()
+    many: bool = False
+    group: str = ""
+
+
+@dataclass
+class _Diagram:
+    """One flow, before it is written."""
+
+    name: str
+    nodes: dict[str, _Node] = field(default_factory=dict[str, _Node])
+    edges: Sequence[Edge] = ()
+    assets: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # task, asset
+
+    def by_group(self) -> dict[str, list[str]]:
+        """The nodes by their sub-flow, those of none under the empty name."""
+        groups: dict[str, list[str]] = {}
+        for name, node in self.nodes.items():
+            groups.setdefault(node.group, []).append(name)
+        return groups
+
+
+def _diagram(spec: FlowSpec, most_edges: int | None) -> _Diagram:
     graph = FlowGraph(spec)
-    ids = {name: f"t{i}" for i, name in enumerate(graph.order())}
-    lines = ["flowchart LR"]
-    for name, key in ids.items():
-        lines.append(f'    {key}["{_mermaid(name + inputs_text(graph.tasks[name]))}"]')
-    for source, target, data in _edges(graph):
-        lines.append(f"    {ids[source]} {'-->' if data else '-.->'} {ids[target]}")
-    for name, key in ids.items():
-        asset = graph.tasks[name].produces
-        if asset:
-            lines.append(f'    {key} ==> {key}a[("{_mermaid(asset.id)}")]')
-    return "\n".join(lines)
+    order = graph.order()
+    made = _Diagram(spec.name)
+    made.assets = [
+        (name, produces.id) for name in order if (produces := graph.tasks[name].produces)
+    ]
+    place = {name: i for i, name in enumerate(order)}
+    made.edges = sorted(
+        edges_of(graph), key=lambda edge: (place[edge.target], edge.order, place[edge.source])
+    )
+    if most_edges is not None and len(made.edges) > most_edges:
+        view = views_of(spec, Keys())[0]
+        if len(view.cards) < len(order):
+            made.edges = view.edges
+            for card in view.cards:
+                # What is folded says how many tasks it stands for.
+                remarks = [card.text] if card.name not in graph.tasks else []
+                made.nodes[card.name] = _Node(card.label, remarks, card.many)
+            made.assets = [each for each in made.assets if each[0] in made.nodes]
+            return made
+    made.nodes = {name: _node(graph.tasks[name]) for name in order}
+    return made
 
 
-def draw_dot(spec: FlowSpec) -> str:
-    """*spec* in the DOT language; order-only edges are dashed."""
-    graph = FlowGraph(spec)
-    lines = [f"digraph {_quoted(spec.name)} {{", "    rankdir=LR;", "    node [shape=box];"]
-    for name in graph.order():
-        inputs = inputs_text(graph.tasks[name])
-        label = f" [label={_quoted(name + inputs)}]" if inputs else ""
-        lines.append(f"    {_quoted(name)}{label};")
-    for source, target, data in _edges(graph):
-        style = "" if data else " [style=dashed]"
-        lines.append(f"    {_quoted(source)} -> {_quoted(target)}{style};")
-    for name in graph.order():
-        asset = graph.tasks[name].produces
-        if asset:
-            key = _quoted(f"asset:{asset.id}")
-            lines.append(f"    {key} [shape=cylinder, label={_quoted(asset.id)}];")
-            lines.append(f"    {_quoted(name)} -> {key} [style=bold];")
-    return "\n".join([*lines, "}"])
+def _node(task: TaskSpec) -> _Node:
+    return _Node(task.name + inputs_text(task), rules_of(task), task.mapped, group_of(task.name))
 
 
-def _edges(graph: FlowGraph) -> Iterator[tuple[str, str, bool]]:
-    for name in graph.order():
-        data = graph.tasks[name].upstream
-        for other in graph.upstreams[name]:
-            yield other, name, other in data
+def draw_mermaid(*specs: FlowSpec) -> str:
+    """*specs* as one Mermaid flowchart.
+
+    Order-only edges are dotted, assets are cylinders, a mapped task has double sides; a sub-flow,
+    and each of several flows, is a box around its tasks.
+    """
+    lines = ["flowchart TD"]
+    assets: dict[str, str] = {}
+    arrows: list[str] = []
+    count = boxes = 0
+    for spec in specs:
+        diagram = _diagram(spec, _MOST_EDGES)
+        ids: dict[str, str] = {}
+        for name in diagram.nodes:
+            ids[name] = f"t{count}"
+            count += 1
+        indent = "    "
+        if len(specs) > 1:
+            lines.append(f'{indent}subgraph f{boxes}["{_mermaid(spec.name)}"]')
+            boxes += 1
+            indent += "    "
+        for group, names in diagram.by_group().items():
+            inner = indent
+            if group:
+                lines.append(f'{indent}subgraph g{boxes}["{_mermaid(group)}"]')
+                boxes += 1
+                inner += "    "
+            lines += [f"{inner}{ids[name]}{_shape(diagram.nodes[name])}" for name in names]
+            if group:
+                lines.append(f"{indent}end")
+        if len(specs) > 1:
+            lines.append("    end")
+        for source, target, order in diagram.edges:
+            arrows.append(f"    {ids[source]} {'-.->' if order else '-->'} {ids[target]}")
+        for name, asset in diagram.assets:
+            if asset not in assets:
+                assets[asset] = f"a{len(assets)}"
+                arrows.append(f'    {ids[name]} ==> {assets[asset]}[("{_mermaid(asset)}")]')
+            else:
+                arrows.append(f"    {ids[name]} ==> {assets[asset]}")
+    return "\n".join([*lines, *arrows])
+
+
+def _shape(node: _Node) -> str:
+    label = "<br>".join(map(_mermaid, [node.label, *node.remarks]))
+    return f'[["{label}"]]' if node.many else f'["{label}"]'
+
+
+def draw_dot(*specs: FlowSpec) -> str:
+    """*specs* in the DOT language.
+
+    Order-only edges are dotted, assets are cylinders, a mapped task has a double line; a sub-flow,
+    and each of several flows, is a cluster.
+    """
+    title = specs[0].name if len(specs) == 1 else "flows"
+    lines = [
+        f"digraph {_quoted(title)} {{",
+        "    rankdir=TB;",
+        "    node [shape=box, style=rounded];",
+    ]
+    assets: dict[str, str] = {}
+    arrows: list[str] = []
+    clusters = 0
+    for spec in specs:
+        diagram = _diagram(spec, None)
+        # One name may be in several flows.
+        prefix = f"{spec.name}/" if len(specs) > 1 else ""
+        indent = "    "
+        if len(specs) > 1:
+            lines.append(f"    subgraph cluster_{clusters} {{")
+            lines.append(f"        label={_quoted(spec.name)};")
+            clusters += 1
+            indent += "    "
+        for group, names in diagram.by_group().items():
+            inner = indent
+            if group:
+                lines.append(f"{indent}subgraph cluster_{clusters} {{")
+                inner += "    "
+                lines.append(f"{inner}label={_quoted(group)};")
+                clusters += 1
+            lines += [
+                f"{inner}{_quoted(prefix + name)}{_attributes(name, diagram, prefix)};"
+                for name in names
+            ]
+            if group:
+                lines.append(f"{indent}}}")
+        if len(specs) > 1:
+            lines.append("    }")
+        for source, target, order in diagram.edges:
+            style = " [style=dotted]" if order else ""
+            arrows.append(f"    {_quoted(prefix + source)} -> {_quoted(prefix + target)}{style};")
+        for name, asset in diagram.assets:
+            if asset not in assets:
+                assets[asset] = _quoted(f"asset:{asset}")
+                arrows.append(f"    {assets[asset]} [shape=cylinder, label={_quoted(asset)}];")
+            arrows.append(f"    {_quoted(prefix + name)} -> {assets[asset]} [style=bold];")
+    return "\n".join([*lines, *arrows, "}"])
+
+
+def _attributes(name: str, diagram: _Diagram, prefix: str) -> str:
+    node = diagram.nodes[name]
+    label = "\n".join([node.label, *node.remarks])
+    found = [f"label={_quoted(label)}"] if label != prefix + name else []
+    found += ["peripheries=2"] if node.many else []
+    return f" [{', '.join(found)}]" if found else ""
 
 
 def _mermaid(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.views.calls import call_text, inputs_text
+from mxm.pipeline.views.calls import call_text, inputs_text, rules_of
 from mxm.pipeline.views.names import follows, grouped, stem, wrapped
 
 __all__ = ["ASCII", "BOXES", "WIDTH", "draw_tree", "tree_lines"]
@@ -27,7 +27,10 @@ _MOST_NAMES = 6
 
 
 def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES, *, width: int = WIDTH) -> str:
-    """*spec* as text, downstream tasks indented below; ``<-`` names what else a task takes."""
+    """*spec* as text, downstream tasks indented below; ``<-`` names what else a task takes.
+
+    When a task runs, and that it may fail, is in brackets, where it is not the ordinary.
+    """
     return "\n".join([in_one_line(spec.name), *tree_lines(spec, branches, width=width)])
 
 
@@ -60,7 +63,8 @@ class _Tree:
     def _stems(self, name: str) -> object:
         task = self.graph.tasks[name]
         asset = stem(task.produces.id) if task.produces else None
-        return tuple(map(stem, task.upstream)), tuple(map(stem, task.after)), asset
+        rules = tuple(rules_of(task))
+        return tuple(map(stem, task.upstream)), tuple(map(stem, task.after)), asset, rules
 
     def lines(self) -> Iterator[str]:
         """A line a task, or a group of tasks; more where it is too long for one."""
@@ -103,6 +107,7 @@ class _Tree:
             [child] = self.children[chain[-1]]
             task = self.graph.tasks[child]
             plain = len(self.graph.upstreams[child]) == 1 and not task.after and not task.produces
+            plain = plain and not rules_of(task)
             if not plain or follows(chain[-1], child) is None or inputs_text(task):
                 break
             chain.append(child)
@@ -118,6 +123,8 @@ class _Tree:
                 second, last = in_one_line(chain[1]), in_one_line(chain[-1])
                 text += f" -> {second} ... {last}  ({len(chain):,} tasks)"
         tasks = [self.graph.tasks[name] for name in names]
+        rules = rules_of(tasks[0])  # tasks of one shape have the same
+        text += f" [{'; '.join(rules)}]" if rules else ""
         others = [name for task in tasks for name in self._others(task.name)]
         after = [name for task in tasks for name in self._after(task.name)]
         assets = [task.produces.id for task in tasks if task.produces]

@@ -1,0 +1,67 @@
+"""Files that the command writes: whole or not at all; and how a browser is shown one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+
+from mxm.pipeline.cli.output import tell
+
+__all__ = ["open_file", "write_file"]
+
+
+def write_file(path: str, text: str, *, private: bool = False) -> None:
+    """Write *text* to *path*: another process sees the old file or the new one, never half of it.
+
+    Parameters
+    ----------
+    path
+        The file. Another kind of it, a pipe or ``/dev/stdout``, is written as it is.
+    text
+        What it is to hold.
+    private
+        Whether only the user may read a new file; else as the process's umask has it. A file that
+        is there keeps its mode.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    path = os.path.realpath(path)  # the file that a link leads to, not the link
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        return
+    if os.path.exists(path):
+        with open(path, "a"):  # whether it may be written, which renaming does not ask
+            mode = os.stat(path).st_mode & 0o7777
+    else:
+        mode = 0o600 if private else 0o666 & ~_umask()
+    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".mxm-")
+    try:
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        os.chmod(beside, mode)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def open_file(path: str) -> None:
+    """Show the file *path* in the user's browser, and say on stderr where it is."""
+    import webbrowser
+    from pathlib import Path
+
+    tell(f"opening {path}")
+    if not webbrowser.open(Path(path).resolve().as_uri()):
+        tell("there is no browser to open it in")

@@ -1,0 +1,212 @@
+"""The tasks of a flow as cards and edges; large flows folded to one card a sub-flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.introspection.annotations import result_hint, type_text
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.views.calls import item_sources, rules_of
+from mxm.pipeline.views.layers import Edge
+from mxm.pipeline.views.layout import fold
+from mxm.pipeline.views.markup import Keys
+from mxm.pipeline.views.names import stem
+from mxm.pipeline.views.picture import Card
+
+__all__ = ["View", "alone", "edges_of", "group_of", "overview", "result_text", "views_of"]
+
+_FOLD = 150  # tasks, above which sub-flows are one card each
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_ALL = 600  # tasks, above which everything is not drawn at once beside the folded drawing
+
+
+@dataclass(frozen=True)
+class View:
+    """One drawing of a flow, before it is drawn.
+
+    Attributes
+    ----------
+    key
+        Its place in a page's address, beneath that of its flow; empty for the first.
+    title
+        What it shows.
+    cards, edges
+        As `draw` takes them.
+    """
+
+    key: str
+    title: str
+    cards: Sequence[Card]
+    edges: Sequence[Edge]
+
+
+def result_text(task: TaskSpec) -> str:
+    """The type of what *task* makes, as it is written; of a mapped task a list of it."""
+    text = type_text(result_hint(task.fn))
+    text = "any" if text == "Any" else text
+    if task.outcomes:
+        text = f"{text} | Failure"
+    return f"list[{text}]" if task.mapped else text
+
+
+def edges_of(graph: FlowGraph) -> list[Edge]:
+    """The edges of *graph*, each pair of tasks once; data goes before order."""
+    return [
+        Edge(other, name, order=other not in graph.tasks[name].upstream)
+        for name in graph.tasks
+        for other in graph.upstreams[name]
+    ]
+
+
+def group_of(name: str) -> str:
+    """The sub-flow of the task *name*, ``inner`` of ``inner.load``; empty for none."""
+    return name.rpartition(".")[0]
+
+
+def views_of(spec: FlowSpec, keys: Keys, path: tuple[str, ...] = ()) -> list[View]:
+    """The drawings of *spec*; the first shows the whole, folded if it is large.
+
+    Parameters
+    ----------
+    spec
+        A valid flow.
+    keys
+        Gives the places of tasks and sub-flows in a page's address.
+    path
+        What goes before their names there: the flow's, where there are several.
+    """
+    graph = FlowGraph(spec)
+    order = graph.order()
+    edges = edges_of(graph)
+    cards = {name: _card(graph.tasks[name], keys.of(*path, name)) for name in order}
+    everything = View("", "All tasks", list(cards.values()), edges)
+    groups = _groups(graph, order) if len(order) > _FOLD else {}
+    if not groups:
+        return [everything]
+    views = [_folded(everything, groups, keys, path)]
+    views += _parts(cards, edges, groups, keys, path)
+    if len(order) <= _ALL:
+        views.append(View("*", "All tasks", everything.cards, edges))
+    return views
+
+
+def _card(task: TaskSpec, key: str) -> Card:
+    made = result_text(task)
+    sources = [f"each of {text}" for text in item_sources(task)]
+    rules = rules_of(task)
+    # There is little room: what is mapped is a list, and a task with a rule often makes nothing.
+    first = sources[:1] or ([] if rules and made == "None" else [made])
+    label = in_one_line(task.name)
+    return Card(
+        task.name,
+        label,
+        " · ".join([*first, *rules]),
+        ", ".join([label, made, *sources, *rules]),
+        f"#{key}",
+        writes=task.produces is not None,
+        many=task.mapped,
+    )
+
+
+def alone(task: TaskSpec) -> View:
+    """*task*, which is in no flow yet, below what it names as its upstreams."""
+    others = [name for name in dict.fromkeys((*task.upstream, *task.after)) if name != task.name]
+    cards = [Card(name, in_one_line(name)) for name in others]
+    edges = [Edge(name, task.name, name not in task.upstream) for name in others]
+    return View("", task.name, [*cards, _card(task, "")], edges)
+
+
+def _groups(graph: FlowGraph, order: Sequence[str]) -> dict[str, list[str]]:
+    """What is folded together, by its title: sub-flows; without any, repeats of one layer."""
+    found: dict[str, list[str]] = {}
+    for name in order:
+        if group_of(name):
+            found.setdefault(group_of(name), []).append(name)
+    found = {group: names for group, names in found.items() if len(names) > 1}
+    if found:
+        return found
+    layer: dict[str, int] = {}
+    alike: dict[tuple[str, int], list[str]] = {}
+    for name in order:
+        layer[name] = max((layer[other] + 1 for other in graph.upstreams[name]), default=0)
+        alike.setdefault((stem(name), layer[name]), []).append(name)
+    titles: dict[str, list[str]] = {}
+    for (text, at), names in alike.items():
+        if len(names) > 1:
+            title = f"{text} {_TIMES}{len(names)}"
+            titles[title if title not in titles else f"{title}, layer {at + 1}"] = names
+    return titles
+
+
+def _folded(
+    whole: View, groups: Mapping[str, Sequence[str]], keys: Keys, path: tuple[str, ...]
+) -> View:
+    # A name that no task has: groups and tasks may be called alike.
+    group_card = {title: f"\0{title}" for title in groups}
+    member = {name: group_card[title] for title, names in groups.items() for name in names}
+    names, edges = fold([card.name for card in whole.cards], whole.edges, member)
+    cards = {card.name: card for card in whole.cards}
+    for title, members in groups.items():
+        text = f"{len(members):,} tasks"
+        label = in_one_line(title)
+        link = f"#/{keys.of(*path, '', title)}"
+        cards[group_card[title]] = Card(
+            group_card[title], label, text, f"{label}, {text}", link, many=True
+        )
+    return View("", "Overview", [cards[name] for name in names], edges)
+
+
+def _parts(
+    cards: Mapping[str, Card],
+    edges: Iterable[Edge],
+    groups: Mapping[str, Sequence[str]],
+    keys: Keys,
+    path: tuple[str, ...],
+) -> list[View]:
+    """A drawing of each group, with the tasks just outside it."""
+    title_of = {name: title for title, names in groups.items() for name in names}
+    touching: dict[str, list[Edge]] = {title: [] for title in groups}
+    for edge in edges:
+        ends = (title_of.get(edge.source), title_of.get(edge.target))
+        for title in dict.fromkeys(end for end in ends if end is not None):
+            touching[title].append(edge)
+    place = {name: i for i, name in enumerate(cards)}
+    views: list[View] = []
+    for title, names in groups.items():
+        shown = set(names).union(*(edge[:2] for edge in touching[title]))
+        ordered = sorted(shown, key=place.__getitem__)
+        key = keys.of(*path, "", title)
+        views.append(View(key, title, [cards[name] for name in ordered], touching[title]))
+    return views
+
+
+def overview(specs: Sequence[FlowSpec], paths: Sequence[tuple[str, ...]], keys: Keys) -> View:
+    """Several flows, and the assets that they write.
+
+    Parameters
+    ----------
+    specs
+        The flows.
+    paths, keys
+        By flow, what `views_of` takes.
+    """
+    cards: list[Card] = []
+    assets: dict[str, Card] = {}
+    edges: dict[tuple[str, str], Edge] = {}
+    for spec, path in zip(specs, paths, strict=True):
+        name, label, count = f"flow {path}", in_one_line(spec.name), len(spec.tasks)
+        text = f"{count:,} task{'s' * (count != 1)}"
+        link = f"#/{keys.of('', *path)}"
+        cards.append(Card(name, label, text, f"flow {label}, {text}", link, many=True))
+        for task in spec.tasks:
+            if task.produces:
+                asset = f"asset {task.produces.id}"
+                label = in_one_line(task.produces.id)
+                link = f"#{keys.of(*path, task.name)}"
+                title = f"asset {label}"
+                assets.setdefault(asset, Card(asset, label, "asset", title, link, is_asset=True))
+                edges.setdefault((name, asset), Edge(name, asset))
+    return View("", "Flows", [*cards, *assets.values()], list(edges.values()))

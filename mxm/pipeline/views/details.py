@@ -1,0 +1,212 @@
+"""What a page says of one task, and of a flow as a whole: the panel beside the drawing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+from mxm.pipeline.bindings import Each, Param, by_parameter, parts_in
+from mxm.pipeline.bindings import Upstream as UpstreamBinding
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.introspection.annotations import hints_of, result_hint, type_text
+from mxm.pipeline.introspection.signatures import VARIADIC, signature_of
+from mxm.pipeline.params.declared import Parameter, parameters_of
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.secrets import secret_parameters
+from mxm.pipeline.views.calls import constants_of, item_sources, rules_of, value_text
+from mxm.pipeline.views.markup import Keys, escaped, shortened
+from mxm.pipeline.views.picture import icon
+
+__all__ = [
+    "chips_of",
+    "doc_of",
+    "flow_panel",
+    "keys_panel",
+    "signature_text",
+    "source_of",
+    "task_panel",
+]
+
+_MOST_LINKS = 60
+_MOST_ENDS = 20
+_MOST_CHIPS = 8
+_LONGEST_DOC = 600
+_KEYS = (
+    ("← → ↑ ↓", "move in the graph"),
+    ("n", "next task"),
+    ("/", "find a task"),
+    ("o", "overview"),
+    ("Esc", "back"),
+)
+
+
+class _Links:
+    def __init__(self, keys: Keys, path: tuple[str, ...]) -> None:
+        self.keys, self.path = keys, path
+
+    def to(self, name: str) -> str:
+        key = self.keys.of(*self.path, name)
+        return f'<a class="ref" href="#{key}">{_code(name, 120)}</a>'
+
+    def all(self, names: Sequence[str], most: int = _MOST_LINKS) -> str:
+        more = f'<span class="mut">and {len(names) - most:,} more</span>'
+        shown = "".join(map(self.to, names[:most]))
+        return f'<p class="refs">{shown}{more if len(names) > most else ""}</p>'
+
+
+def _code(text: str, most: int) -> str:
+    return f"<code>{escaped(shortened(in_one_line(text), most))}</code>"
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h4>{title}</h4>{body}</section>"
+
+
+def doc_of(task: TaskSpec) -> str:
+    """The docstring of *task*'s function, or ``""``."""
+    doc = getattr(task.fn, "__doc__", None)
+    return inspect.cleandoc(doc) if isinstance(doc, str) and not isinstance(task.fn, type) else ""
+
+
+def source_of(thing: TaskSpec | FlowSpec) -> str:
+    """Where *thing* is declared, or ``""``."""
+    return str(thing.source) if thing.source else ""
+
+
+def _head(name: str, facts: Sequence[str], doc: str) -> str:
+    told = "".join(f"<span>{fact}</span>" for fact in facts if fact)
+    text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}</p>' if doc else ""
+    title = f"<h3>{_code(name, 160)}</h3>"
+    return f'<header class="dh">{title}<p class="facts">{told}</p>{text}</header>'
+
+
+def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
+    """All that is known of *task* before a run."""
+    links = _Links(keys, path)
+    source = source_of(task)
+    place = f'<code class="src">{escaped(shortened(source, 120))}</code>' if source else ""
+    remarks = [*(f"each of {text}" for text in item_sources(task)), *rules_of(task)]
+    facts = [*(escaped(remark) for remark in (*remarks, *_options(task))), place]
+    parts = [_head(task.name, facts, doc_of(task)), _section("Call", _call(task, links))]
+    if task.produces:
+        asset = task.produces
+        told = f'<p class="asset">{icon("asset")}{_code(asset.id, 120)}'
+        if asset.partition_key:
+            told += f'<span class="mut">by {escaped(asset.partition_key)}</span>'
+        parts.append(_section("Asset", told + "</p>"))
+    after = [name for name in graph.upstreams[task.name] if name not in task.upstream]
+    if after:
+        parts.append(_section("Runs after", links.all(after)))
+    if graph.downstreams[task.name]:
+        parts.append(_section("Needed by", links.all(graph.downstreams[task.name])))
+    return "".join(parts)
+
+
+def _options(task: TaskSpec) -> list[str]:
+    told: list[str] = []
+    if task.retries:
+        told.append(f"{task.retries} retr{'y' if task.retries == 1 else 'ies'}")
+    if task.timeout_s:
+        told.append(f"timeout {task.timeout_s:g} s")
+    return told
+
+
+def _call(task: TaskSpec, links: _Links) -> str:
+    """The signature, and where each argument comes from."""
+    rows: list[str] = []
+    constants = constants_of(task)
+    for name, binding in by_parameter(task.fn, task.bindings).items():
+        if name in constants:
+            said = _code(value_text(constants[name]), 200)
+        else:
+            # Some upstreams may not be in the flow, as where a task is shown alone.
+            inner = binding.items if isinstance(binding, Each) else binding
+            many = "each of " if isinstance(binding, Each) else ""
+            said = many + " ".join(
+                links.to(part.name)
+                if isinstance(part, UpstreamBinding)
+                else f'{_code(str(part), 60)} <span class="or">parameter</span>'
+                if isinstance(part, Param)
+                else _code(value_text(part.value), 60)
+                for part in list(parts_in([inner]))[:_MOST_LINKS]
+            )
+        rows.append(f"<tr><td>{_code(name, 60)}</td><td>{said}</td></tr>")
+    table = f'<table class="kv">{"".join(rows)}</table>' if rows else ""
+    return f'<pre class="sig">{escaped(shortened(signature_text(task), 600))}</pre>{table}'
+
+
+def signature_text(task: TaskSpec) -> str:
+    """The signature of *task*'s function as it is written; defaults of secrets are masked."""
+    name = in_one_line(getattr(task.fn, "__name__", task.name))
+    signature = signature_of(task.fn)
+    if signature is None:
+        return f"{name}(...)"
+    hints: Mapping[str, object] = hints_of(task.fn)
+    secrets = secret_parameters(task.fn)
+    told: list[str] = []
+    for parameter in signature.parameters.values():
+        text = {VARIADIC[0]: "*", VARIADIC[1]: "**"}.get(parameter.kind, "") + parameter.name
+        typed = parameter.annotation is not inspect.Parameter.empty
+        if typed:
+            text += f": {type_text(hints.get(parameter.name, parameter.annotation))}"
+        if parameter.default is not inspect.Parameter.empty:
+            secret = parameter.name in secrets
+            default = "**********" if secret else value_text(parameter.default)
+            text += f" = {default}" if typed else f"={default}"
+        told.append(text)
+    made = ""
+    if signature.return_annotation is not inspect.Signature.empty:
+        made = f" -> {type_text(result_hint(task.fn))}"
+    return in_one_line(f"{name}({', '.join(told)}){made}")
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "required"
+    defaults = {value_text(each.default) for each in parameter.takers or (parameter,)}
+    return defaults.pop() if len(defaults) == 1 else "..."
+
+
+def chips_of(spec: FlowSpec) -> str:
+    """The parameters of *spec* and their defaults, in a line."""
+    parameters = parameters_of(spec)
+    chips = [
+        f'<span class="chip"><span>{escaped(shortened(in_one_line(p.name), 40))}</span>'
+        f"{escaped(shortened(_default(p), 40))}</span>"
+        for p in parameters[:_MOST_CHIPS]
+    ]
+    if len(parameters) > _MOST_CHIPS:
+        chips.append(f'<span class="mut">and {len(parameters) - _MOST_CHIPS} more</span>')
+    return "".join(chips)
+
+
+def flow_panel(spec: FlowSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
+    """What is known of *spec* as a whole."""
+    links = _Links(keys, path)
+    source = source_of(spec)
+    place = f'<code class="src">{escaped(source)}</code>' if source else ""
+    schedule = f"<code>{escaped(spec.schedule_cron)}</code>" if spec.schedule_cron else ""
+    parts = [_head(spec.name, ["flow", schedule, place], spec.doc)]
+    rows = [
+        f"<tr><td>{_code(p.name, 60)}</td><td>{_code(_default(p), 120)} "
+        f'<span class="or">{escaped(shortened(type_text(p.annotation), 60))}</span></td></tr>'
+        for p in parameters_of(spec)
+    ]
+    if rows:
+        parts.append(_section("Parameters", f'<table class="kv">{"".join(rows)}</table>'))
+    order = graph.order()
+    first = [name for name in order if not graph.upstreams[name]]
+    last = [name for name in order if not graph.downstreams[name]]
+    parts.append(_section("Starts with", links.all(first, _MOST_ENDS)))
+    parts.append(_section("Ends with", links.all(last, _MOST_ENDS)))
+    return "".join(parts)
+
+
+def keys_panel() -> str:
+    """The keys that the page knows."""
+    rows = "".join(
+        f"<dt>{''.join(f'<kbd>{key}</kbd>' for key in keys.split())}</dt><dd>{what}</dd>"
+        for keys, what in _KEYS
+    )
+    return f'<section class="keys"><h4>Keys</h4><dl>{rows}</dl></section>'

@@ -1,0 +1,235 @@
+"""One page of HTML that shows flows: drawings, tasks, details; it loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mxm.pipeline import __version__
+from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.views.cards import View, group_of, overview, result_text, views_of
+from mxm.pipeline.views.colours import scheme_css
+from mxm.pipeline.views.details import (
+    chips_of,
+    doc_of,
+    flow_panel,
+    keys_panel,
+    source_of,
+    task_panel,
+)
+from mxm.pipeline.views.layers import TooLargeError
+from mxm.pipeline.views.markup import Keys, escaped, shortened
+from mxm.pipeline.views.picture import SYMBOLS, draw, icon, stylesheet
+
+__all__ = ["draw_page"]
+
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_THEME = (
+    '<button type="button" id="theme" aria-label="light or dark">'
+    '<svg class="i" viewBox="0 0 14 14">'
+    '<circle cx="7" cy="7" r="5.4" class="st"/><path d="M7 1.6a5.4 5.4 0 0 1 0 10.8z" class="fl"/>'
+    "</svg></button>"
+)
+_FIND = (
+    '<div class="find"><input id="q" type="search" placeholder="Find a task" '
+    'aria-label="Find a task" autocomplete="off" spellcheck="false"><kbd>/</kbd>'
+    '<ul id="hits" role="listbox" aria-label="Tasks found" hidden></ul></div>'
+)
+_ZOOM = (
+    '<div class="zoom"><button type="button" data-zoom="-" aria-label="smaller">'
+    "\N{MINUS SIGN}</button>"
+    '<button type="button" data-zoom="0" aria-label="fit">Fit</button>'
+    '<button type="button" data-zoom="+" aria-label="larger">+</button></div>'
+)
+_LINE = '<span><svg width="22" height="8"><path class="{}" d="M1 4H22"/></svg>{}</span>'
+
+
+def draw_page(specs: Sequence[FlowSpec]) -> str:
+    """The page of *specs*, valid flows, at least one.
+
+    Of one flow it has a drawing, of a large one also a drawing of each sub-flow; of several flows
+    one each, and one of the flows and the assets that they write.
+    """
+    page = _Page(specs)
+    return page.text()
+
+
+class _Page:
+    def __init__(self, specs: Sequence[FlowSpec]) -> None:
+        self.specs = specs
+        self.keys = Keys()
+        self.graphs = [FlowGraph(spec) for spec in specs]
+        self.paths = _paths(specs)
+
+    def text(self) -> str:
+        views = self._views()
+        head = (
+            '<meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            '<meta name="color-scheme" content="light dark">'
+            '<meta name="referrer" content="no-referrer">'
+            f"<title>{escaped(shortened(self._name(), 80))} · graph</title>"
+            f"<style>{scheme_css(':root')}{stylesheet('graph.css')}{stylesheet('style.css')}</style>"
+        )
+        panel = (
+            '<aside id="panel" aria-live="polite" aria-label="Details">'
+            f'<div id="flow">{self._panel()}</div><div id="task" hidden></div></aside>'
+        )
+        main = f"<main>{_graph_box(views)}{self._tables()}</main>"
+        return (
+            f'<!doctype html><html lang="en"><head>{head}</head><body>'
+            f'<svg class="defs" aria-hidden="true"><defs>{SYMBOLS}</defs></svg>'
+            f'{self._top()}<div class="cols">{main}{panel}</div>'
+            f"<footer>mxm-pipeline {escaped(__version__)}</footer>{self._details()}"
+            f"<script>{stylesheet('script.js')}</script></body></html>\n"
+        )
+
+    def _name(self) -> str:
+        if len(self.specs) == 1:
+            return in_one_line(self.specs[0].name)
+        return f"{len(self.specs):,} flows"
+
+    def _views(self) -> list[tuple[View, str]]:
+        """Every drawing with its key in the page's address."""
+        # First the tasks: what they are called is in links from elsewhere.
+        drawn = [
+            views_of(spec, self.keys, path)
+            for spec, path in zip(self.specs, self.paths, strict=True)
+        ]
+        if len(self.specs) == 1:
+            return [(view, view.key) for view in drawn[0]]
+        found = [(overview(self.specs, self.paths, self.keys), "")]
+        for views, path in zip(drawn, self.paths, strict=True):
+            key = self.keys.of("", *path)
+            for view in views:
+                title = in_one_line(path[0]) if not view.key else f"{path[0]}: {view.title}"
+                named = View(view.key, title, view.cards, view.edges)
+                found.append((named, {"": key, "*": f"{key}*"}.get(view.key, view.key)))
+        return found
+
+    def _top(self) -> str:
+        tasks = sum(len(graph.tasks) for graph in self.graphs)
+        edges = sum(len(others) for graph in self.graphs for others in graph.upstreams.values())
+        every = [task for graph in self.graphs for task in graph.tasks.values()]
+        assets = len({task.produces.id for task in every if task.produces})
+        facts = [f"<b>{_counted(tasks, 'task')}</b>", _counted(edges, "edge")]
+        if len(self.specs) == 1:
+            groups = len({group_of(task.name) for task in every} - {""})
+            facts += [_counted(groups, "sub-flow")] if groups else []
+        facts += [_counted(assets, "asset")] if assets else []
+        chips = ""
+        if len(self.specs) == 1:
+            source = source_of(self.specs[0])
+            facts += [f"<code>{escaped(source)}</code>"] if source else []
+            chips = f'<p class="chips">{chips_of(self.specs[0])}</p>'
+        told = "".join(f"<span>{fact}</span>" for fact in facts)
+        name = escaped(shortened(self._name(), 120))
+        title = f"<code>{name}</code>" if len(self.specs) == 1 else name
+        return (
+            f'<header class="top"><div class="who"><h1>{title}</h1></div>'
+            f'<div class="tools">{_FIND}{_THEME}</div><p class="facts">{told}</p>{chips}</header>'
+        )
+
+    def _tables(self) -> str:
+        boxes: list[str] = []
+        for spec, graph, path in zip(self.specs, self.graphs, self.paths, strict=True):
+            order = graph.order()
+            rows = "".join(self._row(graph.tasks[name], graph, path) for name in order)
+            title = "Tasks" if len(self.specs) == 1 else f"<code>{escaped(spec.name)}</code>"
+            boxes.append(
+                f'<section class="box tasks-of"><header class="bh"><h2>{title} '
+                f'<span class="mut">{len(order):,}</span></h2></header><div class="wide">'
+                '<table class="tasks plain"><thead><tr><th>Task</th><th>Returns</th>'
+                '<th class="num">Needs</th><th>What it does</th><th>Asset</th><th>Source</th></tr>'
+                f"</thead><tbody>{rows}</tbody></table></div></section>"
+            )
+        return "".join(boxes)
+
+    def _row(self, task: TaskSpec, graph: FlowGraph, path: tuple[str, ...]) -> str:
+        key = self.keys.of(*path, task.name)
+        needs = len(graph.upstreams[task.name])
+        doc = doc_of(task).partition("\n\n")[0].replace("\n", " ")
+        asset = ""
+        if task.produces:
+            name = escaped(shortened(in_one_line(task.produces.id), 60))
+            asset = f'<span class="asset">{icon("asset")}<code>{name}</code></span>'
+        name = escaped(shortened(in_one_line(task.name), 80))
+        return (
+            f'<tr id="r-{key}"><td class="tn"><a href="#{key}"><code>{name}</code></a></td>'
+            f'<td><code class="mut">{escaped(shortened(result_text(task), 60))}</code></td>'
+            f'<td class="num">{needs or ""}</td><td>{escaped(shortened(doc, 140))}</td>'
+            f'<td>{asset}</td><td><code class="mut">{escaped(source_of(task))}</code></td></tr>'
+        )
+
+    def _panel(self) -> str:
+        if len(self.specs) == 1:
+            return flow_panel(self.specs[0], self.graphs[0], self.keys, ()) + keys_panel()
+        rows = "".join(
+            f'<tr><td><a class="ref" href="#/{self.keys.of("", *path)}">'
+            f"<code>{escaped(shortened(in_one_line(spec.name), 60))}</code></a></td>"
+            f"<td>{escaped(shortened(spec.doc.partition(chr(10))[0], 140))}</td></tr>"
+            for spec, path in zip(self.specs, self.paths, strict=True)
+        )
+        return f'<section><h4>Flows</h4><table class="kv">{rows}</table></section>{keys_panel()}'
+
+    def _details(self) -> str:
+        return "".join(
+            f'<template id="d-{self.keys.of(*path, task.name)}">'
+            f"{task_panel(task, graph, self.keys, path)}</template>"
+            for graph, path in zip(self.graphs, self.paths, strict=True)
+            for task in graph.tasks.values()
+        )
+
+
+def _paths(specs: Sequence[FlowSpec]) -> list[tuple[str, ...]]:
+    """What goes before the names of each flow's tasks: nothing for one, else the flow's name."""
+    if len(specs) == 1:
+        return [()]
+    names = [spec.name for spec in specs]
+    return [
+        (name,) if name not in names[:i] else (name, str(i + 1)) for i, name in enumerate(names)
+    ]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _graph_box(views: Sequence[tuple[View, str]]) -> str:
+    shown = "".join(
+        f'<div class="view" data-view="{key}"{" hidden" if i else ""}>{_drawing(view)}</div>'
+        for i, (view, key) in enumerate(views)
+    )
+    pick = ""
+    if len(views) > 1:
+        options = "".join(
+            f'<option value="{key}">{escaped(shortened(view.title, 60))}</option>'
+            for view, key in views
+        )
+        pick = (
+            '<label class="pick"><span class="sr">Drawing</span>'
+            f'<select id="view">{options}</select></label>'
+        )
+    legend = (
+        f'<p class="legend">{_LINE.format("e", "data")}{_LINE.format("e ord", "order")}'
+        f"<span>{icon('asset')}asset</span></p>"
+    )
+    return (
+        f'<section class="box" id="graph"><header class="bh"><h2>Graph</h2>{pick}{legend}{_ZOOM}'
+        f'</header><div class="canvas" tabindex="-1">{shown}</div></section>'
+    )
+
+
+def _drawing(view: View) -> str:
+    try:
+        return draw(view.cards, view.edges).svg(view.title)
+    except TooLargeError as error:
+        return (
+            f'<p class="note">Not drawn: {escaped(str(error))}. The table below has every task.</p>'
+            '<svg class="graph TB" viewBox="0 0 1 1" width="1" height="1"></svg>'
+        )
