@@ -34,8 +34,8 @@ from mxm.pipeline.task_options import CHECKED, OnItemError, RunIf, check_options
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.marks import Mark, each, refuse_each
-from mxm.pipeline.tracing.recorder import active_trace
-from mxm.pipeline.tracing.subflows import inline
+from mxm.pipeline.tracing.recorder import Trace, active_trace
+from mxm.pipeline.tracing.subflows import inline, inline_map
 
 if TYPE_CHECKING:  # declaring flows loads nothing that runs them
     from mxm.pipeline.execution.options import OptionsOfRun
@@ -113,7 +113,7 @@ class TaskOptions(TypedDict, total=False):
 
 _KNOWN: Mapping[str, Sequence[str]] = {
     "task": tuple(TaskOptions.__annotations__),
-    "flow": ("name", "tasks", "params", "schedule_cron"),
+    "flow": ("name", "tasks", "params", "schedule_cron", "item_key"),
 }
 
 
@@ -409,7 +409,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return decorate if fn is None else decorate(fn)
 
 
-class Flow(FlowBase, Generic[P, R_co]):
+class Flow(_Mappable[P, R_co], FlowBase):
     """A function that declares a flow; calling it runs its body as the Python it is.
 
     Attributes
@@ -450,11 +450,7 @@ class Flow(FlowBase, Generic[P, R_co]):
             )
         trace = active_trace()
         if trace is not None:
-            if trace.reads(self.fn):
-                raise RecursionError(f"flow {self.name!r} calls itself")
-            now = current(self)
-            if not trace.reads(now.fn):  # else its body calls what had its name before
-                trace.flows.append((now, now.spec))
+            self._used_in(trace)
             return cast("R_co", inline(trace, self.spec, args, kwargs))
         if self._body.declared:
             raise TypeError(
@@ -462,6 +458,34 @@ class Flow(FlowBase, Generic[P, R_co]):
                 f"run it with {self.fn.__name__}.run(...)"
             )
         return _called(self.fn, args, kwargs, in_body=True)
+
+    def _mapped(
+        self, items: Any, more: tuple[Any, ...], kwargs: Mapping[str, Any], *, outcomes: bool
+    ) -> Any:
+        del outcomes  # a flow has none
+        trace = active_trace()
+        if trace is not None:
+            self._used_in(trace)
+            item_key = self.options.get("item_key")
+            return inline_map(trace, self.spec, items, len(more), kwargs, item_key)
+        # Loaded by those who map something.
+        from mxm.pipeline.tracing.maps import calls_of, gathered, require_mappable
+
+        require_mappable("flow", self.name, self.fn, len(more))
+        call: Callable[..., Any] = cast("Any", self)
+        calls = calls_of(self.name, self.fn, items, kwargs)
+        values: list[Any] = [call(item, **named) for item, named in calls]
+        if inspect.iscoroutinefunction(unwrapped(self.fn)):
+            return gathered(values)
+        return values
+
+    def _used_in(self, trace: Trace) -> None:
+        """Note that the body which *trace* reads calls this flow."""
+        if trace.reads(self.fn):
+            raise RecursionError(f"flow {self.name!r} calls itself")
+        now = current(self)
+        if not trace.reads(now.fn):  # else its body calls what had its name before
+            trace.flows.append((now, now.spec))
 
     @property
     def spec(self) -> FlowSpec:
@@ -554,6 +578,7 @@ def flow(
     tasks: Iterable[AnyTask] | None = None,
     params: Mapping[str, Any] | None = None,
     schedule_cron: str | None = None,
+    item_key: Callable[[Any], object] | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a flow and register it; ``@flow`` and ``@flow(...)`` both work.
@@ -571,6 +596,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Values for the tasks' parameters; a run's own go before them.
     schedule_cron
         When it should run, in cron's five fields.
+    item_key
+        A function that names an item where the flow is mapped, for people to read.
 
     Raises
     ------

@@ -19,12 +19,14 @@ __all__ = [
     "Const",
     "Each",
     "Param",
+    "PerItem",
     "Unpacked",
     "Upstream",
     "by_parameter",
     "free_parameters",
     "keys_taken",
     "parts_in",
+    "projected",
     "require_count",
     "upstreams_in",
     "value_of",
@@ -87,16 +89,27 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A list, one item of which goes to each call of a mapped task."""
+    """A list, one item of which, or the part of it that *path* leads to, goes to each call."""
 
     items: Upstream | Param | Const | Collection
+    path: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.items, Each):
             raise TypeError("Each takes where a list comes from, not another Each")
 
 
-Binding: TypeAlias = Upstream | Param | Const | Collection | Each
+@dataclass(frozen=True, slots=True)
+class PerItem:
+    """An input of a task in a mapped flow, made anew for each item.
+
+    In it an `Upstream` that the task takes by item is the result for the same item.
+    """
+
+    binding: Upstream | Collection | Each
+
+
+Binding: TypeAlias = Upstream | Param | Const | Collection | Each | PerItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,8 @@ def parts_in(bindings: Iterable[Binding]) -> Iterator[Upstream | Param | Const]:
     stack = list(bindings)[::-1]
     while stack:
         binding = stack.pop()
+        if isinstance(binding, PerItem):
+            binding = binding.binding
         if isinstance(binding, Each):
             binding = binding.items
         if isinstance(binding, Collection):
@@ -158,30 +173,43 @@ def upstreams_in(bindings: Iterable[Binding]) -> Iterator[Upstream]:
     return (part for part in parts_in(bindings) if isinstance(part, Upstream))
 
 
-def value_of(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> Any:
+def value_of(
+    binding: Binding,
+    look_up: Callable[[Upstream | Param], Any],
+    item: Callable[[Each], Any] | None = None,
+) -> Any:
     """The value that *binding* stands for, by reference.
 
     Parameters
     ----------
     binding
-        Where the value comes from; of an `Each`, the whole list.
+        Where the value comes from.
     look_up
         Gives the result of a task, or the value of a parameter, as a whole; `Absent` for none.
+    item
+        Gives an item of a list that is mapped; None for the whole list.
     """
+    if isinstance(binding, PerItem):
+        binding = binding.binding
     if isinstance(binding, Each):
+        if item is not None:
+            return projected(item(binding), binding.path)
         binding = binding.items
     if isinstance(binding, Const):
         return binding.value
     if isinstance(binding, Collection):
-        items = [value_of(item, look_up) for item in binding.items]
+        items = [value_of(part, look_up, item) for part in binding.items]
         if binding.kind is dict:
             return dict(zip(binding.keys, items, strict=True))
         # A named tuple takes its members one by one.
         return getattr(binding.kind, "_make", binding.kind)(items)
     value = look_up(binding)
-    if type(value) is Absent:
-        return value.instead
-    for key in binding.path:
+    return value.instead if type(value) is Absent else projected(value, binding.path)
+
+
+def projected(value: Any, path: Iterable[str | int]) -> Any:
+    """The part of *value* that *path* leads to."""
+    for key in path:
         value = value[key]
     return value
 

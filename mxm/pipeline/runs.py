@@ -16,6 +16,7 @@ from mxm.pipeline.bindings import (
     Const,
     Each,
     Param,
+    PerItem,
     Upstream,
     upstreams_in,
     value_of,
@@ -303,7 +304,7 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
 
 def _replaced(binding: Binding, change: Callable[[Upstream | Param | Const], Binding]) -> Binding:
     """*binding* with what *change* makes of each of its parts, in the same shape."""
-    if isinstance(binding, Each):  # a flow returns none
+    if isinstance(binding, Each | PerItem):  # a flow returns none
         return binding
     if isinstance(binding, Collection):
         return replace(binding, items=tuple(_replaced(item, change) for item in binding.items))

@@ -149,6 +149,11 @@ class TaskSpec(_Spec):
         upstreams begin at the second; a mapping goes by parameter name.
     outcomes
         Whether a failed item is a `Failure` in the result of a mapped task.
+    over
+        The list that the task's flow is mapped over: it is called for each item, whatever it takes.
+    by_item
+        Tasks upstream, of the same mapped flow, whose result for the same item it takes or
+        waits for.
     bindings
         Where each input comes from, in full, a list to map over as `Each`; instead of *upstream*
         and *each*.
@@ -179,6 +184,8 @@ class TaskSpec(_Spec):
     item_key: Callable[[Any], object] | None
     on_item_error: OnItemError
     outcomes: bool
+    over: Each | None
+    by_item: tuple[str, ...]
     produces: AssetDecl | None
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
@@ -205,6 +212,8 @@ class TaskSpec(_Spec):
         on_item_error: OnItemError = "fail",
         each: EachNames = (),
         outcomes: bool = False,
+        over: Each | None = None,
+        by_item: Iterable[str] = (),
         bindings: Bindings | None = None,
         source: Source | None = None,
         problems: Iterable[Problem] = (),
@@ -226,6 +235,7 @@ class TaskSpec(_Spec):
         found = list(problems)
         bindings = bindings or _bind(name, upstream, each, source, found)
         after = _after(name, after, source, found)
+        taken = bindings if over is None else (*bindings, over)
         vars(self).update(  # it is frozen
             checked,
             name=name,
@@ -237,8 +247,10 @@ class TaskSpec(_Spec):
             source=source,
             problems=tuple(found),
             outcomes=outcomes,
-            _upstream=tuple(dict.fromkeys([u.name for u in upstreams_in(bindings)])),
-            _mapped=any(type(binding) is Each for binding in bindings),
+            over=over,
+            by_item=tuple(by_item),
+            _upstream=tuple(dict.fromkeys([u.name for u in upstreams_in(taken)])),
+            _mapped=over is not None or any(type(binding) is Each for binding in bindings),
         )
 
     @property

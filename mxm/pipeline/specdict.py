@@ -14,6 +14,7 @@ from mxm.pipeline.bindings import (
     Const,
     Each,
     Param,
+    PerItem,
     Unpacked,
     Upstream,
 )
@@ -69,6 +70,8 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         "item_key": None if spec.item_key is None else _fn_to_dict(spec.item_key),
         "on_item_error": spec.on_item_error,
         "outcomes": spec.outcomes,
+        "over": None if spec.over is None else _binding_to_dict(spec.over),
+        "by_item": list(spec.by_item),
         "produces": _asset_to_dict(spec.produces),
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
@@ -139,6 +142,8 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         item_key=_fn_from_dict(data["item_key"]) if data.get("item_key") else None,
         on_item_error=data.get("on_item_error", "fail"),
         outcomes=data.get("outcomes", False),
+        over=cast("Any", _binding_from_dict(data["over"])) if data.get("over") else None,
+        by_item=data.get("by_item", ()),
         produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
         problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
     )
@@ -207,7 +212,10 @@ def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
 
 def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any]:
     if isinstance(binding, Each):
-        return {"each": _binding_to_dict(binding.items, secret=secret)}
+        each = _binding_to_dict(binding.items, secret=secret)
+        return {"each": each, **({"path": list(binding.path)} if binding.path else {})}
+    if isinstance(binding, PerItem):
+        return {"per_item": _binding_to_dict(binding.binding, secret=secret)}
     if isinstance(binding, Upstream):
         return {"upstream": binding.name, "path": list(binding.path)}
     if isinstance(binding, Param):
@@ -227,7 +235,9 @@ def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any
 
 def _binding_from_dict(data: Mapping[str, Any]) -> Binding:
     if "each" in data:
-        return Each(cast("Any", _binding_from_dict(data["each"])))
+        return Each(cast("Any", _binding_from_dict(data["each"])), tuple(data.get("path", ())))
+    if "per_item" in data:
+        return PerItem(cast("Any", _binding_from_dict(data["per_item"])))
     if "upstream" in data:
         return Upstream(data["upstream"], tuple(data["path"]))
     if "param" in data:

@@ -238,7 +238,7 @@ def _rules(spec: FlowSpec) -> Iterator[Problem]:
         elif rule == "failed" and not task.upstream and not task.after:
             what = f'task {task.name!r} has run_if="failed" and nothing upstream that could fail'
             hint = "name what it watches: after=[load, report]"
-        elif rule != "succeeded" and task.mapped and not _beside_lists(task):
+        elif rule != "succeeded" and task.mapped and not task.over and not _beside_lists(task):
             what = (
                 f'task {task.name!r} is mapped and has run_if="{rule}", and takes nothing but items'
             )

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
 from typing import Any
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream, upstreams_in
+from mxm.pipeline.bindings import (
+    Binding,
+    Collection,
+    Const,
+    Each,
+    Param,
+    PerItem,
+    Upstream,
+    upstreams_in,
+)
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
@@ -72,6 +81,8 @@ class _Edges:
     def __init__(self, spec: FlowSpec, *, strict: bool) -> None:
         self.spec = spec
         self.strict = strict
+        # Of the task that is looked at, those whose results it takes item by item.
+        self._by_item: frozenset[str] = frozenset()
         self.tasks: dict[str, TaskSpec] = {}
         for task in spec.tasks:
             self.tasks.setdefault(task.name, task)
@@ -80,6 +91,11 @@ class _Edges:
 
     def input(self, task: TaskSpec, name: str, wanted: Any, binding: Binding) -> Iterator[Problem]:
         """What is wrong with one input, its members where it is a collection."""
+        self._by_item = frozenset(task.by_item)
+        if isinstance(binding, PerItem):
+            binding = binding.binding
+            if isinstance(binding, Each) and binding.path:
+                return
         if isinstance(binding, Each):
             yield from self._items(task, name, wanted, binding.items)
             return
@@ -173,6 +189,7 @@ class _Edges:
 
     def output(self) -> Iterator[Problem]:
         """What the flow returns, and no task's result has."""
+        self._by_item = frozenset()
         for part in upstreams_in([self.spec.output] if self.spec.output else []):
             if part.path and part.name in self.tasks:
                 depth, made = self._followed(part)
@@ -199,7 +216,8 @@ class _Edges:
 
     def _followed(self, part: Upstream) -> tuple[int, Any]:
         """How much of the path of *part* there can be, and the type of that."""
-        made = made_by(self.tasks[part.name])
+        task = self.tasks[part.name]
+        made = result_hint(task.fn) if part.name in self._by_item else made_by(task)
         for depth, key in enumerate(part.path):
             inner = part_of(made, key)
             if inner is typing.Never:

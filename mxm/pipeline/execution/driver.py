@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from mxm.pipeline.bindings import Absent, Each, upstreams_in
+from mxm.pipeline.bindings import Absent, Binding, Each, upstreams_in
 from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.events import (
@@ -24,6 +24,7 @@ from mxm.pipeline.execution.events import (
     StepEnded,
     Warned,
 )
+from mxm.pipeline.execution.flow_items import FlowItems
 from mxm.pipeline.execution.mapped import MappedCall, MappedStep
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
@@ -115,7 +116,8 @@ class _Drive:
             return list(step.needs)
         inputs = (*step.args, *step.kwargs.values())
         whole = {u.name for b in inputs if chained_to(b) not in chained for u in upstreams_in([b])}
-        whole.update(step.task.after)
+        whole.update(name for name in step.task.after if name not in step.task.by_item)
+        whole.difference_update(step.task.by_item)
         return [name for name in step.needs if name not in chained or name in whole]
 
     def _step(self, name: str) -> Step:
@@ -219,22 +221,28 @@ class _Drive:
                 return
         if self._is_stopped(step):
             return
-        if not chained:
+        if not any(name in chained for name in step.listed):
             # Without its items it is skipped under every rule.
-            lists = [b for b in (*step.args, *step.kwargs.values()) if isinstance(b, Each)]
+            inputs = (step.task.over, *step.args, *step.kwargs.values())
+            lists = [b for b in inputs if isinstance(b, Each)]
             missing = [u.name for u in upstreams_in(lists) if u.name not in self.values]
             if missing:
                 self._skip(step, decide("succeeded", map(self._fate_of, missing), ()))
                 return
         values = self._values_for(step)
         sources = {name: self.maps[name] for name in chained}
+
+        def take(binding: Binding) -> Any:
+            return gather(binding, values, self.plan.params)
+
+        flow = self.plan.flow.name
         try:
-            mapped = MappedStep(
-                self.plan.flow.name,
-                step,
-                sources,
-                lambda binding: gather(binding, values, self.plan.params),
-            )
+            if step.task.over is None:
+                mapped = MappedStep(flow, step, sources, take)
+            else:
+                outside = [n for n in step.needs if n not in chained and n not in step.listed]
+                fates = {name: self._fate_of(name) for name in outside}
+                mapped = FlowItems(flow, step, sources, take, fates)
         except BaseException as error:  # also what the user's item_key raised
             let_signals_pass(error)
             self._settle(self._refused(step, error, "while reading the items"))
@@ -243,11 +251,7 @@ class _Drive:
             self.watch.starts(step, self.values)
         self.maps[step.name] = mapped
         places = range(mapped.count)
-        if sources:
-            self._look(mapped, places)
-        else:
-            mapped.ready.extend(places)
-            self._offer(mapped)
+        self._look(mapped, places)
         self.checks.append(step)
         self.checks.extend(self.followers.get(step.name, ()))
 
@@ -262,14 +266,17 @@ class _Drive:
 
     def _look(self, mapped: MappedStep, places: Iterable[int]) -> None:
         """Decide on *places* of *mapped*, and on those of the maps that go on with it."""
-        looks = [(mapped, place) for place in places]
+        looks = deque((mapped, place) for place in places)
+        seen: dict[MappedStep, None] = {mapped: None}
         while looks:
-            follower, place = looks.pop()
+            follower, place = looks.popleft()
             if follower.look_at(place):
-                looks += [(each, place) for each in self._following(follower)]
-                self.checks.append(follower.step)
-        mapped.ready = deque(sorted(mapped.ready))
-        self._offer(mapped)
+                following = self._following(follower)
+                looks.extend((each, place) for each in following)
+                seen |= dict.fromkeys(following)
+        for each in seen:
+            self._offer(each)
+            self.checks.append(each.step)
 
     def _following(self, mapped: MappedStep) -> list[MappedStep]:
         followers = self.followers.get(mapped.step.name, ())
@@ -460,7 +467,8 @@ class _Drive:
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:
         """The results by step, and what *step* takes in place of those that are missing."""
-        missing = [name for name in step.task.upstream if name not in self.values]
+        chained = self.chains.get(step.name, ())  # whose items it takes one by one
+        missing = [n for n in step.task.upstream if n not in self.values and n not in chained]
         if not missing:
             return self.values
         takes_failures = step.task.run_if in ("failed", "always")
@@ -516,6 +524,8 @@ class _Drive:
 
     def _verdict(self, step: Step) -> Verdict:
         if step.outcome is not None or (not self.fates and step.task.run_if != "failed"):
+            return RUNS
+        if step.task.over is not None:  # decided item by item
             return RUNS
         takes, needs = step.task.upstream, step.needs
         if step.task.mapped:  # its rule is for what it takes beside the lists that it maps

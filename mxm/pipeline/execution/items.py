@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, described
 from mxm.pipeline.execution.call import Invocation, attempt_error, invoke
 from mxm.pipeline.execution.events import (
@@ -175,6 +176,8 @@ class _Trial:
         if self._token is not None:
             restore_output(self._token)
         run, task = self.run, self.item.call.step.task
+        if raised is None and self.item.call.step.unpacked:
+            raised = _wrong_count(self.item.call.step, value)
         fatal = False
         run.value, run.error, run.reason, run.state = value, None, None, State.SUCCEEDED
         if isinstance(raised, Skip):
@@ -219,6 +222,17 @@ class _Trial:
             at = run.ended or datetime.now(UTC)
             self._observers.notify(ItemEnded(self._observers.run, at, name, self.item.place, run))
         return run
+
+
+def _wrong_count(step: Step, value: Any) -> Exception | None:
+    """What is wrong with *value*, which the body of a mapped flow unpacks; None where it fits."""
+    try:
+        for one in step.unpacked:
+            part = value_of(one.binding, lambda _: value)
+            require_count(part, one.count, f"the result of task {str(one.binding)!r}")
+    except Exception as error:  # a projection: any type may fail in its own way
+        return error
+    return None
 
 
 def _line(observers: Observers, step: str, key: str) -> Callable[[str, str, int | None], object]:

@@ -16,6 +16,7 @@ from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
 from mxm.pipeline.execution.events import Observers
 from mxm.pipeline.execution.items import Item, ItemCall, many_now, many_with, run_items
 from mxm.pipeline.execution.plan import Step, chained_to
+from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
@@ -23,16 +24,22 @@ from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun, WrittenAsse
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 from mxm.pipeline.values.snapshot import Snapshot
 
-__all__ = ["MappedCall", "MappedStep", "Place"]
+__all__ = ["ItemList", "MappedCall", "MappedStep", "Outcome", "Place"]
 
 
 class Place(IntEnum):
     """What a place of a mapped step holds."""
 
-    OPEN = 0  # it waits, or is at work
+    OPEN = 0  # it waits for what is upstream
     VALUE = 1
     EMPTY = 2  # skipped, or failed where that leaves the item out: a gap for those that follow
     FAILED = 3  # failed, or not called because of a failure: what follows cannot be called
+    READY = 4  # it may start, or is at work
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self not in (Place.OPEN, Place.READY)
 
 
 class MappedStep:
@@ -77,16 +84,14 @@ class MappedStep:
         self.sources = sources
         self.flow = flow
         self._take = take
-        self._args = [self._input(b) for b in step.args]
-        self._kwargs = {k: self._input(b) for k, b in step.kwargs.items()}
+        self._prepare()
         lists = self._lists()
         require_pairs({name: each.count for name, each in lists.items()})
         first = next(iter(lists.values()))
         self.count: int = first.count
         self.keys: Sequence[str] = self._named(lists, step.task.item_key)
-        self.over: str = _text(
-            next(b for b in (*step.args, *step.kwargs.values()) if isinstance(b, Each))
-        )
+        inputs = (step.task.over, *step.args, *step.kwargs.values())
+        self.over: str = _text(next(b for b in inputs if isinstance(b, Each)))
         self.places: list[Place] = [Place.OPEN] * self.count
         self.runs: list[ItemRun | None] = [None] * self.count
         self.ready: deque[int] = deque()
@@ -97,22 +102,41 @@ class MappedStep:
         self._mean: float = 0.0  # seconds that an item takes
         self._ended = 0
 
-    def _input(self, binding: Binding) -> _Same | _List:
+    def _prepare(self) -> None:
+        """Take the inputs, and the lists among them."""
+        self._args = [self._input(b) for b in self.step.args]
+        self._kwargs = {k: self._input(b) for k, b in self.step.kwargs.items()}
+
+    def fate_at(self, place: int) -> Fate:
+        """How the item at *place* ended."""
+        run, what = self.runs[place], self.places[place]
+        name = self.step.name
+        failed = run is not None and run.state is State.FAILED
+        broken = what is Place.FAILED and not self.step.task.allow_failure
+        because = f"the item of {name!r} {'failed' if failed else 'was left out'}"
+        return Fate(name, what is Place.VALUE, failed, broken, broken, name, because)
+
+    def _list(self, binding: Each) -> ItemList:
+        source = self.sources.get(chained_to(binding))
+        if source is not None:
+            return ItemList(source, None)
+        return ItemList(None, items_of(self._take(binding.items)))
+
+    def _input(self, binding: Binding) -> _Same | ItemList:
         if not isinstance(binding, Each):
             return _Same(self._take(binding))
-        source = self.sources.get(chained_to(binding))
-        return _List(source, None) if source else _List(None, items_of(self._take(binding.items)))
+        return self._list(binding)
 
-    def _lists(self) -> dict[str, _List]:
+    def _lists(self) -> dict[str, ItemList]:
         shape = shape_of(self.step.task.fn)
-        named: list[tuple[str, _Same | _List]] = [
+        named: list[tuple[str, _Same | ItemList]] = [
             ((shape and shape.name_at(i)) or str(i), each) for i, each in enumerate(self._args)
         ]
         named += self._kwargs.items()
-        return {name: each for name, each in named if isinstance(each, _List)}
+        return {name: each for name, each in named if isinstance(each, ItemList)}
 
     def _named(
-        self, lists: Mapping[str, _List], choose: Callable[[Any], object] | None
+        self, lists: Mapping[str, ItemList], choose: Callable[[Any], object] | None
     ) -> Sequence[str]:
         first = next(iter(lists.values()))
         if choose is None:
@@ -141,7 +165,7 @@ class MappedStep:
     def look_at(self, place: int) -> bool:
         """Decide on *place* by what is upstream of it; whether it ended without being called."""
         above = [source.places[place] for source in self.sources.values()]
-        if self.places[place] is not Place.OPEN or Place.OPEN in above:
+        if self.places[place] is not Place.OPEN or not all(each.has_ended for each in above):
             return False
         if Place.FAILED in above:
             names = [n for n, s in self.sources.items() if s.places[place] is Place.FAILED]
@@ -151,8 +175,13 @@ class MappedStep:
             names = [n for n, s in self.sources.items() if s.places[place] is Place.EMPTY]
             self._leave(place, Place.EMPTY, f"the item of {names[0]!r} was left out")
             return True
-        self.ready.append(place)
+        self.start(place)
         return False
+
+    def start(self, place: int) -> None:
+        """Note that the item at *place* may start."""
+        self.places[place] = Place.READY
+        self.ready.append(place)
 
     def _leave(self, place: int, what: Place, reason: str) -> None:
         self.runs[place] = ItemRun(self.keys[place], State.SKIPPED, reason=reason)
@@ -356,7 +385,7 @@ class _Same:
         return self._value
 
 
-class _List:
+class ItemList:
     """A list of items: those of a step that this one goes on with, or given ones."""
 
     __slots__ = ("items", "source")
@@ -367,9 +396,11 @@ class _List:
 
     @property
     def count(self) -> int:
+        """How many items there are."""
         return self.source.count if self.source else len(self.items or ())
 
     def at(self, place: int) -> Any:
+        """The item at *place*."""
         if self.source is not None:
             return self.source.value_at(place)
         return (self.items or [])[place]

@@ -69,6 +69,8 @@ class Step:
     def listed(self) -> set[str]:
         """The steps upstream that it takes nothing of but the lists that it maps."""
         inputs = (*self.args, *self.kwargs.values())
+        if self.task.over is not None:
+            inputs = (*inputs, self.task.over)
         lists = {u.name for u in upstreams_in(b for b in inputs if isinstance(b, Each))}
         rest = {u.name for u in upstreams_in(b for b in inputs if not isinstance(b, Each))}
         return lists - rest - {*self.task.after}
@@ -164,8 +166,9 @@ def _step(
         secret = {key, bound.name} if isinstance(bound, Param) else {key}
         value = mask(value) if secret & resolved.secrets else value
         partition = None if value is None else f"{key}:{value}"
-    taken = (*args, *kwargs.values()) if task.mapped else ()
-    chained = [name for name in dict.fromkeys(map(chained_to, taken)) if name in mapped]
+    taken = (*args, *kwargs.values(), *([task.over] if task.over else [])) if task.mapped else ()
+    heads = (*task.by_item, *map(chained_to, taken))
+    chained = [name for name in dict.fromkeys(heads) if name in mapped]
     return Step(
         task, tuple(args), kwargs, needs, partition, tuple(unpacked), chained=tuple(chained)
     )

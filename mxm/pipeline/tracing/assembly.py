@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from mxm.pipeline.bindings import Bindings, Each, Upstream
+from mxm.pipeline.bindings import Binding, Bindings, Const, Each, Param, PerItem, Upstream
 from mxm.pipeline.introspection.decorated import TaskBase, scope_of, tasks_in
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.problems import Source
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.task_options import CHECKED, as_sequence
-from mxm.pipeline.tracing.placeholders import stand_ins_in, to_binding
+from mxm.pipeline.tracing.marks import ItemMark
+from mxm.pipeline.tracing.placeholders import parts_of, stand_ins_in, to_binding
 from mxm.pipeline.tracing.recorder import Node
 
 __all__ = ["CARRIED", "Assembled", "assemble", "current", "spec_alone"]
@@ -356,7 +357,7 @@ class _Assembly:
         if not passing:
             found += [use for r in member.after for use in self._uses(member, r)]
         if member.node is not None:
-            given = [*member.node.args, *member.node.kwargs.values()]
+            given = [*member.node.args, *member.node.kwargs.values(), member.node.over]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
             nodes = [*(o for o in origins if isinstance(o, Node)), *member.node.after]
             found += [self.by_node[node] for node in nodes if node in self.by_node]
@@ -369,6 +370,10 @@ class _Assembly:
         after: tuple[Any, ...] = tuple(n.final for n in node.after) if node else ()
         if isinstance(task, TaskSpec):  # of a flow that the body calls
             options: dict[str, Any] = {k: getattr(task, k) for k in (*CARRIED, "outcomes")}
+            if node is not None and node.over is not None:
+                options["over"] = to_binding(node.over)
+                options["by_item"] = [other.final for other in node.by_item]
+                options["item_key"] = node.item_key
             return TaskSpec(
                 member.name,
                 task.fn,
@@ -432,5 +437,16 @@ def _name(reference: Any) -> Any:
 
 def _called(node: Node) -> Bindings:
     return Bindings(
-        tuple(map(to_binding, node.args)), {k: to_binding(v) for k, v in node.kwargs.items()}
+        tuple(_input(node, value) for value in node.args),
+        {k: _input(node, value) for k, value in node.kwargs.items()},
     )
+
+
+def _input(node: Node, value: Any) -> Binding:
+    """The binding of *value*, which a call gives; one for each item where its flow is mapped."""
+    binding = to_binding(value)
+    if node.over is None or isinstance(binding, Const | Param | PerItem):
+        return binding
+    origins = {s._origin for s in stand_ins_in(value) if isinstance(s._origin, Node)}  # pyright: ignore[reportPrivateUsage]
+    has_items = any(isinstance(part, ItemMark) for part in parts_of(value, into_marks=False))
+    return PerItem(binding) if has_items or not origins.isdisjoint(node.by_item) else binding

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from mxm.pipeline.errors import PipelineError
 
-__all__ = ["Mark", "MisplacedEachError", "each", "refuse_each"]
+__all__ = ["ItemMark", "Mark", "MisplacedEachError", "each", "refuse_each"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,22 @@ class Mark:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         refuse_each()
+
+
+class ItemMark:
+    """An item of the list that a flow is mapped over, or the part of it that *path* leads to.
+
+    Stands for it where the flow's tasks are recorded.
+    """
+
+    __slots__ = ("path", "value")
+
+    def __init__(self, value: Any, path: tuple[str | int, ...] = ()) -> None:
+        self.value = value
+        self.path = path
+
+    def __getitem__(self, key: str | int) -> ItemMark:
+        return ItemMark(self.value, (*self.path, key))
 
 
 def refuse_each() -> NoReturn:

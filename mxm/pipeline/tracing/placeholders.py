@@ -16,7 +16,7 @@ from mxm.pipeline.errors import PipelineError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.other_engines import attribute_hint
 from mxm.pipeline.problems import Source
-from mxm.pipeline.tracing.marks import Mark
+from mxm.pipeline.tracing.marks import ItemMark, Mark
 
 __all__ = [
     "CONTAINERS",
@@ -351,14 +351,14 @@ def _drive(coroutine: Any) -> Any:
 
 def to_binding(value: Any) -> Binding:
     """Where *value* comes from; a container becomes a `Collection` only if a stand-in is in it."""
-    if isinstance(value, Mark):
+    if isinstance(value, Mark | ItemMark):
         items: Any = to_binding(value.value)
-        return Each(items)
+        return Each(items, value.path if isinstance(value, ItemMark) else ())
     if isinstance(value, StandIn):
         origin, path = value._origin, value._path  # pyright: ignore[reportPrivateUsage]
         return Param(origin, path) if isinstance(origin, str) else Upstream(origin.final, path)
     kind = cast("Any", type(value))
-    if kind not in CONTAINERS or next(stand_ins_in(value), None) is None:
+    if kind not in CONTAINERS or not any(isinstance(v, _LEAVES) for v in _leaves(value)):
         return Const(value)
     if kind is dict:
         return Collection(dict, tuple(map(to_binding, value.values())), tuple(value))
@@ -366,6 +366,12 @@ def to_binding(value: Any) -> Binding:
 
 
 CONTAINERS: tuple[type, ...] = (list, tuple, dict)
+_LEAVES = (StandIn, ItemMark)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Everything in *value*, marks as they are."""
+    return parts_of(value, into_marks=False)
 
 
 def stand_ins_in(value: Any) -> Iterator[StandIn]:
@@ -373,13 +379,16 @@ def stand_ins_in(value: Any) -> Iterator[StandIn]:
     return (item for item in parts_of(value) if isinstance(item, StandIn))
 
 
-def parts_of(value: Any) -> Iterator[Any]:
-    """*value* and everything in it, as far as lists, tuples, dicts and their like go."""
+def parts_of(value: Any, *, into_marks: bool = True) -> Iterator[Any]:
+    """*value* and everything in it, as far as lists, tuples, dicts and their like go.
+
+    In place of a mark of a map, the list that is marked, unless *into_marks* is false.
+    """
     stack: list[Any] = [value]
     seen: set[int] = set()  # a list may contain itself
     while stack:
         item = stack.pop()
-        if isinstance(item, Mark):
+        if into_marks and isinstance(item, Mark | ItemMark):
             item = item.value
         yield item
         if isinstance(item, CONTAINERS) and id(item) not in seen:
@@ -393,6 +402,8 @@ def snapshot(value: Any) -> Any:
     kind = cast("Any", type(value))
     if kind is Mark:
         return Mark(snapshot(value.value))
+    if kind is ItemMark:
+        return ItemMark(snapshot(value.value), value.path)
     if kind is dict:
         return {k: snapshot(v) for k, v in value.items()}
     if kind in (list, tuple):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TypeVar, cast
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
 from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
@@ -66,6 +66,12 @@ class Node:
         The inlined flow it came with.
     outcomes
         Whether it is a map whose result holds failures in their places.
+    over
+        The list that its flow is mapped over, marked; None where it is not.
+    by_item
+        Nodes of the same mapped flow whose results it takes item by item, or waits for so.
+    item_key
+        Names the items of that flow.
     final
         Its name in the flow; known when the pass is over.
     """
@@ -77,6 +83,9 @@ class Node:
     after: tuple[Node, ...] = ()
     group: Group | None = None
     outcomes: bool = False
+    over: Mark | None = None
+    by_item: tuple[Node, ...] = ()
+    item_key: Callable[[Any], object] | None = None
     final: str = ""
 
     @property
@@ -305,18 +314,15 @@ class Trace:
         try:
             require_mappable("task", task.name, task.fn, len(more))
         except MapError as error:
-            place = body_source()
-            self.problems.append(
-                Problem(
-                    error.code,
-                    error.message,
-                    error.hint,
-                    source=place,
-                    flow=self.flow,
-                    task=task.name,
-                )
-            )
+            self.keep_map(error)
         return self.call(task, (Mark(items),), kwargs, outcomes=outcomes)
+
+    def keep_map(self, error: PipelineError) -> None:
+        """Keep *error*, of a map that cannot be made, as a problem."""
+        place = body_source()
+        self.problems.append(
+            Problem("MXM109", error.message, error.hint, source=place, flow=self.flow)
+        )
 
     def call(
         self,

@@ -10,6 +10,7 @@ from mxm.pipeline.bindings import (
     Binding,
     Each,
     Param,
+    PerItem,
     Unpacked,
     Upstream,
     keys_taken,
@@ -20,11 +21,11 @@ from mxm.pipeline.bindings import (
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
-from mxm.pipeline.tracing.marks import Mark
-from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source
+from mxm.pipeline.tracing.marks import ItemMark, Mark
+from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source, stand_ins_in
 from mxm.pipeline.tracing.recorder import Group, Node, Trace
 
-__all__ = ["inline"]
+__all__ = ["inline", "inline_map"]
 
 
 def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -39,19 +40,111 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
     args, kwargs
         As given.
     """
+    source = body_source()
+    _begin(trace, spec)
+    given = _given(trace, spec, args, kwargs, source)
+    look_up = _record(trace, spec, given, source)
+    if spec.output is not None:
+        returned = value_of(spec.output, look_up)
+    else:
+        last = {name: look_up(Upstream(name)) for name in last_of(spec.tasks)}
+        returned = next(iter(last.values())) if len(last) == 1 else last
+    awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
+    return Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
+
+
+def inline_map(
+    trace: Trace,
+    spec: FlowSpec,
+    items: Any,
+    more: int,
+    kwargs: Mapping[str, Any],
+    item_key: Callable[[Any], object] | None,
+) -> StandIn:
+    """Record the tasks of *spec* as steps of another flow, each called for every item.
+
+    Parameters
+    ----------
+    trace
+        The pass over the body of that other flow.
+    spec
+        The flow that is mapped.
+    items
+        What it is mapped over.
+    more
+        How many arguments are given by place beside that.
+    kwargs
+        Its other arguments, further lists marked.
+    item_key
+        Names the items.
+    """
+    from mxm.pipeline.tracing.maps import MapError, require_mappable
+
+    source = body_source()
+    _begin(trace, spec)
+    fn = cast("Callable[..., Any]", spec.fn)
+    output = spec.output
+    if output is None:
+        last = last_of(spec.tasks)
+        output = Upstream(last[0]) if len(last) == 1 else None
+    try:
+        require_mappable("flow", spec.name, fn, more)
+        if any(task.mapped for task in spec.tasks):
+            raise MapError(
+                f"flow {spec.name!r} has a map in its body and is mapped itself",
+                hint=f"write a constant outer list out, [{spec.name}(x) for x in (...)]; else map "
+                "once over pairs, and group them in a task",
+            )
+        if not isinstance(output, Upstream) or output.path:
+            raise MapError(
+                f"flow {spec.name!r} is mapped, and does not return the whole result of one task",
+                hint="return the result of a task that makes what is wanted",
+            )
+    except MapError as error:
+        trace.keep_map(error)
+        return StandIn(spec.name)
+    marked = {
+        k: ItemMark(value.value) if isinstance(value, Mark) else value
+        for k, value in kwargs.items()
+    }
+    given = _given(trace, spec, (ItemMark(items),), marked, source)
+    look_up = _record(trace, spec, given, source, Mark(items), item_key)
+    return cast("StandIn", look_up(output))
+
+
+def _begin(trace: Trace, spec: FlowSpec) -> None:
     # Loaded when a flow calls another: declaring tasks and flows takes no checks.
     from mxm.pipeline.checks.declarations import find_problems
 
-    group = Group(spec.name)
-    trace.groups.append(group)
-    source = body_source()
     trace.used(f"flow {spec.name!r} is called")
     for problem in find_problems(spec):
         # The others are found again among this flow's own steps.
         lost = problem in spec.problems or problem.code in ("MXM102", "MXM103", "MXM105")
         if lost and problem not in trace.problems:
             trace.problems.append(problem)
-    given = _given(trace, spec, args, kwargs, source)
+
+
+def _record(
+    trace: Trace,
+    spec: FlowSpec,
+    given: Mapping[str, Any],
+    source: Source | None,
+    over: Mark | None = None,
+    item_key: Callable[[Any], object] | None = None,
+) -> Callable[[Upstream | Param], Any]:
+    """Record the tasks of *spec*; gives what a result or a parameter of it is.
+
+    Parameters
+    ----------
+    trace, spec, source
+        The pass, the flow, and the line that calls it.
+    given
+        The flow's parameters.
+    over, item_key
+        The list that the flow is mapped over, marked, and what names its items.
+    """
+    group = Group(spec.name)
+    trace.groups.append(group)
     nodes: dict[str, Node] = {}
 
     def look_up(origin: Upstream | Param) -> Any:
@@ -70,21 +163,31 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
         )
         after = tuple(nodes[name] for name in task.after if name in nodes)
         node = Node(task, tuple(filled), named, source, after, group, task.outcomes)
+        if over is not None:
+            node.over, node.item_key = over, item_key
+            inputs = [s for value in (*filled, *named.values()) for s in stand_ins_in(value)]
+            origins = [stand_in._origin for stand_in in inputs]  # pyright: ignore[reportPrivateUsage]
+            inside = [n for n in (*origins, *after) if isinstance(n, Node) and n.group is group]
+            node.by_item = tuple(dict.fromkeys(inside))
+        elif task.over is not None:
+            node.over = cast("Mark", _recorded(task.over, look_up))
+            node.by_item = tuple(nodes[name] for name in task.by_item if name in nodes)
+            node.item_key = task.item_key
         nodes[task.name] = node
         trace.nodes.append(node)
     for one in spec.unpacked:
         _unpack(trace, spec.name, value_of(one.binding, look_up), one, source)
-    if spec.output is not None:
-        returned = value_of(spec.output, look_up)
-    else:
-        last = {name: StandIn(nodes[name]) for name in last_of(spec.tasks)}
-        returned = next(iter(last.values())) if len(last) == 1 else last
-    awaited = inspect.iscoroutinefunction(unwrapped(cast("Any", spec.fn)))
-    return Ready(returned) if awaited and not isinstance(returned, StandIn) else returned
+    return look_up
 
 
 def _recorded(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> Any:
     """What *binding* stands for in the body of another flow; a list to map over stays one."""
+    if isinstance(binding, PerItem):
+
+        def item(each: Each) -> ItemMark:
+            return ItemMark(value_of(each.items, look_up))
+
+        return value_of(binding, look_up, item)
     value = value_of(binding, look_up)
     return Mark(value) if isinstance(binding, Each) else value
 
