@@ -499,7 +499,7 @@ def test_a_body_that_returns_nothing_has_no_value_but_its_tasks() -> None:
     ("given", "told", "hint"),
     [
         (plain, "'plain', a plain function", "put @mxm.task above 'plain'"),
-        (risk, "holds flow 'risk'", r"call it in the body: risk(...)"),
+        (risk, "contains flow 'risk'", r"call it in the body: risk(...)"),
         ({load}, "{<task 'load'", "list|return"),
         (len, "<built-in function len>", "list|return"),
         (Class, "Class", "list|return"),

@@ -1013,7 +1013,7 @@ def test_module_of_a_target_that_does_not_exist_is_named(project: Path) -> None:
     write(project, {"a.py": flow("first")})
     with pytest.raises(UnknownFlowError) as caught:
         find_flow("no_such:first")
-    told = "unknown flow 'no_such:first'\n  hint: there is no module 'no_such'"
+    told = "unknown flow 'no_such:first'\n  hint: no such module: 'no_such'"
     assert str(caught.value) == told
 
 

@@ -179,11 +179,11 @@ def test_a_collection_of_results_that_may_fit_passes(made: str, wanted: Any) -> 
 @pytest.mark.parametrize(
     ("part", "told", "hint"),
     [
-        (Upstream("both", (7,)), "the result of task 'both' is tuple[int, str]", "leave out [7]"),
-        (Upstream("integer", (0,)), "the result of task 'integer' is int", "leave out [0]"),
-        (Upstream("text", ("a",)), "the result of task 'text' is str", "leave out ['a']"),
+        (Upstream("both", (7,)), "the result of task 'both' is tuple[int, str]", "remove [7]"),
+        (Upstream("integer", (0,)), "the result of task 'integer' is int", "remove [0]"),
+        (Upstream("text", ("a",)), "the result of task 'text' is str", "remove ['a']"),
         (Upstream("rows", (0, "prise")), "rows[0] of task 'rows' is Row", "did you mean 'price'?"),
-        (Upstream("rows", (0, "day", 0, 1)), "rows[0]['day'] of task 'rows' is date", "leave out [0]"),
+        (Upstream("rows", (0, "day", 0, 1)), "rows[0]['day'] of task 'rows' is date", "remove [0]"),
     ],
 )  # fmt: skip
 def test_a_part_that_no_result_has_is_told_as_that(part: Upstream, told: str, hint: str) -> None:

@@ -641,9 +641,9 @@ def test_maps_that_cannot_be_made_are_problems_and_errors_of_a_call() -> None:
     assert [text[:6] for text in found] == [
         *("MXM109", "MXM109", "MXM104", "MXM109", "MXM104", "MXM104"),
     ]
-    assert "mapped over one list by place, 2 are given" in found[0]
-    assert "no parameter that takes an item" in found[1]
-    with pytest.raises(MapError, match="one list by place"):
+    assert "mapped over one positional list, not 2" in found[0]
+    assert "no parameter takes an item" in found[1]
+    with pytest.raises(MapError, match="one positional list"):
         gain.map([1.0], [2.0])
     with pytest.raises(MapError, match="no parameter"):
         nothing.map([1])  # type: ignore[call-overload]

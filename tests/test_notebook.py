@@ -496,7 +496,7 @@ def test_processes_say_that_a_program_from_stdin_has_no_file(tmp_path: Path) -> 
         assert ran.returncode == 1
         last = ran.stderr.splitlines()[-2:]
         assert last[0].endswith(
-            "BackendError: a program read from <stdin> cannot have worker processes"
+            "BackendError: a program read from <stdin> cannot start worker processes"
         )
         assert last[1] == "  hint: write it to a file, or use runner 'threads'"
 

@@ -96,7 +96,7 @@ def test_an_option_for_one_use_knows_the_words_too() -> None:
     ],
 )
 def test_an_option_of_a_run_knows_the_words_too(option: str, instead: str) -> None:
-    with pytest.raises(TypeError, match=f"no option {option!r} of a run: .*{instead}"):
+    with pytest.raises(TypeError, match=f"a run has no option {option!r}: .*{instead}"):
         risk.with_options(**{option: 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -158,8 +158,8 @@ def test_any_other_attribute_is_answered_as_pythons_are() -> None:
 @pytest.mark.parametrize(
     ("use", "code", "hint"),
     [
-        ("load(x).result()", "MXM301", "pass it on as it is"),
-        ("load(x).output", "MXM301", "pass it on as it is"),
+        ("load(x).result()", "MXM301", "pass it on whole"),
+        ("load(x).output", "MXM301", "pass it on whole"),
         ("load(x) >> load(1)", "MXM301", "order tasks with after="),
         ("[load(x)] >> load(1)", "MXM301", "order tasks with after="),
         ("load.submit(x)", "MXM302", None),

@@ -366,7 +366,7 @@ def test_a_result_that_can_be_read_once_is_refused() -> None:
     [
         (
             lambda: [1.0],
-            "too many positional arguments\n  hint: the task gets 2 arguments by place",
+            "too many positional arguments\n  hint: the task gets 2 arguments by position",
         ),
         (lambda a, b, c: [1.0], "missing a required argument: 'c'"),
     ],
@@ -376,7 +376,7 @@ def test_a_function_that_cannot_take_the_inputs_is_an_error_before_anything_runs
 ) -> None:
     with pytest.raises(BackendError) as caught:
         run_of(traced.spec, {load: fake})
-    assert "override of step 'load' cannot be called as the task is: " + told in str(caught.value)
+    assert "override of step 'load' cannot be called like the task: " + told in str(caught.value)
     assert RAN == []
 
 

@@ -560,7 +560,7 @@ def test_an_argument_that_a_body_omits_takes_a_free_key_then_the_task_then_the_d
 def test_a_key_that_a_body_binds_says_where() -> None:
     spec = traced(Bindings((Upstream("load"), Const(3))), lambda series, length: None)
     (problem,) = resolve(spec, {"length": 9}).warnings
-    assert "the body of flow 'f' gives task 't' that input" in problem.message
+    assert "the body of flow 'f' passes that input to task 't'" in problem.message
     assert str(spec.tasks[1].source) in (problem.hint or "")
     assert [p.code for p in refused(spec, {"length": 9}, strict=True)] == ["MXM403"]
 

@@ -89,7 +89,7 @@ FORBIDDEN = {
     "open": ("open(s)", "open the file"),
     "a library's attribute": (
         "__import__('pandas').date_range(s, periods=2)",
-        "give it to pandas inside",
+        "use pandas inside",
     ),
     "double star of a dict": ("dict(s)", "'keys'"),
     "Path": ("__import__('pathlib').Path(s)", "open the file"),

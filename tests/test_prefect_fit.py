@@ -38,7 +38,9 @@ def imported_again(module: ModuleType) -> None:
 def refused(name: str, use: Callable[[], object]) -> None:
     with pytest.raises(EngineMissingError) as raised:
         use()
-    assert f"Prefect {prefect.__version__} is not one that mxm-pipeline knows" in str(raised.value)
+    assert f"Prefect {prefect.__version__} is not a version that mxm-pipeline supports" in str(
+        raised.value
+    )
     assert name in raised.value.message
     assert raised.value.hint == INSTALL
 
@@ -153,7 +155,7 @@ def test_the_command_says_what_to_install(tmp_path: Path) -> None:
     write(tmp_path, {"flows.py": lacking + FLOW})
     ran = call("run", "f", cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
-    assert f"Prefect {prefect.__version__} is not one that mxm-pipeline knows" in ran.err
+    assert f"Prefect {prefect.__version__} is not a version that mxm-pipeline supports" in ran.err
     assert "'capture_sigterm'" in ran.err
     assert f"hint: {INSTALL}" in ran.err
     assert "Traceback" not in ran.err

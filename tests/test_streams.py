@@ -98,7 +98,7 @@ def test_columns_stay_aligned_where_names_are_escaped(project: Path) -> None:
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
 def test_full_disk_is_one_line_on_stderr(project: Path, verb: list[str]) -> None:
     ran = shell(f"mxm-pipeline {' '.join(verb)} > /dev/full", project)
-    told = "error: stdout cannot be written: No space left on device\n"
+    told = "error: cannot write to stdout: No space left on device\n"
     assert (ran.code, ran.err) == (2, told)
 
 

@@ -445,8 +445,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
         """Run the body as the Python it is; in the body of a flow, record its tasks there."""
         if self.run_options.get("overrides"):
             raise TypeError(
-                f"flow {self.name!r} has overrides, which are for its runs: a call would use the "
-                f"tasks themselves; run it with .run(...)"
+                f"flow {self.name!r} has overrides, which apply only to runs: run it with .run(...)"
             )
         trace = active_trace()
         if trace is not None:

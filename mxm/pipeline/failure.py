@@ -80,7 +80,7 @@ class Failure:
 def _refuse(failure: Failure, use: str) -> NoReturn:
     error = FailureUsedError(
         f"{failure!r} is not a value, and {use} was used",
-        hint="test for it first: isinstance(x, Failure); its exception is x.error",
+        hint="check it first with isinstance(x, Failure); its exception is x.error",
     )
     raise error from failure.error
 

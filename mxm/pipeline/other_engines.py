@@ -122,7 +122,7 @@ _ATTRIBUTES: dict[str, dict[str, str]] = {
     "value": {
         **dict.fromkeys(
             ("result", "wait", "output", "get"),
-            "pass it on as it is: the task gets the result; or take {word!r} inside a task",
+            "pass it on whole, because the task gets the result; or use {word!r} inside a task",
         ),
         **dict.fromkeys(("set_upstream", "set_downstream"), _AFTER),
     },

@@ -479,7 +479,7 @@ def _bind(
 def _filled_twice(task: str, parameter: str, source: Source | None) -> Problem:
     return Problem(
         "MXM109",
-        f"task {task!r}: parameter {parameter!r} is in each= and in upstream=",
+        f"task {task!r}: parameter {parameter!r} is in both each= and upstream=",
         "name it in one of the two",
         source=source,
         task=task,

@@ -23,7 +23,7 @@ def unfit(what: str, error: BaseException) -> EngineMissingError:
     try:
         installed = f"Prefect {version('prefect')}"
     except PackageNotFoundError:  # a copy on the path
-        installed = "This Prefect, of no known version,"
+        installed = "This Prefect, whose version is unknown,"
     install = "pip install " + " ".join(f"'{requirement}'" for requirement in _FITS)
     return EngineMissingError(
         f"{installed} {what}: {described(error)}", hint=shadow_hint() or install
@@ -44,7 +44,7 @@ def known_prefect() -> Generator[None, None, None]:
     except EngineMissingError:
         raise
     except (ImportError, AttributeError) as error:
-        raise unfit("is not one that mxm-pipeline knows", error) from error
+        raise unfit("is not a version that mxm-pipeline supports", error) from error
 
 
 def require(owner: Any, *names: str) -> None:

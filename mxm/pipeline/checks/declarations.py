@@ -97,11 +97,11 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
             if name in known:
                 continue
             if len(hints) >= _MOST_SEARCHED:
-                hints.setdefault(name, f"no task has that name: `mxm-pipeline show {spec.name}`")
+                hints.setdefault(name, f"`mxm-pipeline show {spec.name}` lists the tasks")
             if name not in hints:
                 beside = {other.name for other in tasks_beside(task.fn).values()}
                 near = did_you_mean(name, (known | beside) - {task.name})
-                hints[name] = near or f"no task has that name: `mxm-pipeline show {spec.name}`"
+                hints[name] = near or f"`mxm-pipeline show {spec.name}` lists the tasks"
             yield Problem(
                 "MXM102",
                 f"unknown upstream {name!r} of task {task.name!r}",
@@ -183,7 +183,7 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
             if named and task.upstream
             else "add a parameter for each, or name order-only tasks in after="
         )
-        yield f"task {task.name!r}: {drawn} takes {takes}, {len(args)} arrive from {given}", hint
+        yield f"task {task.name!r}: {drawn} takes {takes} but gets {len(args)}, from {given}", hint
     for name in kwargs:
         if name in positional[: len(args)]:
             yield (

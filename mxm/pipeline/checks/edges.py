@@ -154,7 +154,7 @@ class _Edges:
     ) -> Problem:
         return Problem(
             "MXM205",
-            f"task {task.name!r} cannot be mapped over what fills {name!r}: {told}",
+            f"task {task.name!r} cannot be mapped over the value of {name!r}: {told}",
             why,
             source=task.source,
             flow=self.spec.name,
@@ -265,7 +265,7 @@ class _Edges:
                 f"{told}, which may not fit parameter {name!r} of task {task.name!r}, which takes "
                 + texts[1]
                 + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
-                "annotate both so that every value returned is accepted",
+                "annotate both so that every returned value is accepted",
                 source=task.source,
                 flow=self.spec.name,
                 task=task.name,
@@ -302,7 +302,7 @@ class _Edges:
             "MXM201",
             f"{told}, which does not exist: "
             + self._described(type_text(made), Upstream(part.name, part.path[:depth])),
-            near or f"leave out [{key!r}], or change what task {part.name!r} returns",
+            near or f"remove [{key!r}], or change what task {part.name!r} returns",
             source=task.source if task else self.spec.source,
             flow=self.spec.name,
             task=task.name if task else None,

@@ -180,7 +180,7 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):  # `| head` has what it wanted
             return
-        raise PipelineError(f"stdout cannot be written: {error.strerror}") from None
+        raise PipelineError(f"cannot write to stdout: {error.strerror}") from None
 
 
 def _style(text: str, code: str, stream: TextIO) -> str:

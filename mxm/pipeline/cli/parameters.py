@@ -136,7 +136,7 @@ class _Reader:
     def params_file(self, path: str) -> dict[str, Any]:
         """The names and values in the file, or the stream, *path*."""
         if not is_document(path) and not Sources.is_stream(path):
-            hint = "it is a .toml, .json, .yaml or .yml file"
+            hint = "use a .toml, .json, .yaml or .yml file"
             name, equals, _ = path.partition("=")
             shown = f"{name}=..." if equals else path  # a parameter, whose value may be a secret
             raise PipelineError(f"--params-file: cannot tell the format of {shown!r}", hint=hint)

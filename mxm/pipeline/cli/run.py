@@ -252,8 +252,7 @@ def run(
         typer.Option(
             "--grace",
             metavar="SECONDS",
-            help='Once the run is cancelled, tasks with run_if="always" may take that long; '
-            "default: 10.",
+            help='How long tasks with run_if="always" may run after a cancellation; default: 10.',
         ),
     ] = None,
     strict_json: Annotated[

@@ -201,7 +201,7 @@ class Loader:
         """Report *path*, which no import can name, because its part *dotted* has a dot in it."""
         stem = dotted.removesuffix(".py")
         renamed = stem.replace(".", "_") + dotted.removeprefix(stem)
-        why = ImportError(f"Python reads the dot in {stem!r} as that of a package")
+        why = ImportError(f"Python reads the dot in {stem!r} as a package separator")
         hint = f"rename {dotted!r} to {renamed!r}"
         self.failures.append(Failure(shown_path(path), why, Source(path), hint=hint))
 

@@ -207,7 +207,7 @@ def _in_module(place: str, name: str, start: str) -> list[Registration]:
         loader = Loader(read_settings(start))
         if not _exists(place.partition(".")[0]):
             unknown = f"unknown flow {f'{place}:{name}'!r}"
-            raise UnknownFlowError(unknown, hint=f"there is no module {place!r}")
+            raise UnknownFlowError(unknown, hint=f"no such module: {place!r}")
         module = loader.module(place)
     _require_loaded(loader)
     return _own(registry, os.path.realpath(getattr(module, "__file__", None) or ""), place)

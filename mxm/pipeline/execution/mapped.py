@@ -313,7 +313,7 @@ class MappedStep:
         if called and not task.outcomes and all(run.state is State.SKIPPED for run in called):
             return Outcome(State.SKIPPED, reason=called[0].reason)
         if self.count and not called:
-            return Outcome(State.SKIPPED, reason="no item is left: each was left out upstream")
+            return Outcome(State.SKIPPED, reason="no items are left: all were left out upstream")
         return Outcome(State.SUCCEEDED)
 
     def _note(self, error: BaseException, failed: Sequence[ItemRun], count: int) -> None:
@@ -510,7 +510,7 @@ class MappedCall(Call):
         if self._thread is not None:
             self._thread.join()
         if self._made is None:
-            raise self._broke or RuntimeError(f"nothing became of step {self.step.name!r}")
+            raise self._broke or RuntimeError(f"no result of step {self.step.name!r}")
         return self._made
 
     @property

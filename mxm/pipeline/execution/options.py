@@ -143,7 +143,7 @@ class RunOptions:
         if not isinstance(overrides, Mapping):
             hint = "give a dict: overrides={load: frame}"
             raise BackendError(
-                f"overrides must map tasks or names of steps to what replaces them, "
+                f"overrides must map tasks or names of steps to their replacements, "
                 f"not {overrides!r:.80}",
                 hint=hint,
             )
@@ -177,7 +177,7 @@ class RunOptions:
             if option not in self.__slots__:
                 known = (*also, *self.__slots__)
                 hint = option_hint("run", option, known) or did_you_mean(option, known)
-                raise TypeError(f"no option {option!r} of a run: {hint}")
+                raise TypeError(f"a run has no option {option!r}: {hint}")
         return replace(self, **options) if options else self
 
 

@@ -153,9 +153,9 @@ def _require_signature(step: Step, fn: Callable[..., Any]) -> None:
             signature.bind(*step.args, **step.kwargs)
     except TypeError as error:
         count, names = len(step.args), ", ".join(f"{name}=" for name in step.kwargs)
-        given = [f"{count} argument{'s' * (count != 1)} by place"] * bool(count)
+        given = [f"{count} argument{'s' * (count != 1)} by position"] * bool(count)
         raise BackendError(
-            f"override of step {step.name!r} cannot be called as the task is: {error}",
+            f"override of step {step.name!r} cannot be called like the task: {error}",
             hint=f"the task gets {' and '.join([*given, names] if names else given) or 'nothing'}",
         ) from None
 

@@ -265,7 +265,7 @@ class _Reading:
             problem = Problem(
                 "MXM405",
                 f"parameter {name + place!r}: {type_text(annotation)} has no key {repr_of(key)}",
-                f"did you mean {near!r}?" if near else "the key is passed on as it is",
+                f"did you mean {near!r}?" if near else "the key is passed on unchanged",
                 source=owner.source,
                 flow=self.spec.name,
                 task=task.name if task else None,
@@ -290,13 +290,13 @@ class _Reading:
                 why = f"task {task!r} gets that input from an edge of the graph"
                 hint = "a parameter never overrides an edge"
             elif filled:
-                why = f"the body of flow {spec.name!r} gives task {task!r} that input"
+                why = f"the body of flow {spec.name!r} passes that input to task {task!r}"
                 hint = f"it is set at {source}: make it a parameter of the flow"
             else:
                 why = f"no task of flow {spec.name!r} takes it"
                 near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
                 known = ", ".join(sorted(self.taken))
-                hint = near or (f"known: {known}" if known else "no task takes any")
+                hint = near or (f"known: {known}" if known else "no task takes parameters")
             yield Problem(
                 "MXM403",
                 f"parameter {name!r}{self._from(name)} is not used: {why}",

@@ -159,9 +159,9 @@ class Body:
                 constants.append(item)
         for item in constants:
             if not self._is_constant(item, problems):
-                problems.append(self._not_a_task(item, "the body's return value", _RETURNED))
+                problems.append(self._not_a_task(item, "the return value", _RETURNED))
         if constants and not found and not stand_ins and len(problems) == refused:
-            problems.append(self._not_a_task(constants[0], "the body's return value", _RETURNED))
+            problems.append(self._not_a_task(constants[0], "the return value", _RETURNED))
         return found
 
     def _is_constant(self, item: Any, problems: list[Problem]) -> bool:
@@ -169,7 +169,7 @@ class Body:
         once = read_once(item)
         hidden = hidden_in(item) or hidden_in(item, TaskBase)
         if once is not None:
-            told = f"the body's return value of flow {self._name!r} holds {once}"
+            told = f"the return value of flow {self._name!r} contains {once}"
             problems.append(
                 Problem("MXM306", told, once.hint, source=self._source, flow=self._name)
             )
@@ -187,7 +187,7 @@ class Body:
             what, hint = "the result of an async flow", "await the call"
         else:
             what = f"{repr_of(item):.120}"
-        told = f"{where} of flow {self._name!r} holds {what}, which is not a task"
+        told = f"{where} of flow {self._name!r} contains {what}, which is not a task"
         return Problem("MXM106", told, hint, source=self._source, flow=self._name)
 
 

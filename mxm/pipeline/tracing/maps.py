@@ -47,14 +47,14 @@ def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) ->
     """
     if shape_of(fn) is not None and first_parameter(fn) is None:
         raise MapError(
-            f"{kind} {name!r} cannot be mapped: it has no parameter that takes an item by place",
+            f"{kind} {name!r} cannot be mapped: no parameter takes an item by position",
             hint="make the item its first parameter",
         )
     if more:
         raise MapError(
-            f"{kind} {name!r} is mapped over one list by place, {more + 1} are given",
-            hint="give all else by name: a further list as mxm.each(list), and what is the same "
-            "for every item as it is",
+            f"{kind} {name!r} is mapped over one positional list, not {more + 1}",
+            hint="pass the rest by name: another list as mxm.each(list), a value for all items "
+            "as it is",
         )
 
 

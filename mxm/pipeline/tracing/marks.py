@@ -57,7 +57,7 @@ def refuse_each() -> NoReturn:
     """Raise for a mark that is where it means nothing."""
     raise MisplacedEachError(
         "mxm.each(...) is not an argument of a map",
-        hint="give it by name to .map or .outcomes: row.map(symbols, price=mxm.each(prices))",
+        hint="pass it by name to .map or .outcomes: row.map(symbols, price=mxm.each(prices))",
     )
 
 

@@ -115,7 +115,7 @@ class StandIn:
             self._refuse(
                 f"an index {repr_of(key)}", 'only ["key"] and [0] with a constant may be used'
             )
-        _used("a part of a result is taken")
+        _used("a result is indexed")
         return StandIn(self._origin, (*self._path, key))
 
     def __iter__(self) -> Iterator[StandIn]:
@@ -148,7 +148,7 @@ class StandIn:
         if package is None:
             fix = attribute_hint("value", name) or f"take {name!r} inside a task"
             self._refuse(f"its attribute {name!r}", fix)
-        self._refuse(f"its use by {package}", f"give it to {package} inside a task")
+        self._refuse(f"its value in {package}", f"use {package} inside a task")
 
     def _refuse(self, use: str, fix: str) -> NoReturn:
         recorder = active_recorder()
@@ -186,7 +186,7 @@ _OPERATORS = (
     *("and", "or", "xor"),
 )
 _REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
-    "its truth (if, and, or, not, while)": (
+    "its truth value (if, and, or, not, while)": (
         ("__bool__",),
         "move the decision into a task, which gets the value as an argument",
     ),
@@ -303,7 +303,7 @@ def awaiting_error(called: str | None, source: Source | None) -> TracingError:
         "await the tasks one after the other: independent tasks run side by side "
         "with --runner threads"
         if called in ("gather", "wait", "create_task", "as_completed")
-        else "move what is awaited here into an async task"
+        else "await it inside an async task"
     )
     error = TracingError(f"{told} may await tasks and flows only", hint=hint, source=source)
     error.code = "MXM303"

@@ -389,8 +389,8 @@ class Trace:
                 error.code = "MXM306"
                 self.keep(error)
             elif hidden_in(item):
-                told = f"a value of the run inside a {kind.__name__} cannot be passed on"
-                fix = "put it into a plain list, tuple or dict, or make this inside a task"
+                told = f"a value of the run inside a {kind.__name__} cannot be passed to a task"
+                fix = "use a plain list, tuple or dict, or make the object inside a task"
                 self.keep(TracingError(told, hint=fix, source=source))
         return cast("T", snapshot(inputs))
 

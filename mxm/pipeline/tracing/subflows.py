@@ -206,7 +206,7 @@ def _unpack(trace: Trace, flow: str, value: Any, unpacked: Unpacked, source: Sou
             Problem(
                 "MXM402",
                 str(error),
-                "give it as many parts as its annotation has",
+                "pass as many parts as its annotation has",
                 source=source,
                 flow=trace.flow,
             )

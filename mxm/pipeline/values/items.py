@@ -39,8 +39,7 @@ def items_of(value: Any) -> list[Any]:
             return sorted(given)
         except Exception:
             raise TypeError(
-                f"a {kind} whose members cannot be sorted cannot be mapped: it has no "
-                "order; give a list"
+                f"a {kind} cannot be mapped, because its members cannot be sorted: give a list"
             ) from None
     try:
         return list(given)
@@ -56,12 +55,12 @@ def _refusal(value: Any) -> str | None:
     """Why *value* cannot be mapped, and what to write instead; None where it can."""
     kind = type(value).__name__
     if isinstance(value, str | bytes | bytearray):
-        return f"a {kind} cannot be mapped: for one item write a list of it, [x]"
+        return f"a {kind} cannot be mapped: for one item, write a list, [x]"
     if isinstance(value, Mapping):
         return f"a {kind} cannot be mapped: give list(d), list(d.values()) or list(d.items())"
     once = read_once(value)
     if once is not None:
-        return f"{once.kind} cannot be mapped, as it can be read only once: {once.hint}"
+        return f"{once.kind} cannot be mapped, because it can be read only once: {once.hint}"
     if is_table(value):
         return f"a {kind} cannot be mapped: give a list of its rows, its columns or its groups"
     if iter_of(value) is None:

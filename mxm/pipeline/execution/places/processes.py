@@ -58,7 +58,7 @@ class WorkerPool:
         file = getattr(main, "__file__", None)
         if file and getattr(main, "__spec__", None) is None and not os.path.exists(file):
             raise BackendError(
-                f"a program read from {file} cannot have worker processes",
+                f"a program read from {file} cannot start worker processes",
                 hint="write it to a file, or use runner 'threads'",
             )
         self._called_at = _refuse_at_import()
