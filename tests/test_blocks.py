@@ -266,7 +266,7 @@ def risk(x):
     problem = the_problem(module.risk)
     assert (problem.code, problem.message.partition(" inside")[0]) == (
         "MXM305",
-        "a part of a result is taken",
+        "a result is indexed or unpacked",
     )
 
 

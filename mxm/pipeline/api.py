@@ -111,7 +111,7 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
     """
     backend = options.pop("backend", "prefect")
     chosen = RunOptions().changed(options, also=["backend"])
-    spec = require_valid(_spec(spec_or_flow))  # reported first, whether or not there is an engine
+    spec = require_valid(_spec(spec_or_flow))  # reported first, with or without an engine
     if chosen.recorder is None:
         from mxm.pipeline.store.recorder import RunRecorder
 

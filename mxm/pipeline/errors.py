@@ -81,14 +81,14 @@ class ParameterError(PipelineError, ValueError):
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
         missing = sum(problem.code == "MXM401" for problem in problems)
-        told: list[str] = []
+        counts: list[str] = []
         for count, one, many in (
             (missing, "is missing", "are missing"),
             (len(problems) - missing, "cannot be used", "cannot be used"),
         ):
             if count:
-                told.append(f"a parameter {one}" if count == 1 else f"{count} parameters {many}")
-        lines = [f"flow {flow!r}: {', and '.join(told)}", *map(str, problems)]
+                counts.append(f"a parameter {one}" if count == 1 else f"{count} parameters {many}")
+        lines = [f"flow {flow!r}: {', and '.join(counts)}", *map(str, problems)]
         super().__init__("\n".join(lines))
         self.flow = flow
         self.problems: tuple[Problem, ...] = tuple(problems)

@@ -119,11 +119,11 @@ class FlowRun:
         counts: dict[str, int] = {}
         for task in self.tasks.values():
             counts[task.outcome] = counts.get(task.outcome, 0) + 1
-        told = ", ".join(f"{n} {state}" for state, n in counts.items())
+        summary = ", ".join(f"{n} {state}" for state, n in counts.items())
         head = "" if self.state is State.SUCCEEDED else f"{self.state.upper()}: "
         error = self.error
         why = f": task {error[0]!r} raised {described(error[1]).splitlines()[0]}" if error else ""
-        return f"{head}<FlowRun {self.flow.name!r}: {told}{why}>"
+        return f"{head}<FlowRun {self.flow.name!r}: {summary}{why}>"
 
     @property
     def uuid(self) -> UUID | None:

@@ -70,12 +70,12 @@ def _import_prefect() -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
-            with contextlib.redirect_stderr(io.StringIO()) as told:
+            with contextlib.redirect_stderr(io.StringIO()) as captured:
                 importlib.import_module("prefect")
             # Its main module sets up logging, which would otherwise come with the first flow.
             with _few_settings_written():
                 importlib.import_module("prefect.main")
-            sys.stderr.write(told.getvalue())  # where this fails, one line of ours says as much
+            sys.stderr.write(captured.getvalue())  # where this fails, one line of ours says as much
     except ModuleNotFoundError as error:
         shadow = shadow_hint()
         if shadow is not None:

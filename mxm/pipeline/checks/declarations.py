@@ -125,7 +125,7 @@ def _cycles(spec: FlowSpec) -> Iterator[Problem]:
         first, more, last = _ends(path[:-1])
         left_out = [f"... {more} more ..."] if more else []
         places = [(name, graph.tasks[name].source) for name in first]
-        places += [(told, None) for told in left_out]
+        places += [(note, None) for note in left_out]
         places += [(name, graph.tasks[name].source) for name in last]
         yield Problem(
             "MXM103",

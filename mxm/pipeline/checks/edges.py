@@ -101,8 +101,8 @@ class _Edges:
             return
         if isinstance(binding, Collection) and not fit(_type_of(binding, _anything), wanted):
             made = type_text(_type_of(binding, self._leaf))
-            told = f"a {binding.kind.__name__} of results is {made}"
-            yield self._mismatch(task, name, type_text(wanted), told)
+            what = f"a {binding.kind.__name__} of results is {made}"
+            yield self._mismatch(task, name, type_text(wanted), what)
             wanted = Any  # of its members, only those that do not exist are reported
         yield from self._missing(task, name, wanted, binding)
         for part, within in _parts(binding):
@@ -110,8 +110,8 @@ class _Edges:
                 continue
             depth, made = self._followed(part)
             if depth < len(part.path):
-                told = f"task {task.name!r} takes {part} for {name!r}"
-                yield self._no_part(part, depth, made, told, task)
+                what = f"task {task.name!r} takes {part} for {name!r}"
+                yield self._no_part(part, depth, made, what, task)
             else:
                 yield from self._edge(task, name, wanted, part, made, within(made))
 
@@ -124,13 +124,13 @@ class _Edges:
         if isinstance(items, Upstream) and items.name in self.tasks:
             depth, made = self._followed(items)
             if depth < len(items.path):
-                told = f"task {task.name!r} is mapped over {items}"
-                yield self._no_part(items, depth, made, told, task)
+                what = f"task {task.name!r} is mapped over {items}"
+                yield self._no_part(items, depth, made, what, task)
                 return
             element = element_of(made)
             if element is typing.Never:
-                told = self._described(type_text(made), items)
-                yield self._no_items(task, name, told)
+                what = self._described(type_text(made), items)
+                yield self._no_items(task, name, what)
             else:
                 yield from self._edge(task, name, wanted, items, element, element)
         elif isinstance(items, Param):
@@ -138,8 +138,8 @@ class _Edges:
             for key in items.path:
                 made = part_of(made, key)
             if element_of(made) is typing.Never:
-                told = f"parameter {str(items)!r} of flow {self.spec.name!r} is {type_text(made)}"
-                yield self._no_items(task, name, told)
+                what = f"parameter {str(items)!r} of flow {self.spec.name!r} is {type_text(made)}"
+                yield self._no_items(task, name, what)
         elif isinstance(items, Const | Collection):
             if isinstance(items, Const) and read_once(items.value) is not None:
                 return  # MXM306
@@ -150,11 +150,11 @@ class _Edges:
                 yield self._no_items(task, name, f"it is a constant {kind.__name__}", str(error))
 
     def _no_items(
-        self, task: TaskSpec, name: str, told: str, why: str = "map over a list of items"
+        self, task: TaskSpec, name: str, what: str, why: str = "map over a list of items"
     ) -> Problem:
         return Problem(
             "MXM205",
-            f"task {task.name!r} cannot be mapped over the value of {name!r}: {told}",
+            f"task {task.name!r} cannot be mapped over the value of {name!r}: {what}",
             why,
             source=task.source,
             flow=self.spec.name,
@@ -194,19 +194,19 @@ class _Edges:
             if part.path and part.name in self.tasks:
                 depth, made = self._followed(part)
                 if depth < len(part.path):
-                    told = f"flow {self.spec.name!r} returns {part}"
-                    yield self._no_part(part, depth, made, told, None)
+                    what = f"flow {self.spec.name!r} returns {part}"
+                    yield self._no_part(part, depth, made, what, None)
 
     def notes(self) -> Iterator[Problem]:
         """One for each thing that keeps annotations from being resolved."""
         for (_, why), found in self.unresolved.items():
             places = list(found.values())
-            told, their = "an annotation", "its"
+            what, their = "an annotation", "its"
             if len(places) > 1:
-                told, their = f"{len(places)} annotations", "their"
+                what, their = f"{len(places)} annotations", "their"
             yield Problem(
                 "MXM203",
-                f"{told} cannot be resolved, so {their} edges are not checked: {why}",
+                f"{what} cannot be resolved, so {their} edges are not checked: {why}",
                 "import the name outside of `if TYPE_CHECKING:`, or correct it",
                 source=places[0][1],
                 flow=self.spec.name,
@@ -243,14 +243,14 @@ class _Edges:
         if found is Fit.ALWAYS:
             return
         texts = texts_apart(made if whole is made else whole, wanted)
-        told = self._described(texts[0] if whole is made else type_text(made), part)
-        told += "" if whole is made else f", passed in {texts[0]}"
+        what = self._described(texts[0] if whole is made else type_text(made), part)
+        what += "" if whole is made else f", passed in {texts[0]}"
         if found is Fit.NEVER:
-            yield self._mismatch(task, name, texts[1], told)
+            yield self._mismatch(task, name, texts[1], what)
         elif self.strict and _is_text_for_its_characters(whole, wanted):
             yield Problem(
                 "MXM202",
-                f"{told}, and parameter {name!r} of task {task.name!r} takes {texts[1]}: a string "
+                f"{what}, and parameter {name!r} of task {task.name!r} takes {texts[1]}: a string "
                 "is a sequence of characters",
                 "return a list, or take str",
                 source=task.source,
@@ -262,7 +262,7 @@ class _Edges:
             unknown = {str(one): one.why for one in (made, wanted) if isinstance(one, Unresolved)}
             yield Problem(
                 "MXM202",
-                f"{told}, which may not fit parameter {name!r} of task {task.name!r}, which takes "
+                f"{what}, which may not fit parameter {name!r} of task {task.name!r}, which takes "
                 + texts[1]
                 + "".join(f"; {one} could not be resolved: {why}" for one, why in unknown.items()),
                 "annotate both so that every returned value is accepted",
@@ -276,16 +276,16 @@ class _Edges:
             self._note(made, source, "return", f"the result of task {source.name!r}")
             self._note(wanted, task, name, f"parameter {name!r} of task {task.name!r}")
 
-    def _note(self, annotation: Any, task: TaskSpec, name: str, told: str) -> None:
+    def _note(self, annotation: Any, task: TaskSpec, name: str, what: str) -> None:
         if isinstance(annotation, Unresolved):
             place = source_of(task.fn) or task.source
             found = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
-            found.setdefault((id(task.fn), name), (f"{told}: {annotation}", place))
+            found.setdefault((id(task.fn), name), (f"{what}: {annotation}", place))
 
-    def _mismatch(self, task: TaskSpec, name: str, wanted: str, told: str) -> Problem:
+    def _mismatch(self, task: TaskSpec, name: str, wanted: str, what: str) -> Problem:
         return Problem(
             "MXM201",
-            f"{told}, and parameter {name!r} of task {task.name!r} takes {wanted}: "
+            f"{what}, and parameter {name!r} of task {task.name!r} takes {wanted}: "
             "no value can be both",
             "change one of the two annotations, or put a task in between",
             source=task.source,
@@ -294,13 +294,13 @@ class _Edges:
         )
 
     def _no_part(
-        self, part: Upstream, depth: int, made: Any, told: str, task: TaskSpec | None
+        self, part: Upstream, depth: int, made: Any, what: str, task: TaskSpec | None
     ) -> Problem:
         key = part.path[depth]
         near = did_you_mean(str(key), field_hints(made)) if is_typed_dict(made) else None
         return Problem(
             "MXM201",
-            f"{told}, which does not exist: "
+            f"{what}, which does not exist: "
             + self._described(type_text(made), Upstream(part.name, part.path[:depth])),
             near or f"remove [{key!r}], or change what task {part.name!r} returns",
             source=task.source if task else self.spec.source,

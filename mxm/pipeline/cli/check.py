@@ -48,7 +48,7 @@ def _check_flows(
     modules: Sequence[str],
     *,
     strict_types: bool,
-    told: Callable[[Checked], None],
+    report: Callable[[Checked], None],
 ) -> ExitCode:
     """Check the flows *names*, or all that can be found, and report what is wrong."""
     if names:
@@ -61,7 +61,7 @@ def _check_flows(
         checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
     for entry in checked.flows:
         checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
-    told(checked)
+    report(checked)
     if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH
     if checked.failures:
@@ -89,8 +89,8 @@ def _as_text(checked: Checked) -> None:
     print_problems([_of_flow(p) if several else p for p in checked.problems])
     errors = sum(problem.severity == "error" for problem in checked.problems)
     if checked.flows:
-        told = counted(errors, "problem") if errors else "no problems"
-        say(f"{counted(len(checked.flows), 'flow')} checked: {told}")
+        result = counted(errors, "problem") if errors else "no problems"
+        say(f"{counted(len(checked.flows), 'flow')} checked: {result}")
 
 
 def _of_flow(problem: Problem) -> Problem:
@@ -131,12 +131,12 @@ def _command(kind: str, title: str, message: str, source: Source | None) -> str:
             "col": source.column,
         }
     properties["title"] = title
-    told = ",".join(
+    fields = ",".join(
         f"{key}={_escaped(str(value)).replace(':', '%3A').replace(',', '%2C')}"
         for key, value in properties.items()
         if value is not None
     )
-    return f"::{kind} {told}::{_escaped(message)}"
+    return f"::{kind} {fields}::{_escaped(message)}"
 
 
 def _escaped(text: str) -> str:
@@ -172,5 +172,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the graphs of flows: names, upstreams, cycles, signatures. Nothing runs."""
-    told = _printer("json" if as_json else format)
-    raise typer.Exit(_check_flows(names or [], module or [], strict_types=strict_types, told=told))
+    report = _printer("json" if as_json else format)
+    raise typer.Exit(
+        _check_flows(names or [], module or [], strict_types=strict_types, report=report)
+    )

@@ -223,21 +223,21 @@ def _inputs(task: TaskSpec) -> str:
 
 
 def _options(task: TaskSpec) -> str:
-    told: list[str] = []
+    options: list[str] = []
     if task.retries:
         delays = (
             task.retry_delay_s if isinstance(task.retry_delay_s, tuple) else (task.retry_delay_s,)
         )
         delay = f", {' '.join(f'{d:g}' for d in delays)} s apart" if any(delays) else ""
-        told.append(f"retries {task.retries}{delay}")
+        options.append(f"retries {task.retries}{delay}")
     if task.timeout_s:
-        told.append(f"timeout {task.timeout_s:g} s")
-    told += rules_of(task)
+        options.append(f"timeout {task.timeout_s:g} s")
+    options += rules_of(task)
     if task.tags:
-        told.append("tags " + few(task.tags))
+        options.append("tags " + few(task.tags))
     if task.produces:
-        told.append(f"produces {task.produces.id}")
-    return "; ".join(told) or "-"
+        options.append(f"produces {task.produces.id}")
+    return "; ".join(options) or "-"
 
 
 def flow_document(entry: Registration) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Lines:
         then = f"next in {event.retry_in:g} s" if event.retry_in else "next now"
         which = f"attempt {event.attempt} of {event.attempts}"
         step = event.step if event.item is None else f"{event.step}[{event.item}]"
-        self._line(event.at, f"retry {step} {which}: {_told(event.error)}; {then}")
+        self._line(event.at, f"retry {step} {which}: {_first_line(event.error)}; {then}")
 
     def _output(self, event: OutputLine) -> None:
         item = "" if event.item is None else f"[{event.item}]"
@@ -159,7 +159,7 @@ class Lines:
         took = "" if task.seconds is None else f" {duration(task.seconds)}"
         tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
         if task.error is not None:
-            reason = task.reason if task.started is None else _told(task.error)
+            reason = task.reason if task.started is None else _first_line(task.error)
             self._line(
                 at, f"{task.outcome} {task.name}{took}{tries}: {reason}{_place(task.error)}", -1
             )
@@ -210,7 +210,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
 
 
-def _told(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """The first line of what is said of *error*."""
     return described(error).partition("\n")[0]
 

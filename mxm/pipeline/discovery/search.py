@@ -183,8 +183,8 @@ def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineEr
     hint = "\n  hint: ".join(filter(None, (*hints, *found.warnings, found.unscanned))) or None
     if not found.failures:
         return UnknownFlowError(message, hint=hint)
-    told = "\n".join(map(str, found.failures))
-    return LoadError(f"{message}; some modules could not be imported\n{told}", hint=hint)
+    failures = "\n".join(map(str, found.failures))
+    return LoadError(f"{message}; some modules could not be imported\n{failures}", hint=hint)
 
 
 def _in_file(place: str, start: str) -> list[Registration]:

@@ -12,11 +12,11 @@ __all__ = ["users_place", "users_traceback"]
 
 def users_traceback(error: BaseException) -> str:
     """The traceback of *error* from the user's frame on, without an end of line."""
-    told = traceback.TracebackException.from_exception(error)
-    frames = list(told.stack)
+    report = traceback.TracebackException.from_exception(error)
+    frames = list(report.stack)
     first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
-    told.stack = traceback.StackSummary.from_list(frames[first:])
-    return "".join(told.format()).rstrip()
+    report.stack = traceback.StackSummary.from_list(frames[first:])
+    return "".join(report.format()).rstrip()
 
 
 def users_place(error: BaseException) -> Source | None:

@@ -103,7 +103,7 @@ class _Reading:
         self.own = own_parameters(spec)
         self.problems: list[Problem] = []
         self.noted: list[Problem] = []
-        self._told: set[str] = set()  # keys that are missing, or that the flow cannot read
+        self._reported: set[str] = set()  # keys that are missing, or that the flow cannot read
         self.secrets = secret_names(spec, given)
         self.origins = {k: o for name, v in given.items() for k, o in origins_in(name, v)}
         self._assembled: dict[str, Any] = {}  # what the tasks first made of values in parts
@@ -187,8 +187,8 @@ class _Reading:
                 yield name, self.fit(value, name, parameter, task, binding.name, base=base)
 
     def _miss(self, name: str, parameter: inspect.Parameter, task: TaskSpec | None) -> None:
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._reported:
+            self._reported.add(name)
             self.problems.append(_missing(name, parameter, self.spec, task))
 
     def fit(
@@ -221,10 +221,10 @@ class _Reading:
                 self._note_unknown(fitting, annotation, name, task)
             return fitting
         except ValueError as error:
-            if key in self._told:
+            if key in self._reported:
                 return value
             if task is None:
-                self._told.add(key)
+                self._reported.add(key)
             owner = f"task {task.name!r}" if task else f"flow {self.spec.name!r}"
             place, hint = "", None
             typed = isinstance(value, Text | Members | Fields)
@@ -236,19 +236,19 @@ class _Reading:
             expected = type_text(annotation)
             if not typed and expected == type_text(type(value)):
                 expected = type_text(annotation, modules=True)
-            told = f"takes {expected}, not "
+            message = f"takes {expected}, not "
             if isinstance(error, PartError) and annotation is MISSING:
-                told = text_of(error)
+                message = text_of(error)
             elif hidden:
-                told += "the value given (a secret, not shown)"
+                message += "the value given (a secret, not shown)"
             else:
-                told += repr_of(str(value) if isinstance(value, Text) else value)[:200]
-                told += f": {text_of(error)}" if text_of(error) else ""
+                message += repr_of(str(value) if isinstance(value, Text) else value)[:200]
+                message += f": {text_of(error)}" if text_of(error) else ""
                 hint = example_of(takes, key + _dotted(place), value, typed=typed)
             self.problems.append(
                 Problem(
                     "MXM402",
-                    f"parameter {name + place!r}{self._from(key + place)} of {owner} {told}",
+                    f"parameter {name + place!r}{self._from(key + place)} of {owner} {message}",
                     hint,
                     source=(Source.of_function(fn) if fn else None) or (task or self.spec).source,
                     flow=self.spec.name,

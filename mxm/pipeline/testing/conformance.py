@@ -175,7 +175,7 @@ def closed() -> None:
 
 
 def tells() -> int:
-    logging.getLogger("conformance.told").info("logged %s", "one")
+    logging.getLogger("conformance.task").info("logged %s", "one")
     logging.getLogger("conformance.hidden").info("logged two")
     print("printed", "one")  # noqa: T201
     sys.stdout.buffer.write("printed \u00fc".encode())
@@ -452,8 +452,8 @@ def test_what_a_task_logs_and_prints_carries_flow_and_task(
     with contextlib.redirect_stdout(lines):
         assert flow.run().values == {"a": 1}
     lines.finish()
-    told = [record for record in caplog.records if record.name.startswith("conformance.")]
-    assert [(r.getMessage(), *_place(r)) for r in told] == [("logged one", "f", "a")]
+    records = [record for record in caplog.records if record.name.startswith("conformance.")]
+    assert [(r.getMessage(), *_place(r)) for r in records] == [("logged one", "f", "a")]
     assert stream.getvalue() == "[f/a] printed one\n[f/a] printed \u00fc\n"
 
 
@@ -592,9 +592,9 @@ def test_an_observer_that_fails_is_reported_once_and_loses_nothing(
     run = compiled(FlowSpec("f", tasks), observers=[broken, events.append]).run()
     assert (run.state, run.values) == (State.SUCCEEDED, {"a": 1, "b": 1})
     assert isinstance(events[-1], RunEnded)
-    told = [r.getMessage() for r in caplog.records if "observer" in r.getMessage()]
-    assert len(told) == 1
-    assert "broken failed at RunStarted: RuntimeError: by design" in told[0]
+    messages = [r.getMessage() for r in caplog.records if "observer" in r.getMessage()]
+    assert len(messages) == 1
+    assert "broken failed at RunStarted: RuntimeError: by design" in messages[0]
 
 
 def test_a_run_knows_what_ran_it_and_a_task_when_it_was_ready(compiled: Compiled) -> None:

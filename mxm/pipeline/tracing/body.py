@@ -169,9 +169,9 @@ class Body:
         once = read_once(item)
         hidden = hidden_in(item) or hidden_in(item, TaskBase)
         if once is not None:
-            told = f"the return value of flow {self._name!r} contains {once}"
+            message = f"the return value of flow {self._name!r} contains {once}"
             problems.append(
-                Problem("MXM306", told, once.hint, source=self._source, flow=self._name)
+                Problem("MXM306", message, once.hint, source=self._source, flow=self._name)
             )
             return True
         return not (hidden or callable(item) or isinstance(item, FlowBase | Ready))
@@ -187,8 +187,8 @@ class Body:
             what, hint = "the result of an async flow", "await the call"
         else:
             what = f"{repr_of(item):.120}"
-        told = f"{where} of flow {self._name!r} contains {what}, which is not a task"
-        return Problem("MXM106", told, hint, source=self._source, flow=self._name)
+        message = f"{where} of flow {self._name!r} contains {what}, which is not a task"
+        return Problem("MXM106", message, hint, source=self._source, flow=self._name)
 
 
 def _output(returned: Any, names: Mapping[TaskBase, str]) -> Binding:

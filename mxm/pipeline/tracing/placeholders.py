@@ -115,7 +115,7 @@ class StandIn:
             self._refuse(
                 f"an index {repr_of(key)}", 'only ["key"] and [0] with a constant may be used'
             )
-        _used("a result is indexed")
+        _used("a result is indexed or unpacked")
         return StandIn(self._origin, (*self._path, key))
 
     def __iter__(self) -> Iterator[StandIn]:
@@ -298,14 +298,14 @@ def _module(frame: FrameType) -> str:
 def awaiting_error(called: str | None, source: Source | None) -> TracingError:
     """The error of an await, or a call of asyncio, that no stand-in can answer."""
     name = "asyncio" if called is None or called.startswith("_") else f"asyncio.{called}"
-    told = f"{name} is not supported: a flow's body" if called else "a flow's body"
+    subject = f"{name} is not supported: a flow's body" if called else "a flow's body"
     hint = (
         "await the tasks one after the other: independent tasks run side by side "
         "with --runner threads"
         if called in ("gather", "wait", "create_task", "as_completed")
         else "await it inside an async task"
     )
-    error = TracingError(f"{told} may await tasks and flows only", hint=hint, source=source)
+    error = TracingError(f"{subject} may await tasks and flows only", hint=hint, source=source)
     error.code = "MXM303"
     return error
 

@@ -228,9 +228,9 @@ class Trace:
         if called is not None:
             self.keep(awaiting_error(called, source))
             return
-        told = described(error)
-        if StandIn.__name__ in told:
-            self.keep(TracingError(told, hint="do this inside a task", source=source))
+        message = described(error)
+        if StandIn.__name__ in message:
+            self.keep(TracingError(message, hint="do this inside a task", source=source))
             return
         hint = "the body runs once, when the module is imported, to find the flow's tasks"
         if isinstance(error, NameError):
@@ -244,7 +244,7 @@ class Trace:
         self.problems.append(
             Problem(
                 "MXM302",
-                f"the body of flow {self.flow!r} raised {told}",
+                f"the body of flow {self.flow!r} raised {message}",
                 hint,
                 source=source,
                 flow=self.flow,
@@ -382,16 +382,16 @@ class Trace:
             if kind in _ATOMS or kind in CONTAINERS or kind is StandIn:
                 continue
             if isinstance(item, Ready):
-                told = "the result of an async flow is passed on without await"
-                self.keep(TracingError(told, hint="await the call", source=source))
+                message = "the result of an async flow is passed on without await"
+                self.keep(TracingError(message, hint="await the call", source=source))
             elif (once := read_once(item)) is not None:
                 error = TracingError(f"{what} is {once}", hint=once.hint, source=source)
                 error.code = "MXM306"
                 self.keep(error)
             elif hidden_in(item):
-                told = f"a value of the run inside a {kind.__name__} cannot be passed to a task"
+                message = f"a value of the run inside a {kind.__name__} cannot be passed to a task"
                 fix = "use a plain list, tuple or dict, or make the object inside a task"
-                self.keep(TracingError(told, hint=fix, source=source))
+                self.keep(TracingError(message, hint=fix, source=source))
         return cast("T", snapshot(inputs))
 
     def _name(self) -> None:

@@ -216,7 +216,7 @@ def count_of(annotation: Any) -> int | None:
 def part_of(made: Any, key: str | int) -> Any:
     """The type of ``value[key]`` where the value is a *made*.
 
-    Never where there is no such part; Any, or what is unresolved itself, where it cannot be told.
+    Never if there is no such part; Any, or the unresolved annotation itself, if it is unknown.
     """
     made = _bare(made)
     if isinstance(made, Unresolved):
@@ -237,7 +237,7 @@ def part_of(made: Any, key: str | int) -> Any:
 def element_of(made: Any) -> Any:
     """The type of the items of a value of *made*, which is mapped; Never where it has none.
 
-    Any, or what is unresolved itself, where it cannot be told.
+    Any, or the unresolved annotation itself, if it is unknown.
     """
     made = _bare(made)
     if isinstance(made, Unresolved):

@@ -58,8 +58,8 @@ def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
         meant = near if typed else by_text[near]
         kind = type(meant).__name__
         # '3' and 3 are shown apart.
-        told = f" ({'an' if kind[0] in 'aeiou' else 'a'} {kind})" if meant != near else ""
-        hint = f"did you mean {meant!r}{told}? "
+        given_kind = f" ({'an' if kind[0] in 'aeiou' else 'a'} {kind})" if meant != near else ""
+        hint = f"did you mean {meant!r}{given_kind}? "
     shown = [str(choice) if typed else repr(choice) for choice in choices]
     return f"{hint}allowed: {', '.join(shown)}"
 

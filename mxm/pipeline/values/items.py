@@ -94,8 +94,8 @@ def require_pairs(lengths: Mapping[str, int]) -> None:
         They differ.
     """
     if len({*lengths.values()}) > 1:
-        told = ", ".join(f"{name!r} has {count:,}" for name, count in lengths.items())
-        raise ValueError(f"the lists of a map must have the same length: {told}")
+        sizes = ", ".join(f"{name!r} has {count:,}" for name, count in lengths.items())
+        raise ValueError(f"the lists of a map must have the same length: {sizes}")
 
 
 def item_keys(items: Sequence[Any], choose: Callable[[Any], object] | None = None) -> list[str]:

@@ -20,8 +20,8 @@ __all__ = ["UnknownKey", "is_instance", "is_no_instance", "unknown_keys"]
 def is_instance(value: Any, annotation: Any) -> bool:
     """Whether *value* is an instance of *annotation*, and its members of what that holds.
 
-    As for a type checker, an ``int`` is a ``float`` too. Text is no sequence of its letters. False
-    also where it cannot be told, and conditions in Annotated are not looked at.
+    As for a type checker, an ``int`` is a ``float``, too. Text is not a sequence of its letters.
+    False also if it is unknown. Conditions in Annotated are ignored.
     """
     annotation = named_type(annotation)
     classes = _classes(annotation)
@@ -111,7 +111,7 @@ def _is_typed_dict(value: Any, kind: Any) -> bool:
 def is_no_instance(value: Any, annotation: Any) -> bool:
     """Whether *value* is certainly not an instance of *annotation*.
 
-    False also where it cannot be told: for a protocol, a type variable, what only pydantic knows.
+    False also if it is unknown: for a protocol, a type variable, what only pydantic knows.
     """
     annotation = named_type(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)

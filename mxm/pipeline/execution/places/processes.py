@@ -353,10 +353,10 @@ _LARGEST_CHUNK = 4_000_000  # bytes of inputs
 
 def _unsendable(what: str, task: str, why: object) -> FatalError:
     """Another attempt would fail as this one does."""
-    told = described(why) if isinstance(why, BaseException) else why
+    reason = described(why) if isinstance(why, BaseException) else why
     return FatalError(
         BackendError(
-            f"the {what} of task {task!r} cannot pass between processes: {told}",
+            f"the {what} of task {task!r} cannot pass between processes: {reason}",
             hint="use runner 'threads' for what cannot be pickled",
         )
     )

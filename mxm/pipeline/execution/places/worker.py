@@ -140,7 +140,7 @@ def _end_with_parent() -> None:
 
 
 class _Parent:
-    """The process that asks: what is logged and printed here is told to it."""
+    """The process that asks: it gets what is logged and printed here."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

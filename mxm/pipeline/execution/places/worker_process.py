@@ -141,8 +141,8 @@ class Worker:
         code = self._process.exitcode
         if code and not self._killed:
             logger.warning(
-                "a worker process ended with exit code %s after its last task: what the tasks "
-                "before had not written yet may be lost",
+                "a worker process ended with exit code %s after its last task: output "
+                "that its tasks had not written may be lost",
                 code,
             )
         self.kill()
