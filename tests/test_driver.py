@@ -152,7 +152,7 @@ def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> N
 def test_an_option_of_no_name_is_told_with_the_right_one(name: str) -> None:
     spec = FlowSpec("f", [TaskSpec("a", one)])
     wrong: Any = {name: 1}
-    with pytest.raises(TypeError, match=f"no option '{name}' of a run: did you mean '{name[:3]}"):
+    with pytest.raises(TypeError, match=f"a run has no option '{name}': did you mean '{name[:3]}"):
         compile_flow(spec, **wrong)
     with pytest.raises(TypeError, match="did you mean"):
         execute_flow(compile_flow(spec, backend="inline"), {}, wrong)

@@ -87,7 +87,7 @@ class Worker:
         try:
             self._send(head, inputs)
             while True:
-                kind, content = self._told(deadline)
+                kind, content = self._answer(deadline)
                 if kind != READY:
                     self.used = True
                     return kind, content
@@ -114,7 +114,7 @@ class Worker:
         deadline: float | None = None
         answers = 0
         while answers < count:
-            kind, content = self._told(deadline)
+            kind, content = self._answer(deadline)
             if kind != READY:
                 self.used = True
                 answers += 1
@@ -126,7 +126,7 @@ class Worker:
             for message in messages:
                 self._pipe.send_bytes(message)
 
-    def _told(self, deadline: float | None) -> tuple[bytes, bytes]:
+    def _answer(self, deadline: float | None) -> tuple[bytes, bytes]:
         """What the worker answers next, once what it logged and printed before is shown."""
         while (message := self._next(deadline)) is not None:
             if not _show(*message):
