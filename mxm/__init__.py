@@ -8,18 +8,20 @@ from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 __path__ = extend_path(__path__, __name__)
-__all__ = ["Flow", "Task", "each", "flow", "task"]
+__all__ = ["Flow", "Resource", "Task", "each", "flow", "resource", "task", "use"]
 
 if TYPE_CHECKING:
-    from mxm.pipeline.authoring import Flow, Task, each, flow, task
+    from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
+    from mxm.pipeline.resources import Resource, resource
 else:
     # Hidden from type checkers: a visible __getattr__ would make `mxm.tsk` pass as correct.
     def __getattr__(name):
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from mxm.pipeline import authoring
+        from mxm.pipeline import authoring, resources
 
-        value = globals()[name] = getattr(authoring, name)
+        home = resources if name in ("Resource", "resource") else authoring
+        value = globals()[name] = getattr(home, name)
         return value
 
     def __dir__():

@@ -19,10 +19,10 @@ ROOT = Path(mxm.pipeline.__file__).parent.parent
 # modules, which may import each other; folders of one row do not.
 LAYERS = [
     ["printable", "interrupts"],
-    ["problems", "logs", "reprs", "other_engines", "projects"],
+    ["problems", "logs", "reprs", "other_engines", "projects", "plaincalls"],
     ["errors"],
-    ["introspection", "failure"],
-    ["values"],
+    ["introspection", "failure", "pyproject"],
+    ["values", "resources"],
     ["bindings", "task_options"],
     ["spec"],
     ["graph", "registry", "taskruns", "misuse"],

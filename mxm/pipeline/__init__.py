@@ -13,6 +13,7 @@ __all__ = [
     "FlowSpec",
     "MXMFlow",
     "PipelineError",
+    "Resource",
     "Skip",
     "State",
     "Task",
@@ -27,26 +28,30 @@ __all__ = [
     "list_flows",
     "load_run",
     "register_flow",
+    "resource",
     "runs_of",
     "task",
+    "use",
 ]
 
 if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
-    from mxm.pipeline.authoring import Flow, Task, each, flow, task
+    from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
     from mxm.pipeline.errors import PipelineError, Skip
     from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
+    from mxm.pipeline.resources import Resource, resource
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
     from mxm.pipeline.store.history import load_run, runs_of
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
-        "authoring": ("Flow", "Task", "each", "flow", "task"),
+        "authoring": ("Flow", "Task", "each", "flow", "task", "use"),
         "errors": ("PipelineError", "Skip"),
         "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
+        "resources": ("Resource", "resource"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),
         "store.history": ("load_run", "runs_of"),

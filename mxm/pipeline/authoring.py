@@ -26,14 +26,18 @@ from mxm.pipeline import reprs
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
+from mxm.pipeline.introspection.uses import Use, uses_of
 from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
+from mxm.pipeline.plaincalls import outermost
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
+from mxm.pipeline.resources import Resource
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import CHECKED, OnItemError, RunIf, check_options
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.marks import Mark, each, refuse_each
+from mxm.pipeline.tracing.placeholders import TracingError, body_source
 from mxm.pipeline.tracing.recorder import Trace, active_trace
 from mxm.pipeline.tracing.subflows import inline, inline_map
 
@@ -42,7 +46,7 @@ if TYPE_CHECKING:  # declaring flows loads nothing that runs them
     from mxm.pipeline.failure import Failure
     from mxm.pipeline.runs import FlowRun
 
-__all__ = ["Flow", "Task", "each", "flow", "task"]
+__all__ = ["Flow", "Task", "each", "flow", "task", "use"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -214,6 +218,7 @@ class Task(_Mappable[P, R_co], TaskBase):
         self.upstream: Any = options.get("upstream", ())
         self.after: Any = options.get("after", ())
         self.source: Source | None = source_of(fn)
+        self._asks = bool(uses_of(fn))  # for resources
         given = {k: v for k, v in options.items() if k in CHECKED}
         checked = check_options(self.name, **given) if given else {}
         self.options: Mapping[str, Any] = {**options, **checked} if checked else options
@@ -224,14 +229,22 @@ class Task(_Mappable[P, R_co], TaskBase):
         if trace is None:
             if Mark in map(type, args) or Mark in map(type, kwargs.values()):
                 refuse_each()
-            return self._plainly(*args, **kwargs) if _in_body.get() else self.fn(*args, **kwargs)
+            if _in_body.get() or self._asks:
+                return self._plainly(*args, **kwargs)
+            return self.fn(*args, **kwargs)
         # The white lie of every tracing library: a stand-in, typed as the value it stands for.
         return cast("R_co", trace.call(self, args, kwargs))
 
     def _plainly(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function in a flow's body that runs as the Python it is."""
-        if self.options.get("run_if") != "failed":
-            return _called(self.fn, args, kwargs, in_body=False)
+        """Call the function in a flow's body that runs as the Python it is, or with resources."""
+        if self.options.get("run_if") != "failed" or not _in_body.get():
+            if not self._asks:
+                return _called(self.fn, args, kwargs, in_body=False)
+            # Loaded where something is opened.
+            from mxm.pipeline.execution.resources import call_plainly
+
+            called = functools.partial(_called, self.fn, in_body=False)
+            return cast("R_co", call_plainly(self.fn, args, kwargs, called))
         # That the body came to this line means that nothing failed.
         is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
         return cast("R_co", _nothing() if is_async else None)
@@ -290,12 +303,15 @@ class Task(_Mappable[P, R_co], TaskBase):
         require_mappable("task", self.name, self.fn, len(more))
         calls = calls_of(self.name, self.fn, items, kwargs)
         call: Callable[..., Any] = cast("Any", self)
-        if outcomes:
-            return outcomes_of(self, call, calls)
-        values: list[Any] = [call(item, **named) for item, named in calls]
-        if inspect.iscoroutinefunction(unwrapped(self.fn)):
-            return gathered(values)
-        return values
+
+        def mapped() -> Any:
+            if outcomes:
+                return outcomes_of(self, call, calls)
+            values: list[Any] = [call(item, **named) for item, named in calls]
+            is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
+            return gathered(values) if is_async else values
+
+        return outermost(mapped) if self._asks else mapped()
 
     def named(self, name: str) -> Task[P, R_co]:
         """Give this task another name, for one of several uses in a flow; it must be unique."""
@@ -456,7 +472,8 @@ class Flow(_Mappable[P, R_co], FlowBase):
                 f"flow {self.name!r} is declared by its tasks, so there is no body to call: "
                 f"run it with {self.fn.__name__}.run(...)"
             )
-        return _called(self.fn, args, kwargs, in_body=True)
+        called = functools.partial(_called, self.fn, args, kwargs, in_body=True)
+        return cast("R_co", outermost(called, self.run_options.get("resources")))
 
     def _mapped(
         self, items: Any, more: tuple[Any, ...], kwargs: Mapping[str, Any], *, outcomes: bool
@@ -473,13 +490,21 @@ class Flow(_Mappable[P, R_co], FlowBase):
         require_mappable("flow", self.name, self.fn, len(more))
         call: Callable[..., Any] = cast("Any", self)
         calls = calls_of(self.name, self.fn, items, kwargs)
-        values: list[Any] = [call(item, **named) for item, named in calls]
-        if inspect.iscoroutinefunction(unwrapped(self.fn)):
-            return gathered(values)
-        return values
+
+        def mapped() -> Any:
+            values: list[Any] = [call(item, **named) for item, named in calls]
+            is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
+            return gathered(values) if is_async else values
+
+        return outermost(mapped, self.run_options.get("resources"))
 
     def _used_in(self, trace: Trace) -> None:
         """Note that the body which *trace* reads calls this flow."""
+        if self.run_options.get("resources"):
+            raise TypeError(
+                f"flow {self.name!r} has resources of its own, which are for its runs and "
+                f"plain calls: in another flow's body its tasks use those of that flow"
+            )
         if trace.reads(self.fn):
             raise RecursionError(f"flow {self.name!r} calls itself")
         now = current(self)
@@ -566,6 +591,35 @@ class Flow(_Mappable[P, R_co], FlowBase):
 
 
 AnyFlow: TypeAlias = "Flow[..., object]"
+
+
+def use(resource: Resource[T], /) -> T:
+    """Ask for *resource*, as the default of a parameter of a task or of another resource.
+
+    No key of a run and no edge fills such a parameter; a plain call may pass a value instead.
+    Anywhere else than in such a default nothing opens it, and it is a problem.
+
+    Parameters
+    ----------
+    resource
+        What ``@mxm.resource`` made.
+
+    Examples
+    --------
+    ``def load(symbol: str, engine: Engine = mxm.use(db)) -> list[float]: ...``
+    """
+    trace = active_trace()
+    if trace is not None:
+        error = TracingError(
+            "mxm.use is called in the body of a flow",
+            hint="make it the default of a parameter of the task: engine: Engine = mxm.use(db)",
+            source=body_source(),
+        )
+        error.code = "MXM602"
+        trace.keep(error)
+        raise error
+    # The white lie of every such library: a marker, typed as what will be in its place.
+    return cast("T", Use(resource))
 
 
 @overload

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar, cast
 
 from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of, signature_of
+from mxm.pipeline.introspection.uses import Use, uses_of
 from mxm.pipeline.values.equality import alike
 
 __all__ = [
@@ -243,7 +244,10 @@ def by_parameter(fn: Callable[..., Any], bindings: Bindings) -> dict[str, Bindin
 
 
 def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Parameter]:
-    """The parameters of *fn* that none of *bindings* fills; ``**kwargs`` is one of them."""
+    """The parameters of *fn* that none of *bindings* fills; ``**kwargs`` is one of them.
+
+    Those that take a resource are not: nothing else fills them.
+    """
     signature = signature_of(fn)
     if signature is None:
         return
@@ -253,7 +257,7 @@ def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Para
             continue
         if parameter.kind in POSITIONAL and index < filled:
             continue
-        if parameter.name not in bindings.kwargs:
+        if parameter.name not in bindings.kwargs and type(parameter.default) is not Use:
             yield parameter
 
 
@@ -263,7 +267,7 @@ def keys_taken(fn: Callable[..., Any], bindings: Bindings, keys: Iterable[str]) 
     names = {p.name for p in free if p.kind not in VARIADIC}
     if all(p.kind is not Parameter.VAR_KEYWORD for p in free):
         return [key for key in keys if key in names]
-    filled = by_parameter(fn, bindings)
+    filled = {*by_parameter(fn, bindings), *uses_of(fn)}
     return [key for key in keys if key not in filled]
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "LoadError",
     "ParameterError",
     "PipelineError",
+    "ResourceError",
     "ResultError",
     "Skip",
     "SpecError",
@@ -24,6 +25,7 @@ __all__ = [
     "TaskTimeoutError",
     "UnknownBackendError",
     "UnknownFlowError",
+    "UseError",
     "WorkerDiedError",
     "described",
     "repr_of",
@@ -80,14 +82,15 @@ class ParameterError(PipelineError, ValueError):
     """Parameters given to a run do not fit; `problems` holds all of them."""
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
-        missing = sum(problem.code == "MXM401" for problem in problems)
+        missing = sum(problem.code in ("MXM401", "MXM607") for problem in problems)
         counts: list[str] = []
+        noun = "parameter" if any(p.code[:4] != "MXM6" for p in problems) else "setting"
         for count, one, many in (
             (missing, "is missing", "are missing"),
             (len(problems) - missing, "cannot be used", "cannot be used"),
         ):
             if count:
-                counts.append(f"a parameter {one}" if count == 1 else f"{count} parameters {many}")
+                counts.append(f"a {noun} {one}" if count == 1 else f"{count} {noun}s {many}")
         lines = [f"flow {flow!r}: {', and '.join(counts)}", *map(str, problems)]
         super().__init__("\n".join(lines))
         self.flow = flow
@@ -139,6 +142,14 @@ class ResultError(PipelineError, TypeError):
         super().__init__(message, hint=hint)
         self.path = path
         self.task = task
+
+
+class ResourceError(PipelineError, RuntimeError):
+    """A resource cannot be opened as its function is written, or was asked for in vain."""
+
+
+class UseError(PipelineError, AttributeError, TypeError):
+    """``mxm.use(...)`` stands where nothing opens the resource."""
 
 
 class StoreError(PipelineError):

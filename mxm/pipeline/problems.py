@@ -55,6 +55,17 @@ CODES: dict[str, str] = {
     "MXM504": "an input changed in place",
     "MXM505": "a result that JSON has no form for",
     "MXM506": "failed items left out of a result",
+    "MXM601": "not a resource",
+    "MXM602": "a resource asked for in the wrong place",
+    "MXM603": "an input where a resource goes",
+    "MXM604": "a cycle of resources",
+    "MXM605": "two resources of one name",
+    "MXM606": "a sync function that asks for an async resource",
+    "MXM607": "missing setting of a resource",
+    "MXM608": "a setting that does not fit",
+    "MXM609": "unknown setting of a resource",
+    "MXM610": "a resource that does not yield once",
+    "MXM611": "a resource that could not be closed",
 }
 """Every code with its title; a page each in docs/errors."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from datetime import date
 from typing import Any, NamedTuple, assert_type
 
@@ -14,6 +14,7 @@ from mxm.pipeline import (
     FlowRun,
     FlowSpec,
     MXMFlow,
+    Resource,
     Task,
     TaskSpec,
     compile_flow,
@@ -22,6 +23,7 @@ from mxm.pipeline import (
     register_flow,
     task,
 )
+from mxm.pipeline.testing import replaced
 
 
 @mxm.task
@@ -173,3 +175,52 @@ async def fetch_all(days: list[date]) -> None:
 
 
 assert_type(convert.with_options(retries=1).map([1.0], rate=2.0), list[float])
+
+
+# Resources: the marker is typed as what is opened.
+class Engine: ...
+
+
+class Client: ...
+
+
+@mxm.resource
+def db(url: str = "sqlite://") -> Iterator[Engine]:
+    yield Engine()
+
+
+@mxm.resource(name="web")
+async def client(engine: Engine = mxm.use(db)) -> AsyncIterator[Client]:
+    yield Client()
+
+
+@mxm.task
+def rows(symbol: str, engine: Engine = mxm.use(db)) -> list[float]:
+    return []
+
+
+@mxm.task
+async def asked(symbol: str, *, http: Client = mxm.use(client)) -> float:
+    return 0.0
+
+
+@mxm.flow
+async def shared(symbol: str) -> float:
+    return total(rows(symbol), scale=await asked(symbol))
+
+
+assert_type(db, Resource[Engine])
+assert_type(client, Resource[Client])
+assert_type(rows("SPY"), list[float])
+assert_type(rows("SPY", engine=Engine()), list[float])
+with db.open() as opened:
+    assert_type(opened, Engine)
+fakes = {db: Engine()}
+shared.with_options(resources=fakes, resource_settings={"db": {"url": "sqlite://"}})
+with replaced({client: Client(), db: Engine()}):
+    pass
+
+
+async def by_hand() -> None:
+    async with client.open() as opened:
+        assert_type(opened, Client)

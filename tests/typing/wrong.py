@@ -6,7 +6,7 @@ error is an error itself: so each line is rejected by both, for that reason, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 
 import mxm
@@ -157,3 +157,42 @@ convert.map(3, rate=0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgu
 names: list[str] = convert.map([1.0], rate=0.5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 values: list[float] = convert.outcomes([1.0], rate=0.5)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 listed: list[list[float]] = fetch.map([TODAY])  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+# Resources.
+class Engine: ...
+
+
+@mxm.resource
+def db(url: str = "sqlite://") -> Iterator[Engine]:
+    yield Engine()
+
+
+@mxm.resource
+async def client() -> AsyncIterator[int]:
+    yield 1
+
+
+@mxm.resource  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType, reportUntypedFunctionDecorator]
+def returns() -> Engine:
+    return Engine()
+
+
+@mxm.resource(nmae="db")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+def misnamed() -> Iterator[Engine]:
+    yield Engine()
+
+
+@mxm.task
+def rows(symbol: str, engine: Engine = mxm.use(client)) -> float:  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]
+    return 0
+
+
+@mxm.task
+def used(symbol: str, engine: Engine = mxm.use(Engine)) -> float:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return 0
+
+
+rows("SPY", engine=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sync_flow.with_options(resources={"db": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+sync_flow.with_options(resource={db: 1})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -10,6 +10,7 @@ from mxm.pipeline.bindings import Each, free_parameters, upstreams_in
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.checks.iterators import iterator_problems
+from mxm.pipeline.checks.resources import resource_problems
 from mxm.pipeline.errors import GraphError, repr_of
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.decorated import tasks_beside
@@ -37,6 +38,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_rules(spec))
     problems.extend(default_problems(spec))
     problems.extend(iterator_problems(spec))
+    problems.extend(resource_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 

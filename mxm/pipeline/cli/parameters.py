@@ -10,15 +10,15 @@ from mxm.pipeline.cli.files import is_document, value_of
 from mxm.pipeline.cli.output import few
 from mxm.pipeline.cli.sources import Sources
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.introspection.uses import settings_of, used_by
 from mxm.pipeline.params.declared import parameters_of, secret_names
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.conversion import Given, Text
 from mxm.pipeline.values.parts import Fields, Members
+from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["given_params"]
-
-_NEEDS = "needs NAME=VALUE"
+__all__ = ["given_params", "given_settings"]
 
 
 def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dict[str, Any]:
@@ -39,16 +39,61 @@ def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dic
     PipelineError
         One cannot be read. The message shows no value, nor a word that may be one.
     """
-    reader = _Reader(spec)
+    known = {parameter.name for parameter in parameters_of(spec)}
+    reader = _Reader("-p", known, secret_names(spec), "parameter")
     whole: dict[str, list[Text | Given]] = {}
-    fields: dict[str, dict[tuple[str, ...], list[Text | Given]]] = {}
     if file is not None:
         whole.update({k: [Given(v, file)] for k, v in reader.params_file(file).items()})
+    return _collected(reader, params, whole, depth=1)
+
+
+def given_settings(settings: Sequence[str], spec: FlowSpec) -> dict[str, dict[str, Any]]:
+    """The settings of resources by name of each, as `compile_flow` takes them.
+
+    Parameters
+    ----------
+    settings
+        What follows each ``--resource``, in order: ``db.url=VALUE``, read as ``-p`` is.
+    spec
+        The flow; its resources say which names may be shown.
+
+    Raises
+    ------
+    PipelineError
+        One cannot be read. The message shows no value, nor a word that may be one.
+    """
+    known: set[str] = set()
+    secrets: set[str] = set()
+    for resource in used_by(task.fn for task in spec.tasks) if settings else ():
+        known |= {f"{resource.name}.{name}" for name in settings_of(resource)}
+        secrets |= {f"{resource.name}.{name}" for name in secret_parameters(resource.fn)}
+    reader = _Reader("--resource", known, frozenset(secrets), "setting")
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in _collected(reader, settings, {}, depth=2).items():
+        resource_name, _, setting = name.partition(".")
+        found.setdefault(resource_name, {})[setting] = value
+    return found
+
+
+def _collected(
+    reader: _Reader,
+    items: Sequence[str],
+    whole: dict[str, list[Text | Given]],
+    *,
+    depth: int,
+) -> dict[str, Any]:
+    """The values of *items* by name, which goes before those in *whole*.
+
+    The first *depth* words of a path, at its dots, are a name; the others lead to a field.
+    """
+    fields: dict[str, dict[tuple[str, ...], list[Text | Given]]] = {}
     typed = set[str]()
-    for number, item in enumerate(params, start=1):
-        path, value = reader.split(item, f"the {_ordinal(number)} -p" if len(params) > 1 else "-p")
-        name, *rest = path
-        read = reader.value(".".join(path), value)
+    flag = reader.flag
+    for number, item in enumerate(items, start=1):
+        which = f"the {_ordinal(number)} {flag}" if len(items) > 1 else flag
+        path, value = reader.split(item, which, depth)
+        name, rest = ".".join(path[:depth]), path[depth:]
+        read = reader.value(".".join(path), value, name)
         if rest:
             fields.setdefault(name, {}).setdefault(tuple(rest), []).append(read)
         elif name in typed:
@@ -73,52 +118,70 @@ def _ordinal(number: int) -> str:
 
 
 class _Reader:
-    """Reads what is given for one flow; a value that may be a secret is in no message."""
+    """Reads what is given for one flow; a value that may be a secret is in no message.
 
-    def __init__(self, spec: FlowSpec) -> None:
-        self._known = {parameter.name for parameter in parameters_of(spec)}
-        self._secrets = secret_names(spec)
+    Parameters
+    ----------
+    flag
+        What it is given by: ``-p`` or ``--resource``.
+    known, secrets
+        The names that there are, and those whose values are not shown.
+    kind
+        What is named.
+    """
+
+    def __init__(self, flag: str, known: set[str], secrets: frozenset[str], kind: str) -> None:
+        self.flag = flag
+        self._known = known
+        self._secrets = secrets
+        self._kind = kind
         self._sources = Sources()
+        self._name = "NAME" if flag == "-p" else "RESOURCE.KEY"
 
-    def split(self, item: str, which: str) -> tuple[list[str], str]:
-        """The name in *item*, at its dots, and the value; *which* names *item* in errors."""
+    def split(self, item: str, which: str, depth: int) -> tuple[list[str], str]:
+        """The path in *item*, at its dots, and the value; *which* names *item* in errors."""
+        needs, write = f"{which} needs {self._name}=VALUE", f"write {self.flag} {self._name}=VALUE"
         name, equals, value = item.partition("=")
         name = name.strip()
         if name.startswith("-"):
-            hint = "write -p NAME=VALUE, and options before or after it"
-            raise PipelineError(f"{which} {_NEEDS}: an option follows it", hint=hint)
-        if not equals:  # a word that is no parameter may be a value
-            if name.partition(".")[0] not in self._known:
-                known = few(sorted(self._known))
-                raise PipelineError(f"{which} {_NEEDS}", hint=known and f"known: {known}")
-            raise PipelineError(f"-p {name} has no value", hint=f"write -p {name}=VALUE")
+            hint = f"{write}, and options before or after it"
+            raise PipelineError(f"{needs}: an option follows it", hint=hint)
         path = name.split(".")
+        if not equals:  # a word that is no parameter may be a value
+            if ".".join(path[:depth]) not in self._known:
+                known = few(sorted(self._known))
+                raise PipelineError(needs, hint=known and f"known: {known}")
+            hint = f"write {self.flag} {name}=VALUE"
+            raise PipelineError(f"{self.flag} {name} has no value", hint=hint)
         if not all(path):
-            hint = "write -p NAME=VALUE, or -p NAME.FIELD=VALUE for one field of a value"
-            raise PipelineError(f"{which} {_NEEDS}: a name is empty", hint=hint)
+            hint = f"{write}, or {self.flag} {self._name}.FIELD=VALUE for one field of a value"
+            raise PipelineError(f"{needs}: a name is empty", hint=hint)
+        if len(path) < depth:
+            known = few(sorted(self._known))
+            raise PipelineError(needs, hint=f"known: {known}" if known else write)
         return path, value
 
-    def value(self, name: str, value: str) -> Text | Given:
-        """What *value* stands for: itself, or what is in a file or a variable."""
+    def value(self, path: str, value: str, name: str) -> Text | Given:
+        """What *value*, given for *path* of *name*, stands for: itself, or a file or a variable."""
         if not value.startswith("@"):
             return Text(value)
         if value.startswith("@@"):
             return Text(value[1:])
-        parameter = name.partition(".")[0]
-        shown = parameter in self._known and parameter not in self._secrets
-        whose = f"parameter {name!r}"
-        verbatim = f"for the text itself: -p {name}=@{value if shown else '@...'}"
+        shown = name in self._known and name not in self._secrets
+        whose = f"{self._kind} {path!r}"
+        flag = self.flag
+        verbatim = f"for the text itself: {flag} {path}=@{value if shown else '@...'}"
         if value.startswith("@env:"):
             return self._of_variable(value.removeprefix("@env:"), whose, verbatim, shown=shown)
-        path = value[1:]
-        if not path:
-            hint = f"write -p {name}=@FILE, or -p {name}=@env:VARIABLE; {verbatim}"
+        file = value[1:]
+        if not file:
+            hint = f"write {flag} {path}=@FILE, or {flag} {path}=@env:VARIABLE; {verbatim}"
             raise PipelineError(f"{whose}: @ needs a file name", hint=hint)
-        text = self._sources.text_of(path, whose, verbatim, shown=shown)
-        if is_document(path):
-            return Given(value_of(path, text), path)
+        text = self._sources.text_of(file, whose, verbatim, shown=shown)
+        if is_document(file):
+            return Given(value_of(file, text), file)
         text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-        return Given(Text(text), path)
+        return Given(Text(text), file)
 
     def _of_variable(self, variable: str, whose: str, verbatim: str, *, shown: bool) -> Given:
         if not variable:

@@ -23,7 +23,7 @@ from mxm.pipeline.cli.output import (
     print_warning,
     say,
 )
-from mxm.pipeline.cli.parameters import given_params
+from mxm.pipeline.cli.parameters import given_params, given_settings
 from mxm.pipeline.cli.progress import logged, printed
 from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
@@ -48,6 +48,7 @@ def _run_flow(
     params: Sequence[str],
     *,
     params_file: str | None,
+    settings: Sequence[str],
     options: Mapping[str, Any],
     verbosity: int,
     document: str,
@@ -60,6 +61,8 @@ def _run_flow(
         As in `find_flow`.
     params, params_file
         As in `given_params`.
+    settings
+        As in `given_settings`.
     options
         Those of `compile_flow`; the project's settings stand in for what is None.
     verbosity
@@ -80,11 +83,13 @@ def _run_flow(
             try:
                 spec = find_flow(name, modules, warn=print_warning).spec()
                 given = given_params(params, params_file, spec)
+                of_resources = given_settings(settings, spec)
                 from mxm.pipeline.api import compile_flow
 
                 typed = {key: value for key, value in options.items() if value is not None}
-                settings = read_settings(working_directory()).options
-                asked: dict[str, Any] = {"record": True, **settings, **typed}
+                of_project = read_settings(working_directory()).options
+                asked: dict[str, Any] = {"record": True, **of_project, **typed}
+                asked["resource_settings"] = of_resources
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 set_aside()  # what the engine's modules made stays: no garbage is among it
@@ -217,6 +222,15 @@ def run(
             "--params-file", metavar="FILE", help="Parameters from a .toml, .json or .yaml file."
         ),
     ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resource",
+            metavar="RESOURCE.KEY=VALUE",
+            help="A setting of a resource, read as -p is; "
+            "default: [tool.mxm.pipeline.resources.RESOURCE].",
+        ),
+    ] = None,
     strict_params: Annotated[
         bool | None,
         typer.Option(
@@ -300,6 +314,7 @@ def run(
         module or [],
         param or [],
         params_file=params_file,
+        settings=resource or [],
         options={
             "backend": backend,
             "runner": runner,

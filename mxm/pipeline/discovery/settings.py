@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from mxm.pipeline.errors import BackendError, PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 from mxm.pipeline.problems import did_you_mean, shown_path
 from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.pyproject import table_in
 
 __all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
 
@@ -71,7 +71,7 @@ def read_settings(start: str) -> Settings:
         The file is no TOML, or a key is unknown or has a value that cannot be used.
     """
     file = nearest_project(os.path.abspath(start))
-    table = _table(file) if file else None
+    table = table_in(file) if file else None
     if file is None or table is None:
         return Settings(start)
     try:
@@ -79,10 +79,6 @@ def read_settings(start: str) -> Settings:
     except PipelineError as error:
         message = f"{shown_path(file)}: [tool.mxm.pipeline] {error.message}"
         raise PipelineError(message, hint=error.hint) from None
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def _is_text(value: object) -> bool:
@@ -93,24 +89,9 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, cast("list[object]", value)))
 
 
-def _table(file: str) -> Mapping[str, Any] | None:
-    """``[tool.mxm.pipeline]`` of *file*, or None where it has none."""
-    try:
-        with open(file, "rb") as opened:
-            section: Any = tomllib.load(opened)
-    except (OSError, ValueError) as error:  # also what is not UTF-8
-        raise PipelineError(f"{shown_path(file)} cannot be read: {error}") from error
-    for name in ("tool", "tool.mxm", "tool.mxm.pipeline"):
-        section = section.get(name.rpartition(".")[2])
-        if section is None:
-            return None
-        if not _is_table(section):
-            raise PipelineError(
-                f"{shown_path(file)}: {name} is {section!r}, not a table",
-                hint=f"write [{name}] on a line of its own, and its keys below",
-            )
-    table: Mapping[str, Any] = section
-    return table
+def _is_tables(value: object) -> bool:
+    tables = cast("dict[str, object]", value).values() if isinstance(value, dict) else [None]
+    return all(isinstance(table, dict) for table in tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +111,8 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "workers": _Key("a whole number", lambda value: type(value) is int),
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
+        # Read by the runs and plain calls themselves: mxm.pipeline.params.resources.
+        "resources": _Key("a table for each resource", _is_tables, of_a_run=False),
     }
 )
 """The keys of ``[tool.mxm.pipeline]``."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -22,8 +22,10 @@ from mxm.pipeline.execution.events import (
     OutputLine,
     StepStarted,
 )
+from mxm.pipeline.execution.loop import EventLoop, Started
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.resources import Resources, active_resources, using
 from mxm.pipeline.interrupts import ends_the_run
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
@@ -289,15 +291,28 @@ def _here(call: Invocation) -> Any:
     """Call the function in this process; with a timeout, in a thread that can be given up."""
     timeout = call.step.task.timeout_s
 
+    resources = active_resources()
+    if resources is None:  # of no run: an engine's own test of a step
+        resources = Resources.of_process(call.flow)
+        with using(resources), contextlib.closing(resources):
+            return _here(call)
+    loop = resources.loop or EventLoop()
+    begun: list[Started] = []
+
     def work() -> Any:
+        fn = call.step.task.fn
         with within_task(call.flow, call.step.name):
-            return call_function(call.step.task.fn, call.args, call.kwargs)
+            args, kwargs = resources.filled(fn, call.args, call.kwargs)
+            return call_function(fn, args, kwargs, loop, begun.append)
 
     if timeout is None:
         return work()
     try:
         return _in_thread(work, timeout)
     except _LateError:
+        for started in begun:
+            started.cancel()
+            loop.answers()  # else it is held, and others get a new one
         raise TaskTimeoutError(call.step.name, timeout) from None
 
 
@@ -329,28 +344,26 @@ def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
         _invoke.reset(token)
 
 
-def call_function(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The value of *fn*, awaited where it can be, in an event loop of its own."""
+def call_function(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    loop: EventLoop,
+    on_start: Callable[[Started], object] | None = None,
+) -> Any:
+    """The value of *fn*, awaited where it can be.
+
+    Parameters
+    ----------
+    fn, args, kwargs
+        What is called.
+    loop
+        Where it is awaited.
+    on_start
+        As for `EventLoop.run`.
+    """
     value = fn(*args, **kwargs)
-    if not inspect.isawaitable(value):
-        return value
-    if not _loop_runs():
-        return asyncio.run(_awaited(value))
-    # As in a notebook's cell.
-    return _in_thread(lambda: asyncio.run(_awaited(value)), None)
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
-
-
-def _loop_runs() -> bool:
-    """Whether this thread runs an event loop already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return loop.run(value, on_start) if inspect.isawaitable(value) else value
 
 
 class _LateError(Exception):

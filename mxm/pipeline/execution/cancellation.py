@@ -18,6 +18,7 @@ from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
+from mxm.pipeline.execution.resources import Resources, resources_for, using
 from mxm.pipeline.interrupts import forget_signal, note_signal
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
@@ -103,12 +104,26 @@ class Course:
         How.
     backend
         Whose engine calls it, by name.
+
+    Raises
+    ------
+    ParameterError
+        Settings of resources are unknown, missing or do not fit.
+    BackendError
+        What goes in place of a resource cannot be used.
     """
 
     def __init__(self, plan: Plan, options: RunOptions, backend: str = "") -> None:
         self.plan = plan
         self.options = options
         self.backend = backend
+        self.resources: Resources = resources_for(
+            plan.flow,
+            [step.task for step in plan.steps if step.outcome is None],
+            options.resources,
+            options.resource_settings,
+            crossing=options.runner == "processes",
+        )
         self.run: FlowRun | None = None
         self._thread = threading.current_thread()
         self._in_engine = False
@@ -163,7 +178,7 @@ class Course:
             return call
 
         try:
-            with self._region(in_engine=False), invoking(outside):
+            with self._region(in_engine=False), invoking(outside), using(self.resources):
                 self.run = drive(self.plan, step, self.options, self.backend)
         except BaseException as error:
             self.run = getattr(error, "mxm_run", None)

@@ -29,6 +29,7 @@ from mxm.pipeline.execution.mapped import MappedCall, MappedStep
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
 from mxm.pipeline.execution.plan import Plan, Step, chained_to
+from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
@@ -130,14 +131,22 @@ class _Drive:
                 self._announce()
                 self._place(runner)
                 runner.close()
+                self._close_resources()
                 return self._finished()
             except BaseException as error:
                 with contextlib.suppress(BaseException):  # a second signal ends that, too
                     self._clean_up(runner)
+                    runner.stop()
+                    self._close_resources()
                 with contextlib.suppress(Exception):  # a frozen exception keeps its type
                     error.mxm_run = self._cancelled()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
                 runner.close()  # to its end, where that was cut short
                 raise
+
+    def _close_resources(self) -> None:
+        resources = active_resources()
+        for problem in resources.close() if resources else ():
+            self._warn(replace(problem, flow=self.plan.flow.name))
 
     def _announce(self) -> None:
         if self.observers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 from mxm.pipeline.errors import BackendError, repr_of
 from mxm.pipeline.other_engines import option_hint
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.resources import Resource
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.events import Observer
@@ -25,7 +26,7 @@ __all__ = [
     "backend_target",
 ]
 
-_NONE: Mapping[Any, object] = MappingProxyType({})
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 RUNNERS = ("sequential", "threads", "processes")
 
 
@@ -46,6 +47,8 @@ class OptionsOfRun(TypedDict, total=False):
     grace_s: float
     observers: Sequence[Observer]
     overrides: Mapping[Any, object]
+    resources: Mapping[Resource[Any], object]
+    resource_settings: Mapping[str, Mapping[str, object]]
     record: bool | None
 
 
@@ -87,6 +90,10 @@ class RunOptions:
     overrides
         By task, or by name of a step, what replaces it: a callable its function, anything else its
         result. What only steps with a given result need is skipped.
+    resources
+        By resource, another one that is opened in its place, or the value itself.
+    resource_settings
+        By name of a resource, the values of its parameters; they go before the project's.
     record
         Whether the run is recorded in the project's store; None where there is a store already.
     recorder
@@ -108,6 +115,12 @@ class RunOptions:
     grace_s: float = 10.0
     observers: tuple[Observer, ...] = ()
     overrides: Mapping[Any, object] = field(
+        default_factory=lambda: _NONE, repr=False, compare=False
+    )
+    resources: Mapping[Resource[Any], object] = field(
+        default_factory=lambda: _NONE, repr=False, compare=False
+    )
+    resource_settings: Mapping[str, Mapping[str, object]] = field(
         default_factory=lambda: _NONE, repr=False, compare=False
     )
     record: bool | None = None
@@ -147,6 +160,7 @@ class RunOptions:
                 f"not {overrides!r:.80}",
                 hint=hint,
             )
+        _check_resources(self.resources, self.resource_settings)
 
     def recording(self, plan: Plan, given: Mapping[str, Any]) -> RunOptions:
         """These options with what records a run of *plan*, where it is recorded."""
@@ -179,6 +193,29 @@ class RunOptions:
                 hint = option_hint("run", option, known) or did_you_mean(option, known)
                 raise TypeError(f"a run has no option {option!r}: {hint}")
         return replace(self, **options) if options else self
+
+
+def _check_resources(resources: Any, settings: Any) -> None:
+    if not _is_mapping(resources):
+        raise BackendError(
+            f"resources must map resources to what replaces them, not {repr_of(resources):.80}",
+            hint="give a dict: resources={db: fake}",
+        )
+    for key in resources:
+        if not isinstance(key, Resource):
+            raise BackendError(
+                f"resources: a key must be a resource, not {repr_of(key):.80}",
+                hint="give what @mxm.resource made: resources={db: fake}",
+            )
+    if not _is_mapping(settings) or not all(map(_is_mapping, settings.values())):
+        raise BackendError(
+            "resource_settings must map names of resources to their settings",
+            hint='give a dict of dicts: resource_settings={"db": {"url": "sqlite://"}}',
+        )
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 _YEAR = 366 * 24 * 3600.0  # seconds; a timer takes no infinite time

@@ -17,6 +17,7 @@ from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import source_of
+from mxm.pipeline.introspection.uses import ResourceBase
 
 __all__ = ["pack", "pack_error", "pack_function", "unpack"]
 
@@ -150,6 +151,8 @@ class _Reducing:
     def reducer_override(self, obj: Any) -> Any:
         if self.by_name is not None and obj is self.by_name:
             return _find_function, _reference(self.by_name)
+        if isinstance(obj, ResourceBase):
+            return _find_resource, _reference(obj.fn)
         if isinstance(obj, FunctionType) and obj.__module__ != __name__:
             return _find_function, _reference(obj)
         if isinstance(obj, BaseException) and not _reduces_itself(type(obj)):
@@ -232,7 +235,20 @@ def _leads_elsewhere(name: str, fn: Callable[..., Any]) -> bool:
 
 def _find_function(name: str, file: str) -> Callable[..., Any]:
     """The function *name*, in a worker."""
-    module, _, qualname = name.partition(":")
+    return resolve_entrypoint(f"{_imported(name, file)}:{name.partition(':')[2]}")
+
+
+def _find_resource(name: str, file: str) -> Any:
+    """The resource whose function is *name*, in a worker: the one that its tasks ask for."""
+    found: Any = sys.modules[_imported(name, file)]
+    for part in name.partition(":")[2].split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _imported(name: str, file: str) -> str:
+    """The name under which the module of *name* is imported now."""
+    module = name.partition(":")[0]
     if module == "__main__" and "__mp_main__" in sys.modules:
         module = "__mp_main__"  # what multiprocessing calls the parent's main module in a child
     try:
@@ -241,4 +257,4 @@ def _find_function(name: str, file: str) -> Callable[..., Any]:
         if not file:
             raise
         module_from_file(module, file)  # as discovery did, under a name that is not its own
-    return resolve_entrypoint(f"{module}:{qualname}")
+    return module

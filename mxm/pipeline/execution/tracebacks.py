@@ -38,5 +38,5 @@ def _is_of_a_library(file: str) -> bool:
 
 def _leads_in(file: str) -> bool:
     """Whether *file* is of what calls a task: this package, Prefect, an async task's event loop."""
-    packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",))
+    packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",), ("concurrent", "futures"))
     return any(f"{os.sep}{os.path.join(*names)}{os.sep}" in file for names in packages)

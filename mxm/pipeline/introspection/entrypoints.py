@@ -12,6 +12,7 @@ from typing import Any
 
 from mxm.pipeline.errors import SpecError, described
 from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.introspection.uses import ResourceBase
 
 __all__ = ["entrypoint", "module_from_file", "resolve_entrypoint"]
 
@@ -49,8 +50,8 @@ def resolve_entrypoint(name: str) -> Callable[..., Any]:
 
 
 def _is_decorated(fn: object) -> bool:
-    """Whether *fn* is a Task or a Flow; other wrappers belong to the function they return."""
-    return hasattr(type(fn), "spec") and hasattr(fn, "fn")
+    """Whether *fn* is a task, a flow or a resource; other wrappers belong to what they return."""
+    return isinstance(fn, ResourceBase) or (hasattr(type(fn), "spec") and hasattr(fn, "fn"))
 
 
 def module_from_file(name: str, file: str) -> ModuleType:

@@ -18,6 +18,7 @@ from mxm.pipeline.bindings import (
 from mxm.pipeline.errors import ParameterError, repr_of, text_of
 from mxm.pipeline.introspection.annotations import Unresolved, type_text
 from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
 from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
@@ -292,6 +293,11 @@ class _Reading:
             elif filled:
                 why = f"the body of flow {spec.name!r} passes that input to task {task!r}"
                 hint = f"it is set at {source}: make it a parameter of the flow"
+            elif any(name in uses_of(each.fn) for each in spec.tasks):
+                user = next(each for each in spec.tasks if name in uses_of(each.fn))
+                task, source = user.name, user.source
+                why = f"task {task!r} takes {uses_of(user.fn)[name]!r} there"
+                hint = "the run opens a resource; another goes into with_options(resources={...})"
             else:
                 why = f"no task of flow {spec.name!r} takes it"
                 near = did_you_mean(name, self.taken) if closest(name, self.taken) else None
@@ -311,13 +317,17 @@ class _Reading:
         """The run's keys that some task takes, and another has from an edge."""
         for task in self.spec.tasks:
             for name in self.layers[0]:
+                if name not in self.taken:
+                    continue
                 binding = by_parameter(task.fn, task.bindings).get(name)
-                if name in self.taken and binding is not None and _has_edge(binding):
+                use = uses_of(task.fn).get(name)
+                if use is not None or (binding is not None and _has_edge(binding)):
+                    what = "an edge" if use is None else "a resource"
+                    has = f"gets that input from {what}" + " of the graph" * (use is None)
                     yield Problem(
                         "MXM403",
-                        f"parameter {name!r} does not reach task {task.name!r}, "
-                        "which gets that input from an edge of the graph",
-                        "a parameter never overrides an edge",
+                        f"parameter {name!r} does not reach task {task.name!r}, which {has}",
+                        f"a parameter never overrides {what}",
                         source=task.source,
                         flow=self.spec.name,
                         task=task.name,

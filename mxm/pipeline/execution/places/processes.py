@@ -36,6 +36,7 @@ from mxm.pipeline.execution.places.worker_process import (
     Worker,
 )
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger
@@ -67,6 +68,7 @@ class WorkerPool:
         self._ending: set[Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._noted = False  # what went wrong as workers closed their resources
         self._process = os.getpid()
         # Before multiprocessing, which would wait for them.
         atexit.register(self._kill)
@@ -167,10 +169,16 @@ class WorkerPool:
             worker.join(max(0, deadline - time.monotonic()))
             worker.kill()
             self._forget(worker)
+        resources = active_resources()
+        if resources is not None:
+            resources.note(problem for worker in (*idle, *busy) for problem in worker.problems())
+        self._noted = True
         self._let_go()
 
     def _end(self, worker: Worker) -> None:
         worker.end()
+        for problem in worker.problems() if self._noted else ():  # it ended after its run
+            logger.warning("%s", problem)
         self._forget(worker)
         self._let_go()
 
@@ -297,7 +305,13 @@ def _request(call: Invocation) -> tuple[bytes, bytes]:
     except BaseException as error:
         let_signals_pass(error)
         raise _unsendable("inputs", task, error) from error
-    return pack((call.flow, task, _levels(), fn, None)), inputs
+    resources = active_resources()
+    shared = resources.shared() if resources else None
+    try:
+        return pack((call.flow, task, _levels(), fn, shared, None)), inputs
+    except BaseException as error:
+        let_signals_pass(error)
+        raise _unsendable("resources", task, error) from error
 
 
 def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
@@ -334,8 +348,9 @@ def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
         parts.append(part)
         if size > _LARGEST_CHUNK:
             break
-    flow, task, levels, fn, _ = unpack(head)
-    return pack((flow, task, levels, fn, len(parts))), [shared, *parts], len(parts)
+    flow, task, levels, fn, resources, _ = unpack(head)
+    head = pack((flow, task, levels, fn, resources, len(parts)))
+    return head, [shared, *parts], len(parts)
 
 
 @dataclass

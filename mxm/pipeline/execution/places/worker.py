@@ -22,7 +22,9 @@ from typing import Any
 
 from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
+from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
+from mxm.pipeline.execution.resources import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
@@ -36,6 +38,7 @@ __all__ = [
     "RETURNED",
     "UNGUARDED",
     "UNSENT",
+    "WARNED",
     "serve",
 ]
 
@@ -47,6 +50,7 @@ PRINTED = b"printed"  # the task, the stream's name, a text
 RETURNED = b"returned"  # the value
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
+WARNED = b"warned"  # at its end: what went wrong as it closed a resource, a Problem
 
 
 END = b"end"
@@ -67,19 +71,22 @@ def serve(pipe: Connection) -> None:
     """
     stopped = _stand_alone()
     parent = _Parent(pipe)
+    resources = Resources.of_process("the run")
     try:
         while not stopped and (request := _next_request(pipe)):
-            (flow, task, levels, fn, _), inputs, parts = request
+            (flow, task, levels, fn, shared, _), inputs, parts = request
             _set_levels(levels)
-            with within_task(flow, task):
+            resources.share(shared)
+            with within_task(flow, task), using(resources):
                 if parts is not None:
-                    _answer_each(parent, fn, inputs, parts)
+                    _answer_each(parent, resources, fn, inputs, parts)
                     continue
-                answer = _answer(parent, fn, inputs)
+                answer = _answer(parent, resources, fn, inputs)
                 parent.flush()
             parent.tell(*answer)
+        _close(parent, resources)
     except _Stopped:
-        pass
+        _close(parent, resources)
     if not stopped and sys.platform != "win32":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Now, because multiprocessing ends its own things after this function, and Python does first
@@ -88,6 +95,11 @@ def serve(pipe: Connection) -> None:
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     if stopped:
         sys.exit(128 + signal.SIGTERM)
+
+
+def _close(parent: _Parent, resources: Resources) -> None:
+    for problem in resources.close():
+        parent.tell(WARNED, pack(problem))
 
 
 def _next_request(pipe: Connection) -> tuple[Any, bytes, list[bytes] | None] | None:
@@ -214,7 +226,9 @@ def _set_levels(levels: Mapping[str, int]) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def _answer_each(parent: _Parent, fn: bytes, shared: bytes, parts: list[bytes]) -> None:
+def _answer_each(
+    parent: _Parent, resources: Resources, fn: bytes, shared: bytes, parts: list[bytes]
+) -> None:
     """Answer the calls of a chunk in turn; the inputs that they share are read for each anew.
 
     So no item finds in them what another one changed.
@@ -228,22 +242,32 @@ def _answer_each(parent: _Parent, fn: bytes, shared: bytes, parts: list[bytes]) 
         return
     parent.tell(READY, b"")
     for part in parts:
-        answer = _answer_one(function, shared, part)
+        answer = _answer_one(resources, function, shared, part)
         parent.flush()
         parent.tell(*answer)
 
 
-def _answer_one(function: Callable[..., Any], shared: bytes, part: bytes) -> tuple[bytes, bytes]:
+def _answer_one(
+    resources: Resources, function: Callable[..., Any], shared: bytes, part: bytes
+) -> tuple[bytes, bytes]:
     try:
         args, kwargs = unpack(shared)
         own_args, own_names = unpack(part)
         args = tuple(own_args.get(i, value) for i, value in enumerate(args))
-        value = call_function(function, args, {**kwargs, **own_names})
+        value = _value(resources, function, args, {**kwargs, **own_names})
     except _Stopped:
         raise
     except BaseException as error:
         return _raised(error)
     return _returned(value)
+
+
+def _value(
+    resources: Resources, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]
+) -> Any:
+    """What *function* returns, called with the resources that it asks for."""
+    args, kwargs = resources.filled(function, args, kwargs)
+    return call_function(function, args, kwargs, resources.loop or EventLoop())
 
 
 def _raised(error: BaseException) -> tuple[bytes, bytes]:
@@ -252,12 +276,12 @@ def _raised(error: BaseException) -> tuple[bytes, bytes]:
     return RAISED, pack_error(error)
 
 
-def _answer(parent: _Parent, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
+def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
     try:
         function = unpack(fn)
         args, kwargs = unpack(inputs)
         parent.tell(READY, b"")
-        value = call_function(function, args, kwargs)
+        value = _value(resources, function, args, kwargs)
     except _Stopped:
         raise
     except BaseException as error:

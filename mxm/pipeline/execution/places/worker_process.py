@@ -16,9 +16,10 @@ from multiprocessing.connection import wait
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.pickling import unpack
-from mxm.pipeline.execution.places.worker import END, LOGGED, PRINTED, READY, serve
+from mxm.pipeline.execution.places.worker import END, LOGGED, PRINTED, READY, WARNED, serve
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
+from mxm.pipeline.problems import Problem
 
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker"]
 
@@ -71,6 +72,12 @@ class Worker:
             ) from error
         self.used: bool = False
         self._killed = False
+        self._problems: list[Problem] = []
+
+    def problems(self) -> list[Problem]:
+        """What went wrong as it closed its resources, each once."""
+        found, self._problems = self._problems, []
+        return found
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
         """What the worker answers to a request; shows what it logs and prints meanwhile.
@@ -129,7 +136,7 @@ class Worker:
     def _answer(self, deadline: float | None) -> tuple[bytes, bytes]:
         """What the worker answers next, once what it logged and printed before is shown."""
         while (message := self._next(deadline)) is not None:
-            if not _show(*message):
+            if not self._show(*message):
                 return message
         raise LateError
 
@@ -184,7 +191,7 @@ class Worker:
         deadline = None if seconds is None else time.monotonic() + seconds
         try:
             while (message := self._next(deadline)) is not None:
-                _show(*message)
+                self._show(*message)
         except DiedError:
             return True
         return False
@@ -202,6 +209,16 @@ class Worker:
                 if left <= 0:
                     return None
 
+    def _show(self, kind: bytes, content: bytes) -> bool:
+        """Log or print what the worker says, and keep what it warns of; whether it is such."""
+        if kind == LOGGED:
+            _log(*unpack(content))
+        elif kind == PRINTED:
+            _print(*unpack(content))
+        elif kind == WARNED:
+            self._problems.append(unpack(content))
+        return kind in (LOGGED, PRINTED, WARNED)
+
     @contextlib.contextmanager
     def _dying(self) -> Generator[None, None, None]:
         try:
@@ -215,15 +232,6 @@ def _way_out(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "raise the limit of open files (ulimit -n), or use fewer workers or runner 'threads'"
     return shadow_hint() or "use fewer workers, or runner 'threads'"
-
-
-def _show(kind: bytes, content: bytes) -> bool:
-    """Log or print what a worker says; whether it is of this kind."""
-    if kind == LOGGED:
-        _log(*unpack(content))
-    elif kind == PRINTED:
-        _print(*unpack(content))
-    return kind in (LOGGED, PRINTED)
 
 
 def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:

@@ -1,0 +1,34 @@
+"""The table in a pyproject.toml that is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.problems import shown_path
+
+__all__ = ["table_in"]
+
+
+def table_in(file: str) -> Mapping[str, Any] | None:
+    """``[tool.mxm.pipeline]`` of *file*, or None where it has none."""
+    import tomllib  # declaring flows reads no file
+
+    try:
+        with open(file, "rb") as opened:
+            section: Any = tomllib.load(opened)
+    except (OSError, ValueError) as error:  # also what is not UTF-8
+        raise PipelineError(f"{shown_path(file)} cannot be read: {error}") from error
+    for name in ("tool", "tool.mxm", "tool.mxm.pipeline"):
+        section = section.get(name.rpartition(".")[2])
+        if section is None:
+            return None
+        is_table = isinstance(section, dict)
+        if not is_table:
+            raise PipelineError(
+                f"{shown_path(file)}: {name} is {section!r}, not a table",
+                hint=f"write [{name}] on a line of its own, and its keys below",
+            )
+    table: Mapping[str, Any] = section
+    return table

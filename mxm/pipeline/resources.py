@@ -1,0 +1,189 @@
+"""@mxm.resource: what tasks share and a run opens once, a connection or a client."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FunctionType, TracebackType
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from mxm.pipeline.introspection.signatures import VARIADIC, signature_of, source_of, unwrapped
+from mxm.pipeline.introspection.uses import ResourceBase
+from mxm.pipeline.problems import Source
+
+__all__ = ["Opening", "Resource", "resource"]
+
+# By name, because a resource lies beneath what opens it.
+_MODULE, _CLASS = "mxm.pipeline.execution.resources", "ByHand"
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Resource(ResourceBase, Generic[T_co]):
+    """Something that tasks share and that must be closed again: a connection, a client.
+
+    Attributes
+    ----------
+    fn
+        The generator function: it opens, yields once, and closes.
+    name
+        What settings call it.
+    is_async
+        Whether it is opened and closed in an event loop.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str | None = None) -> None:
+        functools.update_wrapper(cast("Any", self), fn)
+        self.fn: Callable[..., Any] = fn
+        self.name: str = name or fn.__name__
+        self.source: Source | None = source_of(fn)
+        self.is_async: bool = inspect.isasyncgenfunction(unwrapped(fn))
+
+    def open(self) -> Opening[T_co]:
+        """Open it by hand, with its settings, for a block; what the block yields is the object.
+
+        An async resource takes ``async with``.
+
+        Raises
+        ------
+        ParameterError
+            A setting is missing or does not fit.
+        """
+        return Opening(self)
+
+    def __repr__(self) -> str:
+        return f"<resource {self.name!r} at {self.source}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.fn.__qualname__  # like a function: by its name in its module
+
+
+class Opening(Generic[T_co]):
+    """A resource that is opened by hand: a context manager, async for an async resource."""
+
+    def __init__(self, resource: Resource[T_co]) -> None:
+        self._resource = resource
+        self._by_hand: Any = None
+
+    def _begin(self, *, is_async: bool) -> Any:
+        if self._by_hand is not None:
+            raise RuntimeError(f"resource {self._resource.name!r}: call open() for each block")
+        by_hand = getattr(importlib.import_module(_MODULE), _CLASS)
+        self._by_hand = by_hand(self._resource, is_async=is_async)
+        return self._by_hand
+
+    def __enter__(self) -> T_co:
+        opened: T_co = self._begin(is_async=False).open()
+        return opened
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._by_hand is not None:
+            self._by_hand.close(error)
+
+    async def __aenter__(self) -> T_co:
+        opened: T_co = await self._begin(is_async=True).aopen()
+        return opened
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._by_hand is not None:
+            await self._by_hand.aclose(error)
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[..., AsyncIterator[T]], /) -> Resource[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Iterator[T]], /) -> Resource[T]: ...
+
+
+@overload
+def resource(fn: Callable[..., AsyncIterator[T]], /) -> Resource[T]: ...
+@overload
+def resource(fn: Callable[..., Iterator[T]], /) -> Resource[T]: ...
+@overload
+def resource(*, name: str | None = None) -> _Decorator: ...
+def resource(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a generator function a resource; ``@resource`` and ``@resource(name=...)`` both work.
+
+    It opens, yields what tasks get, once, and closes after the yield. A run opens it when a task
+    first needs it, once in each process, and closes it at its end, also after a failure. It is
+    shared by tasks in several threads, so it must be thread-safe; an exception in a task is not
+    thrown into it.
+
+    Its parameters are settings, of ``[tool.mxm.pipeline.resources.NAME]`` and ``--resource
+    NAME.KEY=VALUE``, or other resources: ``engine: Engine = mxm.use(db)``.
+
+    Parameters
+    ----------
+    name
+        What settings call it; by default the function's name.
+
+    Raises
+    ------
+    TypeError
+        What is decorated is no generator function, or an option is unknown or of the wrong type.
+
+    Examples
+    --------
+    >>> import sqlite3
+    >>> import mxm
+    >>> @mxm.resource
+    ... def db(path: str = ":memory:"):
+    ...     connection = sqlite3.connect(path, check_same_thread=False)
+    ...     yield connection
+    ...     connection.close()
+    >>> @mxm.task
+    ... def count(table: str, connection: sqlite3.Connection = mxm.use(db)) -> int: ...
+    """
+    for option in options:
+        if option != "name":
+            raise TypeError(f"@mxm.resource has no option {option!r}: it takes name alone")
+    name = options.get("name")
+    if name is not None and (not isinstance(name, str) or not name or "." in name):
+        # A dot in `--resource NAME.KEY=VALUE` ends the name.
+        raise TypeError(f"@mxm.resource: name is a non-empty string without dots, not {name!r}")
+
+    def decorate(fn: Callable[..., Any]) -> Resource[Any]:
+        _check_generator(fn)
+        return Resource(fn, name)
+
+    return decorate if fn is None else decorate(fn)
+
+
+def _check_generator(fn: object) -> None:
+    given: Any = fn
+    if isinstance(fn, str):
+        raise TypeError(f"@mxm.resource({fn!r}): options are given by name, name={fn!r}")
+    if not isinstance(fn, FunctionType):
+        what = f"class {given.__qualname__!r}" if isinstance(fn, type) else repr(given)
+        raise TypeError(f"@mxm.resource decorates generator functions, not {what}")
+    inner = unwrapped(given)
+    at = f"@mxm.resource at {Source.of_function(inner)}:"
+    owner = given.__qualname__.rpartition(".")[0]
+    if owner and not owner.endswith("<locals>"):
+        raise TypeError(f"{at} {given.__qualname__!r} is a method; move it out of its class")
+    if not (inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given)):
+        manager = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+        hint = (
+            "leave out the decorator between them, contextmanager for one"
+            if manager
+            else "write `yield` where it returns what it opens, and close it below"
+        )
+        raise TypeError(f"{at} {given.__name__!r} is not a generator function; {hint}")
+    signature = signature_of(given)
+    for parameter in signature.parameters.values() if signature else ():
+        if parameter.kind in VARIADIC:
+            raise TypeError(f"{at} {given.__name__!r} takes {parameter}; a setting needs a name")
