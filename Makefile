@@ -35,6 +35,8 @@ examples: .venv/examples  ## every example through Prefect
 	$(BIN)/mxm-pipeline run market
 	$(BIN)/mxm-pipeline run book
 	$(BIN)/mxm-pipeline run quotes
+	$(BIN)/mxm-pipeline run rates -p amount=250
+	$(BIN)/mxm-pipeline run ledger
 
 bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

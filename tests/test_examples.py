@@ -50,9 +50,9 @@ def load_example(name: str) -> types.ModuleType:
 def test_listing_the_examples_loads_nothing_heavy() -> None:
     # In a process of its own, as this one has loaded them for other tests.
     code = (
-        "import sys, book, by_hand, market, notify, operations, quotes;"
+        "import sys, book, by_hand, ledger, market, notify, operations, quotes, rates;"
         "from mxm.pipeline.registry import list_flows;"
-        "print(list_flows(), {'arch', 'matplotlib', 'pandas', 'prefect'} & set(sys.modules))"
+        "print(list_flows(), {'arch', 'httpx', 'matplotlib', 'pandas', 'prefect', 'sqlalchemy'} & set(sys.modules))"
     )
     path = os.pathsep.join([str(EXAMPLES), *filter(None, sys.path)])
     done = subprocess.run(
@@ -63,7 +63,8 @@ def test_listing_the_examples_loads_nothing_heavy() -> None:
         check=True,
         timeout=60,
     )
-    names = ["book", "example", "index", "market", "operations", "quotes", "reconcile"]
+    names = ["book", "example", "index", "ledger", "market", "operations", "quotes", "rates"]
+    names.append("reconcile")
     assert done.stdout.strip() == f"{names} set()"
 
 
@@ -519,3 +520,44 @@ def test_quotes_names_what_the_vendor_has_not_and_leaves_nothing_open(
         f"LookupError: no quote of {symbols[-1]!r} on {day}: the vendor has none" for day in days
     ]
     assert set(threading.enumerate()) == before
+
+
+# --- resources
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_rates_are_asked_for_by_one_client(backend: str, runner: str) -> None:
+    module = load_example("rates")
+    flow = module.in_currencies.with_options(backend=backend, runner=runner)
+    assert flow.run(amount=200).value() == {
+        "USD": 229.0,
+        "JPY": 25170.0,
+        "GBP": 178.91,
+        "CHF": 225.38,
+    }
+    assert asyncio.run(module.in_currencies()) == flow.run().value()
+
+
+def test_a_currency_without_a_rate_fails_its_item_alone() -> None:
+    run = load_example("rates").in_currencies.with_options(backend="inline")
+    items = run.run(currencies=("USD", "XXX")).tasks["rate"].items
+    assert {key: item.state for key, item in items.items()} == {
+        "USD": State.SUCCEEDED,
+        "XXX": State.FAILED,
+    }
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_the_ledger_writes_and_reads_by_one_engine(
+    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = load_example("ledger")
+    flow = module.ledger.with_options(backend="inline", runner=runner)
+    expected = {"orders": 9, "positions": {"QQQ": 15, "SPY": 18}, "paid": 6780.0}
+    assert flow.run().value() == expected == module.ledger()
+    assert (tmp_path / "out" / "ledger.db").exists()
+    elsewhere = {"ledger_db": {"url": f"sqlite:///{tmp_path}/other.db"}}
+    assert flow.with_options(resource_settings=elsewhere).run(days=1).value()["orders"] == 3
+    assert (tmp_path / "other.db").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from command import invoke
 from modules import module_of
 
 import mxm
@@ -1268,3 +1270,75 @@ def test_a_module_of_a_notebook_may_define_it_again(tmp_path: Path) -> None:
         """,
     )
     assert value(module.asking) == 1
+
+
+# --- the command
+
+
+COMMAND = """
+import mxm
+from pydantic import SecretStr
+
+@mxm.resource
+def db(url: str = "sqlite://", token: SecretStr = SecretStr("canary")):
+    print("opening")
+    yield [url, token.get_secret_value()]
+    print("closing")
+
+@mxm.task
+def load(symbol: str, connection: list = mxm.use(db)) -> str:
+    return f"{symbol} {connection[0]} {len(connection[1])}"
+
+@mxm.flow
+def prices(symbol: str = "SPY"):
+    return load(symbol)
+"""
+
+
+def test_the_command_reads_settings_and_prints_one_document(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("flows.py").write_text(COMMAND)
+    Path("url.txt").write_text("of a file\n")
+    monkeypatch.setenv("TOKEN", "hidden")
+    project('[tool.mxm.pipeline.resources.db]\nurl = "of the project"\n')
+    run = ["run", "prices", "--backend", "inline", "--value"]
+    assert invoke(*run).out == '"SPY of the project 6"\n'
+    ran = invoke(*run, "--resource", "db.url=@url.txt", "--resource", "db.token=@env:TOKEN")
+    assert (ran.code, ran.out) == (0, '"SPY of a file 6"\n')
+    assert "hidden" not in ran.err
+    assert "[prices/load] opening" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("db", "--resource needs RESOURCE.KEY=VALUE"),
+        ("db=x", "--resource needs RESOURCE.KEY=VALUE"),
+        ("db.url", "--resource db.url has no value"),
+        ("db.=x", "a name is empty"),
+        ("db.ulr=x", "resource 'db' has no setting 'ulr'"),
+        ("bd.url=x", "uses no resource 'bd'"),
+        ("db.url=@env:NOT_SET_HERE", "environment variable 'NOT_SET_HERE' is not set"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_a_usage_error(setting: str, told: str) -> None:
+    Path("flows.py").write_text(COMMAND)
+    ran = invoke("run", "prices", "--backend", "inline", "--resource", setting)
+    assert (ran.code, ran.out) == (2, "")
+    assert told in ran.err
+
+
+def test_views_say_what_a_task_uses() -> None:
+    Path("flows.py").write_text(COMMAND)
+    for verb in (["show"], ["graph"], ["graph", "-f", "mermaid"], ["graph", "-f", "dot"]):
+        assert "load(connection=use(db))" in invoke(*verb, "prices").out, verb
+    shown = invoke("show", "prices").out
+    assert "db.url" in shown
+    assert "canary" not in shown + invoke("show", "prices", "--json").out
+    assert "--resource db.url=" in invoke("run", "prices", "--help").out
+    document = json.loads(invoke("show", "prices", "--json").out)
+    assert document["resources"][0]["name"] == "db"
+    assert document["tasks"][0]["resources"] == {"connection": "db"}
+    graph = json.loads(invoke("graph", "prices", "--json").out)
+    assert graph["resources"] == {"load": {"connection": "db"}}

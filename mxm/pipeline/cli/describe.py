@@ -13,11 +13,13 @@ from mxm.pipeline.cli.output import few, print_warning, tell
 from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
 from mxm.pipeline.errors import ResultError, described, repr_of
 from mxm.pipeline.introspection.annotations import type_text
-from mxm.pipeline.params.declared import Parameter, parameters_of
+from mxm.pipeline.introspection.uses import ResourceBase, resources_of, settings_of, used_by
+from mxm.pipeline.params.declared import Parameter, annotation_of, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
+from mxm.pipeline.values.secrets import mask, secret_parameters
 from mxm.pipeline.views.calls import call_text, constants_of, rules_of
 from mxm.pipeline.views.names import grouped
 
@@ -32,6 +34,7 @@ __all__ = [
     "print_left_out",
     "print_search",
     "problem_document",
+    "resource_rows",
     "task_rows",
 ]
 
@@ -209,6 +212,50 @@ def _origin(parameter: Parameter) -> str:
     return f"task {tasks}" if parameter.origin == "task" else f"default of {tasks}"
 
 
+def resource_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
+    """A row a resource and setting: ``db.url``, type, default and where it is declared."""
+    rows: list[tuple[str, str, str, str]] = []
+    for resource in used_by(task.fn for task in spec.tasks):
+        source = str(resource.source or "")
+        settings = settings_of(resource)
+        for name, parameter in settings.items():
+            one = _setting(resource, parameter)
+            rows.append(
+                (f"{resource.name}.{name}", type_text(one.annotation), _default(one), source)
+            )
+        if not settings:
+            rows.append((resource.name, "-", "-", source))
+    return rows
+
+
+def _setting(resource: ResourceBase, parameter: inspect.Parameter) -> Parameter:
+    """*parameter* as the command shows one; the default of a secret is masked."""
+    annotation = annotation_of(resource.fn, parameter)
+    default, required = parameter.default, parameter.default is parameter.empty
+    if parameter.name in secret_parameters(resource.fn) and not required:
+        default = mask(default)
+    return Parameter(parameter.name, annotation, default, "required" if required else "default")
+
+
+def _resource_document(resource: ResourceBase) -> dict[str, Any]:
+    settings = [_setting(resource, each) for each in settings_of(resource).values()]
+    return {
+        "name": resource.name,
+        "async": resource.is_async,
+        "resources": {name: one.name for name, one in resources_of(resource.fn).items()},
+        "settings": [
+            {
+                "name": each.name,
+                "type": type_text(each.annotation),
+                "required": each.required,
+                "default": None if each.required else json_form(each.default),
+            }
+            for each in settings
+        ],
+        "source": str(resource.source) if resource.source else None,
+    }
+
+
 def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
     """A row a task: name with the constants of its call, what it takes, options, source."""
     return [
@@ -251,6 +298,7 @@ def flow_document(entry: Registration) -> dict[str, Any]:
         "schedule_cron": spec.schedule_cron,
         "params": [_parameter_document(p) for p in parameters_of(spec)],
         "tasks": [_task_document(task) for task in spec.tasks],
+        "resources": [_resource_document(one) for one in used_by(t.fn for t in spec.tasks)],
         "problems": [problem_document(p) for p in find_problems(spec)],
     }
 
@@ -290,6 +338,7 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "name": task.name,
         "upstream": list(task.upstream),
         "constants": {name: json_form(value) for name, value in constants_of(task).items()},
+        "resources": {name: one.name for name, one in resources_of(task.fn).items()},
         "after": list(task.after),
         "retries": task.retries,
         "retry_delay_s": json_form(task.retry_delay_s),

@@ -26,6 +26,7 @@ from mxm.pipeline.cli.written import open_file, write_file
 from mxm.pipeline.discovery.search import discover, find_flow, find_flows
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.graph import FlowGraph
+from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
@@ -111,6 +112,11 @@ def _graph_document(spec: FlowSpec) -> dict[str, Any]:
             name: rule for name in order if (rule := graph.tasks[name].run_if) != "succeeded"
         },
         "allow_failure": [name for name in order if graph.tasks[name].allow_failure],
+        "resources": {
+            name: {key: one.name for key, one in used.items()}
+            for name in order
+            if (used := resources_of(graph.tasks[name].fn))
+        },
         "edges": [
             {
                 "from": other,

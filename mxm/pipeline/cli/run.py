@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
-from mxm.pipeline.cli.describe import parameter_rows
+from mxm.pipeline.cli.describe import parameter_rows, resource_rows
 from mxm.pipeline.cli.ending import set_aside, user_code_begins
 from mxm.pipeline.cli.lines import Lines
 from mxm.pipeline.cli.output import (
@@ -183,6 +183,11 @@ def _print_help(name: str, modules: Sequence[str], usage: str) -> None:
         print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), rows)
     else:
         say("no parameters")
+    settings = [row for row in resource_rows(spec) if "." in row[0]]
+    if settings:
+        say()
+        named = [(f"--resource {row[0]}=", *row[1:]) for row in settings]
+        print_table(("SETTING", "TYPE", "DEFAULT", "RESOURCE AT"), named)
     say()
     say(usage)
 

@@ -6,7 +6,7 @@ import typer
 
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.cli.command import AsJson, Modules, Target, Verb, verb_app
-from mxm.pipeline.cli.describe import flow_document, parameter_rows, task_rows
+from mxm.pipeline.cli.describe import flow_document, parameter_rows, resource_rows, task_rows
 from mxm.pipeline.cli.output import (
     ExitCode,
     print_json,
@@ -41,6 +41,10 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
         if parameters:
             say()
             print_table(("PARAMETER", "TYPE", "DEFAULT", "FROM"), parameters)
+        resources = resource_rows(spec)
+        if resources:
+            say()
+            print_table(("RESOURCE", "TYPE", "DEFAULT", "SOURCE"), resources)
         say()
         print_table(("TASK", "TAKES", "OPTIONS", "SOURCE"), task_rows(spec))
         print_problems(problems)

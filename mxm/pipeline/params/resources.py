@@ -176,7 +176,7 @@ def _expanded(value: Any, resource: ResourceBase, name: str) -> Any:
     if variable not in os.environ:
         near = closest(variable, os.environ)  # names only, never a value
         raise PipelineError(
-            f"{what}: the environment has no variable {variable!r}",
+            f"{what}: environment variable {variable!r} is not set",
             hint=f"did you mean {near!r}?" if near else f"export {variable}",
         )
     return os.environ[variable]

@@ -12,6 +12,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream, by_parameter
+from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.values.secrets import mask, secret_parameters
@@ -48,9 +49,11 @@ def call_text(task: TaskSpec) -> str:
 def inputs_text(task: TaskSpec) -> str:
     """``(window=20)``: what the call of *task* gives it beside results; empty without any.
 
-    A parameter of the flow is left out where it has the same name: ``(symbol=first)``.
+    A parameter of the flow is left out where it has the same name: ``(symbol=first)``; a resource
+    is shown as ``(engine=use(db))``.
     """
-    if not task.bindings.args and not task.bindings.kwargs:
+    used = resources_of(task.fn)
+    if not task.bindings.args and not task.bindings.kwargs and not used:
         return ""
     constants = constants_of(task)
     inputs: list[str] = []
@@ -58,6 +61,7 @@ def inputs_text(task: TaskSpec) -> str:
         text = value_text(constants[parameter]) if parameter in constants else _text(binding)
         if text and text != parameter:
             inputs.append(f"{in_one_line(parameter)}={text}")
+    inputs += [in_one_line(f"{name}=use({one.name})") for name, one in used.items()]
     shown = ", ".join(inputs)
     if len(shown) > _LONGEST:
         shown = shown[: _LONGEST - 3] + "..."
