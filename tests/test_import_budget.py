@@ -99,6 +99,7 @@ def test_importing_mxm_loads_no_module_of_ours_before_it_is_used(project: Path) 
         ["check"],
         ["--version"],
         ["run", "light", "--help"],
+        ["runs"],
     ],
     ids=" ".join,
 )
@@ -125,3 +126,14 @@ def test_file_of_parameters_that_fit_loads_no_library(project: Path) -> None:
 def test_unknown_backend_loads_no_engine(project: Path) -> None:
     arguments = ["run", "light", "--backend", "prefct"]
     assert "prefect" not in loaded_by_command(arguments, project, code=2)
+
+
+@pytest.mark.parametrize("verb", ["list", "show light", "graph light", "check"])
+def test_what_looks_at_flows_opens_no_store(project: Path, verb: str) -> None:
+    assert "sqlite3" not in loaded_by_command(verb.split(), project)
+
+
+def test_runs_that_are_recorded_are_read_without_engine_or_module(project: Path) -> None:
+    loaded_by_command(["run", "light", "--backend", "inline"], project)
+    for arguments in (["runs"], ["runs", "show", "last"], ["runs", "diff", "last", "last"]):
+        assert loaded_by_command(arguments, project) & {*ENGINES, "light"} == set()

@@ -20,6 +20,7 @@ import pytest
 from command import call, write
 from pydantic import SecretStr
 
+import mxm
 from mxm.pipeline import FlowRun, FlowSpec, Skip, State, TaskSpec, compile_flow, load_run, runs_of
 from mxm.pipeline.errors import PipelineError, StoreError
 from mxm.pipeline.store import database as database_module
@@ -463,7 +464,7 @@ def test_damaged_value_is_never_loaded(store: Path) -> None:
     with pytest.raises(StoreError, match="task 't' .*its bytes are damaged"):
         found.tasks["t"].value
     path.unlink()
-    with pytest.raises(StoreError, match="task 't' .*its file cannot be read"):
+    with pytest.raises(StoreError, match="task 't' .*it was removed"):
         load_run().tasks["t"].value
 
 
@@ -480,7 +481,7 @@ def test_planted_value_is_never_loaded(store: Path, tmp_path: Path, monkeypatch:
     import pickle
 
     with connection:
-        connection.execute("UPDATE value SET data = ?", (pickle.dumps(Planted()),))
+        connection.execute("UPDATE task SET data = ?", (pickle.dumps(Planted()),))
     connection.close()
     with pytest.raises(StoreError, match="its bytes are damaged"):
         load_run().tasks["t"].value
@@ -915,3 +916,62 @@ def test_key_is_one_for_all_who_make_it_at_once(store: Path) -> None:
         thread.join()
     assert len(set(keys)) == 1
     assert [p.name for p in store.iterdir()] == ["key"]
+
+
+# Items
+
+
+def test_items_are_recorded_and_read_back(store: Path) -> None:
+    @mxm.task
+    def symbols() -> list[str]:
+        return ["SPY", "QQQ", "IWM"]
+
+    @mxm.task(on_item_error="skip")
+    def gain(symbol: str) -> int:
+        if symbol == "QQQ":
+            raise ValueError("no rows")
+        return len(symbol)
+
+    @mxm.flow
+    def mapped() -> list[int]:
+        return gain.map(symbols())
+
+    ended = mapped.with_options(backend="inline", record=True).run()
+    [found] = runs_of(mapped)
+    before, after = ended.tasks["gain"].items, found.tasks["gain"].items
+    assert before is not None
+    assert after is not None
+    assert after.to_dict() == before.to_dict()
+    assert list(after) == ["SPY", "QQQ", "IWM"]
+    assert after["SPY"].value == 3
+    assert str(after["QQQ"].error) == "no rows"
+    assert after["QQQ"].history == before["QQQ"].history
+    assert found.to_dict()["tasks"][1]["items"] == ended.to_dict()["tasks"][1]["items"]  # type: ignore[index, call-overload]
+
+
+def test_items_of_a_run_that_was_killed_are_there(project: Path) -> None:
+    text = """
+    import os, signal, time
+    import mxm
+
+    @mxm.task
+    def numbers() -> list[int]:
+        return [0, 1, 2, 3]
+
+    @mxm.task
+    def step(n: int) -> int:
+        if n == 3:
+            time.sleep(0.5)  # what ended is written by then
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n
+
+    @mxm.flow
+    def dies() -> list[int]:
+        return step.map(numbers())
+    """
+    write(project, {"flows.py": text})
+    call("run", "dies", "--backend", "inline", cwd=project)
+    [found] = runs_of("dies")
+    items = found.tasks["step"].items
+    assert items is not None
+    assert {item.key: item.value for item in items.values()} == {"0": 0, "1": 1, "2": 2}

@@ -30,7 +30,7 @@ MIGRATIONS: tuple[str, ...] = (
         started TEXT NOT NULL, ended TEXT, seconds REAL,
         backend TEXT, runner TEXT, workers INTEGER,
         host TEXT, user TEXT, pid INTEGER, process TEXT, heartbeat REAL,
-        command TEXT, params TEXT, warnings TEXT, value TEXT,
+        command TEXT, params TEXT, steps TEXT, warnings TEXT, value TEXT,
         definition TEXT, sources TEXT, git TEXT, versions TEXT,
         overridden INTEGER NOT NULL DEFAULT 0, pinned INTEGER NOT NULL DEFAULT 0
     );
@@ -38,24 +38,16 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX run_started ON run (started);
     CREATE INDEX run_state ON run (state);
     CREATE TABLE task (
-        run TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, item TEXT NOT NULL DEFAULT '',
+        run TEXT NOT NULL, seq INTEGER NOT NULL, place INTEGER NOT NULL DEFAULT -1,
+        name TEXT NOT NULL, item TEXT,
         state TEXT NOT NULL, allowed INTEGER NOT NULL DEFAULT 0, reason TEXT, cause TEXT,
         ready TEXT, started TEXT, ended TEXT, seconds REAL, slot INTEGER,
-        attempts INTEGER NOT NULL DEFAULT 0, arguments TEXT, asset TEXT,
-        result TEXT, long_result TEXT, lost TEXT, value TEXT, unkept TEXT, error TEXT, output TEXT,
-        PRIMARY KEY (run, seq, item)
-    );
-    CREATE INDEX task_name ON task (name, started);
-    CREATE INDEX task_value ON task (value) WHERE value IS NOT NULL;
-    CREATE INDEX task_result ON task (long_result) WHERE long_result IS NOT NULL;
-    CREATE TABLE attempt (
-        run TEXT NOT NULL, seq INTEGER NOT NULL, item TEXT NOT NULL DEFAULT '',
-        number INTEGER NOT NULL, started TEXT, ended TEXT, state TEXT NOT NULL, error TEXT,
-        PRIMARY KEY (run, seq, item, number)
+        attempts INTEGER NOT NULL DEFAULT 0, history TEXT, asset TEXT, items TEXT,
+        result TEXT, lost TEXT, value TEXT, unkept TEXT, error TEXT, output TEXT, data BLOB,
+        PRIMARY KEY (run, seq, place)
     ) WITHOUT ROWID;
-    CREATE TABLE value (
-        digest TEXT PRIMARY KEY, size INTEGER NOT NULL, made REAL NOT NULL, data BLOB
-    );
+    CREATE INDEX task_file ON task (value) WHERE value IS NOT NULL AND data IS NULL;
+    CREATE TABLE value (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, made REAL NOT NULL);
     CREATE TABLE document (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
 )
@@ -123,6 +115,8 @@ class Database:
             self._choose_journal()
         if version < len(MIGRATIONS):
             self._migrate()
+        # The log is written back at the end of a run anyway: sooner, the run would wait for it.
+        self._connection.execute("PRAGMA wal_autocheckpoint=4000")
         self._connection.execute(
             "PRAGMA synchronous=NORMAL" if self.journal == "wal" else "PRAGMA synchronous=FULL"
         )

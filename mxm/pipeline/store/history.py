@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError, StoreError
@@ -17,7 +18,17 @@ from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import is_running
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import has_store, store_of, store_of_file
-from mxm.pipeline.taskruns import HAVE_VALUES, Attempt, State, TaskRun, WrittenAsset, iso_time
+from mxm.pipeline.taskruns import (
+    HAVE_VALUES,
+    Attempt,
+    ItemRun,
+    ItemRuns,
+    State,
+    TaskRun,
+    WrittenAsset,
+    iso_time,
+    rounded,
+)
 from mxm.pipeline.values.jsonvalue import JSONValue, Written
 from mxm.pipeline.values.secrets import MASK, Masked
 
@@ -172,18 +183,18 @@ def list_runs(
 
 def counts_of(database: Database, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """By run, how many of its tasks are in each state."""
-    found: dict[str, dict[str, int]] = {row["id"]: {} for row in runs}
-    for run, counts in found.items():
-        crashed = next(row for row in runs if row["id"] == run)["state"] == State.CRASHED
-        for row in database.read(
-            "SELECT state, count(*) AS n FROM task WHERE run = ? AND item = '' GROUP BY state "
-            "ORDER BY min(seq)",
-            (run,),
-        ):
-            state = row["state"]
-            if crashed and state in (State.PENDING, State.RUNNING):
-                state = "cancelled"
-            counts[state] = counts.get(state, 0) + row["n"]
+    found: dict[str, dict[str, int]] = {}
+    for run in runs:
+        rows = database.read(
+            "SELECT state FROM task WHERE run = ? AND place = -1 ORDER BY seq", (run["id"],)
+        )
+        states = [str(row["state"]) for row in rows]
+        states += ["pending"] * (len(json.loads(run["steps"] or "[]")) - len(states))
+        counts = found[run["id"]] = dict[str, int]()
+        crashed = run["state"] == State.CRASHED
+        for each in states:
+            state = "cancelled" if crashed and each in ("pending", "running") else each
+            counts[state] = counts.get(state, 0) + 1
     return found
 
 
@@ -226,35 +237,43 @@ def read_run(database: Database, run: str) -> dict[str, Any]:
 
 
 def tasks_of(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the tasks of a run, each with its ``history``, ``result`` and ``error`` read."""
-    attempts: dict[int, list[dict[str, Any]]] = {}
-    for attempt in database.read(
-        "SELECT * FROM attempt WHERE run = ? AND item = '' ORDER BY seq, number", (row["id"],)
-    ):
-        attempts.setdefault(attempt["seq"], []).append(
-            {key: attempt[key] for key in ("started", "ended", "state", "error")}
-        )
-    tasks = database.read(
-        "SELECT * FROM task WHERE run = ? AND item = '' ORDER BY seq", (row["id"],)
-    )
-    for task in tasks:
+    """The rows of the tasks of a run, what is JSON in them read; each has its ``items``, too."""
+    tasks: list[dict[str, Any]] = []
+    items: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, dict[str, Any]] = {}
+    for each in database.read("SELECT * FROM task WHERE run = ? ORDER BY seq, place", (row["id"],)):
+        for name in ("history", "error", "asset", "lost", "items"):
+            each[name] = json.loads(each[name]) if each[name] else None
+        each["history"] = each["history"] or []
+        each["has_result"] = each["result"] is not None
+        each["result"] = json.loads(each["result"]) if each["has_result"] else None
+        if each["place"] < 0:
+            found[each["seq"]] = each
+        else:
+            items.setdefault(each["seq"], []).append(each)
+    for seq, (name, arguments) in enumerate(json.loads(row["steps"] or "[]")):
+        task = found.get(seq)
+        if task is None:
+            task = {**_NOTHING, "name": name, "state": State.PENDING.value, "seq": seq}
         if row["state"] == State.CRASHED and task["state"] in (State.PENDING, State.RUNNING):
             did = "while it ran" if task["state"] == State.RUNNING else "before it began"
             task["state"] = State.CANCELLED.value
             task["reason"] = f"the process of the run ended {did}"
-        task["history"] = attempts.get(task["seq"], [])
-        for name in ("error", "asset", "lost", "arguments"):
-            task[name] = json.loads(task[name]) if task[name] else None
-        if task["long_result"]:
-            task["result"] = _long_result(database, task["long_result"])
-        task["has_result"] = task["result"] is not None
-        task["result"] = json.loads(task["result"]) if task["result"] else None
+        task["arguments"] = arguments
+        task["item_rows"] = items.get(seq, [])
+        tasks.append(task)
     return tasks
 
 
-def _long_result(database: Database, digest: str) -> str | None:
-    rows = database.read("SELECT data FROM value WHERE digest = ?", (digest,))
-    return rows[0]["data"].decode() if rows and rows[0]["data"] else None
+_NOTHING: Mapping[str, Any] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("reason", "cause", "ready", "started", "ended", "seconds", "slot", "asset", "items",
+             "result", "lost", "value", "unkept", "error", "output", "data")
+        ),
+        "attempts": 0, "allowed": 0, "history": [], "has_result": False,
+    }
+)  # fmt: skip
 
 
 def read_document(database: Database, digest: str | None) -> Any:
@@ -299,9 +318,6 @@ def document_of(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> d
 
 def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
     error, asset = task["error"], task["asset"]
-    said = None
-    if error is not None:
-        said = f"{error['type']}: {error['message']}" if error["message"] else error["type"]
     return {
         "name": task["name"],
         "state": task["state"],
@@ -314,12 +330,12 @@ def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": None if task["seconds"] is None else round(task["seconds"], 6),
         "slot": task["slot"],
         "result": task["result"],
-        "error": said,
+        "error": error and _said(error),
         "reason": task["reason"],
         "cause": task["cause"],
         "output": task["output"] or "",
         "asset": None if asset is None else {"id": asset[0], "partition": asset[1]},
-        "items": None,
+        "items": _items_document(task),
         "record": {
             "arguments": task["arguments"],
             "traceback": error and error["traceback"],
@@ -329,6 +345,70 @@ def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
             "unkept": task["unkept"],
         },
     }
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """As `described` says it."""
+    return f"{error['type']}: {error['message']}" if error["message"] else str(error["type"])
+
+
+def _items_document(task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The items of a task as `ItemRuns.to_dict` has them; while it runs, those that have ended."""
+    items = _item_runs(task, "")
+    return None if items is None else items.to_dict()
+
+
+def _item_runs(task: Mapping[str, Any], store: str) -> ItemRuns | None:
+    rows = task["item_rows"]
+    if task["items"] is None and not rows:
+        return None
+    over = task["items"]["over"] if task["items"] else "items that have ended so far"
+    return ItemRuns(over, [RecordedItem(row, store) for row in rows])
+
+
+class RecordedItem(ItemRun):
+    """An item of a recorded run; its value is loaded when it is asked for."""
+
+    __slots__ = ("_row", "_store")
+
+    def __init__(self, row: Mapping[str, Any], store: str) -> None:
+        self._row = row
+        self._store = store
+        super().__init__(
+            row["item"],
+            State(row["state"]),
+            error=None if row["error"] is None else _error(row["error"]),
+            reason=row["reason"],
+            attempts=row["attempts"],
+            started=_time(row["started"]),
+            ended=_time(row["ended"]),
+            seconds=row["seconds"],
+            history=_history(row),
+            slot=row["slot"],
+        )
+
+    @property
+    def value(self) -> Any:
+        """What the item returned: a copy, loaded anew each time."""
+        what = f"the value of item {self.key!r} of task {self._row['name']!r}"
+        return _load(self._row, self._store, f"{what} in run {self._row['run']}")
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        del value  # the dataclass has None
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The item as it stands in the document of its run."""
+        error = self._row["error"]
+        return {
+            "key": self.key,
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "seconds": rounded(self.seconds),
+            "value": self._row["result"],
+            "error": error and _said(error),
+            "reason": self.reason,
+        }
 
 
 def load_run(run: str = "last", store: str | None = None) -> FlowRun:
@@ -417,35 +497,39 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
-    asset: Any = task["asset"]
-    lost: Any = task["lost"] or [0, []]
+def _load(row: Mapping[str, Any], store: str, what: str) -> Any:
+    """The value of a task or an item, *what* it is in words."""
+    if State(row["state"]) not in HAVE_VALUES:
+        return None
+    if row["value"] is None:
+        why = row["unkept"] or "its run did not record it"
+        raise StoreError(f"{what} was not kept: {why}", store=store)
+    try:
+        return kept.load(store, row["value"], row["data"])
+    except StoreError as error:
+        message = f"{what}: {error.message}"
+        raise StoreError(message, store=store, hint=error.hint) from error.__cause__
 
-    def load() -> Any:
-        if State(task["state"]) not in HAVE_VALUES:
-            return None
-        what = f"the value of task {task['name']!r} in run {run}"
-        if task["value"] is None:
-            why = task["unkept"] or "its run did not record it"
-            raise StoreError(f"{what} was not kept: {why}", store=store)
-        try:
-            with Database(store) as database:
-                return kept.load(database, task["value"])
-        except StoreError as error:
-            message = f"{what}: {error.message}"
-            raise StoreError(message, store=store, hint=error.hint) from error.__cause__
 
-    history = tuple(
+def _history(row: Mapping[str, Any]) -> tuple[Attempt, ...]:
+    return tuple(
         Attempt(
             _time(a["started"] or a["ended"]) or datetime.min,
             _time(a["ended"]) or datetime.min,
             State(a["state"]),
             a["error"],
         )
-        for a in task["history"]
+        for a in row["history"]
     )
+
+
+def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
+    asset: Any = task["asset"]
+    lost: Any = task["lost"] or [0, []]
+
+    what = f"the value of task {task['name']!r} in run {run}"
     return RecordedTask(
-        load,
+        lambda: _load(task, store, what),
         Written(task["result"], lost[0], tuple(lost[1])) if task["has_result"] else None,
         is_kept=task["value"] is not None,
         name=task["name"],
@@ -456,11 +540,12 @@ def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
         started=_time(task["started"]),
         ended=_time(task["ended"]),
         seconds=task["seconds"],
-        history=history,
+        history=_history(task),
         ready=_time(task["ready"]),
         slot=task["slot"],
         output=task["output"] or "",
         cause=task["cause"],
         asset=None if asset is None else WrittenAsset(asset[0], asset[1]),
         allowed=bool(task["allowed"]),
+        items=_item_runs(task, store),
     )

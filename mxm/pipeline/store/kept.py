@@ -13,12 +13,12 @@ from typing import Any
 
 from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.masking import Secrets
 from mxm.pipeline.store.places import distrust
 
 __all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "keep", "load", "pack",
-           "path_of", "read_bytes", "store_key"]  # fmt: skip
+           "path_of", "store_key"]  # fmt: skip
 
 LARGEST = 16_000_000
 """Bytes of a value that is kept."""
@@ -47,6 +47,10 @@ class Kept:
     """
 
     __slots__ = ("parts", "size")
+
+    def joined(self) -> bytes | None:
+        """The bytes, where they are few enough to be in the row of a task."""
+        return b"".join(self.parts) if self.size <= IN_THE_ROW else None
 
     def __init__(self, parts: list[bytes | memoryview]) -> None:
         self.parts = parts
@@ -110,6 +114,8 @@ class _Limited:
 
 def digest_of(kept: Kept, key: bytes) -> str:
     """The name of *kept*: nobody can guess a value from it without the store's *key*."""
+    if kept.size <= IN_THE_ROW:
+        return hmac.digest(key, b"".join(kept.parts), "sha256").hex()
     made = hmac.new(key, digestmod="sha256")
     for part in kept.parts:
         made.update(part)
@@ -142,20 +148,16 @@ def store_key(store: str) -> bytes:
     raise OSError(f"the key in {path} is damaged")
 
 
-def keep(store: str, kept: Kept, digest: str) -> Statement:
-    """Keep *kept*; what is left to be done in the database, with the row that names it.
+def keep(store: str, kept: Kept, digest: str) -> Statement | None:
+    """Keep *kept*, where it is not to be in the row of its task; what the database is to know.
 
     Raises
     ------
     OSError
         It cannot be written.
     """
-    sql = (
-        "INSERT INTO value (digest, size, made, data) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (digest) DO UPDATE SET made = excluded.made"
-    )
     if kept.size <= IN_THE_ROW:
-        return sql, (digest, kept.size, time.time(), b"".join(kept.parts))
+        return None
     path = path_of(store, digest)
     try:
         written = os.path.getsize(path) == kept.size
@@ -172,7 +174,13 @@ def keep(store: str, kept: Kept, digest: str) -> Statement:
             with contextlib.suppress(OSError):
                 os.unlink(own)
             raise
-    return sql, (digest, kept.size, time.time(), None)
+    return _NAMED, (digest, kept.size, time.time())
+
+
+_NAMED = """
+INSERT INTO value (digest, size, made) VALUES (?, ?, ?)
+ON CONFLICT (digest) DO UPDATE SET made = excluded.made
+"""
 
 
 def _write(path: str, parts: list[Any]) -> None:
@@ -188,54 +196,53 @@ def path_of(store: str, digest: str) -> str:
     return os.path.join(store, "values", digest[:2], digest)
 
 
-def read_bytes(database: Database, digest: str) -> bytes:
-    """What is kept under *digest*, checked.
-
-    Raises
-    ------
-    StoreError
-        It is gone, or damaged.
-    """
-    rows = database.read("SELECT data FROM value WHERE digest = ?", (digest,))
-    if not rows:
-        raise StoreError("it was removed by `mxm-pipeline runs prune`", store=database.store)
-    data: bytes | None = rows[0]["data"]
+def _checked(store: str, digest: str, data: bytes | None) -> bytes:
+    """What is kept under *digest*, in its row or its file, if it is what was written."""
     try:
         if data is None:
-            with open(path_of(database.store, digest), "rb") as file:
+            with open(path_of(store, digest), "rb") as file:
                 data = file.read()
-        key = store_key(database.store)
+        key = store_key(store)
+    except FileNotFoundError:
+        raise StoreError("it was removed, by `mxm-pipeline runs prune` say", store=store) from None
     except OSError as error:
         why = f"its file cannot be read: {error.strerror}"
-        raise StoreError(why, store=database.store) from None
+        raise StoreError(why, store=store) from None
     if not hmac.compare_digest(hmac.digest(key, data, "sha256").hex(), digest):
-        raise StoreError("its bytes are damaged", store=database.store)
+        raise StoreError("its bytes are damaged", store=store)
     return data
 
 
-def load(database: Database, digest: str) -> Any:
+def load(store: str, digest: str, data: bytes | None) -> Any:
     """The value that is kept under *digest*; it is a copy of what the task returned.
+
+    Parameters
+    ----------
+    store
+        The folder.
+    digest
+        Its name.
+    data
+        Its bytes, where they are in the row of its task.
 
     Raises
     ------
     StoreError
         It is gone or damaged, cannot be unpickled, or others could have written it.
     """
-    why = distrust(database.store)
+    why = distrust(store)
     if why:
         raise StoreError(
             f"nothing is loaded from the store: {why}",
-            store=database.store,
+            store=store,
             hint="only its owner may write to a store; MXM_HOME names another one",
         )
-    data = read_bytes(database, digest)
+    data = _checked(store, digest, data)
     try:
         body, *buffers = _parts(data)
         return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
     except Exception as error:
-        raise StoreError(
-            f"it cannot be loaded: {described(error)}", store=database.store
-        ) from error
+        raise StoreError(f"it cannot be loaded: {described(error)}", store=store) from error
 
 
 def _parts(data: bytes) -> Iterator[bytes | bytearray]:

@@ -84,7 +84,7 @@ def prune(
         return found
     statements: list[Statement] = []
     for run in gone:
-        statements += [(f"DELETE FROM {t} WHERE run = ?", (run,)) for t in ("task", "attempt")]  # noqa: S608
+        statements.append(("DELETE FROM task WHERE run = ?", (run,)))
         statements.append(("DELETE FROM run WHERE id = ? AND pinned = 0", (run,)))
     old = time.time() - _YOUNG_S
     statements += [
@@ -110,15 +110,13 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
     pinned: set[str] = set()
     used: set[str] = set()
     for row in database.read(
-        "SELECT task.value, task.long_result, task.run, run.pinned FROM task JOIN run "
-        "ON run.id = task.run WHERE task.value IS NOT NULL OR task.long_result IS NOT NULL"
+        "SELECT task.value, task.run, run.pinned FROM task JOIN run ON run.id = task.run "
+        "WHERE task.value IS NOT NULL AND task.data IS NULL"
     ):
         if row["run"] not in gone:
-            # The JSON of a result belongs to what a run says of itself.
-            used.update(filter(None, (row["value"], row["long_result"])))
-            pinned.update(
-                filter(None, (row["value"] if row["pinned"] else None, row["long_result"]))
-            )
+            used.add(row["value"])
+            if row["pinned"]:
+                pinned.add(row["value"])
     old = time.time() - _YOUNG_S
     rows = database.read("SELECT digest, size, made FROM value ORDER BY made")
     total = sum(row["size"] for row in rows)
@@ -136,7 +134,7 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
 
 def _remove_files(database: Database) -> None:
     """Remove files of values that the database does not have, and what a killed run left."""
-    known = {row["digest"] for row in database.read("SELECT digest FROM value WHERE data IS NULL")}
+    known = {row["digest"] for row in database.read("SELECT digest FROM value")}
     old = time.time() - _YOUNG_S
     for folder, _, names in os.walk(os.path.join(database.store, "values")):
         for name in names:

@@ -16,6 +16,7 @@ from mxm.pipeline.errors import StoreError
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     Event,
+    ItemEnded,
     Observer,
     RunEnded,
     RunStarted,
@@ -34,8 +35,14 @@ from mxm.pipeline.store.about import About, process_start, sources_of, user_name
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.masking import Secrets, masked_command
 from mxm.pipeline.store.places import has_store, root_of, store_of
-from mxm.pipeline.store.rows import RowWriter, arguments_of, definition_of, parameters_shown
-from mxm.pipeline.taskruns import State, TaskRun, iso_time
+from mxm.pipeline.store.rows import (
+    KeptValue,
+    RowWriter,
+    arguments_of,
+    definition_of,
+    parameters_shown,
+)
+from mxm.pipeline.taskruns import State, iso_time
 
 __all__ = ["HEARTBEAT_S", "RunRecorder"]
 
@@ -43,6 +50,7 @@ HEARTBEAT_S = 20.0
 """Seconds between two signs of life of a run; without one for three times as long it is gone."""
 
 _WAIT_S = 5.0  # for a lock that another process holds
+_LATEST_S = 0.1  # what ended is written by then, also where nothing starts after it
 _ABOUT_S = 2.0
 _FRESH_S = 10.0
 
@@ -109,6 +117,7 @@ class _Recording:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._defined = threading.Event()
+        self._wake = threading.Event()
         self._definition: list[Statement] = []
         self._parent = _parent()
 
@@ -131,22 +140,27 @@ class _Recording:
             return
         rows = self._rows
         assert rows is not None  # noqa: S101 - `__call__` has asked
-        if isinstance(event, StepStarted):
-            self._steps.add(event.step)
-            self._pending.append(rows.started(event))
-        elif isinstance(event, AttemptEnded):
-            if event.retry_in is None:  # comes with the step
-                return
-            self._pending.append(rows.attempt(event))
-        elif isinstance(event, StepEnded):
-            self._steps.discard(event.task.name)
-            self._pending += rows.ended(event.task, self._keep)
-        elif isinstance(event, Warned):
-            self._pending.append(rows.warned(event.problem))
-        elif isinstance(event, RunEnded):
-            self._end(event)
-            return
-        self._commit()
+        match event:
+            case StepStarted():
+                self._steps.add(event.step)
+                self._pending.append(rows.started(event))
+                self._commit()  # what has ended, too: nothing downstream of it begins before
+            case AttemptEnded():
+                if event.retry_in is not None and event.item is None:  # else it comes with the end
+                    self._pending.append(rows.attempt(event))
+            case ItemEnded():
+                self._pending += rows.item(event, self._keep)
+            case StepEnded():
+                self._steps.discard(event.task.name)
+                self._pending += rows.ended(event.task, self._keep)
+            case Warned():
+                self._pending.append(rows.warned(event.problem))
+            case RunEnded():
+                self._end(event)
+            case _:
+                pass
+        if self._pending:
+            self._wake.set()
 
     def _start(self, event: RunStarted) -> None:
         self._run = event.run
@@ -175,40 +189,40 @@ class _Recording:
             "heartbeat": time.time(),
             "command": json.dumps(self._command),
             "params": json.dumps(self._parameters),
+            "steps": arguments_of(self._plan, self._secrets),
             "overridden": bool(self._options.overrides),
         }
         names, marks = ", ".join(about), ", ".join("?" * len(about))
         self._pending.append(
-            (f"INSERT INTO run ({names}) VALUES ({marks})", tuple(about.values()))  # noqa: S608
+            (f"INSERT OR IGNORE INTO run ({names}) VALUES ({marks})", tuple(about.values()))  # noqa: S608
         )
-        arguments = arguments_of(self._plan, self._secrets)
-        self._pending += [
-            (
-                _PENDING,
-                (event.run, number, self._secrets.masked(name), arguments.get(name)),
-            )
-            for number, name in enumerate(event.steps)
-        ]
         self._pending += [self._rows.warned(problem) for problem in event.warnings]
         _living[event.run] = self
         self._commit()
-        beat = threading.Thread(target=self._beat, name="mxm-heartbeat", daemon=True)
-        beat.start()
+        threading.Thread(target=self._background, name="mxm-store", daemon=True).start()
 
-    def _beat(self) -> None:
-        """Say from time to time that the process lives, also while one task takes long."""
-        with contextlib.suppress(Exception):  # it must not disturb a run
+    def _background(self) -> None:
+        """Write what waits, and say from time to time that the process lives."""
+        try:
             self._definition = definition_of(self._plan, self._rows, self._about.root)
+        except BaseException as error:  # code of users: it must not disturb a run
+            let_signals_pass(error)
         self._defined.set()
-        while not self._over.wait(HEARTBEAT_S):
-            with contextlib.suppress(Exception), self._lock:
-                if self._database is not None and not self._over.is_set():
+        while not self._over.is_set():
+            waits = self._wake.wait(HEARTBEAT_S)
+            if waits:
+                self._wake.clear()
+                self._over.wait(_LATEST_S)
+            with contextlib.suppress(StoreError), self._lock:
+                if not self._over.is_set():
                     sql = "UPDATE run SET heartbeat = ? WHERE id = ?"
-                    self._pending.append((sql, (time.time(), self._run)))
+                    if not waits:
+                        self._pending.append((sql, (time.time(), self._run)))
                     self._commit()
 
     def _end(self, event: RunEnded) -> None:
         self._over.set()
+        self._wake.set()
         rows, run = self._rows, event.flow_run
         assert rows is not None  # noqa: S101 - `__call__` has asked
         self._defined.wait(_ABOUT_S)
@@ -236,31 +250,34 @@ class _Recording:
         self._commit(last=True)
         self._close()
 
-    def _keep(self, task: TaskRun) -> tuple[str | None, str | None, list[Statement]]:
-        """Keep the value of *task*: its digest, or why there is none, and what is to be written."""
+    def _keep(self, value: Any, state: State) -> KeptValue:
+        """Keep *value*, if it may be and can."""
         rows = self._rows
         assert rows is not None  # noqa: S101 - `__call__` has asked
         if self._paused:
-            return None, "the store could not be written", []
-        if task.state is State.OVERRIDDEN or self._options.overrides:
-            return None, "the run has overrides", []
+            return KeptValue(unkept="the store could not be written")
+        if state is State.OVERRIDDEN or self._options.overrides:
+            return KeptValue(unkept="the run has overrides")
         try:
-            packed = kept.pack(task.value, self._secrets)
+            packed = kept.pack(value, self._secrets)
             digest = kept.digest_of(packed, rows.key)
-            return digest, None, [kept.keep(self._store, packed, digest)]
+            statement = kept.keep(self._store, packed, digest)
+            return KeptValue(digest, packed.joined(), None, (statement,) if statement else ())
         except kept.UnkeptError as error:
-            return None, self._secrets.masked(str(error)), []
+            return KeptValue(unkept=self._secrets.masked(str(error)))
         except OSError as error:
-            return None, f"its file could not be written: {error.strerror or error}", []
+            return KeptValue(unkept=f"its file could not be written: {error.strerror or error}")
 
     def _commit(self, *, last: bool = False) -> None:
         """Write what is pending; where that fails for now, later."""
         if self._database is None:
             return
-        if self._defined.is_set():
+        if self._definition and self._defined.is_set():
             self._pending += self._definition
             self._definition = []
         statements = list(self._pending)
+        if not statements:
+            return
         try:
             self._database.write(statements, wait_s=0.0 if self._paused else _WAIT_S)
         except StoreError as error:
@@ -283,6 +300,7 @@ class _Recording:
 
     def _close(self) -> None:
         self._over.set()
+        self._wake.set()
         _living.pop(self._run, None)
         database, self._database = self._database, None
         if database is not None:
@@ -293,13 +311,12 @@ class _Recording:
         return self._flow == flow and step in self._steps
 
 
-_PENDING = "INSERT INTO task (run, seq, name, state, arguments) VALUES (?, ?, ?, 'pending', ?)"
 _ENDED = """
 UPDATE run SET state = ?, ended = ?, seconds = ?, value = ?, warnings = ?, sources = ?, git = ?,
     versions = ?
 WHERE id = ?
 """
-_RECORDED = (RunStarted, StepStarted, AttemptEnded, StepEnded, Warned, RunEnded)
+_RECORDED = (RunStarted, StepStarted, AttemptEnded, ItemEnded, StepEnded, Warned, RunEnded)
 
 
 def _command(secrets: Secrets) -> list[str]:

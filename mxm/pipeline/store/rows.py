@@ -7,14 +7,13 @@ import inspect
 import json
 import linecache
 import os
-import time
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
 from mxm.pipeline.errors import described, repr_of, text_of
-from mxm.pipeline.execution.events import AttemptEnded, StepStarted
+from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.tracebacks import users_place, users_traceback
 from mxm.pipeline.introspection.annotations import type_text
@@ -24,15 +23,45 @@ from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.masking import Secrets
-from mxm.pipeline.taskruns import TaskRun, iso_time
+from mxm.pipeline.taskruns import ItemRun, State, TaskRun, iso_time
 from mxm.pipeline.values.jsonvalue import Written, to_json
 from mxm.pipeline.values.parts import origins_in
 from mxm.pipeline.values.secrets import MASK, secret_parameters, signature_text
 
-__all__ = ["Document", "Keep", "RowWriter", "arguments_of", "definition_of", "parameters_shown"]
+__all__ = [
+    "Document",
+    "Keep",
+    "KeptValue",
+    "RowWriter",
+    "arguments_of",
+    "definition_of",
+    "parameters_shown",
+]
 
-Keep: TypeAlias = Callable[[TaskRun], tuple[str | None, str | None, list[Statement]]]
-"""Keeps a task's value: its digest, or why there is none, and what is to be written."""
+
+class KeptValue(NamedTuple):
+    """What became of a value that was to be kept.
+
+    Parameters
+    ----------
+    digest
+        Its name; None where it is not kept.
+    data
+        Its bytes, where they are to be in the row.
+    unkept
+        Why it is not kept.
+    statements
+        What the database is to know beside the row.
+    """
+
+    digest: str | None = None
+    data: bytes | None = None
+    unkept: str | None = None
+    statements: tuple[Statement, ...] = ()
+
+
+Keep: TypeAlias = Callable[[Any, State], KeptValue]
+"""Keeps the value of a step or an item that ended in a state."""
 
 _LONGEST_ARGUMENT = 2_000
 _EMPTY = inspect.Parameter.empty
@@ -66,31 +95,28 @@ class RowWriter:
         self._seq = {name: number for number, name in enumerate(steps)}
         self._secrets = secrets
         self._warnings: list[dict[str, Any]] = []
+        self._histories: dict[str, list[dict[str, Any]]] = {}
 
     def started(self, event: StepStarted) -> Statement:
         """A step that runs."""
-        sql = "UPDATE task SET state = 'running', started = ?, ready = ?, slot = ? WHERE run = ? "
-        times = iso_time(event.at), iso_time(event.ready)
-        return sql + "AND seq = ? AND item = ''", (
-            *times,
-            event.slot,
-            self._run,
-            self._seq[event.step],
-        )
+        row = {"state": "running", "ready": iso_time(event.ready), "started": iso_time(event.at)}
+        return self._row(event.step, {**row, "slot": event.slot, "attempts": 0})
 
     def attempt(self, event: AttemptEnded) -> Statement:
         """An attempt that is tried again."""
         error = None if event.error is None else self._secrets.masked(described(event.error))
-        return _ATTEMPT, (
-            self._run,
-            self._seq[event.step],
-            event.item or "",
-            event.attempt,
-            None,
-            iso_time(event.at),
-            event.state.value,
-            error,
+        history = self._histories.setdefault(event.step, [])
+        history.append(
+            {
+                "started": None,
+                "ended": iso_time(event.at),
+                "state": event.state.value,
+                "error": error,
+            }
         )
+        sql = "UPDATE task SET attempts = ?, history = ? WHERE run = ? AND seq = ? AND place = -1"
+        seq = self._seq[event.step]
+        return sql, (len(history), json.dumps(history), self._run, seq)
 
     def warned(self, problem: Problem) -> Statement:
         """What was noticed, so far."""
@@ -102,68 +128,73 @@ class RowWriter:
 
     def ended(self, task: TaskRun, keep: Keep) -> list[Statement]:
         """A step that ended."""
-        seq = self._seq[task.name]
-        digest = unkept = result = long_result = lost = None
-        statements: list[Statement] = []
+        row = self._common(task)
+        asset, items = task.asset, task.items
+        row["allowed"] = task.allowed
+        row["cause"] = task.cause
+        row["ready"] = iso_time(task.ready)
+        row["output"] = self._masked(task.output) or None
+        if asset is not None:
+            row["asset"] = json.dumps([asset.id, self._masked(asset.partition)])
+        if items is not None:
+            row["items"] = self._json({"over": items.over, "count": items.count()})
+        more: list[Statement] = []
         if task.has_value:
-            digest, unkept, statements = keep(task)
-            written = _written(task, has_digest=digest is not None)
+            kept_value = keep(task.value, task.state)
+            row |= self._value(kept_value)
+            more += kept_value.statements
+            written = _written(task, has_digest=kept_value.digest is not None)
             if written is not None:
-                result = self._json(written.value)
-                if written.nonfinite or written.described:
-                    lost = self._json([written.nonfinite, list(written.described)])
-                if len(result) > kept.IN_THE_ROW:
-                    long_result, more = self._long(result)
-                    statements.append(more)
-                    result = None
-        asset = task.asset
-        error = None if task.error is None else self._error(task.error)
-        statements.append(
-            (
-                _ENDED,
-                (
-                    task.state.value,
-                    task.allowed,
-                    self._masked(task.reason),
-                    task.cause,
-                    iso_time(task.ready),
-                    iso_time(task.started),
-                    iso_time(task.ended),
-                    task.seconds,
-                    task.slot,
-                    task.attempts,
-                    None
-                    if asset is None
-                    else json.dumps([asset.id, self._masked(asset.partition)]),
-                    result,
-                    long_result,
-                    lost,
-                    digest,
-                    unkept,
-                    error,
-                    self._masked(task.output) or None,
-                    self._run,
-                    seq,
-                ),
-            )
-        )
-        statements += [
-            (
-                _ATTEMPT,
-                (
-                    self._run,
-                    seq,
-                    "",
-                    number,
-                    iso_time(attempt.started),
-                    iso_time(attempt.ended),
-                    attempt.state.value,
-                    self._masked(attempt.error),
-                ),
-            )
-            for number, attempt in enumerate(task.history, start=1)
+                row |= self._result(written)
+        return [*more, self._row(task.name, row)]
+
+    def item(self, event: ItemEnded, keep: Keep) -> list[Statement]:
+        """An item that ended."""
+        item = event.item
+        row = self._common(item)
+        row["item"] = self._secrets.masked(item.key)
+        more: list[Statement] = []
+        if item.state is State.SUCCEEDED:
+            kept_value = keep(item.value, item.state)
+            row |= self._value(kept_value)
+            more += kept_value.statements
+            if kept_value.digest is not None or not _is_large(item.value):
+                row |= self._result(to_json(item.value))
+        return [*more, self._row(event.step, row, event.place)]
+
+    def _common(self, run: TaskRun | ItemRun) -> dict[str, Any]:
+        """What steps and items have alike."""
+        history = [
+            {**attempt.to_dict(), "error": self._masked(attempt.error)} for attempt in run.history
         ]
-        return statements
+        return {
+            "state": run.state.value,
+            "reason": self._masked(run.reason),
+            "started": iso_time(run.started),
+            "ended": iso_time(run.ended),
+            "seconds": run.seconds,
+            "slot": run.slot,
+            "attempts": run.attempts,
+            "history": json.dumps(history),
+            "error": None if run.error is None else self._error(run.error),
+        }
+
+    def _value(self, value: KeptValue) -> dict[str, Any]:
+        return {"value": value.digest, "data": value.data, "unkept": value.unkept}
+
+    def _result(self, written: Written) -> dict[str, Any]:
+        found: dict[str, Any] = {"result": self._json(written.value)}
+        if written.nonfinite or written.described:
+            found["lost"] = self._json([written.nonfinite, list(written.described)])
+        return found
+
+    def _row(self, step: str, row: Mapping[str, Any], place: int = -1) -> Statement:
+        """The row of a step, or of the item in that *place*; it stands for any before it."""
+        names = ", ".join(row)
+        marks = ", ?" * len(row)
+        sql = f"INSERT OR REPLACE INTO task (run, seq, place, name, {names}) VALUES (?, ?, ?, ?{marks})"  # noqa: S608, E501
+        key = self._run, self._seq[step], place, self._secrets.masked(step)
+        return sql, (*key, *row.values())
 
     def outcome(self, run: FlowRun) -> tuple[str | None, str]:
         """The flow's value as JSON, None where it is too long, and all warnings of *run*."""
@@ -194,13 +225,6 @@ class RowWriter:
             ("UPDATE run SET definition = ? WHERE id = ?", (made.digest, self._run)),
         ]
 
-    def _long(self, text: str) -> tuple[str, Statement]:
-        """A JSON text that is too long for its row, in the row of a value."""
-        data = text.encode()
-        digest = hmac.digest(self.key, data, "sha256").hex()
-        sql = "INSERT OR IGNORE INTO value (digest, size, made, data) VALUES (?, ?, ?, ?)"
-        return digest, (sql, (digest, len(data), time.time(), data))
-
     def _json(self, value: Any) -> str:
         return json.dumps(self._secrets.masked_json(value))
 
@@ -227,18 +251,6 @@ class RowWriter:
                 "traceback": users_traceback(error),
             }
         )
-
-
-_ENDED = """
-UPDATE task SET state = ?, allowed = ?, reason = ?, cause = ?, ready = ?, started = ?, ended = ?,
-    seconds = ?, slot = ?, attempts = ?, asset = ?, result = ?, long_result = ?, lost = ?,
-    value = ?, unkept = ?, error = ?, output = ?
-WHERE run = ? AND seq = ? AND item = ''
-"""
-_ATTEMPT = """
-INSERT OR REPLACE INTO attempt (run, seq, item, number, started, ended, state, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 
 def _written(task: TaskRun, *, has_digest: bool) -> Written | None:
@@ -303,9 +315,9 @@ def parameters_shown(
     return rows
 
 
-def arguments_of(plan: Plan, secrets: Secrets) -> dict[str, str]:
-    """By step, as JSON, where each of its arguments comes from, and what is known of its value."""
-    return {step.name: json.dumps(_arguments(step, secrets)) for step in plan.steps}
+def arguments_of(plan: Plan, secrets: Secrets) -> str:
+    """The steps as JSON, each with where its arguments come from, and what is known of them."""
+    return json.dumps([[secrets.masked(s.name), _arguments(s, secrets)] for s in plan.steps])
 
 
 def _arguments(step: Step, secrets: Secrets) -> dict[str, Any]:
