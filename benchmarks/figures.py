@@ -434,6 +434,83 @@ def processes(rounds: Rounds) -> list[Figure]:
     return [Figure(what, target, seen, ratio <= 0.15, peer, times(taken, "task"))]
 
 
+def maps(rounds: Rounds) -> list[Figure]:
+    """Maps: an item beside a plain loop, beside Prefect's own, beside a task of its own."""
+    rows: list[Figure] = []
+    with place() as where:
+        loop = where.script("maps.py", "loop", 100_000).json()
+        kept = where.script("maps.py", "memory", 100_000).json()["item"]
+        alone = paired(rounds.some, ours=lambda: where.script("maps.py", "loop", 10_000).json())[
+            "ours"
+        ]
+        beyond = middle(alone, "item") * 1e6
+        what = "inline, map over 10,000 trivial items, an item beyond a plain loop"
+        seen = f"{beyond:.1f} microseconds of CPU"
+        samples = {"item": rounded(alone, "item")}
+        rows.append(
+            Figure(what, "<= 15 microseconds", seen, beyond <= 15, "a list comprehension", samples)
+        )
+        growth = loop["item"] / loop["few"]
+        what = "the same, 100,000 items beside 1,000"
+        rows.append(Figure(what, "flat", f"{growth:.2f}x an item", growth <= 1.25, samples=loop))
+        what = "the same, memory an item keeps beyond its value"
+        rows.append(Figure(what, "<= 2 KB", f"{kept:.0f} bytes", kept <= 2048))
+
+        cases: dict[str, Callable[[], Any]] = {
+            "sequential": lambda: where.script(
+                "maps.py", "more", "prefect", "sequential", 10_000, 100
+            ).json(),
+            "threads": lambda: where.script(
+                "maps.py", "more", "prefect", "threads", 10_000, 100
+            ).json(),
+        }
+        if rounds.few:
+            prefect_home(where)
+            cases["plain"] = lambda: plain(where, "plain_map.py", 200, 20).json()
+        taken = paired(rounds.few or 1, **cases)
+        for runner in ("sequential", "threads"):
+            mine = middle(taken[runner], "item") * 1e3
+            what = f"one more item of a map, prefect, `{runner}`"
+            target = "<= 0.03x Prefect's own .map"
+            if not rounds.few:
+                rows.append(Figure(what, target, f"{mine:.3f} ms", None))
+                continue
+            hand = middle(taken["plain"], "item") * 1e3
+            peer = f"Prefect's .map here {hand:.1f} ms, {rounds.few} runs"
+            seen = f"{mine / hand:.4f}x: {mine:.3f} ms"
+            rows.append(Figure(what, target, seen, mine / hand <= 0.03, peer, times(taken, "item")))
+
+        cases = {
+            "items": lambda: where.script(
+                "maps.py", "more", "inline", "processes", 10_000, 100
+            ).json(),
+            "tasks": lambda: where.script("maps.py", "apart", 400).json(),
+            "floor": lambda: where.script("maps.py", "floor", 400).json(),
+        }
+        taken = paired(rounds.some, **cases)
+        item, task = middle(taken["items"], "item"), middle(taken["tasks"], "item")
+        what = "`--runner processes`, one more of 10,000 trivial items"
+        seen = f"{item / task:.3f}x: {item * 1e6:.0f} microseconds"
+        peer = f"400 tasks of their own, {task * 1e3:.2f} ms each, start included"
+        kept_samples = {name: rounded(taken[name], "item") for name in ("items", "tasks")}
+        rows.append(
+            Figure(what, "<= 0.05x one task each", seen, item / task <= 0.05, peer, kept_samples)
+        )
+        ratio = middle(taken["floor"], "run") / middle(taken["floor"], "floor")
+        what = "`--runner processes`, 400 items of 5 ms on two workers"
+        rows.append(
+            Figure(
+                what,
+                "<= 1.2x multiprocessing.Pool, halves",
+                f"{ratio:.2f}x",
+                ratio <= 1.2,
+                "",
+                times({"floor": taken["floor"]}, "run"),
+            )
+        )
+    return rows
+
+
 def together(rounds: Rounds) -> list[Figure]:
     """Runs at the same time, also the first two in a fresh home."""
     rows: list[Figure] = []
@@ -477,5 +554,6 @@ BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "sleep": sleepers,
     "again": again,
     "processes": processes,
+    "maps": maps,
     "together": together,
 }

@@ -301,7 +301,7 @@ def test_flow_maps_that_cannot_be_made() -> None:
     assert [text[:6] for text in found] == 3 * ["MXM109"]
     assert "has a map in its body and is mapped itself" in found[0]
     assert "does not return the whole result of one task" in found[1]
-    assert "one list by place" in found[2]
+    assert "one positional list" in found[2]
     assert not hasattr(gain, "outcomes")
 
 

@@ -74,7 +74,8 @@ class _Drive:
         self.missing = [len(step.needs) for step in plan.steps]
         # By number, the steps that may start, and the maps that have items which may.
         self.ready: list[int] = []
-        self.slots = list(range(1, worker_count(options) + 1))  # those that are free, a heap
+        self.workers = worker_count(options)
+        self.slots = list(range(1, self.workers + 1))  # those that are free, a heap
         self.running: dict[str, Call] = {}
         self.ended: dict[str, TaskRun] = {}
         self.values: dict[str, Any] = {}
@@ -159,7 +160,7 @@ class _Drive:
                 tuple(self.index),
                 self.backend,
                 runner,
-                len(self.slots),
+                self.workers,
                 plan.warnings,
             )
             self.observers.notify(event)
@@ -301,7 +302,7 @@ class _Drive:
             self._look_below(mapped, range(mapped.count))
             return
         call = self._begun(mapped)
-        places = mapped.take(self.options.runner)
+        places = mapped.take(self.options.runner, self.workers)
         self._offer(mapped)
         slot = heapq.heappop(self.slots)
         self.at_work += len(places)

@@ -201,10 +201,15 @@ class MappedStep:
             run is not None and run.state is State.FAILED for run in self.runs
         )
 
-    def take(self, runner: str) -> list[int]:
-        """Some of the places that may start, for one worker: few that take long, or many."""
+    def take(self, runner: str, workers: int) -> list[int]:
+        """Some of the places that may start, for one of the workers: few that take long, or many.
+
+        The last ones go in smaller chunks, so that no worker waits long for another.
+        """
         aim, most = _CHUNKS.get(runner, _ELSEWHERE)
         count = most if not aim else 1 if not self._ended else int(aim / max(self._mean, 1e-9))
+        if aim:
+            count = min(count, len(self.ready) // (2 * workers))
         count = max(1, min(count, most, len(self.ready)))
         return [self.ready.popleft() for _ in range(count)]
 
