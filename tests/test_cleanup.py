@@ -76,11 +76,76 @@ def guarded(seconds: float = 60, slow: float = 0):
 """
 
 
-def start(folder: Path, *arguments: str, **params: float) -> subprocess.Popen[str]:
+MAPS = (
+    MODULE
+    + """
+
+@mxm.task
+def price(symbol: str) -> str:
+    log(f"pricing {symbol}")
+    time.sleep(2 if symbol == "B" else 0)
+    return symbol
+
+
+@mxm.task(run_if="always")
+def release(symbol: str, price: str | Failure | None) -> str:
+    log(f"releasing {symbol} {price!r}")
+    return symbol
+
+
+@mxm.task(after=price, run_if="always")
+def drop(table: str) -> str:
+    log(f"dropping {table}")
+    return table
+
+
+@mxm.task
+def slow_rate() -> int:
+    log("pricing B")
+    time.sleep(2)
+    return 1
+
+
+@mxm.task
+def convert(symbol: str, rate: int) -> str:
+    return symbol
+
+
+@mxm.flow
+def quote(symbol: str):
+    return release(symbol, price(symbol))
+
+
+@mxm.flow
+def quote_at(symbol: str, rate: int):
+    return release(symbol, convert(symbol, rate))
+
+
+@mxm.flow
+def mapped(seconds: float = 0):
+    prices = price.map(["A", "B", "C"])
+    return prices, drop.map(["t1", "t2"]), quote.map(["D", "E"])
+
+
+@mxm.flow
+def items(seconds: float = 0):
+    return quote.map(["A", "B", "C"])
+
+
+@mxm.flow
+def waiting(seconds: float = 0):
+    return quote_at.map(["A", "C"], rate=slow_rate())
+"""
+)
+
+
+def start(
+    folder: Path, *arguments: str, flow: str = "flows.py", **params: float
+) -> subprocess.Popen[str]:
     (folder / "flows.py").write_text(MODULE)
     given = [part for name, value in params.items() for part in ("-p", f"{name}={value}")]
     return subprocess.Popen(
-        [sys.executable, SCRIPT, "run", "flows.py", "--json", *given, *arguments],
+        [sys.executable, SCRIPT, "run", flow, "--json", *given, *arguments],
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -204,3 +269,85 @@ except KeyboardInterrupt as error:
         [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert ran.stdout == "succeeded\n", ran.stderr
+
+
+def interrupted(folder: Path, flow: str, *arguments: str) -> dict[str, Any]:
+    (folder / "maps.py").write_text(MAPS)
+    process = start(folder, *arguments, flow=f"maps.py:{flow}")
+    wait_for(folder, "pricing B")
+    process.send_signal(signal.SIGINT)
+    tasks, _ = ended(process)
+    assert process.returncode == 130
+    return tasks
+
+
+@pytest.mark.parametrize(("backend", "runner"), RUNS, ids=["-".join(run) for run in RUNS])
+def test_items_that_always_run_are_called_once_when_the_run_is_cancelled(
+    tmp_path: Path, backend: str, runner: str
+) -> None:
+    tasks = interrupted(
+        tmp_path, "items", "--backend", backend, "--runner", runner, "--workers", "1"
+    )
+    assert {name: task["state"] for name, task in tasks.items()} == {
+        "quote.price": "cancelled",
+        "quote.release": "succeeded",
+    }
+    released = [line.split(" ", 2)[1:] for line in lines(tmp_path) if "releasing" in line]
+    assert sorted(name for name, _ in released) == ["A", "B", "C"], "each once"
+    given = dict(released)
+    assert given["A"] == "'A'"
+    for name in "BC":
+        assert given[name].startswith(f"<Failure of task 'quote.price[{name}]': TaskCancelledError")
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_map_that_always_runs_is_called_when_the_run_is_cancelled(
+    tmp_path: Path, runner: str
+) -> None:
+    tasks = interrupted(
+        tmp_path, "mapped", "--backend", "inline", "--runner", runner, "--workers", "1"
+    )
+    assert tasks["price"]["state"] == "cancelled"
+    assert (tasks["drop"]["state"], tasks["quote.release"]["state"]) == ("succeeded",) * 2
+    dropped = sorted(line for line in lines(tmp_path) if line.startswith("dropping"))
+    assert dropped == ["dropping t1", "dropping t2"]
+
+
+def test_items_are_known_although_what_is_beside_them_was_cancelled(tmp_path: Path) -> None:
+    tasks = interrupted(tmp_path, "waiting", "--backend", "inline")
+    assert tasks["quote_at.convert"]["state"] == "cancelled"
+    assert tasks["quote_at.release"]["state"] == "succeeded"
+    released = sorted(line.split()[1] for line in lines(tmp_path) if "releasing" in line)
+    assert released == ["A", "C"]
+
+
+CUT = """
+import mxm
+from mxm.pipeline import Failure
+
+
+@mxm.task(run_if="always")
+def first() -> None:
+    raise KeyboardInterrupt
+
+
+@mxm.task(run_if="always")
+def second(first: None | Failure) -> None:
+    print("SECOND", type(first).__name__)
+
+
+@mxm.flow
+def cut():
+    return second(first())
+"""
+
+
+def test_cleanup_that_was_cut_short_does_not_keep_the_next_one_from_running(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "cut.py").write_text(CUT)
+    process = start(tmp_path, "--backend", "inline", flow="cut.py:cut")
+    tasks, err = ended(process)
+    assert process.returncode == 130
+    assert "SECOND Failure" in err
+    assert (tasks["first"]["state"], tasks["second"]["state"]) == ("cancelled", "succeeded")

@@ -962,3 +962,35 @@ def test_100_000_items() -> None:
         return same.map(numbers(count))
 
     assert run_of(flow).value() == list(range(100_000))
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_reason_counts_the_items_that_failed_not_those_that_were_stopped(runner: str) -> None:
+    begun = threading.Event()
+
+    @mxm.task
+    def load(x: int) -> int:
+        if x == 1:
+            begun.wait(10)
+            raise ZeroDivisionError(x)
+        return x
+
+    @mxm.task
+    def gain(x: int) -> int:
+        begun.set()
+        return x
+
+    @mxm.flow(name="stopped-items")
+    def flow() -> list[int]:
+        return gain.map(load.map([0, 1, *range(2, 9)]))
+
+    if runner == "sequential":
+        begun.set()
+    run = flow.with_options(backend="inline", runner=runner, workers=1, fail_fast=True).run()
+    assert run.tasks["load"].items is not None
+    assert run.tasks["load"].items.count()["failed"] == 1
+    expected = {
+        "sequential": "upstream 'load' failed",
+        "threads": "1 of 9 items failed in 'load'",
+    }
+    assert run.tasks["gain"].reason == expected[runner]

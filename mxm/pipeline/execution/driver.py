@@ -231,28 +231,12 @@ class _Drive:
                 return
         if self._is_stopped(step):
             return
-        if not any(name in chained for name in step.listed):
-            # Without its items it is skipped under every rule.
-            inputs = (step.task.over, *step.args, *step.kwargs.values())
-            lists = [b for b in inputs if isinstance(b, Each)]
-            missing = [u.name for u in upstreams_in(lists) if u.name not in self.values]
-            if missing:
-                self._skip(step, decide("succeeded", map(self._fate_of, missing), ()))
-                return
-        values = self._values_for(step)
-        sources = {name: self.maps[name] for name in chained}
-
-        def take(binding: Binding) -> Any:
-            return gather(binding, values, self.plan.params)
-
-        flow = self.plan.flow.name
+        missing = self._missing_lists(step)
+        if missing:  # without its items it is skipped under every rule
+            self._skip(step, decide("succeeded", map(self._fate_of, missing), ()))
+            return
         try:
-            if step.task.over is None:
-                mapped = MappedStep(flow, step, sources, take)
-            else:
-                outside = [n for n in step.needs if n not in chained and n not in step.listed]
-                fates = {name: self._fate_of(name) for name in outside}
-                mapped = FlowItems(flow, step, sources, take, fates)
+            mapped = self._made_map(step)
         except BaseException as error:  # also what the user's item_key raised
             let_signals_pass(error)
             self._settle(self._refused(step, error, "while reading the items"))
@@ -264,6 +248,36 @@ class _Drive:
         self._look(mapped, places)
         self.checks.append(step)
         self.checks.extend(self.followers.get(step.name, ()))
+
+    def _missing_lists(self, step: Step) -> list[str]:
+        """The upstreams without a value whose lists *step* maps."""
+        if any(name in self.chains.get(step.name, ()) for name in step.listed):
+            return []
+        inputs = (step.task.over, *step.args, *step.kwargs.values())
+        lists = [b for b in inputs if isinstance(b, Each)]
+        return [u.name for u in upstreams_in(lists) if u.name not in self.values]
+
+    def _made_map(self, step: Step) -> MappedStep:
+        """*step* with its items.
+
+        Raises
+        ------
+        Exception
+            As in `MappedStep`.
+        """
+        chained = self.chains.get(step.name, [])
+        values = self._values_for(step)
+        sources = {name: self.maps[name] for name in chained}
+
+        def take(binding: Binding) -> Any:
+            return gather(binding, values, self.plan.params)
+
+        flow = self.plan.flow.name
+        if step.task.over is None:
+            return MappedStep(flow, step, sources, take)
+        outside = [n for n in step.needs if n not in chained and n not in step.listed]
+        fates = {name: self._fate_of(name) for name in outside}
+        return FlowItems(flow, step, sources, take, fates)
 
     def _offer(self, mapped: MappedStep) -> None:
         """Note that *mapped* has items which may start."""
@@ -315,7 +329,7 @@ class _Drive:
 
         runner.start(work)
 
-    def _begun(self, mapped: MappedStep) -> MappedCall:
+    def _begun(self, mapped: MappedStep, *, is_cleanup: bool = False) -> MappedCall:
         if mapped.call is None:
             mapped.call = MappedCall(
                 mapped,
@@ -323,6 +337,7 @@ class _Drive:
                 ready=self.ready_at[mapped.step.name],
                 guard=self.options.guard,
                 items=mapped.count,
+                is_cleanup=is_cleanup,
             )
             mapped.call.begin(self.perform)
         return mapped.call
@@ -397,7 +412,7 @@ class _Drive:
 
     def _clean_up(self, runner: Runner) -> None:
         """Run what always runs, once the run is cancelled, within the grace of its options."""
-        open_steps = [s for s in self._open() if s.task.run_if == "always" and not s.task.mapped]
+        open_steps = [s for s in self._open() if s.task.run_if == "always"]
         if not open_steps or not self.options.grace_s:
             return
         deadline = time.monotonic() + self.options.grace_s
@@ -416,7 +431,15 @@ class _Drive:
         place = make_runner(replace(self.options, runner=kind, workers=1))
         try:
             for step in open_steps:
-                if step.name in self.ended or step.name in self.running:
+                if step.name in self.ended:
+                    continue
+                if step.name in self.running:  # it has begun, and was cut short
+                    self._cancel([step])
+                    continue
+                if step.task.mapped and step.outcome is None:
+                    self._clean_items(step, place, kind, deadline)
+                    if not place.idle():
+                        return
                     continue
                 once = replace(step, task=replace(step.task, retries=0))
                 call = self._call(once, is_cleanup=True)
@@ -432,18 +455,65 @@ class _Drive:
         finally:
             place.close()
 
+    def _clean_items(self, step: Step, place: Runner, kind: str, deadline: float) -> None:
+        """Call the items of *step*, which always runs, that were not begun."""
+        mapped = self._late_map(step)
+        if mapped is not None:
+            mapped.resume()
+        if mapped is None or (mapped.count and not mapped.ready and mapped.call is None):
+            self._cancel([step])
+            return
+        call = self._begun(mapped, is_cleanup=True)
+        while mapped.ready:
+            places = mapped.take(kind)
+
+            def work(places: list[int] = places) -> ItemsEnded:
+                call.within(lambda: mapped.run(places, call, self.observers, 1, stops=False))
+                return ItemsEnded(step.name, places, 1)
+
+            place.start(work)
+            for ended in place.drain(deadline - time.monotonic()):
+                if isinstance(ended, ItemsEnded):
+                    mapped.settle(ended.places)
+            if not place.idle():
+                return
+        if mapped.left:  # one was cut short
+            self._cancel([step])
+            return
+        call.finish(mapped.outcome())
+        self._keep(call.result())
+
+    def _late_map(self, step: Step) -> MappedStep | None:
+        """*step* with its items, once the run is cancelled; None where they are not known."""
+        if step.name in self.maps:
+            return self.maps[step.name]
+        chained = self.chains.get(step.name, [])
+        if any(self._late_map(self._step(name)) is None for name in chained):
+            return None
+        if self._missing_lists(step):
+            return None
+        try:
+            mapped = self._made_map(step)
+        except Exception:  # also what the user's item_key raised
+            return None
+        self.maps[step.name] = mapped
+        if step.name in self.ended:
+            mapped.cancel(_CANCELLED)
+        return mapped
+
     def _cancelled(self) -> FlowRun:
         with self.observers.lock:  # what threads still do comes before it, or not at all
             self._cancel(self._open())
             return self._flow_run(State.CANCELLED)
 
     def _cancel(self, steps: list[Step]) -> None:
-        reason = "the run was cancelled"
         for step in steps:
             mapped = self.maps.get(step.name)
             call = self.running.get(step.name) or (mapped and mapped.call)
-            cancelled = TaskRun(step.name, State.CANCELLED, reason=reason)
-            self._end(call.cancelled(reason) if call else cancelled)
+            cancelled = TaskRun(step.name, State.CANCELLED, reason=_CANCELLED)
+            if mapped is not None:
+                mapped.cancel(_CANCELLED)
+            self._end(call.cancelled(_CANCELLED) if call else cancelled)
 
     def _open(self) -> list[Step]:
         return [step for step in self.plan.steps if step.name not in self.ended]
@@ -618,6 +688,7 @@ def _failure(task: TaskRun) -> Failure | None:
     return Failure(task.name, error, task.attempts)
 
 
+_CANCELLED = "the run was cancelled"
 # Marks the records that observers get as events.
 _EVENT = {"mxm_event": True}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Absent, Binding, Each, Param, PerItem, Upstream, value_of
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.items import Item, ItemCall
 from mxm.pipeline.execution.mapped import ItemList, MappedStep, Outcome, Place
 from mxm.pipeline.execution.plan import Step
@@ -125,15 +125,15 @@ class FlowItems(MappedStep):
 
     def fate_at(self, place: int) -> Fate:
         """How the item at *place* ended."""
-        return self._fates.get(place) or Fate(
-            *(self.step.name, True, False, False, False, self.step.name, "")
-        )
+        return self._fates.get(place) or super().fate_at(place)
 
     def item(self, place: int) -> Item:
         """The item at *place*, with its inputs."""
         args = tuple([self._input_at(b, place) for b in self.step.args])
         kwargs = {k: self._input_at(b, place) for k, b in self.step.kwargs.items()}
-        return Item(place, self.keys[place], ItemCall(self.flow, self.step, args, kwargs))
+        return Item(
+            place, self.keys[place], ItemCall(self.flow, self.step, args, kwargs), self.begun
+        )
 
     def _input_at(self, binding: Binding, place: int) -> Any:
         if not isinstance(binding, PerItem):
@@ -157,9 +157,11 @@ class FlowItems(MappedStep):
     def _instead(self, source: MappedStep, place: int) -> Failure | None:
         run = source.runs[place]
         takes_failures = self.step.task.run_if in ("failed", "always")
-        if not takes_failures or run is None or run.error is None:
+        if not takes_failures or run is None or run.state is State.SKIPPED:
             return None
-        return Failure(source.step.name, run.error, run.attempts, run.key)
+        name = source.step.name
+        error = run.error or TaskCancelledError(f"task {name!r} was cancelled")
+        return Failure(name, error, run.attempts, run.key)
 
     def ended(self, place: int, run: ItemRun) -> None:
         """Take note that the item at *place* ended."""

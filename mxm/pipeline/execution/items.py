@@ -39,11 +39,15 @@ class ItemCall:
 
 @dataclass(slots=True)
 class Item:
-    """One item that may start: its place in the list, its name and its inputs."""
+    """One item that may start: its place in the list, its name and its inputs.
+
+    *begun* gets the places of the items that were begun.
+    """
 
     place: int
     key: str
     call: ItemCall
+    begun: set[int]
 
 
 InvokeMany: TypeAlias = Callable[[Sequence[Invocation]], Iterator[Begun | Done]]
@@ -152,6 +156,7 @@ class _Trial:
     def begin(self) -> None:
         """Take note that the function is about to be called."""
         run, self._began = self.run, datetime.now(UTC)
+        self.item.begun.add(self.item.place)
         run.attempts += 1
         if run.started is None:
             run.started, self._clock = self._began, time.perf_counter()

@@ -64,6 +64,8 @@ class MappedStep:
         How many places are open.
     at_work
         How many items are at work.
+    begun
+        Places whose function was called, and which have not ended.
     offered
         Whether the driver knows that some may start.
 
@@ -97,6 +99,7 @@ class MappedStep:
         self.ready: deque[int] = deque()
         self.left: int = self.count
         self.at_work: int = 0
+        self.begun: set[int] = set()
         self.call: MappedCall | None = None
         self.offered: bool = False
         self._mean: float = 0.0  # seconds that an item takes
@@ -113,7 +116,9 @@ class MappedStep:
         name = self.step.name
         failed = run is not None and run.state is State.FAILED
         broken = what is Place.FAILED and not self.step.task.allow_failure
-        because = f"the item of {name!r} {'failed' if failed else 'was left out'}"
+        cancelled = run is not None and run.state is State.CANCELLED
+        verb = "failed" if failed else "was cancelled" if cancelled else "was left out"
+        because = f"the item of {name!r} {verb}"
         return Fate(name, what is Place.VALUE, failed, broken, broken, name, because)
 
     def _list(self, binding: Each) -> ItemList:
@@ -192,7 +197,13 @@ class MappedStep:
         """The item at *place*, with its inputs."""
         args = tuple([each.at(place) for each in self._args])
         kwargs = {k: each.at(place) for k, each in self._kwargs.items()}
-        return Item(place, self.keys[place], ItemCall(self.flow, self.step, args, kwargs))
+        return Item(
+            place, self.keys[place], ItemCall(self.flow, self.step, args, kwargs), self.begun
+        )
+
+    def failed(self) -> int:
+        """How many items failed."""
+        return sum(run is not None and run.state is State.FAILED for run in self.runs)
 
     @property
     def fails(self) -> bool:
@@ -251,6 +262,7 @@ class MappedStep:
             if run is None:
                 self.ready.append(place)
                 continue
+            self.begun.discard(place)
             self._ended += 1
             self._mean += ((run.seconds or 0.0) - self._mean) / min(self._ended, 100)
             self.ended(place, run)
@@ -276,6 +288,33 @@ class MappedStep:
             if what is Place.OPEN and self.runs[place] is None:
                 self.runs[place] = ItemRun(self.keys[place], state, reason=reason)
 
+    def cancel(self, reason: str) -> None:
+        """Call no further item: the run was cancelled."""
+        ended = [p for p, what in enumerate(self.places) if what is Place.READY and self.runs[p]]
+        self.settle(ended)
+        for place, what in enumerate(self.places):
+            if not what.has_ended:
+                self.runs[place] = ItemRun(self.keys[place], State.CANCELLED, reason=reason)
+                self.places[place] = Place.FAILED
+        self.ready.clear()
+        self.left = 0
+
+    def resume(self) -> None:
+        """Let the items start after all that were handed out and not begun, once no one works.
+
+        They are called once, without retries. One that was begun and cut short is not called again.
+        """
+        self.step = replace(self.step, task=replace(self.step.task, retries=0))
+        waiting = set(self.ready)
+        out = [
+            place
+            for place, what in enumerate(self.places)
+            if what is Place.READY and place not in waiting
+        ]
+        self.settle([p for p in out if self.runs[p] is not None or p not in self.begun])
+        for place in range(self.count):
+            self.look_at(place)
+
     def items(self) -> ItemRuns:
         """The items so far."""
         runs = [
@@ -294,7 +333,7 @@ class MappedStep:
         failed = [run for run in runs if run.state is State.FAILED]
         cut = next(
             (
-                (name, sum(one is Place.FAILED for one in source.places))
+                (name, source.failed() or source.places.count(Place.FAILED))
                 for name, source in self.sources.items()
                 if Place.FAILED in source.places
             ),
