@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -491,6 +492,34 @@ def test_it_is_closed_after_ctrl_c_and_after_what_always_runs() -> None:
     assert events == ["open db sqlite://", "clean up sqlite://", "close db"]
 
 
+def test_after_ctrl_c_async_tasks_end_before_what_they_use_is_closed(runner: str) -> None:
+    begun = threading.Event()
+
+    @mxm.task
+    async def waits(http: dict[str, Any] = mxm.use(client)) -> int:
+        begun.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            events.append("cancelled")
+        return 1
+
+    @mxm.flow
+    async def night() -> int:
+        return await waits()
+
+    def interrupt() -> None:
+        begun.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(night, runner=runner)
+    thread.join()
+    assert events == ["open client", "cancelled", "close client"]
+
+
 def closing(error: Exception | None = None, *, twice: bool = False, never: bool = False) -> Any:
     @mxm.resource
     def odd() -> Iterator[int]:
@@ -875,6 +904,11 @@ def test_another_resource_is_opened_in_its_place(runner: str) -> None:
 def test_on_processes_it_must_be_a_resource() -> None:
     with pytest.raises(BackendError, match="opens resources in each worker"):
         run(plain, resources={db: Engine("fake")}, runner="processes")
+
+
+def test_on_processes_what_the_flow_does_not_use_may_be_replaced_by_anything() -> None:
+    with replaced({client: threading.Lock()}):
+        assert value(plain, runner="processes", workers=1) == 5
 
 
 def test_replaced_does_so_for_a_block(runner: str) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import Context
 from typing import Any
 
@@ -90,6 +90,7 @@ class EventLoop:
         self.on_loss: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._thread: _LoopThread | None = None
+        self._waited_for: set[Started] = set()
 
     @property
     def is_here(self) -> bool:
@@ -115,6 +116,8 @@ class EventLoop:
         """
         thread = self._current()
         started = thread.start(awaitable, contextvars.copy_context())
+        self._waited_for.add(started)
+        started.outcome.add_done_callback(lambda _: self._waited_for.discard(started))
         if on_start is not None:
             on_start(started)
         try:
@@ -126,8 +129,6 @@ class EventLoop:
                     with contextlib.suppress(Exception, asyncio.CancelledError):
                         started.outcome.result()
             raise
-        finally:
-            del started  # its exception holds this frame
 
     def begin(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Started:
         """Run *coroutine* beside the others, in *context*; wait for nothing."""
@@ -145,6 +146,13 @@ class EventLoop:
         if lost:
             self.on_loss()
         return False
+
+    def cancel(self) -> None:
+        """Cancel what threads wait for, as nobody wants it any more; wait a moment for its end."""
+        left = list(self._waited_for)
+        for started in left:
+            started.cancel()
+        wait([started.outcome for started in left], _PATIENCE_S)
 
     def close(self) -> None:
         """Cancel what still runs, and end the thread, as far as it lets itself be ended."""

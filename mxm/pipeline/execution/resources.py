@@ -173,6 +173,8 @@ class Resources:
             A signal came.
         """
         problems: list[Problem] = []
+        if self.loop is not None:
+            self.loop.cancel()  # of a run that is cancelled: it may use what is open
         for entry in self._closing():
             with _noting(entry.resource, problems):
                 entry.close(self.loop)
@@ -196,7 +198,8 @@ class Resources:
         """What another process opens the same by; None where nothing asks for a resource."""
         if not self.settled:
             return None
-        return self.owner, dict(self.replaced), _plain(self.given), self.settled
+        replaced = {k: v for k, v in self.replaced.items() if isinstance(v, ResourceBase)}
+        return self.owner, replaced, _plain(self.given), self.settled
 
     def share(self, shared: tuple[Any, ...] | None) -> None:
         """Open the same as those of another process, whose `shared` this is."""
@@ -625,20 +628,28 @@ def resources_for(
     problems = list(async_problems(flow, asking, meant)) if standing else []
     if problems:
         raise GraphError(flow.name, problems)
-    for key, value in standing.items() if crossing else ():
-        if not isinstance(value, ResourceBase):
-            raise BackendError(
-                f"resource {key.name!r} is replaced by {repr_of(value):.80}, and runner "
-                "'processes' opens resources in each worker",
-                hint="replace it by another resource: put @mxm.resource above a generator",
-            )
     needed = used_by((task.fn for task in asking), meant)
+    if crossing:
+        functions = [*(task.fn for task in asking), *(resource.fn for resource in needed)]
+        asked = {r: meant(r) for fn in functions for r in resources_of(fn).values()}
+        _require_resources(asked)
     return Resources.of_process(
         f"flow {flow.name!r}",
         replaced=standing,
         given=given,
         settled=settle(needed, given, flow.name),
     )
+
+
+def _require_resources(opened: Mapping[ResourceBase, Any]) -> None:
+    """Check that what goes in place of each resource can be opened in another process."""
+    for resource, value in opened.items():
+        if not isinstance(value, ResourceBase):
+            raise BackendError(
+                f"resource {resource.name!r} is replaced by {repr_of(value):.80}, and runner "
+                "'processes' opens resources in each worker",
+                hint="replace it by another resource: put @mxm.resource above a generator",
+            )
 
 
 def _require_known(flow: FlowSpec, instead: Mapping[Any, object]) -> None:

@@ -23,14 +23,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pytest
 
 from mxm.pipeline.api import MXMFlow
-from mxm.pipeline.authoring import task
+from mxm.pipeline.authoring import task, use
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError, Skip, TaskTimeoutError
 from mxm.pipeline.execution.events import (
@@ -45,6 +45,7 @@ from mxm.pipeline.execution.events import (
     StepStarted,
 )
 from mxm.pipeline.logs import TaskFilter, TaskLines
+from mxm.pipeline.resources import resource
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
@@ -621,6 +622,41 @@ def test_what_is_no_exception_fails_its_task_and_is_not_retried(compiled: Compil
 def test_async_functions_are_awaited(compiled: Compiled) -> None:
     tasks = [TaskSpec("a", one), TaskSpec("b", later, upstream=["a"])]
     assert compiled(FlowSpec("f", tasks)).run().values == {"a": 1, "b": 2}
+
+
+@resource
+def opened(size: int = 2) -> Iterator[list[int]]:
+    """What tasks of the next tests share, in each process."""
+    yield [os.getpid(), size]
+
+
+def take_opened(x: int, shared: Any = use(opened)) -> list[int]:
+    return [x, *shared]
+
+
+@resource
+def never_open() -> Iterator[int]:
+    if one():
+        raise ZeroDivisionError("by design")
+    yield 1
+
+
+def take_never(x: int = use(never_open)) -> int:
+    return x
+
+
+def test_a_resource_is_opened_in_the_process_of_the_task(compiled: Compiled) -> None:
+    tasks = [TaskSpec("one", one), TaskSpec("take", take_opened, upstream="one")]
+    options = {"resource_settings": {"opened": {"size": 7}}}
+    flow = compiled(FlowSpec("opening", tasks), **options)
+    first, second = flow.run({"shared": "no key fills it"}).value(), flow.run({}).value()
+    assert (first[0], first[2]) == (second[0], second[2]) == (1, 7)
+
+
+def test_what_opening_a_resource_raises_is_the_tasks_own(compiled: Compiled) -> None:
+    run = compiled(FlowSpec("opening", [TaskSpec("take", take_never, retries=1)])).run({})
+    assert isinstance(run.tasks["take"].error, ZeroDivisionError)
+    assert run.tasks["take"].attempts == 2
 
 
 def test_wide_and_deep_with_few_workers(compiled: Compiled) -> None:
