@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all snapshots lint type check bench build clean examples
+.PHONY: run test test-all snapshots pictures lint type check bench build clean examples
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
@@ -17,6 +17,9 @@ test-all: .venv/dev  ## the tests, and those that need a server, wheels, other P
 
 snapshots: .venv/dev  ## renew the recorded outputs of the command in tests/golden; read the diff
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py
+
+pictures: .venv/dev  ## draw the pictures of README.md again
+	$(BIN)/mxm-pipeline graph examples/market.py:market --out docs/pictures/market.svg
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from command import call
 from hypothesis import given, settings
 from strategies import flows
 
+import mxm
 from mxm.pipeline import views
-from mxm.pipeline.authoring import flow as mxm_flow
-from mxm.pipeline.authoring import task as mxm_task
 from mxm.pipeline.bindings import Bindings, Each, Upstream
 from mxm.pipeline.errors import GraphError, PipelineError
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
@@ -214,6 +215,53 @@ def test_the_value_of_a_secret_is_nowhere() -> None:
     assert "**********" in html
 
 
+def test_every_task_of_a_mapped_flow_names_the_list_of_its_items() -> None:
+    @mxm.task
+    def listed() -> list[str]:
+        return []
+
+    @mxm.task
+    def load(symbol: str) -> float:
+        return 0.0
+
+    @mxm.task
+    def double(price: float) -> float:
+        return price
+
+    @mxm.flow
+    def one(symbol: str) -> float:
+        return double(load(symbol))
+
+    @mxm.flow
+    def desks() -> list[float]:
+        return one.map(listed())
+
+    assert cards(views.svg(desks)) == [
+        ("listed", "list[str]"),
+        ("one.load", "each of listed"),
+        ("one.double", "each of listed"),
+    ]
+    assert "one.load(symbol=each of listed)" in views.mermaid(desks)
+    assert "one.double(each of listed)" in views.mermaid(desks)
+    assert views.html(desks).count('class="stack"') == 2
+
+
+def test_a_signature_names_the_resource_that_it_uses() -> None:
+    @mxm.resource
+    def db() -> Iterator[int]:
+        yield 1
+
+    @mxm.task
+    def load(engine: int = mxm.use(db)) -> int:
+        return engine
+
+    @mxm.flow
+    def stored() -> int:
+        return load()
+
+    assert "load(engine: int = use(db)) -&gt; int" in views.html(stored)
+
+
 def test_a_large_flow_is_folded_to_its_sub_flows_each_with_a_drawing() -> None:
     tasks = [TaskSpec("universe", fn)]
     for i in range(40):
@@ -291,11 +339,11 @@ def test_flows_of_one_name_and_tasks_of_one_key_are_kept_apart() -> None:
 
 
 def test_decorated_flows_and_specs_are_drawn_alike() -> None:
-    @mxm_task
+    @mxm.task
     def load() -> int:
         return 1
 
-    @mxm_flow
+    @mxm.flow
     def decorated() -> int:
         return load()
 
@@ -371,12 +419,12 @@ def test_a_notebook_shows_the_drawing_beside_the_text() -> None:
 
 
 def test_a_notebook_shows_a_task_with_what_it_takes() -> None:
-    @mxm_task
+    @mxm.task
     def load() -> list[float]:
         """Load prices."""
         return []
 
-    @mxm_task(upstream=load, retries=2)
+    @mxm.task(upstream=load, retries=2)
     def mean(prices: list[float]) -> float:
         """Mean price."""
         return 0.0
@@ -394,3 +442,12 @@ def test_a_notebook_shows_text_alone_where_a_flow_cannot_be_drawn() -> None:
     bundle = bundle_of(wrong)
     assert "INVALID" in bundle["text/plain"]
     assert "<img" not in bundle.get("text/html", "")
+
+
+def test_the_picture_of_the_readme_is_what_is_drawn_today() -> None:
+    root = Path(__file__).parent.parent
+    drawn = call("graph", "examples/market.py:market", "-f", "svg", cwd=root)
+    assert drawn.code == 0, drawn.err
+    made = root / "docs" / "pictures" / "market.svg"
+    assert drawn.out == made.read_text(encoding="utf-8"), "`make pictures` draws it again"
+    assert "docs/pictures/market.svg" in (root / "README.md").read_text(encoding="utf-8")

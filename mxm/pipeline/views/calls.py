@@ -11,7 +11,16 @@ from pathlib import PurePath
 from typing import Any, cast
 from uuid import UUID
 
-from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream, by_parameter
+from mxm.pipeline.bindings import (
+    Binding,
+    Collection,
+    Const,
+    Each,
+    Param,
+    PerItem,
+    Upstream,
+    by_parameter,
+)
 from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import TaskSpec
@@ -53,7 +62,7 @@ def inputs_text(task: TaskSpec) -> str:
     is shown as ``(engine=use(db))``.
     """
     used = resources_of(task.fn)
-    if not task.bindings.args and not task.bindings.kwargs and not used:
+    if not task.bindings.args and not task.bindings.kwargs and not used and not task.over:
         return ""
     constants = constants_of(task)
     inputs: list[str] = []
@@ -61,6 +70,8 @@ def inputs_text(task: TaskSpec) -> str:
         text = value_text(constants[parameter]) if parameter in constants else _text(binding)
         if text and text != parameter:
             inputs.append(f"{in_one_line(parameter)}={text}")
+    if task.over is not None and not any(_list_in(each) for each in task.bindings):
+        inputs.append(_text(task.over))  # its flow is mapped, and it takes results of others
     inputs += [in_one_line(f"{name}=use({one.name})") for name, one in used.items()]
     shown = ", ".join(inputs)
     if len(shown) > _LONGEST:
@@ -70,7 +81,15 @@ def inputs_text(task: TaskSpec) -> str:
 
 def item_sources(task: TaskSpec) -> list[str]:
     """Where the items of a mapped task come from, a text for each of its lists; else none."""
-    return [_source(each) for each in task.bindings if isinstance(each, Each)]
+    lists = [each for each in map(_list_in, task.bindings) if each]
+    lists += [task.over] if task.over else []
+    return list(dict.fromkeys(map(_source, lists)))
+
+
+def _list_in(binding: Binding) -> Each | None:
+    """What *binding* takes the items of, where it takes items."""
+    inner = binding.binding if isinstance(binding, PerItem) else binding
+    return inner if isinstance(inner, Each) else None
 
 
 def _source(each: Each) -> str:
@@ -94,8 +113,11 @@ _RULES = {
 
 def _text(binding: Binding) -> str:
     """*binding* as it is written in a body; empty where it is made of results."""
+    if isinstance(binding, PerItem):
+        return _text(binding.binding)
     if isinstance(binding, Each):
-        return f"each of {_source(binding)}"
+        part = "".join(f"[{key!r}]" for key in binding.path)
+        return in_one_line(f"each{part} of {_source(binding)}")
     if isinstance(binding, Param):
         return binding.name + "".join(f"[{key!r}]" for key in binding.path)
     if isinstance(binding, Const):

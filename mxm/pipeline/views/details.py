@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 
-from mxm.pipeline.bindings import Each, Param, by_parameter, parts_in
+from mxm.pipeline.bindings import Each, Param, PerItem, by_parameter, parts_in
 from mxm.pipeline.bindings import Upstream as UpstreamBinding
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.annotations import hints_of, result_hint, type_text
 from mxm.pipeline.introspection.signatures import VARIADIC, signature_of
+from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
@@ -121,8 +122,9 @@ def _call(task: TaskSpec, links: _Links) -> str:
             said = _code(value_text(constants[name]), 200)
         else:
             # Some upstreams may not be in the flow, as where a task is shown alone.
-            inner = binding.items if isinstance(binding, Each) else binding
-            many = "each of " if isinstance(binding, Each) else ""
+            whole = binding.binding if isinstance(binding, PerItem) else binding
+            inner = whole.items if isinstance(whole, Each) else whole
+            many = "each of " if isinstance(whole, Each) else ""
             said = many + " ".join(
                 links.to(part.name)
                 if isinstance(part, UpstreamBinding)
@@ -143,7 +145,7 @@ def signature_text(task: TaskSpec) -> str:
     if signature is None:
         return f"{name}(...)"
     hints: Mapping[str, object] = hints_of(task.fn)
-    secrets = secret_parameters(task.fn)
+    secrets, resources = secret_parameters(task.fn), resources_of(task.fn)
     told: list[str] = []
     for parameter in signature.parameters.values():
         text = {VARIADIC[0]: "*", VARIADIC[1]: "**"}.get(parameter.kind, "") + parameter.name
@@ -151,8 +153,11 @@ def signature_text(task: TaskSpec) -> str:
         if typed:
             text += f": {type_text(hints.get(parameter.name, parameter.annotation))}"
         if parameter.default is not inspect.Parameter.empty:
-            secret = parameter.name in secrets
-            default = "**********" if secret else value_text(parameter.default)
+            default = value_text(parameter.default)
+            if parameter.name in secrets:
+                default = "**********"
+            elif parameter.name in resources:
+                default = f"use({resources[parameter.name].name})"
             text += f" = {default}" if typed else f"={default}"
         told.append(text)
     made = ""
