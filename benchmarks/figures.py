@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -540,6 +541,54 @@ def together(rounds: Rounds) -> list[Figure]:
     return rows
 
 
+def drawings(rounds: Rounds) -> list[Figure]:
+    """Pages and layouts of flows, beside Graphviz where it is installed."""
+    with place() as where:
+
+        def drawn(*args: object) -> Callable[[], dict[str, float]]:
+            return lambda: where.script("drawing.py", *args).json()
+
+        taken = paired(
+            rounds.some,
+            small=drawn("page", 30),
+            large=drawn("page", 2_000),
+            flat=drawn("flat", 600),
+        )
+        graphviz = shutil.which("dot")
+        theirs: list[Sample] = []
+        if graphviz and rounds.few:
+            graph = where.project / "flat.dot"
+            graph.write_text(where.script("drawing.py", "dot", 600).out)
+            theirs = [where.run(graphviz, "-Tsvg", "-o", os.devnull, str(graph))]
+    small, large, flat = (middle(taken[name], "seconds") for name in ("small", "large", "flat"))
+    size = middle(taken["large"], "bytes") / 1e6
+    peer = theirs[0].cpu if theirs else None
+    return [
+        Figure(
+            "`graph --format html`, 30 tasks, the drawing and the page",
+            "<= 60 ms",
+            f"{small * 1e3:.0f} ms of CPU, {middle(taken['small'], 'bytes') / 1e3:.0f} kB",
+            small <= 0.06,
+            samples={"small": rounded(taken["small"], "seconds")},
+        ),
+        Figure(
+            "the same, 2,000 tasks: 84 drawings, details of each task",
+            "<= 3 s, <= 3.5 MB",
+            f"{large:.1f} s of CPU, {size:.1f} MB",
+            large <= 3 and size <= 3.5,
+            samples={"large": rounded(taken["large"], "seconds")},
+        ),
+        Figure(
+            "layout of a random graph, 600 nodes and 1,800 edges, both directions",
+            "<= 0.1x Graphviz" if peer else "<= 1 s",
+            f"{flat:.2f} s of CPU" + (f", {flat / peer:.3f}x" if peer else ""),
+            flat <= (0.1 * peer if peer else 1),
+            f"`dot -Tsvg` here {peer:.0f} s of CPU, one run" if peer else "",
+            {"flat": rounded(taken["flat"], "seconds")},
+        ),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "import": imports,
     "start": start,
@@ -555,5 +604,6 @@ BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "again": again,
     "processes": processes,
     "maps": maps,
+    "drawings": drawings,
     "together": together,
 }

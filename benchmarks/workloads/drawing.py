@@ -1,0 +1,73 @@
+"""Draw a flow: python drawing.py KIND TASKS; prints seconds of CPU and size as JSON.
+
+KIND is ``page`` or ``svg`` of desks with 24 tasks each, or ``flat``: the layout of a random graph
+with three edges a task; ``dot`` prints that graph for Graphviz.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+
+from mxm.pipeline import views
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.views.layers import Edge
+from mxm.pipeline.views.layout import lay_out
+
+DESK = 24
+
+
+def prices(*upstream: object, window: int = 20) -> list[float]:
+    """Prices of one desk over the window."""
+    raise AssertionError(upstream, window)  # a drawing runs nothing
+
+
+def desks(count: int) -> FlowSpec:
+    """A flow of *count* tasks: desks of 24 between a first and a last one."""
+    tasks = [TaskSpec("calendar", prices)]
+    ends: list[str] = []
+    while len(tasks) + DESK < count or not ends:
+        desk = f"desk_{len(ends) + 1}"
+        for i in range(min(DESK, count - 2)):
+            before = [f"{desk}.t{k}" for k in dict.fromkeys((i - 1, i // 2)) if 0 <= k < i]
+            tasks.append(TaskSpec(f"{desk}.t{i}", prices, upstream=before or ["calendar"]))
+        ends.append(tasks[-1].name)
+    tasks += [TaskSpec(f"check_{i}", prices) for i in range(count - 1 - len(tasks))]
+    return FlowSpec("desks", [*tasks, TaskSpec("total", prices, upstream=ends)])
+
+
+def flat(count: int) -> tuple[list[str], list[Edge]]:
+    """A random graph of *count* nodes and three times as many edges; always the same."""
+    chosen = random.Random(1)
+    pairs: set[tuple[int, int]] = set()
+    while len(pairs) < 3 * count:
+        target = chosen.randrange(1, count)
+        pairs.add((chosen.randrange(target), target))
+    return [f"t{i}" for i in range(count)], [Edge(f"t{a}", f"t{b}") for a, b in sorted(pairs)]
+
+
+def main() -> None:
+    """Draw what the command line asks for."""
+    kind, count = sys.argv[1], int(sys.argv[2])
+    if kind in ("flat", "dot"):
+        names, edges = flat(count)
+        if kind == "dot":
+            print("digraph {", *(f"{e.source} -> {e.target};" for e in edges), "}")
+            return
+        sizes = dict.fromkeys(names, (120.0, 44.0))
+        begun = time.process_time()
+        lay_out(names, edges, sizes)
+        size = 0
+    else:
+        spec = desks(count)
+        # Annotations and signatures are read once, by the check of every run.
+        views.mermaid(spec)
+        begun = time.process_time()
+        size = len((views.html if kind == "page" else views.svg)(spec).encode())
+    print(json.dumps({"seconds": time.process_time() - begun, "bytes": size}))
+
+
+if __name__ == "__main__":
+    main()
