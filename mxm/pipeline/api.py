@@ -1,4 +1,4 @@
-"""Compile a flow for a backend, and run it: what the command and notebooks call."""
+"""Compile a flow for a backend and run it: the functions that the command and notebooks call."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow"]
 
 
 class HasSpec(Protocol):
-    """What has a FlowSpec: a function decorated with ``@mxm.flow``."""
+    """Anything with a FlowSpec: a function decorated with ``@mxm.flow``."""
 
     @property
     def spec(self) -> FlowSpec:
-        """The flow as data."""
+        """The flow's spec."""
         ...
 
 
@@ -37,7 +37,7 @@ class MXMFlow(Protocol):
     backend
         The backend's name.
     spec
-        What was compiled.
+        The compiled spec.
     """
 
     name: str
@@ -81,31 +81,31 @@ class MXMFlow(Protocol):
 
 
 def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
-    """Everything wrong with *flow*, found without running it."""
+    """All problems of *flow*, found without running it."""
     return find_problems(_spec(flow))
 
 
 def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRun]) -> MXMFlow:
-    """Check a flow and hand it to a backend.
+    """Check a flow and compile it for a backend.
 
     Parameters
     ----------
     spec_or_flow
         A spec, or a decorated flow.
     **options
-        ``backend="prefect"``, ``"inline"``, or another that is installed; the others as in
+        ``backend="prefect"``, ``"inline"``, or another installed one; for the others see
         `mxm.pipeline.execution.options.RunOptions`.
 
     Raises
     ------
     GraphError
-        The graph is wrong; all problems together.
+        The graph has errors; it lists all of them.
     UnknownBackendError
         There is no such backend.
     EngineMissingError
         Its engine is not installed.
     BackendError
-        An option has a value that it does not take.
+        The value of an option is invalid.
     TypeError
         An option is unknown.
     """
@@ -126,28 +126,28 @@ def execute_flow(
     params: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, JSONValue]:
-    """Run a compiled flow; task names to results, as JSON.
+    """Run a compiled flow; return JSON results by task name.
 
     Parameters
     ----------
     flow
         What `compile_flow` returned.
     params
-        The run's parameters; they go before the flow's and the tasks'.
+        The run's parameters; they take precedence over the flow's and the tasks'.
     options
         Fields of `RunOptions` for this run alone.
 
     Raises
     ------
     PipelineError
-        The flow is not compiled.
+        *flow* is not a compiled flow.
     ParameterError
         Parameters are missing or do not fit.
     ResultError
-        With the option ``strict_json``: a result has no JSON form; task and path are named.
+        With the option ``strict_json``: a result has no JSON form; the error names task and path.
     BaseException
-        The first failed task's own exception, with a note that names flow, task and attempts, and
-        the run with its partial results as ``mxm_run``.
+        The first failed task's own exception. A note names flow, task and attempts; its ``mxm_run``
+        is the run with its partial results.
     """
     if not hasattr(flow, "execute"):
         raise PipelineError(

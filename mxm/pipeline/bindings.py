@@ -1,4 +1,4 @@
-"""Bindings: where each input of a task comes from, and which parameter it fills."""
+"""Bindings: the source of each input of a task, and the parameter that it fills."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An input that is the result of another task, or the part of it that *path* leads to."""
+    """An input that is the result of another task, or the part of it at *path*."""
 
     name: str
     path: tuple[str | int, ...] = ()
@@ -50,7 +50,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """An input that is a parameter of the flow, or the part of it that *path* leads to."""
+    """An input that is a parameter of the flow, or the part of it at *path*."""
 
     name: str
     path: tuple[str | int, ...] = ()
@@ -61,10 +61,10 @@ class Param:
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Const:
-    """An input that is this value, handed on by reference.
+    """An input that is a constant, passed by reference.
 
-    Two are equal where their values are; where ``==`` gives no bool, as for tables, where they
-    are one object.
+    Two constants are equal if their values are. If ``==`` does not give a bool, as for tables, they
+    are equal only if they are the same object.
     """
 
     value: Any
@@ -73,15 +73,15 @@ class Const:
         return isinstance(other, Const) and alike(self.value, other.value)
 
     def __hash__(self) -> int:
-        return hash(Const)  # equal values may have no hash, or not the same one: set, frozenset
+        return hash(Const)  # equal values may be unhashable or differ in hash: set, frozenset
 
     def __repr__(self) -> str:
-        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or a secret in clear
+        return f"Const(<{type(self.value).__name__}>)"  # it may be long, or an unmasked secret
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A list, tuple or dict whose members are bindings themselves."""
+    """A list, tuple or dict of bindings."""
 
     kind: type
     items: tuple[Binding, ...]
@@ -123,7 +123,7 @@ class Unpacked:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Stands where a result is missing, for the whole of it and for each part."""
+    """Takes the place of a missing result, and of each part of it."""
 
     instead: Any
 
@@ -147,7 +147,7 @@ class Bindings:
         return hash((self.args, frozenset(self.kwargs.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bindings, (self.args, dict(self.kwargs))  # a read-only view does not pickle
+        return Bindings, (self.args, dict(self.kwargs))  # a read-only view cannot be pickled
 
     def __iter__(self) -> Iterator[Binding]:
         yield from self.args
@@ -155,7 +155,7 @@ class Bindings:
 
 
 def parts_in(bindings: Iterable[Binding]) -> Iterator[Upstream | Param | Const]:
-    """Every binding in *bindings*, in order; what collections and maps hold in place of them."""
+    """Every binding in *bindings*, in order; for collections and maps, their contents."""
     stack = list(bindings)[::-1]
     while stack:
         binding = stack.pop()
@@ -179,14 +179,14 @@ def value_of(
     look_up: Callable[[Upstream | Param], Any],
     item: Callable[[Each], Any] | None = None,
 ) -> Any:
-    """The value that *binding* stands for, by reference.
+    """The value of *binding*, by reference.
 
     Parameters
     ----------
     binding
         Where the value comes from.
     look_up
-        Gives the result of a task, or the value of a parameter, as a whole; `Absent` for none.
+        Gives the whole result of a task or value of a parameter; `Absent` if there is none.
     item
         Gives an item of a list that is mapped; None for the whole list.
     """
@@ -202,7 +202,7 @@ def value_of(
         items = [value_of(part, look_up, item) for part in binding.items]
         if binding.kind is dict:
             return dict(zip(binding.keys, items, strict=True))
-        # A named tuple takes its members one by one.
+        # A named tuple takes its members as separate arguments.
         return getattr(binding.kind, "_make", binding.kind)(items)
     value = look_up(binding)
     return value.instead if type(value) is Absent else projected(value, binding.path)
@@ -216,14 +216,14 @@ def projected(value: Any, path: Iterable[str | int]) -> Any:
 
 
 def require_count(value: Any, count: int, what: str) -> None:
-    """Check that *value* is a tuple or a list of *count* items, which the body of a flow unpacks.
+    """Check that *value*, which a flow's body unpacks, is a tuple or a list of *count* items.
 
-    Of anything else the items, taken by their index, need not be those that unpacking gives.
+    For other types, items by index may differ from the items that unpacking gives.
 
     Raises
     ------
     ValueError
-        It has more items, or fewer.
+        It has a different number of items.
     TypeError
         It is something else.
     """
@@ -237,14 +237,14 @@ def require_count(value: Any, count: int, what: str) -> None:
 
 
 def by_parameter(fn: Callable[..., Any], bindings: Bindings) -> dict[str, Binding]:
-    """*bindings* by the parameter of *fn* that each fills; those in its ``*args`` are left out."""
+    """*bindings* by the parameter of *fn* that each fills, without those in its ``*args``."""
     shape = shape_of(fn) if bindings.args else None
     names = shape.positional if shape else ()
     return {**dict(zip(names, bindings.args, strict=False)), **bindings.kwargs}
 
 
 def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Parameter]:
-    """The parameters of *fn* that none of *bindings* fills; ``**kwargs`` is one of them.
+    """The parameters of *fn* that no binding fills, ``**kwargs`` included.
 
     Those that take a resource are not: nothing else fills them.
     """
@@ -262,7 +262,7 @@ def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Para
 
 
 def keys_taken(fn: Callable[..., Any], bindings: Bindings, keys: Iterable[str]) -> list[str]:
-    """Those of *keys* that *fn* takes beside *bindings*, ``**kwargs`` taking any."""
+    """The *keys* that *fn* takes in addition to *bindings*; ``**kwargs`` takes any."""
     free = list(free_parameters(fn, bindings))
     names = {p.name for p in free if p.kind not in VARIADIC}
     if all(p.kind is not Parameter.VAR_KEYWORD for p in free):
@@ -278,19 +278,19 @@ def with_named(
     named: Mapping[str, T],
     default: Callable[[Any], T],
 ) -> tuple[list[T], dict[str, T]]:
-    """*args* and *kwargs* of a call of *fn*, with what *named* gives by name put in its place.
+    """*args* and *kwargs* for a call of *fn*, with the values of *named* put in place.
 
     Parameters
     ----------
     fn
         What is called.
     args, kwargs
-        What is given already.
+        The arguments so far.
     named
-        By parameter, what goes before that.
+        Values by parameter; they take precedence.
     default
-        Makes an argument of a parameter's default: one that is positional-only and stands before
-        another one that is given cannot be left out.
+        Makes an argument from a parameter's default: a positional-only one cannot be left out if a
+        later one is passed.
     """
     if not named:
         return list(args), dict(kwargs)

@@ -55,7 +55,7 @@ class PipelineError(Exception):
         return f"{self.message}{hint}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls the class with the message alone, which most of them do not take.
+        # The default calls the class with only the message, which most subclasses do not accept.
         return _copied, (type(self), self.args), self.__dict__
 
 
@@ -68,7 +68,7 @@ class SpecError(PipelineError, ValueError):
 
 
 class GraphError(PipelineError, ValueError):
-    """A flow's graph is wrong; `problems` holds everything found, at once."""
+    """A flow's graph has errors; `problems` has all of them."""
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -79,7 +79,7 @@ class GraphError(PipelineError, ValueError):
 
 
 class ParameterError(PipelineError, ValueError):
-    """Parameters given to a run do not fit; `problems` holds all of them."""
+    """Parameters of a run do not fit; `problems` has all of them."""
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
         missing = sum(problem.code in ("MXM401", "MXM607") for problem in problems)
@@ -110,7 +110,7 @@ class AmbiguousFlowError(PipelineError, LookupError):
 
 
 class BackendError(PipelineError):
-    """A backend cannot do what was asked of it."""
+    """A backend cannot do what it was asked to do."""
 
 
 class UnknownBackendError(BackendError, ValueError):
@@ -126,12 +126,12 @@ class LoadError(PipelineError, ImportError):
 
 
 class ResultError(PipelineError, TypeError):
-    """A task's result cannot be written as JSON.
+    """A task's result has no JSON form.
 
     Attributes
     ----------
     task
-        The task that returned it, or None while only the value is known.
+        The task that returned it, or None if only the value is known.
     path
         Where inside the value, ``$.rows[3]`` for instance.
     """
@@ -179,7 +179,7 @@ class TaskTimeoutError(PipelineError, TimeoutError):
     task
         The task.
     seconds
-        The bound it passed.
+        The limit that it exceeded.
     """
 
     def __init__(self, task: str, seconds: float) -> None:
@@ -192,20 +192,20 @@ class TaskTimeoutError(PipelineError, TimeoutError):
 
 
 class TaskCancelledError(PipelineError):
-    """A task did not run to its end, because its run was cancelled."""
+    """A task did not finish, because its run was cancelled."""
 
 
 class WorkerDiedError(PipelineError, RuntimeError):
-    """The process in which a task ran ended before the task did."""
+    """The worker process of a task ended before the task did."""
 
 
 class Skip(Exception):  # noqa: N818 - not an error
-    """Raise it in a task to skip that task, and what depends on it, without failing the run.
+    """Raise it in a task to skip that task and its dependents, without failing the run.
 
     Parameters
     ----------
     reason
-        Shown as the reason of the skipped tasks, ``"market closed"`` for instance.
+        Shown as the reason of the skipped tasks, such as ``"market closed"``.
     """
 
     def __init__(self, reason: str = ""):
@@ -214,14 +214,14 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 def described(error: BaseException) -> str:
-    """Type and text of *error*, whatever its own code does when it is asked for them."""
+    """Type and text of *error*, even if its own code fails."""
     kind = type(error).__name__
     text = text_of(error)
     return f"{kind}: {text}" if text else kind
 
 
 def text_of(value: object) -> str:
-    """``str(value)``, whatever its own code does: that must not change what became of a run."""
+    """``str(value)``, even if its own code fails: that must not change the outcome of a run."""
     try:
         return str(value)
     except BaseException as error:
@@ -230,7 +230,7 @@ def text_of(value: object) -> str:
 
 
 def repr_of(value: object) -> str:
-    """``repr(value)``, whatever its own code does."""
+    """``repr(value)``, even if its own code fails."""
     try:
         return repr(value)
     except BaseException as error:

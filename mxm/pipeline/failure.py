@@ -1,4 +1,4 @@
-"""Failure: a failed task, as the value that a task downstream of it may get."""
+"""Failure: a failed task, as a value for tasks downstream."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ __all__ = ["Failure", "FailureUsedError"]
 
 
 class FailureUsedError(PipelineError, TypeError, AttributeError):
-    """A `Failure` was used as if it were the task's value."""
+    """A `Failure` was used like a value of the task."""
 
 
 @final
 class Failure:
-    """What a task gets in place of the result of a task that failed.
+    """Takes the place of the result of a failed task.
 
-    A task with ``run_if="failed"`` or ``"always"`` gets it, and a list of `outcomes` may hold it.
-    It is false, so ``a or b`` falls back to *b*. It is equal to itself alone, and `repr` describes
-    it. Any other use of it, as a number, a text, a list or a table, raises: it is not a value.
+    A task with ``run_if="failed"`` or ``"always"`` gets it, and a list of `outcomes` may contain
+    it. It is false, so ``a or b`` falls back to *b*. It is equal only to itself, and `repr`
+    describes it. Any other use, as a number, a string, a list or a table, raises: it is not a
+    value.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ class Failure:
     error
         What it raised.
     attempts
-        How often it was called.
+        The number of calls.
     item
-        Key of the item that failed, where the task is mapped.
+        Key of the failed item, if the task is mapped.
 
     Examples
     --------
@@ -89,7 +90,7 @@ _ARITHMETIC = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
     *("lshift", "rshift", "and", "or", "xor"),
 )
-# Python looks these up on the class, not through __getattr__. Without them an f-string would put
+# Python looks these up on the class, not through __getattr__. Without them, an f-string would put
 # the failure into a report, and NumPy would make an array of objects.
 _REFUSED: dict[str, tuple[str, ...]] = {
     "a comparison": ("__lt__", "__le__", "__gt__", "__ge__"),

@@ -10,17 +10,17 @@ __all__ = ["FlowGraph"]
 
 
 class FlowGraph:
-    """Tasks as nodes, upstreams as edges; unknown names are left out, a duplicate keeps the first.
+    """Tasks as nodes, upstreams as edges; ignores unknown names and later duplicates.
 
     Parameters
     ----------
     spec
-        The flow; it may be wrong in any way.
+        The flow; it may have any problems.
 
     Attributes
     ----------
     tasks
-        The tasks by name, in the order of their declaration.
+        The tasks by name, in order of declaration.
     upstreams, downstreams
         Names of the direct neighbours, order-only edges included.
     """
@@ -43,7 +43,7 @@ class FlowGraph:
                 self.downstreams[other].append(name)
 
     def order(self) -> list[str]:
-        """Names in topological, then declaration order, without those on a cycle or behind it."""
+        """Names in topological, then declaration order, without tasks on or after a cycle."""
         index = {name: i for i, name in enumerate(self.tasks)}
         names = list(self.tasks)
         missing = {name: len(others) for name, others in self.upstreams.items()}
@@ -60,12 +60,12 @@ class FlowGraph:
         return ordered
 
     def cycle(self) -> tuple[str, ...] | None:
-        """One cycle as a path that ends where it began, in the direction of the data, or None."""
+        """One cycle as a path from a task back to itself, in the direction of the data, or None."""
         ordered = set(self.order())
         rest = [name for name in self.tasks if name not in ordered]
         if not rest:
             return None
-        # Everything left has an upstream that is left too: walking up must meet itself.
+        # Every remaining task has a remaining upstream, so walking up must come back.
         seen: dict[str, int] = {}
         path: list[str] = []
         name = rest[0]

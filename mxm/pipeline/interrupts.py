@@ -1,19 +1,19 @@
-"""Tells a signal, which ends the whole run, from what code of the user's raises by itself."""
+"""Distinguishes a signal, which ends the whole run, from errors that user code raises by itself."""
 
 from __future__ import annotations
 
 __all__ = ["ends_the_run", "forget_signal", "let_signals_pass", "note_signal"]
 
-_raised: list[BaseException] = []  # what handlers of signals raised, and nobody has dealt with yet
+_raised: list[BaseException] = []  # exceptions from signal handlers that nobody has handled yet
 
 
 def note_signal(error: BaseException) -> None:
-    """Remember that the handler of a signal raises *error*."""
+    """Remember that a signal handler raises *error*."""
     _raised.append(error)
 
 
 def forget_signal(error: BaseException | None) -> None:
-    """Undo `note_signal`, once."""
+    """Undo one `note_signal`."""
     for i, raised in enumerate(_raised):
         if raised is error:
             del _raised[i]
@@ -21,10 +21,10 @@ def forget_signal(error: BaseException | None) -> None:
 
 
 def ends_the_run(error: BaseException) -> bool:
-    """Whether the handler of a signal raised *error*.
+    """Whether a signal handler raised *error*.
 
-    Where Python's own handler of Ctrl-C is in place, nothing tells its KeyboardInterrupt from
-    another one, and each is taken for it.
+    With Python's own Ctrl-C handler, its KeyboardInterrupt looks like any other, so each one counts
+    as a signal.
     """
     if any(raised is error for raised in _raised):
         return True
@@ -40,8 +40,8 @@ def ends_the_run(error: BaseException) -> bool:
 def let_signals_pass(error: BaseException) -> None:
     """Raise *error*, if it `ends_the_run`.
 
-    For code of the user's that runs in passing, a ``__repr__`` or ``__reduce__``: it may raise
-    anything, SystemExit too, and must change nothing by it.
+    For user code that runs incidentally, such as ``__repr__`` or ``__reduce__``: it may raise
+    anything, even SystemExit, and that must not change the run.
     """
     if ends_the_run(error):
         raise error

@@ -1,4 +1,4 @@
-"""Which flow and task a log line, or a printed one, belongs to."""
+"""Tells which flow and task a logged or printed line belongs to."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _current: ContextVar[tuple[str, str] | None] = ContextVar("mxm_task", default=No
 
 
 def current_task() -> tuple[str, str] | None:
-    """Names of the flow and the task whose function is being called here and now, or None."""
+    """Names of the flow and task whose function is running in this context, or None."""
     return _current.get()
 
 
 class within_task:  # noqa: N801 - read as a statement
-    """Mark what is logged and printed in this block as the task's."""
+    """Mark output in this block, logged or printed, as the task's."""
 
-    # No generator: `contextmanager` assigns to exceptions that pass, which a frozen one refuses.
+    # Not a generator: `contextmanager` assigns to passing exceptions, which frozen ones reject.
 
     def __init__(self, flow: str, task: str) -> None:
         self._task = (flow, task)
@@ -48,7 +48,7 @@ class within_task:  # noqa: N801 - read as a statement
 
 
 class outside_tasks:  # noqa: N801 - read as a statement
-    """Mark what is logged and printed in this block as nobody's."""
+    """Mark output in this block, logged or printed, as belonging to no task."""
 
     def __enter__(self) -> None:
         self._token = _current.set(None)
@@ -58,14 +58,14 @@ class outside_tasks:  # noqa: N801 - read as a statement
 
 
 class DecodedBytes(io.RawIOBase):
-    """A binary stream whose bytes, UTF-8, are written as text.
+    """A binary stream that decodes UTF-8 and writes text.
 
     Parameters
     ----------
     write
         Takes the text.
     stream
-        What lies beneath, for those who write past this object.
+        The underlying stream, for code that bypasses this object.
     """
 
     def __init__(self, write: Callable[[str], object], stream: TextIO) -> None:
@@ -78,33 +78,33 @@ class DecodedBytes(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Write *data*; a character that is cut waits for its rest."""
+        """Write *data*; an incomplete character waits for its rest."""
         text = self._decoder.decode(bytes(data))
         if text:
             self._write(text)
         return memoryview(data).nbytes
 
     def isatty(self) -> bool:
-        """Whether the stream beneath is a terminal."""
+        """Whether the underlying stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The descriptor beneath."""
+        """The underlying descriptor."""
         return self._stream.fileno()
 
 
 class TaskLines(io.TextIOBase):
-    """A text stream that puts the flow and task before each line which a task writes to it.
+    """A text stream that puts the flow and task in front of each line that a task writes.
 
-    Control characters are escaped, and colours dropped: a terminal obeys none of a task's. A
-    carriage return ends a line, and shows what follows it: progress bars appear as they move.
+    Control characters are escaped and colours dropped: a task cannot control the terminal. A
+    carriage return ends a line, and the text after it is shown at once, so progress bars move.
 
     Parameters
     ----------
     stream
         Where the lines go.
     shown
-        Which lines of tasks are written; None for all.
+        Decides which lines of tasks are written; None for all.
     """
 
     encoding: str = "utf-8"
@@ -115,11 +115,11 @@ class TaskLines(io.TextIOBase):
         self._shown = shown
         self.buffer: DecodedBytes = DecodedBytes(self.write, stream)
         self._open: dict[tuple[str, str], str] = {}
-        self._bars: set[tuple[str, str]] = set()  # tasks whose open line is written already
+        self._bars: set[tuple[str, str]] = set()  # tasks whose open line is already written
         self._lock = threading.Lock()
 
     def write(self, text: str, /) -> int:
-        """Write *text*; of a task's, whole lines only, so that those of others do not cut them."""
+        """Write *text*; for a task, only whole lines, so that tasks do not cut each other's."""
         task = _current.get()
         if task is None:
             return self._stream.write(text)
@@ -128,14 +128,14 @@ class TaskLines(io.TextIOBase):
         return len(text)
 
     def _whole(self, task: tuple[str, str], text: str) -> list[str]:
-        """The lines that are whole with *text*; the rest waits."""
+        """The lines that *text* completes; the rest waits."""
         whole = self._open.pop(task, "") + text
         if task in self._bars:
             whole = whole.removeprefix("\r").removeprefix("\n")
             self._bars.discard(task)
         is_bar = "\r" in text.replace("\r\n", "\n")
         *lines, rest = whole.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        if is_bar:  # what follows may be long in coming, and ends it with an empty line
+        if is_bar:  # the next text may take long, and ends it with an empty line
             self._bars.add(task)
             return [line for line in (*lines, rest) if line]
         if rest:
@@ -153,11 +153,11 @@ class TaskLines(io.TextIOBase):
         )
 
     def flush(self) -> None:
-        """Flush what is whole."""
+        """Flush the whole lines."""
         self._stream.flush()
 
     def finish(self) -> None:
-        """Write the last lines that tasks left without an end."""
+        """Write the last, unfinished lines of tasks."""
         with self._lock:
             for task, rest in self._open.items():
                 self._write_lines(task, [rest])
@@ -165,14 +165,14 @@ class TaskLines(io.TextIOBase):
         self._stream.flush()
 
     def close(self) -> None:
-        """Do nothing: the stream beneath is another's, and may be closed when this is collected."""
+        """Do nothing: this object does not own the stream, which may be closed already."""
 
     def isatty(self) -> bool:
         """Whether the lines go to a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The descriptor beneath, for those who write past this object."""
+        """The underlying descriptor, for code that bypasses this object."""
         return self._stream.fileno()
 
 
@@ -180,7 +180,7 @@ class TaskFilter(logging.Filter):
     """Gives each record ``mxm_flow`` and ``mxm_task`` (``""`` outside a task), for a format."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mark *record*; none is held back."""
+        """Mark *record*; never drop it."""
         flow, task = _current.get() or ("", "")
         record.mxm_flow = flow
         record.mxm_task = getattr(record, "mxm_task", None) or task

@@ -1,4 +1,4 @@
-"""What is wrong with the use of a decorator: each a `TypeError`, raised where it is applied."""
+"""Errors in the use of decorators: each a `TypeError`, raised where the decorator is applied."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def check_given(
     Parameters
     ----------
     where
-        What takes them: ``@mxm.task``.
+        What takes them, such as ``@mxm.task``.
     kind
         ``task`` or ``flow``.
     options
-        As given.
+        The options given.
     known
-        By kind, the options that there are.
+        The existing options, by kind.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_function(kind: str, fn: object) -> None:
     Raises
     ------
     TypeError
-        It is not.
+        It cannot.
     """
     if not isinstance(fn, FunctionType):
         raise TypeError(_not_a_function(kind, fn))
@@ -94,9 +94,9 @@ def _not_a_function(kind: str, fn: object) -> str:
 
 
 def no_attribute(made: TaskBase | FlowBase, name: str) -> AttributeError:
-    """The error of *made*, a task or a flow, which has no attribute *name*."""
+    """The error for an unknown attribute *name* of *made*, a task or a flow."""
     if name.startswith("_"):
-        return AttributeError(name)  # a protocol that is only asked for
+        return AttributeError(name)  # a protocol that Python only probes
     kind = "task" if isinstance(made, TaskBase) else "flow"
     message = f"{kind} {made.name!r} has no attribute {name!r}"
     hint = attribute_hint(kind, name, made.fn.__name__)
@@ -106,6 +106,6 @@ def no_attribute(made: TaskBase | FlowBase, name: str) -> AttributeError:
 
 
 def no_operator(made: TaskBase) -> TypeError:
-    """The error of *made*, which something is ordered by with ``>>`` or ``<<``."""
+    """The error for ordering *made* with ``>>`` or ``<<``."""
     hint = attribute_hint("task", ">>")
     return TypeError(f"task {made.name!r} does not support >> and <<: {hint}")

@@ -1,4 +1,4 @@
-"""Words of Prefect and Airflow, and what does the same here."""
+"""Names from Prefect and Airflow, and their equivalents."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _RUN_OPTIONS: dict[str, str] = {
     "parameters": "give parameters to run(...)",
     "mocks": "use overrides=",
 }
-# The option that must be there for the sentence to be true, the words, and the sentence.
+# The option that must exist for the sentence to be true, the words, and the sentence.
 _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("cache", _CACHE, "use cache="),
     ("limits", _LIMITS, "use limits=, with the names of limits"),
@@ -80,7 +80,7 @@ _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def option_hint(kind: str, word: str, known: Container[str]) -> str | None:
-    """What to write for *word*, an option in Prefect or Airflow; None if unknown.
+    """What to write instead of *word*, an option in Prefect or Airflow; None if unknown.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def option_hint(kind: str, word: str, known: Container[str]) -> str | None:
     word
         The option.
     known
-        The options that there are here.
+        The options that exist here.
     """
     own = {"task": _TASK_OPTIONS, "flow": _FLOW_OPTIONS, "run": _RUN_OPTIONS}[kind]
     for option, words, hint in _IF_THERE:
@@ -130,16 +130,16 @@ _ATTRIBUTES: dict[str, dict[str, str]] = {
 
 
 def attribute_hint(kind: str, word: str, name: str = "") -> str | None:
-    """What to write for the attribute or operator *word*, as Prefect, Airflow or Celery have it.
+    """What to write instead of *word*, an attribute or operator in Prefect, Airflow or Celery.
 
     Parameters
     ----------
     kind
-        Of what: ``task``, ``flow``, or ``value`` for a result in a flow's body.
+        The kind of its owner: ``task``, ``flow``, or ``value`` for a result in a flow's body.
     word
-        The attribute or the operator.
+        The attribute or operator.
     name
-        What the task or flow is called in Python.
+        The Python name of the task or flow.
     """
     hint = _ATTRIBUTES[kind].get(word)
     return None if hint is None else hint.format(name=name, word=word)
@@ -152,6 +152,6 @@ _ARGUMENTS: dict[str, str] = {
 
 
 def argument_hint(word: str, name: str) -> str | None:
-    """What to write for the argument *word*, which Prefect takes in the call of the task *name*."""
+    """What to write instead of *word*, an argument in Prefect's calls of the task *name*."""
     hint = _ARGUMENTS.get(word)
     return None if hint is None else hint.format(name=name)

@@ -80,9 +80,9 @@ class Source:
     Parameters
     ----------
     file
-        Path as Python gives it; shown relative to the working directory where it lies beneath it.
+        Path as Python gives it; shown relative to the working directory if it is below it.
     line, column
-        Counted from 1; None where not known.
+        Counted from 1; None if unknown.
     """
 
     file: str
@@ -99,7 +99,7 @@ class Source:
 
     @classmethod
     def of_function(cls, fn: Callable[..., object]) -> Source | None:
-        """Where *fn* is defined (its first decorator), or None for what has no Python code."""
+        """Where *fn* is defined (its first decorator), or None if it has no Python code."""
         code = getattr(fn, "__code__", None)
         if code is None:
             return None
@@ -124,16 +124,16 @@ def caller() -> FrameType | None:
 
 
 def shown_path(path: str) -> str:
-    """*path* relative to the working directory where it lies beneath it, else unchanged.
+    """*path* relative to the working directory if it is below it, else unchanged.
 
-    A notebook's cell is called what IPython calls it: ``Cell In[3]``.
+    A notebook cell has IPython's name: ``Cell In[3]``.
     """
     cell = _cell(path)
     if cell is not None:
         return cell
     try:
         relative = os.path.relpath(path)
-    except (ValueError, OSError):  # another drive; a working directory that was removed
+    except (ValueError, OSError):  # another drive, or a removed working directory
         return path
     return path if relative.startswith("..") else relative
 
@@ -148,12 +148,12 @@ def _cell(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a flow, found before anything runs.
+    """A problem of a flow, found before anything runs.
 
     Parameters
     ----------
     code
-        Stable identifier, ``MXM101`` and so on; a page each in docs/errors/.
+        Stable identifier, such as ``MXM101``; each has a page in docs/errors/.
     message
         What is wrong, naming the thing.
     hint
@@ -161,12 +161,12 @@ class Problem:
     source
         The user's declaration.
     flow, task
-        Names, where the problem belongs to one.
+        Names, if the problem belongs to one.
     severity
         ``error`` stops a run; ``warning`` and ``note`` do not.
     places
-        What the message speaks of, with the place of each: the tasks of a cycle, both of two that
-        share a name. Shown one under the other.
+        The things in the message, each with its place: the tasks of a cycle, or two that share a
+        name. Shown one per line.
     """
 
     code: str
@@ -186,7 +186,7 @@ class Problem:
 
 
 def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
-    """*places* as lines in two columns, each after a line break."""
+    """*places* as lines in two columns, each preceded by a line break."""
     rows = list(places)
     names = [in_one_line(name) for name, _ in rows]
     width = max(map(len, names), default=0)
@@ -195,16 +195,16 @@ def drawn_places(places: Iterable[tuple[str, Source | None]]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The name in *known* nearest to *name*, or None where nothing comes near."""
+    """The name in *known* closest to *name*, or None if none is close."""
     by_folded = {other.casefold(): other for other in known}
-    import difflib  # only a mistake needs it
+    import difflib  # needed only for a mistake
 
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """``did you mean 'x'?``, or the known names where few, or None."""
+    """``did you mean 'x'?``, or the known names if there are few, or None."""
     names = sorted(set(known))
     near = closest(name, names)
     if near is not None:

@@ -1,4 +1,4 @@
-"""Which flows exist: a registry object, the current one, and a way to isolate it."""
+"""The registry of flows: the class, the current one, and a way to isolate it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a flow is registered from: real path and qualified name, never the line.
+    """Where a flow is registered: real path and qualified name, never the line.
 
     A file imported under two names is one place, and an edited file stays its place.
     """
@@ -55,7 +55,7 @@ class Place:
         return cls(_real(file), qualname)
 
 
-@lru_cache(maxsize=8)  # a module's flows come one after the other
+@lru_cache(maxsize=8)  # flows of one module are registered in a row
 def _real(file: str) -> str:
     return os.path.realpath(file) if os.path.exists(file) else file
 
@@ -67,20 +67,20 @@ class Registration:
     Parameters
     ----------
     name
-        What it is called.
+        Its name.
     place
-        Where it comes from.
+        Where it is registered.
     spec
-        Gives the spec; called late, when all the modules' tasks are defined.
+        Returns the spec; called late, when all tasks of the modules are defined.
     source
         file:line of the declaration.
     interactive
-        True for ``__main__``, the REPL and notebook cells, which always replace.
+        True for ``__main__``, the REPL and notebook cells, where a later flow always replaces.
     flow
-        The decorated flow, where there is one.
+        The decorated flow, if there is one.
     execution
-        The ``__spec__`` of the module that registers it while it is executed, else None. A reload
-        has a new one; two flows of one name within one execution are a mistake.
+        The ``__spec__`` of the module if it registers the flow during its execution, else None. A
+        reload has a new one; two flows of one name within one execution are an error.
     """
 
     name: str
@@ -93,17 +93,17 @@ class Registration:
 
 
 class FlowRegistry:
-    """Registered flows by name; the same place replaces, another place is kept beside it."""
+    """Registered flows by name; the same place replaces a flow, another place adds one."""
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[Place, list[Registration]]] = {}
 
     def add(self, entry: Registration) -> None:
-        """Register *entry*; a clash is kept, to be reported when the name is used."""
+        """Register *entry*; a clash is reported when the name is used."""
         known = self._entries.setdefault(entry.name, {})
         if entry.interactive:
             known.clear()
-        if entry.flow is None and known:  # `register_flow(flow.spec)` is that flow once more
+        if entry.flow is None and known:  # `register_flow(flow.spec)` registers the same flow again
             spec = entry.spec()
             if any(other.spec() is spec for other in _flat(known)):
                 return
@@ -113,7 +113,7 @@ class FlowRegistry:
         known[entry.place] = [*same, entry]
 
     def drop(self, files: Container[str]) -> None:
-        """Forget what the *files*, by their real paths, registered."""
+        """Forget flows registered by *files*, given as real paths."""
         for name, known in list(self._entries.items()):
             kept = {place: entries for place, entries in known.items() if place.file not in files}
             if kept:
@@ -126,11 +126,11 @@ class FlowRegistry:
         return list(self._entries)
 
     def entries(self) -> list[Registration]:
-        """Every registration, clashing ones included."""
+        """All registrations, clashing ones included."""
         return [entry for known in self._entries.values() for entry in _flat(known)]
 
     def clashes(self) -> dict[str, Problem]:
-        """By name, that several flows have it."""
+        """The problem for each name that several flows share."""
         return clashes(self.entries())
 
     def find(self, name: str) -> Registration:
@@ -159,7 +159,7 @@ def _flat(known: dict[Place, list[Registration]]) -> list[Registration]:
 
 
 def _places(entries: Iterable[Registration]) -> tuple[tuple[str, Source | None], ...]:
-    """The qualified name and the line of each of *entries*, to be drawn."""
+    """The qualified name and line of each of *entries*, for display."""
     return tuple((e.place.qualname, e.source or Source(e.place.file)) for e in entries)
 
 
@@ -167,7 +167,7 @@ _RENAME = "give one of them another name: @mxm.flow(name=...)"
 
 
 def ambiguous(name: str, entries: Sequence[Registration]) -> AmbiguousFlowError:
-    """The error of a *name* that several *entries* have, and how to say which is meant."""
+    """The error for a *name* that several *entries* share, with a hint how to choose one."""
     counts = Counter(entry.place for entry in entries)
     alone = next((place for place, count in counts.items() if count == 1), None)
     return AmbiguousFlowError(
@@ -178,7 +178,7 @@ def ambiguous(name: str, entries: Sequence[Registration]) -> AmbiguousFlowError:
 
 
 def clashes(entries: Iterable[Registration]) -> dict[str, Problem]:
-    """By name, that several of *entries* have it."""
+    """The problem for each name that several of *entries* share."""
     by_name: dict[str, list[Registration]] = {}
     for entry in entries:
         by_name.setdefault(entry.name, []).append(entry)
@@ -201,13 +201,13 @@ _current: ContextVar[FlowRegistry] = ContextVar("mxm_registry", default=_DEFAULT
 
 
 def current_registry() -> FlowRegistry:
-    """The registry that decorators and `register_flow` add to here and now."""
+    """The registry that decorators and `register_flow` add to in this context."""
     return _current.get()
 
 
 @contextmanager
 def collecting() -> Generator[FlowRegistry]:
-    """A fresh registry for the length of a ``with`` block: for tests, and for loading modules."""
+    """A fresh registry within a ``with`` block, for tests and for loading modules."""
     registry = FlowRegistry()
     token = _current.set(registry)
     try:
@@ -217,12 +217,12 @@ def collecting() -> Generator[FlowRegistry]:
 
 
 def register_flow(spec: FlowSpec) -> FlowSpec:
-    """Register *spec* under its name, as coming from the calling file; returns it.
+    """Register *spec* under its name for the calling file, and return it.
 
     Raises
     ------
     TypeError
-        *spec* is no FlowSpec.
+        *spec* is not a FlowSpec.
     """
     if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
         given: Any = spec
@@ -252,10 +252,10 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
 
 
 def enter(entry: Registration) -> None:
-    """Add *entry* to the current registry, as coming from the module that is executed now.
+    """Add *entry* to the current registry, for the module that is being executed.
 
-    A factory in another module, or a helper that calls `register_flow`, makes flows of the module
-    that calls it: that is the place of the flow, and the line.
+    Flows made by a factory in another module, or by a helper that calls `register_flow`, belong to
+    the module that calls it, and have its file and line.
     """
     frame = _module_frame()
     if frame is not None and not entry.interactive:
@@ -269,7 +269,7 @@ def enter(entry: Registration) -> None:
 
 
 def _module_frame() -> FrameType | None:
-    """The frame of the module that is executed now; None for ``__main__``, a cell, a prompt."""
+    """The frame of the module being executed; None for ``__main__``, a cell or a prompt."""
     frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
@@ -286,7 +286,7 @@ def get_flow(name: str) -> FlowSpec:
     KeyError
         Unknown; the message suggests the nearest name.
     AmbiguousFlowError
-        Two places register it.
+        Several places register it.
     """
     return current_registry().find(name).spec()
 

@@ -9,12 +9,12 @@ from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["bundle", "drawn"]
 
-# By name, because what is shown lies beneath what draws it.
+# By name, because the shown objects are in a lower layer than the drawing.
 _MODULE, _TEXT, _HTML = "mxm.pipeline.views.shown", "text_of", "html_of"
 
 
 def drawn(thing: object, short: str) -> str:
-    """*thing*, a flow or its spec, in lines of text; *short* where it cannot be drawn."""
+    """*thing*, a flow or its spec, as lines of text; *short* if it cannot be drawn."""
     return _made(_TEXT, thing) or short
 
 
@@ -29,7 +29,7 @@ def _made(function: str, thing: object) -> str | None:
     """What *function* makes of *thing*; None where it makes nothing of it."""
     try:
         text: str | None = getattr(importlib.import_module(_MODULE), function)(thing)
-    except BaseException as error:  # a repr never raises: the user's own code may
+    except BaseException as error:  # a repr never raises, although the user's code may
         let_signals_pass(error)
         return None
     return text

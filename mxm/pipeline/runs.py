@@ -1,4 +1,4 @@
-"""FlowRun: what happened in a run, as data, and what its flow's value is."""
+"""FlowRun: the record of a run as data, and the value of its flow."""
 
 from __future__ import annotations
 
@@ -53,34 +53,34 @@ __all__ = [
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FlowRun:
-    """One run of a flow; it never raises for a failed task until it is asked for the outcome.
+    """One run of a flow; a failed task raises only when you ask for the outcome.
 
-    It is equal to what has its id: itself, and its copies and pickles. Two runs are never equal,
-    whatever they returned. Its mappings are read-only.
+    It is equal to itself and to its copies and pickles, which have its id. Two runs are never
+    equal, whatever they returned. Its mappings are read-only.
 
     Parameters
     ----------
     flow
         The spec that ran.
     params
-        The run's parameters, as the flow knows them; secrets show as ``**********``, and have
+        The run's parameters, as the flow gets them; secrets show as ``**********``, and have
         `get_secret_value`.
     tasks
         A `TaskRun` for each task, in topological, then declaration order.
     state
         ``succeeded`` (skips and allowed failures included), ``failed`` or ``cancelled``.
     warnings
-        What was noticed about parameters, and while the run went on.
+        Warnings about parameters, and from the run.
     started, ended
         Aware times in UTC.
     strict_json
-        Whether a result that JSON has no form for is an error where JSON is asked for.
+        Whether asking for JSON of a result without a JSON form is an error.
     id
         ``YYYYMMDD-HHMMSS-xxxxxxxx``: when it started, in UTC, and 32 random bits; it sorts by time.
     backend, runner
-        What ran it.
+        Names of the backend and the runner.
     seconds
-        Time between start and end by the monotonic clock.
+        Time from start to end by the monotonic clock.
     """
 
     flow: FlowSpec
@@ -127,12 +127,12 @@ class FlowRun:
 
     @property
     def uuid(self) -> UUID | None:
-        """A UUIDv7 of the instant and the random bits that `id` is made of."""
+        """A UUIDv7 of the start time and the random bits in `id`."""
         return None if self.started is None else _uuid(self.id, self.started)
 
     @property
     def error(self) -> tuple[str, BaseException] | None:
-        """The first failed task in topological order, and what it raised; not one that may fail."""
+        """The first failed task in topological order, and its error, without allowed failures."""
         for task in self.tasks.values():
             if task.error is not None and not task.allowed:
                 return task.name, task.error
@@ -145,13 +145,13 @@ class FlowRun:
 
     @functools.cached_property
     def results(self) -> dict[str, JSONValue]:
-        """`values` as strict JSON; what JSON cannot hold of one is logged as a warning.
+        """`values` as strict JSON; parts that JSON cannot hold are logged as warnings.
 
         Raises
         ------
         ResultError
-            With the option ``strict_json``: a value has no JSON form; task and path inside it are
-            named.
+            With the option ``strict_json``: a value has no JSON form; the error names the task and
+            the path inside the value.
         """
         written: dict[str, JSONValue] = {}
         for task in self.tasks.values():
@@ -162,17 +162,17 @@ class FlowRun:
         return written
 
     def value(self) -> Any:
-        """What the flow's body returned, in the same shape; without one, the last task's value.
+        """The body's return value, in the same shape; without a body, the last task's value.
 
-        Where several tasks are last, a dict of their values. A part of a container whose task was
-        skipped, or failed and may, is None, and a warning that names the task is logged.
+        If there are several last tasks, a dict of their values. In a container, a part whose task
+        was skipped or was allowed to fail is None, and a warning that names the task is logged.
 
         Raises
         ------
         BaseException
             The first failed task's own exception.
         PipelineError
-            Every task that it needs was skipped or failed, or one of them is not part of this run.
+            All tasks that it needs were skipped or failed, or one of them is not part of this run.
         """
         self.raise_for_failure()
         output, warnings = self._output()
@@ -181,7 +181,7 @@ class FlowRun:
         return gather(output, self.values, self.params)
 
     def _output(self) -> tuple[Binding, list[Problem]]:
-        """Where the flow's value comes from, and a warning for each part of it that is missing."""
+        """The binding of the flow's value, and a warning for each missing part."""
         output = self.flow.output
         if output is None:
             last = {*last_of(task for task in self.flow.tasks if task.name in self.tasks)}
@@ -207,13 +207,13 @@ class FlowRun:
         return output, [_became_none(self.flow.name, self.tasks[name]) for name in valueless]
 
     def value_json(self) -> tuple[JSONValue, list[Problem]]:
-        """`value` as JSON, and warnings: a part that is missing, or that JSON could not hold.
+        """`value` as JSON, and warnings for parts that are missing or that JSON cannot hold.
 
-        None where there is no value: a task failed, or all were skipped.
+        None if there is no value: a task failed, or all were skipped.
         """
 
         def as_json(part: Upstream | Param | Const) -> Const:
-            if isinstance(part, Upstream) and not part.path:  # which has its own warnings
+            if isinstance(part, Upstream) and not part.path:  # it has its own warnings
                 return Const(self.tasks[part.name].to_json(strict=self.strict_json)[0])
             if isinstance(part, Param) and hasattr(self.params[part.name], "get_secret_value"):
                 return Const(self.params[part.name])  # stays masked
@@ -227,7 +227,7 @@ class FlowRun:
             output, warnings = self._output()
             value = gather(_replaced(output, as_json), {}, {})
             written = to_json(value, strict=self.strict_json)
-        except PipelineError:  # skipped, or without JSON form: its task says so
+        except PipelineError:  # skipped, or without a JSON form: its task reports that
             return None, []
         return written.value, [*warnings, *lost(f"value of flow {self.flow.name!r}", written)]
 
@@ -255,16 +255,16 @@ class FlowRun:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
             error.mxm_run = self  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-        except Exception:  # a frozen one, say, keeps its type and goes without
+        except Exception:  # a frozen one, for example, keeps its type and gets no note
             pass
         raise error
 
     def to_dict(self) -> dict[str, JSONValue]:
         """The run as one JSON document, schema ``mxm.flowrun/2``.
 
-        Times are ISO 8601 in UTC with microseconds. Fields may be added to this schema; none
-        changes its meaning. With ``strict_json``, values without a JSON form are null and named in
-        the task's ``error``.
+        Times are ISO 8601 in UTC with microseconds. Later versions may add fields, but never change
+        the meaning of one. With ``strict_json``, values without a JSON form are null, and the
+        task's ``error`` names them.
         """
         value, more = self.value_json()
         return {
@@ -303,7 +303,7 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
 
 
 def _replaced(binding: Binding, change: Callable[[Upstream | Param | Const], Binding]) -> Binding:
-    """*binding* with what *change* makes of each of its parts, in the same shape."""
+    """*binding* with *change* applied to each of its parts, in the same shape."""
     if isinstance(binding, Each | PerItem):  # a flow returns none
         return binding
     if isinstance(binding, Collection):
@@ -312,7 +312,7 @@ def _replaced(binding: Binding, change: Callable[[Upstream | Param | Const], Bin
 
 
 def _shown(value: Any) -> JSONValue:
-    """*value* as JSON, or its repr: a parameter that JSON cannot hold must not hide a run."""
+    """*value* as JSON, or its repr: a parameter without a JSON form must not hide a run."""
     try:
         return to_json(value, strict=True).value
     except ResultError:
@@ -320,12 +320,12 @@ def _shown(value: Any) -> JSONValue:
 
 
 def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
-    """The value that *binding* stands for, by reference.
+    """The value of *binding*, by reference.
 
     Parameters
     ----------
     binding
-        Where the value comes from.
+        The source of the value.
     values
         Results by task name.
     params
@@ -341,13 +341,13 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
 
 
 def new_run_id(started: datetime) -> str:
-    """An id for a run that started at this time: the time in UTC, and 32 random bits."""
+    """An id for a run that started at this time: the UTC time and 32 random bits."""
     return f"{started:%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
 
 
 def _uuid(run: str, started: datetime) -> UUID:
-    """The UUIDv7 of the run's start, to the microsecond, and of the random bits of its id."""
-    from uuid import UUID  # few ask, and it takes long to load
+    """The UUIDv7 made from the run's start, to the microsecond, and the random bits of its id."""
+    from uuid import UUID  # rarely used, and slow to load
 
     microseconds = (started - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     milliseconds, rest = divmod(microseconds, 1000)

@@ -1,4 +1,4 @@
-"""TaskSpec, FlowSpec and AssetDecl: what a pipeline is, as plain frozen data."""
+"""TaskSpec, FlowSpec and AssetDecl: a pipeline as plain frozen data."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class AssetDecl:
     Parameters
     ----------
     id
-        Name of the asset, ``"prices/daily"`` for instance.
+        Name of the asset, such as ``"prices/daily"``.
     partition_key
-        Name of the parameter whose value names the partition that a run writes.
+        Name of the parameter whose value is the partition that a run writes.
     format
-        How it is stored.
+        Storage format.
     path_template
-        Where it is stored, for those who read it.
+        Storage path, for readers.
     """
 
     id: str
@@ -60,10 +60,10 @@ EachNames: TypeAlias = "str | TaskSpec | Mapping[str, str | TaskSpec] | tuple[()
 
 
 class _Spec:
-    """What both kinds of spec have: equality, hash and pickle, whatever they hold.
+    """The common part of both specs: equality, hash and pickle for any content.
 
-    Constants are equal where their values are; where ``==`` gives no bool, as for tables, where
-    they are one object.
+    Constants are equal if their values are. If ``==`` does not give a bool, as for tables, they are
+    equal only if they are the same object.
     """
 
     name: str
@@ -81,11 +81,11 @@ class _Spec:
         return hash((self.name, _hash(vars(self)["fn"]), self._edges()))
 
     def _edges(self) -> tuple[Any, ...]:
-        """What the hash takes beside name and function."""
+        """What the hash uses besides name and function."""
         raise NotImplementedError
 
     def __copy__(self) -> Self:
-        return self  # frozen, and its values go by reference
+        return self  # frozen, and its values are passed by reference
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -116,52 +116,52 @@ class TaskSpec(_Spec):
     fn
         An ordinary callable.
     upstream
-        Names of tasks whose results are passed on: one or a list arrive as positional arguments,
-        in order; a mapping arrives by parameter name. Sugar for *bindings*.
+        Names of tasks whose results are passed on: one name or a list gives positional arguments,
+        in order; a mapping gives arguments by parameter name. Short for *bindings*.
     params
-        Values for parameters of *fn*; the flow's and the run's go before them.
+        Values for parameters of *fn*; the flow's and the run's take precedence.
     retries
-        How many times a failing task is tried again.
+        The number of further attempts after a failure.
     retry_delay_s
-        Seconds between two attempts; a list gives one for each, and its last for those beyond.
+        Seconds between attempts; a list gives one value per retry, and the last one repeats.
     produces
         The asset that a successful run of this task writes.
     after
-        Names of tasks that must have run before, without passing anything.
+        Names of tasks that must end first, without passing anything.
     retry_on
-        Types of exceptions that are worth another attempt.
+        Types of exceptions to retry on.
     timeout_s
-        Seconds after which an attempt is given up and counts as failed; None for no bound.
+        Seconds after which an attempt is abandoned and counts as failed; None for no limit.
     tags
-        Words to find the task by, at a Prefect server for instance.
+        Words to find the task by, for example at a Prefect server.
     run_if
-        When it runs: ``succeeded``, where every upstream did; ``not_failed``, where none failed and
-        one of those it takes a value from succeeded; ``failed``, where something upstream failed;
-        ``always``.
+        When it runs: ``succeeded``, if every upstream did; ``not_failed``, if none failed and at
+        least one of those that it takes a value from succeeded; ``failed``, if something upstream
+        failed; ``always``.
     allow_failure
         Whether the run succeeds although this task fails.
     item_key
-        Names the items of a mapped task: a function of an item; None for their text.
+        Function that names an item of a mapped task; None for the item's text.
     on_item_error
         ``fail``, or ``skip`` to leave a failed item of a mapped task out of its result.
     each
-        Tasks whose lists this one is mapped over: one fills the first parameter, and positional
-        upstreams begin at the second; a mapping goes by parameter name.
+        Tasks whose lists this one is mapped over: a single one fills the first parameter, and
+        positional upstreams start at the second; a mapping gives lists by parameter name.
     outcomes
-        Whether a failed item is a `Failure` in the result of a mapped task.
+        Whether a failed item appears as a `Failure` in the result of a mapped task.
     over
         The list that the task's flow is mapped over: it is called for each item, whatever it takes.
     by_item
         Tasks upstream, of the same mapped flow, whose result for the same item it takes or
         waits for.
     bindings
-        Where each input comes from, in full, a list to map over as `Each`; instead of *upstream*
+        The source of each input, in full, with a list to map over as `Each`; replaces *upstream*
         and *each*.
     source
-        Where the task is declared; by default the caller's line. Specs that differ in it only
-        are equal.
+        Where the task is declared; by default the caller's line. Specs that differ only in this are
+        equal.
     problems
-        What is wrong with the declaration itself, kept to be reported with the flow.
+        Problems of the declaration itself, reported with the flow.
 
     Raises
     ------
@@ -260,14 +260,14 @@ class TaskSpec(_Spec):
 
     @property
     def mapped(self) -> bool:
-        """Whether the task is called for each item of a list."""
+        """Whether the task runs once for each item of a list."""
         return self._mapped
 
     def _edges(self) -> tuple[Any, ...]:
         return self._upstream, self.after
 
     def retry_delay(self, attempts: int) -> float:
-        """Seconds to wait after *attempts* have failed."""
+        """Seconds to wait after *attempts* failed attempts."""
         delays = self.retry_delay_s
         if not isinstance(delays, tuple):
             return delays
@@ -276,29 +276,30 @@ class TaskSpec(_Spec):
 
 @dataclass(frozen=True, init=False, eq=False)
 class FlowSpec(_Spec):
-    """A flow: tasks, parameters, and what is known to be wrong with them.
+    """A flow: tasks, parameters, and their known problems.
 
-    It never raises for a wrong graph: `mxm.pipeline.checks` finds every problem, all at once.
+    It never raises for an invalid graph: `mxm.pipeline.checks` finds all problems at once.
 
     Parameters
     ----------
     name
-        What the command calls it.
+        Its name, also on the command line.
     tasks
-        The tasks in the order of their declaration.
+        The tasks in order of declaration.
     params
-        Values for the parameters of the tasks' functions; a run's own go before them.
+        Values for the parameters of the tasks' functions; a run's own take precedence.
     schedule_cron
-        When it should run, in cron's five fields; recorded for schedulers.
+        Cron expression with five fields; recorded for schedulers.
     fn
-        The decorated function, whose signature gives the flow's parameters; None by hand.
+        The decorated function, whose signature gives the flow's parameters; None for a spec made by
+        hand.
     output
-        What the flow returns, as a binding over its tasks; None for the last task's value.
+        The flow's value, as a binding over its tasks; None for the last task's value.
     traced
-        True where the edges were recorded from calls in the body, so that a parameter reaches a
-        task only where the body passes it.
+        True if the edges were recorded from calls in the body, so that a parameter reaches a task
+        only if the body passes it.
     unpacked
-        What the body unpacks, ``a, b = split(x)``, and into how many parts; a run checks it.
+        What the body unpacks, as in ``a, b = split(x)``, and into how many parts; a run checks it.
     source, problems
         As in `TaskSpec`.
     """
@@ -354,7 +355,7 @@ class FlowSpec(_Spec):
         return self.tasks
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        del include, exclude  # a notebook takes what it wants of them
+        del include, exclude  # a notebook chooses among them
         return reprs.bundle(self, repr(self))
 
     @property
@@ -366,17 +367,17 @@ class FlowSpec(_Spec):
 def _hash(fn: object) -> int:
     try:
         return hash(fn)
-    except TypeError:  # a callable object with == and without a hash
+    except TypeError:  # a callable object with ==, but unhashable
         return 0
 
 
 def _packed(fn: Callable[..., Any], owner: str) -> Any:
-    """What stands for *fn* in a pickle: its name, or itself where it is an object that pickles.
+    """The form of *fn* in a pickle: its name, or itself if it is an object that can be pickled.
 
     Raises
     ------
     SpecError
-        It has no name that leads to it, and does not pickle.
+        No name leads to it, and it cannot be pickled.
     """
     name = entrypoint(fn)
     if name is not None and _leads_to(name, fn):
@@ -385,7 +386,7 @@ def _packed(fn: Callable[..., Any], owner: str) -> Any:
         import pickle  # only for functions without a name
 
         pickle.dumps(fn)
-    except BaseException as error:  # any type may refuse, in its own way
+    except BaseException as error:  # any type may refuse, with any error
         let_signals_pass(error)
         raise SpecError(
             f"{owner} cannot be pickled: {repr_of(fn)} has no importable name",
@@ -402,7 +403,7 @@ def _leads_to(name: str, fn: object) -> bool:
 
 
 def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
-    """The names of those *tasks* that none of them is downstream of, in their order."""
+    """The names of *tasks* with no others downstream, in order."""
     members = list(tasks)
     needed = {name for task in members for name in (*task.upstream, *task.after)}
     return [task.name for task in members if task.name not in needed]
@@ -411,7 +412,7 @@ def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
 def _name_of(
     task: str, reference: object, source: Source | None, problems: list[Problem]
 ) -> str | None:
-    """The task name that *reference* means; what means none becomes a problem."""
+    """The task name that *reference* means; anything else becomes a problem."""
     if isinstance(reference, str):
         return reference
     if isinstance(reference, TaskSpec):
@@ -421,7 +422,7 @@ def _name_of(
 
 
 def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
-    """The problem of an upstream that is something else, a plain function above all."""
+    """The problem of an upstream that is not a task, such as a plain function."""
     name = getattr(reference, "__name__", None)
     if isinstance(getattr(reference, "spec", None), FlowSpec):
         return Problem(

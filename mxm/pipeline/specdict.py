@@ -1,4 +1,4 @@
-"""The dict form of specs: what JSON can hold, and back."""
+"""Converts specs to dicts that JSON can hold, and back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
     spec
         The task.
     secrets
-        Names of parameters that its flow knows to be secret, beside its own.
+        Names of parameters that are secret in its flow, in addition to its own.
     """
     secrets = secrets | secret_parameters(spec.fn)
     shape = shape_of(spec.fn)
@@ -78,7 +78,7 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
 
 
 def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
-    """*spec* as plain data; a secret has no dict form, and is given at the run."""
+    """*spec* as plain data; secrets have no dict form: pass them to the run."""
     secrets = secret_names(spec)
     return {
         "name": spec.name,
@@ -94,12 +94,12 @@ def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
 
 
 def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
-    """The inverse of `flow_to_dict`; where things are declared is not kept.
+    """The inverse of `flow_to_dict`; places of declarations are not kept.
 
     Raises
     ------
     SpecError
-        *data* has another form, or holds something that had no plain form.
+        *data* has the wrong form, or contains something that had no plain form.
     """
     try:
         return FlowSpec(

@@ -1,4 +1,4 @@
-"""The options of a task: checked, and brought to the one form that a TaskSpec has."""
+"""Checks the options of a task, and converts them to the form that a TaskSpec has."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check_options(
     item_key: object = None,
     on_item_error: object = "fail",
 ) -> dict[str, Any]:
-    """The options as a TaskSpec has them: sequences as tuples.
+    """The options in a TaskSpec's form: sequences as tuples.
 
     Raises
     ------
     TypeError, ValueError
-        One cannot be used; task and option are named.
+        An option is invalid; the error names task and option.
     """
     rest = (run_if, allow_failure, item_key, on_item_error)
     given = (retries, retry_delay_s, retry_on, timeout_s, tags, *rest)
@@ -95,8 +95,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def as_sequence(references: object) -> Sequence[Any]:
-    """*references* as a sequence; anything that is no list, tuple or set of them stands alone."""
-    if isinstance(references, (list, tuple)):  # takes half as long as `list | tuple`
+    """*references* as a sequence; anything but a list, tuple or set becomes its only member."""
+    if isinstance(references, (list, tuple)):  # half the time of `list | tuple`
         return cast("Sequence[Any]", references)
     if isinstance(references, (set, frozenset)):
         return sorted(cast("Iterable[Any]", references), key=repr_of)

@@ -1,4 +1,4 @@
-"""TaskRun and its parts: what became of a task in a run, as data."""
+"""TaskRun and its parts: the outcome of a task in a run, as data."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = [
 
 
 class State(StrEnum):
-    """What became of a task, or of a run."""
+    """The state of a task or a run."""
 
     PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"
-    CACHED = "cached"  # a task's: its value comes from an earlier run
-    OVERRIDDEN = "overridden"  # a task's: its value was given to the run
+    CACHED = "cached"  # only a task: its value comes from an earlier run
+    OVERRIDDEN = "overridden"  # only a task: the run replaced its value
     CANCELLED = "cancelled"
-    CRASHED = "crashed"  # a run's: its process ended before it did
+    CRASHED = "crashed"  # only a run: its process ended before it did
 
 
 HAVE_VALUES = frozenset({State.SUCCEEDED, State.CACHED, State.OVERRIDDEN})
@@ -59,7 +59,7 @@ class Attempt:
     state
         How it ended: ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
     error
-        Type and text of what it raised, where it failed.
+        Type and text of the error, if it failed.
     """
 
     started: datetime
@@ -68,7 +68,7 @@ class Attempt:
     error: str | None = None
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The attempt as it stands in the document of its run."""
+        """The attempt in the form of its run's document."""
         return {
             "started": iso_time(self.started),
             "ended": iso_time(self.ended),
@@ -79,14 +79,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class WrittenAsset:
-    """The asset that a task wrote in a run.
+    """An asset that a task wrote in a run.
 
     Parameters
     ----------
     id
         Its name, as declared.
     partition
-        ``key:value``, where it has partitions.
+        ``key:value``, if it has partitions.
     """
 
     id: str
@@ -102,8 +102,8 @@ class ItemRun:
     key
         Its name.
     state
-        How it ended; ``skipped``, too, where it was not called: a place upstream is empty, or
-        failed.
+        How it ended. It is ``skipped``, too, if it was not called because an upstream item is
+        missing or failed.
     value, error, reason, attempts, started, ended, seconds, history, slot
         As in `TaskRun`.
     """
@@ -121,7 +121,7 @@ class ItemRun:
     slot: int | None = None
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The item as it stands in the document of its run."""
+        """The item in the form of its run's document."""
         value: JSONValue = None
         error = None if self.error is None else described(self.error)
         if self.state is State.SUCCEEDED:
@@ -141,12 +141,12 @@ _MOST_ROWS = 1000
 
 
 class ItemRuns(Mapping[str, ItemRun]):
-    """The items of a mapped task by key, in the order of their places.
+    """The items of a mapped task by key, in list order.
 
     Parameters
     ----------
     over
-        Where they come from, in words.
+        Their source, as text.
     runs
         The items in order.
     """
@@ -173,16 +173,17 @@ class ItemRuns(Mapping[str, ItemRun]):
         return f"<{len(self)} items of {self.over}: {counts}>"
 
     def count(self) -> dict[str, int]:
-        """How many items are in each state."""
+        """The number of items in each state."""
         counts: dict[str, int] = {}
         for run in self._runs:
             counts[run.state.value] = counts.get(run.state.value, 0) + 1
         return counts
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The items as they stand in the document of their run.
+        """The items in the form of their run's document.
 
-        Above 1,000 items, only those that did not succeed at the first attempt, at most 1,000.
+        With more than 1,000 items, only those that did not succeed at the first attempt, up to
+        1,000.
         """
         shown = self._runs
         if len(shown) > _MOST_ROWS:
@@ -194,7 +195,7 @@ class ItemRuns(Mapping[str, ItemRun]):
 
 @dataclass(frozen=True, eq=False)
 class TaskRun:
-    """One task in one run; equal to itself alone, whatever it returned.
+    """One task in one run; equal only to itself, whatever it returned.
 
     Parameters
     ----------
@@ -203,35 +204,35 @@ class TaskRun:
     state
         How it ended.
     value
-        What it returned, where it succeeded.
+        What it returned, if it succeeded.
     error
-        What it raised, where it failed.
+        What it raised, if it failed.
     reason
-        Why it was skipped, cancelled or failed, in words.
+        Why it was skipped, cancelled or failed, as text.
     attempts
-        How often its function was called.
+        The number of calls of its function.
     started, ended
-        Aware times in UTC; None where it never began.
+        Aware times in UTC; None if it never started.
     seconds
-        Time between the two by the monotonic clock; None where it never began.
+        Time between the two by the monotonic clock; None if it never started.
     history
         The attempts, in order.
     ready
-        When everything upstream of it had ended; None where that never came.
+        When everything upstream had ended; None if that never happened.
     slot
         The worker it ran on, counted from 1.
     output
-        What it printed and logged; of more than 64 KB the last.
+        What it printed and logged; only the last 64 KB.
     cause
-        The task for which it was skipped.
+        The task that caused its skip.
     asset
-        What it wrote, where it declares an asset and succeeded.
+        What it wrote, if it declares an asset and succeeded.
     allowed
-        Whether it failed and may: its run succeeds nevertheless.
+        Whether its failure is allowed: the run still succeeds.
     items
-        The items, by key in the order of their places, where the task is mapped.
+        The items by key, in list order, if the task is mapped.
     snapshot
-        The value as it was when the task ended, where it may change; JSON shows that.
+        The value as it was when the task ended, if it can change; JSON shows this one.
     """
 
     name: str
@@ -255,12 +256,12 @@ class TaskRun:
 
     @property
     def has_value(self) -> bool:
-        """Whether `value` is one: the task succeeded, or its value came from elsewhere."""
+        """Whether there is a value: the task succeeded, or its value came from elsewhere."""
         return self.state in HAVE_VALUES
 
     @property
     def outcome(self) -> str:
-        """The state in words: ``failed (allowed)`` where the task may fail."""
+        """The state as text: ``failed (allowed)`` if the task may fail."""
         return f"{self.state} (allowed)" if self.allowed else str(self.state)
 
     @functools.cached_property
@@ -269,23 +270,23 @@ class TaskRun:
         return to_json(self.as_ended())
 
     def as_ended(self) -> Any:
-        """The value as it was when the task ended, where a snapshot tells: a copy if it changed."""
+        """The value as it was when the task ended, if there is a snapshot: a copy if it changed."""
         if self.snapshot is not None and self.snapshot.changed(self.value):
             try:
                 return self.snapshot.restored()
-            except BaseException as error:  # a type can refuse to be read again
+            except BaseException as error:  # a type can refuse to be unpickled
                 let_signals_pass(error)
         return self.value
 
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
-        """The value as JSON, and a warning for each kind of thing that JSON could not hold of it.
+        """The value as JSON, and a warning for each kind of content that JSON could not hold.
 
-        It is made once: where the value may change, ask as soon as the task has ended.
+        It is made once: if the value may change, ask as soon as the task has ended.
 
         Parameters
         ----------
         strict
-            Whether what JSON has no form for is an error; otherwise it is described.
+            Whether content without a JSON form is an error; otherwise it is described.
 
         Raises
         ------
@@ -306,7 +307,7 @@ class TaskRun:
         return written.value, lost(f"result of task {self.name!r}", written)
 
     def to_dict(self, *, strict: bool = False) -> dict[str, JSONValue]:
-        """The task as it stands in the document of its run; see `FlowRun.to_dict`."""
+        """The task in the form of its run's document; see `FlowRun.to_dict`."""
         result: JSONValue = None
         error = None if self.error is None else described(self.error)
         if self.has_value:
@@ -341,7 +342,7 @@ _MOST_NAMED = 3
 
 
 def lost(what: str, written: Written) -> list[Problem]:
-    """A warning each for the numbers and the parts of *what* that JSON could not hold."""
+    """Warnings for the numbers and the parts of *what* that JSON could not hold."""
     found: list[Problem] = []
     count = written.nonfinite
     if count:
@@ -367,7 +368,7 @@ def lost(what: str, written: Written) -> list[Problem]:
 
 
 def iso_time(time: datetime | None) -> str | None:
-    """*time* in UTC with microseconds, as every document of a run has it."""
+    """*time* in UTC with microseconds, as in every run document."""
     return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
 
 

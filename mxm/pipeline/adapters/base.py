@@ -18,12 +18,12 @@ Compile: TypeAlias = Callable[[FlowSpec, RunOptions], Any]
 
 
 def load_backend(name: str) -> Compile:
-    """What compiles a flow for the backend *name*.
+    """The function that compiles a flow for the backend *name*.
 
     Raises
     ------
     UnknownBackendError
-        No backend has that name.
+        There is no backend of that name.
     EngineMissingError
         Its engine is not installed.
     """

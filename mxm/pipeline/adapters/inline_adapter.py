@@ -1,4 +1,4 @@
-"""Runs a flow with the standard library alone: the reference of what a run means."""
+"""Runs a flow with only the standard library: the reference for how a run behaves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["InlineFlow"]
 
 
 class InlineFlow(CompiledFlow):
-    """A flow compiled for this process and no engine; an ``MXMFlow``."""
+    """A flow compiled to run in this process without an engine; an ``MXMFlow``."""
 
     backend = "inline"
 
@@ -21,7 +21,7 @@ class InlineFlow(CompiledFlow):
 
 
 def perform(call: Call) -> TaskRun:
-    """Attempt *call* until it succeeds or its retries are used up."""
+    """Call *call* until it succeeds or has no retries left."""
     while True:
         try:
             call.attempt()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-# First: it imports Prefect, and says what to install where it is missing.
+# First: it imports Prefect, and says what to install if it is missing.
 from mxm.pipeline.adapters import prefect_api, prefect_fit  # isort: skip
 
 with prefect_fit.known_prefect():
@@ -44,7 +44,7 @@ _LONGEST_SHOWN = 200
 
 @dataclass
 class _Request:
-    """One run on its way through Prefect's flow engine, and what became of it."""
+    """One run on its way through Prefect's flow engine, with its outcome."""
 
     course: Course
     json: bool = False
@@ -82,19 +82,19 @@ class PrefectFlow(CompiledFlow):
 
 
 def build_prefect_flow(spec: FlowSpec) -> _Flow:
-    """*spec* as a ``prefect.Flow``, to look at and to run by Prefect's own means.
+    """*spec* as a ``prefect.Flow``, to inspect and to run with Prefect's own tools.
 
-    Its signature is the flow's parameters, typed, with their defaults, and ``**extra``; its result
-    is the JSON of every task. Called where no API is configured, it is answered in process. No
-    deployment can name it by an entry point, which Prefect looks for in a file: deploy a function
-    that calls `execute_prefect_flow`.
+    Its signature has the flow's parameters with types and defaults, and ``**extra``; its result is
+    the JSON of every task. If no API is configured, calls of the API are answered in process. A
+    deployment cannot use it as an entry point, because Prefect looks for those in files: deploy a
+    function that calls `execute_prefect_flow`.
 
     Raises
     ------
     EngineMissingError
         Prefect is not installed.
     GraphError
-        The graph is wrong; all problems together.
+        The graph has errors; it lists all of them.
     """
     with prefect_api.quiet():
         return _Flow(require_valid(spec), typed=True)
@@ -110,15 +110,15 @@ def execute_prefect_flow(
     flow
         What `build_prefect_flow` returned.
     params
-        The run's parameters, of any names: also those that a call of a ``prefect.Flow`` takes for
-        itself, such as ``return_state``.
+        The run's parameters. Any name works, even those that a call of a ``prefect.Flow`` reserves,
+        such as ``return_state``.
 
     Raises
     ------
     BaseException
         The first failed task's own exception.
     TypeError
-        *flow* is another flow of Prefect's.
+        `build_prefect_flow` did not make *flow*.
     """
     if not isinstance(flow, _Flow):
         raise TypeError(
@@ -149,12 +149,12 @@ class _Flow(prefect.Flow[..., Any]):
         super().__init__(
             body,
             name=_prefect_name(spec.name),
-            validate_parameters=False,  # done by the plan, with our messages
+            validate_parameters=False,  # the plan does this, with our messages
             persist_result=False,
         )
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow; the JSON of every task, or the state that Prefect ended it in.
+        """Run the flow; return the JSON of every task, or Prefect's final state.
 
         ``return_state`` and ``wait_for`` are Prefect's own keywords.
         """
@@ -176,7 +176,7 @@ class _Flow(prefect.Flow[..., Any]):
         return self.execute(given)
 
     def execute(self, params: Mapping[str, Any]) -> dict[str, JSONValue]:
-        """Run the flow with *params*, whatever their names; task names to results, as JSON."""
+        """Run the flow with *params*, whatever their names; return JSON results by task name."""
         request, run = self._run(params)
         run.raise_for_failure()
         return request.results or {}
@@ -188,7 +188,7 @@ class _Flow(prefect.Flow[..., Any]):
         return request, course.follow(lambda _: self.perform(request))
 
     def with_options(self, **options: Any) -> _Flow:
-        """Give this flow others of Prefect's options."""
+        """Return this flow with other Prefect options."""
         with prefect_api.quiet():
             other: Any = super().with_options(**options)
         other.__class__ = type(self)
@@ -198,11 +198,11 @@ class _Flow(prefect.Flow[..., Any]):
         return flow
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Parameters as they are: what is shown is JSON already, and Prefect would load FastAPI."""
+        """Leave parameters as they are: they are JSON already, and Prefect would load FastAPI."""
         return parameters
 
     def perform(self, request: _Request) -> FlowRun:
-        """Run *request* through Prefect's flow engine."""
+        """Run *request* in Prefect's flow engine."""
         course = request.course
         defaults = {p.name: None if p.required else _masked(p) for p in self._parameters}
         given = course.plan.params
@@ -224,26 +224,26 @@ class _Flow(prefect.Flow[..., Any]):
         return course.run
 
     def _body(self, request: _Request) -> Any:
-        """Drive *request*; what Prefect is to make of it."""
+        """Drive *request*; return the result that Prefect should record."""
         course = request.course
         try:
             run = course.drive(_Perform(self._tasks, course))
-        except BaseException as error:  # no task's: for the caller, and not for Prefect to keep
+        except BaseException as error:  # not from a task: for the caller, not for Prefect to store
             request.error = error
             if course.interrupted or not isinstance(error, Exception):
                 return Cancelled(message="the run was cancelled")
             return Failed(message=described(error))
         if run.error is not None:
-            # In words: Prefect would pickle the exception, with all that it holds, into the home
-            # folder; and takes some for its own end.
+            # As text: Prefect would pickle the exception, with everything it holds, into the home
+            # folder, and treats some exceptions as its own.
             return Failed(message=described(run.error[1]))
         request.results = run.results if request.json else None
         return request.results
 
     def _body_of_prefects(self, given: dict[str, Any]) -> Any:
-        """Drive a run that Prefect began by itself, as its ``run_flow`` does."""
+        """Drive a run that Prefect started, as its ``run_flow`` does."""
         names = inspect.signature(self.fn).parameters
-        # Prefect fills in what the signature shows; the plan has its own defaults, in clear.
+        # Prefect fills in the signature's defaults; the plan has its own, unmasked.
         given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
         course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
         run = course.drive(_Perform(self._tasks, course))
@@ -257,7 +257,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 class _Perform:
-    """Carries out the calls of one run by Prefect's task engine."""
+    """Makes the calls of one run in Prefect's task engine."""
 
     def __init__(self, tasks: dict[object, prefect.Task[..., Any]], course: Course) -> None:
         self._tasks = tasks
@@ -289,28 +289,28 @@ class _Perform:
         found = self._tasks.get(spec.name)
         if found is None:
             retries = (spec.retries, spec.retry_delay_s, spec.retry_on)
-            first = self._tasks.get(retries)  # a name is no tuple
+            first = self._tasks.get(retries)  # a name is not a tuple
             if first is None:
                 # Tags are kept from Prefect in process: it would ask its API for a limit on each.
                 first = self._tasks[retries] = _prefect_task(spec, (), ())
-            # Prefect looks for the source of each task that is made, for a quarter of its run.
+            # Prefect reads the source of each new task, which takes a quarter of the task's run.
             found = self._tasks[spec.name] = copy.copy(first)
             found.name = found.task_key = _prefect_name(spec.name)
         return found
 
 
 def _inputs(step: Step) -> dict[str, list[str]]:
-    """By parameter, the upstreams it comes from; ``after`` for those that only go before.
+    """The upstreams of each parameter; ``after`` has the order-only ones.
 
-    Where Prefect cannot show a parameter's name, or two inputs would have one, it is followed by
-    as many underscores as it takes.
+    If Prefect cannot show a parameter's name, or two inputs would share one, underscores are added
+    until it works.
     """
     shape = shape_of(step.task.fn)
     named = [
         ((shape.name_at(i) if shape else None) or f"arg{i}", b) for i, b in enumerate(step.args)
     ]
     found: dict[str, list[str]] = {}
-    # First those that keep their names.
+    # Names that stay unchanged go first.
     for name, binding in sorted([*named, *step.kwargs.items()], key=lambda x: not _is_shown(x[0])):
         found[_free(name, found)] = _names(binding)
     if step.task.after:
@@ -351,7 +351,7 @@ def _prefect_task(
     first = inspect.Parameter("call", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     vars(attempt)["__signature__"] = inspect.Signature([first, *shown])
     delays = task.retry_delay_s
-    # Values go from call to call past Prefect: it has nothing to visit, to hash or to keep.
+    # Values bypass Prefect from call to call: it has nothing to visit, hash or store.
     return prefect.Task(
         attempt,
         name=_prefect_name(task.name),
@@ -365,7 +365,7 @@ def _prefect_task(
 
 
 class _Carried(Exception):  # noqa: N818 - stands for another
-    """Carries an exception through Prefect that it would fail over."""
+    """Carries an exception that Prefect itself would fail on."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(described(error))
@@ -373,28 +373,28 @@ class _Carried(Exception):  # noqa: N818 - stands for another
 
 
 def _fit_for_prefect(error: Exception) -> bool:
-    """Whether *error* can be printed, and given a traceback: frozen ones take none."""
+    """Whether *error* can be printed and take a traceback; frozen exceptions cannot."""
     try:
         error.__traceback__ = error.__traceback__
         return bool(f"{error}{error!r}")
-    except BaseException as broken:  # also SystemExit, which would end the run with another state
+    except BaseException as broken:  # even SystemExit, which would end the run in another state
         let_signals_pass(broken)
         return False
 
 
 def _prefect_name(name: str) -> str:
-    """*name* without the characters that Prefect refuses."""
+    """*name* without the characters that Prefect rejects."""
     return re.sub(r"[/%&<>]", "_", name) or "_"
 
 
 _KEYWORDS_OF_PREFECT = ("return_state", "wait_for")
-# Names in the signatures of functions that are made for Prefect; those of its own schemas' models.
+# Reserved names: in the signatures made for Prefect, and in the models of its schemas.
 _RESERVED = (*_KEYWORDS_OF_PREFECT, "self", "cls", "extra", "call")
 _PROTECTED = ("model_validate", "model_dump", "_")
 
 
 def _is_shown(name: str) -> bool:
-    """Whether Prefect can show a parameter of this *name*; the plan has them all."""
+    """Whether Prefect can show a parameter with this *name*; the plan has all of them."""
     return (
         name.isidentifier()
         and not keyword.iskeyword(name)
@@ -406,8 +406,8 @@ def _is_shown(name: str) -> bool:
 def _signature(parameters: Sequence[Parameter], *, typed: bool) -> inspect.Signature:
     """*parameters* as a signature.
 
-    Types are for those who look at the flow: Prefect makes a schema of them, which a run need not
-    wait for. So are defaults: the plan has its own, in clear.
+    Types and defaults are for people who inspect the flow. Prefect makes a schema of the types, and
+    a run need not wait for that; the plan has its own defaults, unmasked.
     """
     shown = [
         inspect.Parameter(
@@ -423,13 +423,13 @@ def _signature(parameters: Sequence[Parameter], *, typed: bool) -> inspect.Signa
 
 
 def _default(parameter: Parameter) -> Any:
-    """The default as Prefect's schema can hold it: in short, where that has no JSON for it."""
+    """The default in a form that Prefect's schema can hold: shortened if it has no JSON form."""
     default = _masked(parameter)
     if parameter.required:
         return default
     try:
         to_jsonable_python(default)
-    except BaseException as error:  # a serialiser of the user's may raise anything
+    except BaseException as error:  # the user's serializer may raise anything
         let_signals_pass(error)
         return _shown(default)
     return default
@@ -440,7 +440,7 @@ def _masked(parameter: Parameter) -> Any:
 
 
 def _shown(value: Any) -> JSONValue:
-    """*value* as Prefect may show it: small JSON as it is, anything else in short."""
+    """*value* as Prefect may show it: small JSON unchanged, anything else shortened."""
     if isinstance(value, str | int | float | bool | None):
         return value
     try:

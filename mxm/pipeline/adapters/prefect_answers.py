@@ -1,4 +1,4 @@
-"""What a Prefect server would answer to the few calls that a plain run makes of its REST API."""
+"""A Prefect server's answers to the few REST API calls that a plain run makes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ TO_SERVER = "run against a server: prefect server start, then set PREFECT_API_UR
 
 
 class Answers:
-    """Answers what Prefect's flow engine asks of the REST API, for one session."""
+    """Answers the REST API calls of Prefect's flow engine, for one session."""
 
     def __init__(self) -> None:
         self._runs: dict[str, dict[str, Any]] = {}
 
     def answer(self, request: httpx.Request, **_: Any) -> httpx.Response:
-        """What a server would answer.
+        """The answer that a server would give.
 
         Raises
         ------
         BackendError
-            Prefect's engines do not ask it in a plain run.
+            Prefect's engines do not make this call in a plain run.
         """
         response = self._answer(request)
         response.request = request
         return response
 
     async def answer_async(self, request: httpx.Request, **_: Any) -> httpx.Response:
-        """As `answer`, for the client of async code."""
+        """Like `answer`, for the async client."""
         return self.answer(request)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -65,7 +65,7 @@ class Answers:
                 )
 
     def _may(self, run: str, state: Mapping[str, Any]) -> bool:
-        # A run that pauses, or is put off, waits for a server to tell it to go on.
+        # A paused or postponed run waits for a server to resume it.
         return run in self._runs and state["type"] not in ("PAUSED", "SCHEDULED")
 
     def _create(self, body: Mapping[str, Any]) -> dict[str, Any]:

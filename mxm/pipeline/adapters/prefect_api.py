@@ -1,9 +1,9 @@
-"""Prefect's REST API answered in process: every use of Prefect that is not public stands here.
+"""Answers Prefect's REST API in process; every use of private Prefect names is in this module.
 
 Prefect's engines report each flow run to an API and have no mode without one (PrefectHQ/prefect
-issue 15927). Where no server is configured, their few calls are answered by a transport in this
-process: nothing listens, nothing is spawned, nothing is stored. tests/test_prefect_contract.py
-holds these answers against a real server.
+issue 15927). If no server is configured, a transport in this process answers their few calls:
+nothing listens, nothing is spawned, nothing is stored. tests/test_prefect_contract.py compares
+these answers with a real server's.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ __all__ = [
 
 
 def _import_prefect() -> None:
-    """Import Prefect without its first-use notice, its telemetry and its folder in the home.
+    """Import Prefect without its first-use notice, its telemetry and its home folder.
 
     Raises
     ------
     EngineMissingError
         Prefect is not installed.
     BackendError
-        Its configuration cannot be used.
+        Its configuration is invalid.
     """
     log = logging.getLogger()
     handlers, level = log.handlers[:], log.level
@@ -72,15 +72,15 @@ def _import_prefect() -> None:
             warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
             with contextlib.redirect_stderr(io.StringIO()) as captured:
                 importlib.import_module("prefect")
-            # Its main module sets up logging, which would otherwise come with the first flow.
+            # Its main module sets up logging, which would otherwise happen with the first flow.
             with _few_settings_written():
                 importlib.import_module("prefect.main")
-            sys.stderr.write(captured.getvalue())  # where this fails, one line of ours says as much
+            sys.stderr.write(captured.getvalue())  # if this fails, our own error is one line
     except ModuleNotFoundError as error:
         shadow = shadow_hint()
         if shadow is not None:
             raise EngineMissingError(f"Prefect cannot be imported: {error}", hint=shadow) from error
-        if error.name != "prefect":  # a part of it, or a package that it needs
+        if error.name != "prefect":  # one of its modules or dependencies
             raise unfit("cannot be imported", error) from error
         raise EngineMissingError(
             "Prefect is not installed",
@@ -91,7 +91,7 @@ def _import_prefect() -> None:
             f"Prefect cannot be configured: {_why_unusable(error, home)}",
             hint="fix it, or run with --backend inline",
         ) from error
-    except Exception as error:  # beside other versions of what it needs
+    except Exception as error:  # with other versions of its dependencies
         raise unfit("cannot be imported", error) from error
     finally:
         if tracked is None:
@@ -103,8 +103,8 @@ def _import_prefect() -> None:
                 os.rmdir(home)  # made by the import, and empty
             except OSError:
                 pass
-    # Its set-up takes the root logger's handlers away and puts its own there: it gets them on its
-    # own logger, and the host program keeps what it had.
+    # Its setup replaces the root logger's handlers with its own: move those to its own logger, and
+    # give the host program its handlers back.
     engine = logging.getLogger("prefect")
     for handler in [h for h in log.handlers if h not in handlers]:
         engine.addHandler(handler)
@@ -113,7 +113,7 @@ def _import_prefect() -> None:
 
 
 def _why_unusable(error: OSError | ValueError, home: str) -> str:
-    """The variable or the file that *error* comes of, and what is wrong with it."""
+    """The variable or file that caused *error*, and what is wrong with it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValidationError):
@@ -140,14 +140,14 @@ def _why_unusable(error: OSError | ValueError, home: str) -> str:
 
 @contextmanager
 def _few_settings_written() -> Generator[None, None, None]:
-    """Prefect's set-up of logging writes out the settings that its file names, not all 300.
+    """Let Prefect's logging setup expand only the settings that its file names, not all 300.
 
-    To write all takes a tenth of the import, and longer where the stack is deep.
+    Expanding all of them takes a tenth of the import, and longer if the stack is deep.
     """
     try:
         configuration: Any = importlib.import_module("prefect.logging.configuration")
         real = configuration.get_current_settings
-    except (ImportError, AttributeError):  # another Prefect, which takes its time
+    except (ImportError, AttributeError):  # another Prefect version: accept the delay
         yield
         return
     configuration.get_current_settings = lambda: _FewSettings(real())
@@ -158,7 +158,7 @@ def _few_settings_written() -> Generator[None, None, None]:
 
 
 class _FewSettings:
-    """The settings *every*, written out as far as Prefect's own logging.yml names them."""
+    """The settings *every*, expanded only as far as Prefect's own logging.yml names them."""
 
     def __init__(self, every: Any) -> None:
         self._every = every
@@ -166,11 +166,11 @@ class _FewSettings:
     def to_environment_variables(self, **options: Any) -> Mapping[str, str]:
         every = self._every
         named: dict[str, str] = {}
-        with contextlib.suppress(AttributeError):  # in another Prefect they have other places
+        with contextlib.suppress(AttributeError):  # other Prefect versions keep them elsewhere
             named["PREFECT_LOGGING_LEVEL"] = every.logging.level
             named["PREFECT_SERVER_LOGGING_LEVEL"] = every.server.logging_level
             named["PREFECT_INTERNAL_LOGGING_LEVEL"] = every.internal.logging_level
-        # A file of the user's may name any of them.
+        # The user's own file may name any of them.
         return _Written(named, lambda: every.to_environment_variables(**options))
 
 
@@ -216,7 +216,7 @@ _DRAIN_S = 10
 _URL = "http://mxm-pipeline.invalid/api"
 
 
-# In worker processes, where nothing answers: read by users, in Prefect's messages.
+# For worker processes, where nothing answers; users see it in Prefect's messages.
 _NO_SERVER_SCHEME = "none://"
 _NO_SERVER = f"{_NO_SERVER_SCHEME}set-PREFECT_API_URL-to-a-running-server"
 
@@ -228,7 +228,7 @@ def server_url() -> str | None:
 
 
 def unreachable(error: BaseException) -> str | None:
-    """What to do where *error* says that the configured server does not answer; else None."""
+    """A hint if *error* means that the configured server does not answer; else None."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, httpx.TransportError):
         cause = cause.__cause__ or cause.__context__
@@ -244,9 +244,9 @@ def unreachable(error: BaseException) -> str | None:
 
 @contextmanager
 def session(*, engine_logs: bool = False, workers: bool = False) -> Generator[None, None, None]:
-    """Where a flow of ours runs: at the configured server, else with the API answered in process.
+    """Run within this block at the configured server, or with the API answered in process.
 
-    Settings are changed in this context only, and are as before when it ends.
+    Settings change in this context only, and are restored when it ends.
 
     Parameters
     ----------
@@ -262,20 +262,20 @@ def session(*, engine_logs: bool = False, workers: bool = False) -> Generator[No
             if workers:
                 stack.enter_context(_no_server_in_workers())
         else:
-            # A second of every run otherwise: its thread sleeps, and is waited for.
+            # It would cost every run a second: its thread sleeps, and Prefect waits for it.
             profile, settings = _settings(_NO_HEARTBEAT)
             stack.enter_context(SettingsContext(profile=profile, settings=settings))
-            # What happened to tasks, and what they log, reaches the server from threads: wait for
-            # them here, rather than lose it when the process ends.
+            # Threads send task states and logs to the server: wait for them here, or they are lost
+            # when the process ends.
             stack.callback(EventsWorker.drain_all, timeout=_DRAIN_S)
             stack.callback(APILogWorker.drain_all, timeout=_DRAIN_S)
         yield
 
 
 def run_flow(flow: prefect.Flow[..., Any], params: Mapping[str, Any]) -> prefect.State[Any]:
-    """Run *flow* by Prefect's flow engine; the state it ended in.
+    """Run *flow* in Prefect's flow engine; return its final state.
 
-    A call of the flow would take some names of parameters for keywords of its own.
+    A plain call of the flow would treat some parameter names as its own keywords.
     """
     return cast(
         "prefect.State[Any]",
@@ -290,16 +290,17 @@ def run_task(
     run_id: uuid.UUID | None = None,
     inputs: Mapping[str, Sequence[uuid.UUID]] | None = None,
 ) -> prefect.State[Any]:
-    """Run *call* as a run of *task* by Prefect's task engine; the state it ended in.
+    """Run *call* as a run of *task* in Prefect's task engine; return its final state.
 
     Parameters
     ----------
     task
         A task whose function takes ``call``.
     call
-        What it is called with, unseen by Prefect.
+        Its argument, which Prefect does not inspect.
     run_id, inputs
-        For a server to show: the run's id, and by parameter the runs whose results it takes.
+        For display at a server: the run's id, and for each parameter the runs whose results it
+        takes.
     """
     shown = inputs or {}
     return cast(
@@ -315,13 +316,13 @@ def run_task(
 
 
 def refusal_in(error: BaseException | None) -> BackendError | None:
-    """The call of the API that was not answered, where Prefect made *error* of it."""
+    """The unanswered API call that made Prefect raise *error*, if any."""
     cause = error
     while cause is not None and type(cause).__module__.startswith("prefect."):
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, BackendError):
         return cause
-    # From a worker process comes the traceback, as text.
+    # A worker process sends the traceback as text.
     notes = getattr(error, "__notes__", ())
     if any(isinstance(note, str) and _NO_SERVER_SCHEME in note for note in notes):
         refusal = BackendError(
@@ -333,16 +334,16 @@ def refusal_in(error: BaseException | None) -> BackendError | None:
 
 
 def _results(ids: Sequence[uuid.UUID]) -> set[Any]:
-    # Frozen, and so hashable, by its pydantic configuration.
+    # Frozen, and so hashable, because of its pydantic configuration.
     return {cast("Any", TaskRunResult(id=i)) for i in ids}
 
 
 @contextmanager
 def in_process() -> Generator[None, None, None]:
-    """Prefect's engines with their API answered by this process, nested in nothing."""
+    """Prefect's engines with this process answering their API, outside any parent run."""
     with ExitStack() as stack:
-        # A run of ours inside a run of Prefect's (or of ours) stands alone: its parent's API
-        # does not know it.
+        # Our run inside another run (Prefect's or ours) stands alone: the parent's API does not
+        # know it.
         for context in (FlowRunContext, TaskRunContext, SyncClientContext):
             variable: ContextVar[Any] = context.__var__
             stack.callback(variable.reset, variable.set(None))
@@ -354,7 +355,7 @@ def in_process() -> Generator[None, None, None]:
         stack.enter_context(_sync_client(api))
         asynchronous: ContextVar[Any] = AsyncClientContext.__var__
         stack.callback(asynchronous.reset, asynchronous.set(_AsyncClient(api)))
-        # With a key and without a URL, events are not built for sending at all.
+        # With a key and without a URL, Prefect does not even build events.
         stack.enter_context(SettingsContext(profile=profile, settings=settings))
         yield
 
@@ -369,14 +370,15 @@ _IN_PROCESS: dict[str, Any] = {
     "client.csrf_support_enabled": False,
     "server.ephemeral.enabled": False,
 }
-# Given to the client so that it does not load the system's certificates, which it will not need.
+# Without this the client would load the system's certificates, which it does not need.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _settings(changes: Mapping[str, Any]) -> tuple[Any, Any]:
     """The current profile, and the current settings with *changes*.
 
-    Copies, because Prefect's own `temporary_settings` reads every setting anew: 22 ms each time.
+    Both are copies, because Prefect's own `temporary_settings` takes 22 ms to read all settings
+    again.
     """
     context = get_settings_context()
     return context.profile, _replaced(context.settings, changes)
@@ -385,7 +387,7 @@ def _settings(changes: Mapping[str, Any]) -> tuple[Any, Any]:
 def _replaced(settings: Any, changes: Mapping[str, Any]) -> Any:
     for path, value in changes.items():
         head, _, rest = path.partition(".")
-        require(type(settings), head)  # a copy takes any name
+        require(type(settings), head)  # a copy would accept any name
         inner = _replaced(getattr(settings, head), {rest: value}) if rest else value
         settings = settings.model_copy(update={head: inner})
     return settings
@@ -393,7 +395,7 @@ def _replaced(settings: Any, changes: Mapping[str, Any]) -> Any:
 
 def _sync_client(api: Answers) -> SyncClientContext:
     context = SyncClientContext(httpx_settings=_answered(api))
-    # get_client() hands out the context's client only where its settings equal those asked for.
+    # get_client() returns the context's client only if its settings equal the requested ones.
     context._httpx_settings = None  # pyright: ignore[reportPrivateUsage]
     # httpx would log each request as sent.
     with known_prefect():
@@ -404,7 +406,7 @@ def _sync_client(api: Answers) -> SyncClientContext:
 
 
 class _AsyncClient:
-    """What stands for Prefect's `AsyncClientContext`; few runs ask for its client."""
+    """Replaces Prefect's `AsyncClientContext`; few runs ask for its client."""
 
     _httpx_settings = None
 
@@ -413,12 +415,12 @@ class _AsyncClient:
 
     @functools.cached_property
     def client(self) -> PrefectClient:
-        """The client that Prefect's `get_client` hands out."""
+        """The client that Prefect's `get_client` returns."""
         return _AnyLoopClient(self._api)
 
 
 class _AnyLoopClient(PrefectClient):
-    """Prefect's async client, which is of whatever loop asks, since it waits for nothing."""
+    """Prefect's async client; it never waits, so it works in any event loop."""
 
     def __init__(self, api: Answers) -> None:
         super().__init__(_URL, httpx_settings=_answered(api))
@@ -448,12 +450,12 @@ _OFF = logging.CRITICAL + 1
 
 
 class _Shared:
-    """A change to what the whole process shares, in place for as long as any run needs it.
+    """A process-wide change that stays in place as long as any run needs it.
 
     Parameters
     ----------
     change
-        Makes it; closing the stack that it gets undoes it.
+        Makes the change; closing the stack passed to it undoes the change.
     """
 
     def __init__(self, change: Callable[[ExitStack], None]) -> None:
@@ -469,7 +471,7 @@ class _Shared:
             if self._depth == 1:
                 try:
                     self._change(self._undo)
-                except BaseException:  # the next one tries again, from the start
+                except BaseException:  # the next run tries again from the start
                     self._depth = 0
                     self._undo.close()
                     raise
@@ -490,10 +492,10 @@ def _replace(undo: ExitStack, target: Any, name: str, value: Any) -> None:
 
 
 def _silence(undo: ExitStack) -> None:
-    # The second, which its background threads log to, has handlers of its own.
+    # The second one, used by its background threads, has its own handlers.
     for name in ("prefect", "prefect._internal"):
         log = logging.getLogger(name)
-        # With a server the records must still be made, and reach it by their own handlers.
+        # With a server, records must still be made: their own handlers send them.
         if server_url() is None:
             undo.callback(log.setLevel, log.level)
             log.setLevel(_OFF)
@@ -507,12 +509,12 @@ def _silence(undo: ExitStack) -> None:
 
 
 def _is_for_task(level: int) -> bool:
-    # What the engine itself would log there is not even made: it takes a quarter of a task's time.
+    # Do not even create the engine's own records: they take a quarter of a task's time.
     return current_task() is not None and logging.getLogger().isEnabledFor(level)
 
 
 class _TasksLines(logging.Handler):
-    """Hands on what a task logs by Prefect's ``get_run_logger``, and nothing else."""
+    """Passes on only what a task logs with Prefect's ``get_run_logger``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         task, root = current_task(), logging.getLogger()
@@ -530,7 +532,7 @@ _ENGINE = os.path.dirname(prefect.__file__) + os.sep
 
 
 def _keep_from_servers(undo: ExitStack) -> None:
-    # Without an address, a call of the API there would start a server, which outlives the run.
+    # Without an address, an API call there would start a server that outlives the run.
     for name, value in (("PREFECT_API_URL", _NO_SERVER), ("DO_NOT_TRACK", "1")):
         before = os.environ.get(name)
         if before:
@@ -545,9 +547,9 @@ def _marks_nothing(milestone: str) -> bool:  # noqa: ARG001 - the signature of w
 
 
 def _hold_back(undo: ExitStack) -> None:
-    # On a terminal it writes to the home folder, and sends, whatever the settings say.
+    # On a terminal it writes to the home folder and sends data, whatever the settings say.
     _replace(undo, analytics, "try_mark_milestone", _marks_nothing)
-    # Its handler of SIGTERM would stand before ours, and takes the signal for its own runner's.
+    # Its SIGTERM handler would run before ours, and is meant for Prefect's own runner.
     _replace(undo, flow_engine, "capture_sigterm", contextlib.nullcontext)
 
 
@@ -558,7 +560,7 @@ _no_server_in_workers = _Shared(_keep_from_servers)
 
 @contextmanager
 def quiet(*, engine_logs: bool = False) -> Generator[None, None, None]:
-    """Prefect without its first-use telemetry, its signal handler and, mostly, its console lines.
+    """Turn off Prefect's first-use telemetry, its signal handler and most of its console lines.
 
     Parameters
     ----------
@@ -570,7 +572,7 @@ def quiet(*, engine_logs: bool = False) -> Generator[None, None, None]:
 
 
 def _probe() -> None:
-    """Ask for all that is used here beside what is imported, before anything is run by it."""
+    """Check every other name that this module uses, before Prefect runs anything."""
     for context in (FlowRunContext, TaskRunContext, SyncClientContext, AsyncClientContext):
         require(context, "__var__")
     require(SyncClientContext, "client", "_httpx_settings")

@@ -1,4 +1,4 @@
-"""Which Prefect fits, and the error that says so where another lacks what is used of it."""
+"""Which Prefect versions are supported, and the error if the installed one lacks a name we use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mxm.pipeline.introspection.shadows import shadow_hint
 
 __all__ = ["known_prefect", "require", "require_parameters", "unfit"]
 
-# As in pyproject.toml, where the reasons stand.
+# As in pyproject.toml, which gives the reasons.
 _FITS = ("prefect>=3.8.7,<3.10", "fastapi>=0.139,<0.151")
 
 
 def unfit(what: str, error: BaseException) -> EngineMissingError:
-    """The error that the installed Prefect *what*, for *error*, with the versions that fit."""
-    from importlib.metadata import PackageNotFoundError, version  # takes long to load
+    """The error that the installed Prefect *what*, and why; it names the supported versions."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to load
 
     try:
         installed = f"Prefect {version('prefect')}"
@@ -32,7 +32,7 @@ def unfit(what: str, error: BaseException) -> EngineMissingError:
 
 @contextmanager
 def known_prefect() -> Generator[None, None, None]:
-    """Say which Prefect fits, where this one has not the names that are used here.
+    """Name the supported versions if this Prefect lacks names that are used here.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def known_prefect() -> Generator[None, None, None]:
 
 
 def require(owner: Any, *names: str) -> None:
-    """Raise AttributeError unless *owner* has all *names*; of a model, fields and private ones."""
+    """Raise AttributeError unless *owner* has all *names*; a model's fields count, too."""
     declared = {
         *getattr(owner, "__pydantic_fields__", ()),
         *getattr(owner, "__private_attributes__", ()),
@@ -59,7 +59,7 @@ def require(owner: Any, *names: str) -> None:
 
 
 def require_parameters(function: Callable[..., Any], *names: str) -> None:
-    """Raise AttributeError unless *function* has parameters of all *names*."""
+    """Raise AttributeError unless *function* has a parameter for each of *names*."""
     taken = inspect.signature(function).parameters
     for name in names:
         if name not in taken:

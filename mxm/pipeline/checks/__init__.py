@@ -1,1 +1,1 @@
-"""What is wrong with a flow, found before anything runs."""
+"""Finds the problems of a flow before anything runs."""

@@ -1,4 +1,4 @@
-"""Every problem of a flow's declaration: names, upstreams, cycles, signatures, edges."""
+"""All problems of a flow's declaration: names, upstreams, cycles, signatures, edges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["find_errors", "find_problems", "require_valid"]
 
 
 def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem]:
-    """Everything wrong with *spec*, all at once, in the order of declaration."""
+    """All problems of *spec*, in the order of declaration."""
     if not spec.tasks and not spec.problems:
         return [_no_tasks(spec)]
     problems = list(spec.problems)
@@ -44,17 +44,17 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
 
 
 def find_errors(spec: FlowSpec) -> list[Problem]:
-    """Those problems of *spec* that keep it from running."""
+    """The problems of *spec* that keep it from running."""
     return [problem for problem in find_problems(spec) if problem.severity == "error"]
 
 
 def require_valid(spec: FlowSpec) -> FlowSpec:
-    """*spec* itself.
+    """Return *spec* if it has no errors.
 
     Raises
     ------
     GraphError
-        It has errors; all of them together.
+        It has errors; the exception lists all of them.
     """
     errors = find_errors(spec)
     if errors:
@@ -114,8 +114,8 @@ def _unknown_upstreams(spec: FlowSpec) -> Iterator[Problem]:
             )
 
 
-_MOST_SEARCHED = 50  # to look for the nearest name among thousands takes long
-_MOST_CYCLES = 20  # each is searched anew; beyond that, fix a graph in rounds
+_MOST_SEARCHED = 50  # finding the nearest name among thousands is slow
+_MOST_CYCLES = 20  # each needs a new search; with more, fix the graph in rounds
 
 
 def _cycles(spec: FlowSpec) -> Iterator[Problem]:
@@ -138,16 +138,16 @@ def _cycles(spec: FlowSpec) -> Iterator[Problem]:
             task=path[0],
             places=tuple(places),
         )
-        # Cut this cycle where it closes, so that the next one is found too.
+        # Cut this cycle where it closes, to find the next one too.
         graph.upstreams[path[0]] = tuple(n for n in graph.upstreams[path[0]] if n != path[-2])
         graph.downstreams[path[-2]].remove(path[0])
 
 
-_MOST_DRAWN = 8  # tasks of a cycle; of a longer one, its two ends
+_MOST_DRAWN = 8  # tasks shown of a cycle; a longer one shows only its two ends
 
 
 def _ends(names: Sequence[str]) -> tuple[Sequence[str], int, Sequence[str]]:
-    """The first of *names*, how many are left out, and the last."""
+    """The first of *names*, the number left out, and the last."""
     if len(names) <= _MOST_DRAWN:
         return names, 0, ()
     half = _MOST_DRAWN // 2
@@ -170,7 +170,7 @@ def _signatures(spec: FlowSpec) -> Iterator[Problem]:
 
 
 def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str, str]]:
-    """What of *task*'s bindings its function cannot take, as message and hint."""
+    """The bindings of *task* that its function cannot take, each as message and hint."""
     parameters = signature.parameters
     kinds = {p.kind for p in parameters.values()}
     positional = [name for name, p in parameters.items() if p.kind in POSITIONAL]
@@ -207,8 +207,8 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
 
 
 def _not_passed(spec: FlowSpec) -> Iterator[Problem]:
-    """Parameters that only the body of a traced flow could give their values, and it does not."""
-    if spec.problems:  # a call that could not be recorded as it stands passes nothing
+    """Parameters that only the body of a traced flow can pass, but does not."""
+    if spec.problems:  # a call that could not be recorded passes nothing
         return
     shape = shape_of(spec.fn) if spec.fn and spec.traced else None
     own = {*shape.positional, *shape.keyword_only} if shape else set[str]()
@@ -231,7 +231,7 @@ def _not_passed(spec: FlowSpec) -> Iterator[Problem]:
 
 
 def _rules(spec: FlowSpec) -> Iterator[Problem]:
-    """Run rules that do not exist, or that nothing can satisfy."""
+    """Unknown run rules, and rules that can never hold."""
     for task in spec.tasks:
         rule: str = task.run_if
         if rule not in RUN_RULES:
@@ -252,7 +252,7 @@ def _rules(spec: FlowSpec) -> Iterator[Problem]:
 
 
 def _beside_lists(task: TaskSpec) -> bool:
-    """Whether *task* has anything upstream beside the lists that it maps."""
+    """Whether *task* has any upstream other than the lists that it maps."""
     beside = (binding for binding in task.bindings if not isinstance(binding, Each))
     return bool(task.after) or any(True for _ in upstreams_in(beside))
 

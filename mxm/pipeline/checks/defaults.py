@@ -1,4 +1,4 @@
-"""Defaults in signatures: each must be an instance of its annotation, as none is converted."""
+"""Defaults in signatures: each must be an instance of its annotation, because none is converted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["default_problems"]
 
-# Values that somebody wrote down. Anything else may be a marker, which stands for no value.
+# Types of literal values. Anything else may be a marker, which is not a value.
 _WRITTEN = (
     *(bool, int, float, complex, str, bytes, Decimal, date, datetime, time, timedelta, UUID),
     *(list, tuple, dict, set, frozenset),
@@ -27,7 +27,7 @@ _WRITTEN = (
 
 
 def default_problems(spec: FlowSpec) -> Iterator[Problem]:
-    """The defaults of *spec*'s signature, and of its tasks', that do not fit their annotations."""
+    """The defaults of *spec* and its tasks that do not fit their annotations."""
     if spec.fn is not None:
         yield from _of_function(spec.fn, f"flow {spec.name!r}", spec.source, spec.name, None)
     seen: set[int] = set()
@@ -47,7 +47,7 @@ def _of_function(
         for name, default in defaults_of(fn).items()
         if type(default) is not raw.get(name) and _is_written(default)
     }
-    if not doubtful:  # nearly all: their annotations are not even evaluated
+    if not doubtful:  # the usual case: annotations are not even evaluated
         return
     hints = hints_of(fn)
     for name, default in doubtful.items():
@@ -55,7 +55,7 @@ def _of_function(
             continue
         if name in secret_parameters(fn):
             continue
-        # Loaded for a default that is not plainly of its type: few flows have one.
+        # Loaded only for a default that is not obviously of its type, which is rare.
         from mxm.pipeline.values.membership import is_no_instance
 
         if is_no_instance(default, hints[name]):
@@ -75,8 +75,8 @@ def _is_written(default: Any) -> bool:
 
 
 def _literal(default: Any, annotation: Any) -> str | None:
-    """What to write for *default*: the value that a run would make of it, where there is one."""
-    from mxm.pipeline.values.conversion import Text, coerce  # once there is something to say
+    """What to write instead of *default*: its converted value, if it converts."""
+    from mxm.pipeline.values.conversion import Text, coerce  # loaded only for a problem
 
     for value in (Text(default), default) if isinstance(default, str) else (default,):
         try:
@@ -88,6 +88,6 @@ def _literal(default: Any, annotation: Any) -> str | None:
 
 
 def name_of(value: Any) -> str:
-    """*value* as it is written where its type is imported by name: ``date(2024, 1, 31)``."""
+    """*value* as source code, its type imported by name: ``date(2024, 1, 31)``."""
     module = type(value).__module__
     return repr_of(value).removeprefix(f"{module}.")

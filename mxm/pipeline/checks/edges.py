@@ -1,4 +1,4 @@
-"""The edges of a flow whose types cannot fit, by the annotations at both ends."""
+"""Finds edges of a flow whose annotations cannot fit."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ __all__ = ["edge_problems"]
 
 
 def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
-    """Edges of *spec* whose types cannot fit, and notes of annotations that cannot be resolved.
+    """Edges of *spec* whose types cannot fit, and notes on unresolved annotations.
 
     Parameters
     ----------
     spec
         The flow.
     strict
-        Whether to warn, instead of the notes, of every edge that may not fit.
+        Whether to warn of every edge that may not fit, instead of adding notes.
     """
     edges = _Edges(spec, strict=strict)
     for task in spec.tasks:
@@ -60,7 +60,7 @@ def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
 
 
 def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
-    """The inputs of *task* that are bound, with the annotation of each."""
+    """The bound inputs of *task*, each with its annotation."""
     bindings = task.bindings
     if not bindings.args and not bindings.kwargs:
         return
@@ -76,7 +76,7 @@ def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
 
 
 class _Edges:
-    """The edges of one flow; gathers on the way what cannot be resolved."""
+    """The edges of one flow; collects unresolved annotations on the way."""
 
     def __init__(self, spec: FlowSpec, *, strict: bool) -> None:
         self.spec = spec
@@ -86,11 +86,11 @@ class _Edges:
         self.tasks: dict[str, TaskSpec] = {}
         for task in spec.tasks:
             self.tasks.setdefault(task.name, task)
-        # By file and reason, each annotation of a function, in words and with its place.
+        # By file and reason: each unresolved annotation, as text and with its place.
         self.unresolved: dict[tuple[str, str], dict[Any, tuple[str, Source | None]]] = {}
 
     def input(self, task: TaskSpec, name: str, wanted: Any, binding: Binding) -> Iterator[Problem]:
-        """What is wrong with one input, its members where it is a collection."""
+        """The problems of one input; of a collection, those of its members."""
         self._by_item = frozenset(task.by_item)
         if isinstance(binding, PerItem):
             binding = binding.binding
@@ -103,7 +103,7 @@ class _Edges:
             made = type_text(_type_of(binding, self._leaf))
             what = f"a {binding.kind.__name__} of results is {made}"
             yield self._mismatch(task, name, type_text(wanted), what)
-            wanted = Any  # of its members, only those that do not exist are reported
+            wanted = Any  # only members that do not exist are reported
         yield from self._missing(task, name, wanted, binding)
         for part, within in _parts(binding):
             if part.name not in self.tasks:
@@ -116,7 +116,7 @@ class _Edges:
                 yield from self._edge(task, name, wanted, part, made, within(made))
 
     def _items(self, task: TaskSpec, name: str, wanted: Any, items: Binding) -> Iterator[Problem]:
-        """What is wrong with the items that *task* is mapped over, each of which is *wanted*."""
+        """The problems of the items that *task* is mapped over; each item must be *wanted*."""
         if isinstance(items, Collection) and items.kind is not dict:
             for item in items.items:
                 yield from self.input(task, name, wanted, item)
@@ -164,10 +164,10 @@ class _Edges:
     def _missing(
         self, task: TaskSpec, name: str, wanted: Any, binding: Binding
     ) -> Iterator[Problem]:
-        """The inputs that its run rule lets be missing, and that its annotation does not."""
+        """Inputs that the run rule allows to be missing, but the annotation does not."""
         rule = task.run_if
         if rule == "succeeded" or (rule == "not_failed" and len(task.upstream) < 2):
-            return  # of one that it takes alone, the rule wants the value
+            return  # with a single input, the rule requires its value
         instead: list[Any] = [types.NoneType]
         if rule != "not_failed":
             instead.append(Failure)
@@ -188,7 +188,7 @@ class _Edges:
                 )
 
     def output(self) -> Iterator[Problem]:
-        """What the flow returns, and no task's result has."""
+        """Parts that the flow returns, but that no task's result has."""
         self._by_item = frozenset()
         for part in upstreams_in([self.spec.output] if self.spec.output else []):
             if part.path and part.name in self.tasks:
@@ -198,7 +198,7 @@ class _Edges:
                     yield self._no_part(part, depth, made, what, None)
 
     def notes(self) -> Iterator[Problem]:
-        """One for each thing that keeps annotations from being resolved."""
+        """One note for each reason why annotations cannot be resolved."""
         for (_, why), found in self.unresolved.items():
             places = list(found.values())
             what, their = "an annotation", "its"
@@ -215,7 +215,7 @@ class _Edges:
             )
 
     def _followed(self, part: Upstream) -> tuple[int, Any]:
-        """How much of the path of *part* there can be, and the type of that."""
+        """How far the path of *part* can exist, and the type there."""
         task = self.tasks[part.name]
         made = result_hint(task.fn) if part.name in self._by_item else made_by(task)
         for depth, key in enumerate(part.path):
@@ -236,7 +236,7 @@ class _Edges:
     def _edge(
         self, task: TaskSpec, name: str, wanted: Any, part: Upstream, made: Any, whole: Any
     ) -> Iterator[Problem]:
-        """What is wrong with one edge; *whole* is *made* in the collection that it is passed in."""
+        """The problems of one edge; *whole* is *made* within the collection it is passed in."""
         if not self.strict and _same(whole, wanted):
             return
         found = fit(whole, wanted)
@@ -316,7 +316,7 @@ class _Edges:
 
 
 def made_by(task: TaskSpec) -> Any:
-    """The type of the result of *task*: of a map, a list."""
+    """The type of the result of *task*; a list for a mapped task."""
     made = result_hint(task.fn)
     if not task.mapped or isinstance(made, Unresolved):
         return made
@@ -337,13 +337,13 @@ def _is_text_for_its_characters(made: Any, wanted: Any) -> bool:
 def _same(made: Any, wanted: Any) -> bool:
     try:
         return made is wanted or bool(made == wanted)
-    except BaseException as error:  # an annotation may be any object
+    except BaseException as error:  # an annotation can be any object
         let_signals_pass(error)
         return False
 
 
 def _leaves(binding: Binding, wanted: Any) -> Iterator[tuple[Upstream, Any]]:
-    """Each result in *binding*, and the type that is wanted in its place."""
+    """Each result in *binding*, and the type wanted in its place."""
     if isinstance(binding, Upstream):
         yield binding, wanted
     elif isinstance(binding, Collection):
@@ -354,7 +354,7 @@ def _leaves(binding: Binding, wanted: Any) -> Iterator[tuple[Upstream, Any]]:
 
 
 def _parts(binding: Binding) -> Iterator[tuple[Upstream, Callable[[Any], Any]]]:
-    """Each result in *binding*, and what it makes of the whole, which is else of Any."""
+    """Each result in *binding*, and the type of the whole if everything else is Any."""
     if isinstance(binding, Upstream):
         yield binding, lambda made: made
     elif isinstance(binding, Collection):
@@ -364,7 +364,7 @@ def _parts(binding: Binding) -> Iterator[tuple[Upstream, Callable[[Any], Any]]]:
 
 
 def _with_one(binding: Collection, i: int, within: Callable[[Any], Any], made: Any) -> Any:
-    if binding.kind is not tuple:  # the others could be anything, or not be there
+    if binding.kind is not tuple:  # the other members could be anything, or be missing
         return _container(binding.kind, [within(made)], binding.keys[i : i + 1])
     items: list[Any] = [Any] * len(binding.items)
     items[i] = within(made)
@@ -376,7 +376,7 @@ def _anything(_: Binding) -> Any:
 
 
 def _type_of(binding: Binding, leaf: Callable[[Binding], Any]) -> Any:
-    """The type of *binding* by the kinds of its collections, and *leaf* for what they hold."""
+    """The type of *binding*, from its collections and the *leaf* types in them."""
     if not isinstance(binding, Collection):
         return leaf(binding)
     return _container(binding.kind, [_type_of(item, leaf) for item in binding.items], binding.keys)

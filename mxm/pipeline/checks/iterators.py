@@ -1,4 +1,4 @@
-"""Iterators among the values of a flow: each run would find them as the last one left them."""
+"""Finds iterators among the values of a flow: a second run would find them used up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def iterator_problems(spec: FlowSpec) -> Iterator[Problem]:
     for task in spec.tasks:
         for name, value in task.params.items():
             yield from _problem(value, f"parameter {name!r} of task {task.name!r}", spec, task)
-        # The calls of a traced flow were looked at when they were recorded.
+        # The calls of a traced flow were checked when they were recorded.
         for part in () if spec.traced else parts_in(task.bindings):
             if isinstance(part, Const):
                 yield from _problem(part.value, f"an input of task {task.name!r}", spec, task)

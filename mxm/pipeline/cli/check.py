@@ -1,4 +1,4 @@
-"""`check`: the problems of some flows, or of all."""
+"""`check`: reports the problems of some or all flows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ app: typer.Typer = verb_app()
 
 @dataclass
 class Checked:
-    """What a check found."""
+    """The result of a check."""
 
     flows: Sequence[Registration]
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -50,7 +50,7 @@ def _check_flows(
     strict_types: bool,
     report: Callable[[Checked], None],
 ) -> ExitCode:
-    """Check the flows *names*, or all that can be found, and report what is wrong."""
+    """Check the flows *names*, or all flows found, and report their problems."""
     if names:
         targets = [find_flows(name, modules, warn=print_warning) for name in names]
         flows = list({id(entry): entry for entries in targets for entry in entries}.values())
@@ -70,12 +70,12 @@ def _check_flows(
 
 
 def _printer(name: str) -> Callable[[Checked], None]:
-    """What prints in the format *name*.
+    """The function that prints the format *name*.
 
     Raises
     ------
     PipelineError
-        There is no such format.
+        The format is unknown.
     """
     if name not in _FORMATS:
         raise PipelineError(f"unknown format {name!r}", hint=did_you_mean(name, _FORMATS))
@@ -94,7 +94,7 @@ def _as_text(checked: Checked) -> None:
 
 
 def _of_flow(problem: Problem) -> Problem:
-    """*problem* with its flow in its message: one task may be in many."""
+    """*problem* with its flow in its message, because a task may be in several flows."""
     if problem.flow is None or repr(problem.flow) in problem.message:
         return problem
     return replace(problem, message=f"flow {problem.flow!r}: {problem.message}")
@@ -112,7 +112,7 @@ def _as_json(checked: Checked) -> None:
 
 
 def _as_github(checked: Checked) -> None:
-    """Workflow commands, which GitHub shows beside the lines of a pull request."""
+    """Print workflow commands, which GitHub shows next to the lines of a pull request."""
     for failure in checked.failures:
         say(_command("error", "import failed", str(failure), failure.source))
     for problem in checked.problems:

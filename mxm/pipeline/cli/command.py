@@ -1,4 +1,4 @@
-"""What all verbs have: errors are reported in a line, and stdout is their own."""
+"""The common part of all verbs: they report errors in one line, and own stdout."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Target = Annotated[
 
 
 def verb_app() -> typer.Typer:
-    """The Typer app of one verb's module: it has that one command."""
+    """The Typer app of one verb's module, with one command."""
     return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -50,7 +50,7 @@ def _debug(
         bool, typer.Option("--debug", help="Show the tracebacks of mxm-pipeline itself.")
     ] = False,
 ) -> None:
-    """Have the option that every verb has."""
+    """Take the option that every verb has."""
     del debug
 
 
@@ -63,9 +63,9 @@ def _shared_options() -> list[Any]:
 
 
 def _shown_plainly(argument: Any, function: Any) -> None:
-    """Show *argument* of a verb's *function* as its metavar and its help.
+    """Show *argument* of a verb's *function* only by its metavar and its help.
 
-    Some versions of Typer add to them, and some lose the help beside Click 8.5.
+    Some versions of Typer add text, and some lose the help with Click 8.5.
     """
 
     def record(_: Any) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def _shown_plainly(argument: Any, function: Any) -> None:
 
 
 class Verb(TyperCommand):
-    """A command that ends with an exit code, and without a traceback of this package."""
+    """A command that ends with an exit code, without tracebacks from this package."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +90,7 @@ class Verb(TyperCommand):
         self.params.extend(_shared_options())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command line apart."""
+        """Parse the command line."""
         typed = list(args)
         ctx.allow_extra_args = True  # they are reported here
         with printably(ctx, lambda: self.hint(ctx, typed)):
@@ -100,20 +100,20 @@ class Verb(TyperCommand):
         return rest
 
     def unexpected(self, word: str) -> str:
-        """What is wrong with *word*, which is one too many; it may hold a secret."""
+        """The message for *word*, which is unexpected and may contain a secret."""
         name, equals, _ = word.partition("=")
         return f"unexpected argument {f'{name}=...' if equals else word!r}"
 
     def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
-        """What to write instead of *args*, which cannot be used."""
+        """What to write instead of the invalid *args*."""
         del ctx, args
         return None
 
     def invoke(self, ctx: Any) -> Any:
-        """Carry the command out."""
+        """Run the command."""
         debug = ctx.params.pop("debug", False)
         debug = debug or (ctx.parent is not None and ctx.parent.params.get("debug", False))
-        # The object is `main`'s, whose process ends with the command.
+        # The object belongs to `main`, whose process ends with the command.
         targets = [*(ctx.params.get("names") or ()), ctx.params.get("name") or ""]
         with _reporting(targets, debug=debug), own_stdout(for_good=bool(ctx.obj)):
             if ctx.obj:
@@ -122,31 +122,31 @@ class Verb(TyperCommand):
 
 
 class RunVerb(Verb):
-    """`run`, whose ``--help`` is an option of its own: with a flow's name it shows parameters."""
+    """`run`, which has its own ``--help`` option: with a flow's name it shows parameters."""
 
     def get_usage(self, ctx: Any) -> str:
-        """The lines above a mistake in the command line."""
+        """The usage lines above an error in the command line."""
         return f"{super().get_usage(ctx)}\nTry '{ctx.command_path} --help' for help."
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command line apart."""
+        """Parse the command line."""
         if args and args[-1] in ("-p", "--param"):
             ctx.fail(f"{args[-1]} needs NAME=VALUE")
         return super().parse_args(ctx, args)
 
     def unexpected(self, word: str) -> str:
-        """The same, of a word that may be the value of a secret."""
+        """The same, for a word that may be the value of a secret."""
         if "=" in word:
             return f"{super().unexpected(word)}: parameters need -p"
         return "unexpected argument after the name of the flow: parameters need -p"
 
     def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
-        """The command with its parameters as they are given."""
+        """The command with its parameters in the right form."""
         return run_hint(ctx, self.params, args)
 
 
 def run_hint(ctx: Any, params: Sequence[Any], args: Sequence[str]) -> str | None:
-    """As `run_meant`, with stdout kept from what modules print."""
+    """Like `run_meant`, but keep output of modules off stdout."""
     from mxm.pipeline.cli.meant import run_meant
 
     with own_stdout(for_good=bool(ctx.obj)):
@@ -155,11 +155,11 @@ def run_hint(ctx: Any, params: Sequence[Any], args: Sequence[str]) -> str | None
 
 @contextlib.contextmanager
 def printably(ctx: Any, hint: Callable[[], str | None] = lambda: None) -> Generator[None]:
-    """Report a mistake in the command line without control characters, and with a *hint*."""
+    """Report an error in the command line without control characters, and with a *hint*."""
     try:
         yield
     except Exception as error:
-        # Typer's own, whose class it does not export.
+        # Typer's own error, whose class it does not export.
         shown: Callable[[], str] | None = getattr(error, "format_message", None)
         if shown is None:
             raise
@@ -173,7 +173,7 @@ def printably(ctx: Any, hint: Callable[[], str | None] = lambda: None) -> Genera
 
 @contextlib.contextmanager
 def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
-    """Turn errors into a message on stderr and an exit code; *debug* shows their tracebacks."""
+    """Turn errors into a message on stderr and an exit code; *debug* shows tracebacks."""
     try:
         yield
     except PipelineError as raised:
@@ -186,9 +186,9 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
         raise typer.Exit(_code(error)) from None
     except (typer.Exit, typer.Abort):
         raise
-    except BaseException as error:  # also SystemExit of code of the user's: it decides no exit code
+    except BaseException as error:  # also a user's SystemExit: it does not set the exit code
         let_signals_pass(error)
-        if hasattr(error, "format_message"):  # Typer's own, as in `printably`
+        if hasattr(error, "format_message"):  # Typer's own error, as in `printably`
             raise
         if debug:
             tell("".join(traceback.format_exception(error)))
@@ -199,7 +199,7 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
 
 
 def _without_value(error: PipelineError, targets: Sequence[str]) -> PipelineError:
-    """*error*, or the one to report where a parameter was taken for the name of a flow."""
+    """*error*, or the one to report if a parameter was mistaken for the name of a flow."""
     for target in targets if isinstance(error, LoadError | UnknownFlowError) else ():
         name, equals, _ = target.partition("=")
         if equals and name.isidentifier():

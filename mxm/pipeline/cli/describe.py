@@ -1,4 +1,4 @@
-"""Flows in words and as documents: what `list` and `show` print."""
+"""Flows as text and as documents, for `list` and `show`."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def _source(entry: Registration) -> str:
 
 
 def _errors(entry: Registration, clashes: Mapping[str, Problem]) -> list[Problem]:
-    """What keeps *entry* from being run by its name."""
+    """The problems that prevent running *entry* by its name."""
     clash = [clashes[entry.name]] if entry.name in clashes else []
     return clash + find_errors(entry.spec())
 
 
 def print_search(found: Found) -> None:
-    """On stderr, where the search was cut short, and where it was made if nothing was found."""
+    """Print on stderr where the search stopped early, and where it looked if it found nothing."""
     for warning in found.warnings:
         print_warning(warning)
     if not found.flows:
@@ -65,7 +65,7 @@ def print_search(found: Found) -> None:
 
 
 def print_left_out(found: Found) -> None:
-    """On stderr, what was not imported, and why."""
+    """Print on stderr what was not imported, and why."""
     left_out = found.left_out
     if left_out:
         lines = [f"{shown_path(each.path)}: {each.why}" for each in left_out]
@@ -73,15 +73,15 @@ def print_left_out(found: Found) -> None:
 
 
 def _place(entry: Registration, found: Found) -> str:
-    """Where *entry*, one of several of its name, is: the line, where its file has others."""
+    """The place of *entry*, one of several with its name, with the line if its file has others."""
     same = [e for e in found.flows if (e.name, e.place.file) == (entry.name, entry.place.file)]
     return _source(entry) if len(same) > 1 else shown_path(entry.place.file)
 
 
 def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
-    """A row a flow: name, tasks, source, and the first line of its docstring or what is wrong.
+    """One row per flow: name, tasks, source, and the first line of its docstring or its problem.
 
-    Flows of several projects are below the folder of each.
+    Flows of several projects are grouped by project folder.
     """
     clashes = found.registry.clashes()
     rows: dict[str | None, list[tuple[str, str, str, str]]] = {}
@@ -164,7 +164,7 @@ def failure_document(failure: Failure) -> dict[str, Any]:
 
 
 def _default(parameter: Parameter) -> str:
-    """The default as it would be typed at the command."""
+    """The default as typed on the command line."""
     text = _whole_default(parameter)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -177,9 +177,9 @@ def _whole_default(parameter: Parameter) -> str:
 
 
 def parameter_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
-    """A row a parameter: name, type, default, and where the default comes from.
+    """One row per parameter: name, type, default, and the source of the default.
 
-    Where tasks differ in type or default there is a row for each; the name is in the first.
+    If tasks differ in type or default, there is a row for each; only the first has the name.
     """
     rows: list[tuple[str, str, str, str]] = []
     for parameter in parameters_of(spec):
@@ -190,7 +190,7 @@ def parameter_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
 
 
 def _by_default(parameter: Parameter) -> list[Parameter]:
-    """*parameter* as the tasks have it that take it: once, or for each type and default."""
+    """*parameter* as its tasks declare it: once, or once for each type and default."""
     groups: dict[tuple[str, str, str], list[Parameter]] = {}
     for taker in parameter.takers:
         key = (type_text(taker.annotation), _whole_default(taker), taker.origin)
@@ -257,7 +257,7 @@ def _resource_document(resource: ResourceBase) -> dict[str, Any]:
 
 
 def task_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
-    """A row a task: name with the constants of its call, what it takes, options, source."""
+    """One row per task: name with the constants of its call, inputs, options, source."""
     return [
         (call_text(task), _inputs(task), _options(task), str(task.source or ""))
         for task in spec.tasks
@@ -288,7 +288,7 @@ def _options(task: TaskSpec) -> str:
 
 
 def flow_document(entry: Registration) -> dict[str, Any]:
-    """Everything about one flow, as one JSON document."""
+    """One flow as a JSON document."""
     spec = entry.spec()
     return {
         "schema": "mxm.flow/1",
@@ -307,7 +307,7 @@ def _parameter_document(parameter: Parameter) -> dict[str, Any]:
     groups = _by_default(parameter)
     return {
         **_default_document(parameter),
-        # Where tasks differ in type or default, what each of them has.
+        # The type and default in each task, if they differ.
         "differing": [_default_document(each) for each in groups] if len(groups) > 1 else [],
     }
 
@@ -324,7 +324,7 @@ def _default_document(parameter: Parameter) -> dict[str, Any]:
 
 
 def json_form(value: object) -> Any:
-    """*value* as JSON has it, or as text; its own code may fail."""
+    """*value* as JSON, or as text; its own code may fail."""
     try:
         return to_json(value, strict=True).value
     except ResultError:

@@ -1,8 +1,8 @@
-"""How the process ends: as Python ends, in less time where nothing can be lost.
+"""Ends the process like Python does, but faster if nothing can be lost.
 
-At its end Python looks for cycles among all objects, which takes as long as `list` itself, so that
-the finalizers in them run: a file that a module holds writes its buffer there. Where nothing alive
-has such a finalizer, the search finds nothing and is left out.
+At exit, Python searches all objects for cycles, which takes as long as `list` itself, to run their
+finalizers: an open file of a module writes its buffer there. If no living object has such a
+finalizer, the search would find nothing and is skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 
 __all__ = ["cut_short", "leave", "set_aside", "user_code_begins"]
 
-# Have finalizers, and nothing to write: what only reads, and what runs or waits.
+# These have finalizers but nothing to write: they only read, run or wait.
 _IDLE = (io.BufferedReader, io.BytesIO, io.StringIO, io.FileIO)
 _IDLE_MODULES = ("builtins", "socket", "asyncio", "_asyncio")
 
@@ -25,19 +25,19 @@ _must_collect = False
 
 
 def user_code_begins() -> None:
-    """Set aside what exists: it is ours and Python's, and lives to the end."""
+    """Set aside existing objects: they are ours and Python's, and live to the end."""
     gc.freeze()
 
 
 def set_aside() -> None:
-    """Leave all that exists out of later collections, if that loses nothing at the end."""
+    """Exclude all existing objects from later collections, if that loses nothing at exit."""
     global _must_collect
     _must_collect = _must_collect or _something_writes()
     gc.freeze()
 
 
 def leave(code: object) -> NoReturn:
-    """End the process as Python does: buffers, exit handlers, threads."""
+    """End the process like Python does: buffers, exit handlers, threads."""
     if _must_collect or _something_writes():
         gc.unfreeze()
     else:
@@ -46,16 +46,16 @@ def leave(code: object) -> NoReturn:
 
 
 def cut_short(code: int) -> NoReturn:
-    """End the process after a signal: a thread that a task left behind may never end."""
+    """End the process after a signal, without waiting: a thread that a task left may never end."""
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
-    with contextlib.suppress(OSError, ValueError):  # closed by what reads it
+    with contextlib.suppress(OSError, ValueError):  # the reader closed it
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
 
 
 def _something_writes() -> bool:
-    """Whether an object that is not set aside has a finalizer that may write."""
+    """Whether an object that was not set aside has a finalizer that may write."""
     return any(
         hasattr(kind, "__del__") and not _idle(kind) for kind in set(map(type, gc.get_objects()))
     )

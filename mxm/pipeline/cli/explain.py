@@ -19,7 +19,7 @@ __all__ = ["app"]
 app: typer.Typer = verb_app()
 
 
-# They stand in the package, to be installed with it; docs/errors of a checkout leads here.
+# The pages are part of the package, to be installed with it; docs/errors links here.
 _PAGES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs", "errors")
 
 
@@ -45,7 +45,7 @@ def _page(code: str) -> str:
 
 
 def _title(text: str) -> str:
-    """What stands in the heading of a page behind its code."""
+    """The title of a page, without the code."""
     return text.partition("\n")[0].partition(": ")[2]
 
 

@@ -1,4 +1,4 @@
-"""Values in files: JSON, TOML and YAML as Python values, or where in the file they are wrong."""
+"""Reads JSON, TOML and YAML files into Python values, and reports errors by line and column."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from mxm.pipeline.values.conversion import finite_float
 
 __all__ = ["is_document", "value_of"]
 
-# A few lines of YAML may alias themselves into more than any memory holds.
+# With aliases, a few lines of YAML can expand to more than any memory holds.
 _MOST_VALUES = 1_000_000
-# Its digits are not shown: they may be a secret.
+# The digits are not shown, because they may be a secret.
 _INFINITE = "a number is too large for a float"
 _DUPLICATE = "duplicate key '{}'"
 
 
 def is_document(path: str) -> bool:
-    """Whether the suffix of *path* says that it holds a value rather than text."""
+    """Whether the suffix of *path* means that it contains a value instead of text."""
     return _suffix(path) in _READERS
 
 
 def value_of(path: str, text: str) -> Any:
-    """The value in *text*, read from *path*, in the format of its suffix; a stream holds JSON.
+    """The value in *text*, read from *path*, in the format of its suffix; a stream contains JSON.
 
     An empty YAML file is None.
 
     Raises
     ------
     PipelineError
-        It is not valid; the message names line and column, and shows no value.
+        It is invalid; the message gives line and column, but no value.
     """
     kind, read = _READERS.get(_suffix(path), _READERS[".json"])
     try:
@@ -55,7 +55,7 @@ def _suffix(path: str) -> str:
 
 
 def _is_more(value: object) -> bool:
-    """Whether *value* holds more than the most values, keys included."""
+    """Whether *value* contains more values than allowed, keys included."""
     stack: list[Any] = [value]
     count = 0
     while stack:
@@ -77,7 +77,7 @@ def _is(value: object, kind: type) -> bool:
 
 def _json(path: str, text: str) -> Any:
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")  # Python reads NaN and Infinity by itself
+        raise ValueError(f"{constant} is not JSON")  # Python accepts NaN and Infinity
 
     try:
         return json.loads(
@@ -87,7 +87,7 @@ def _json(path: str, text: str) -> Any:
         _refuse(path, "JSON", _INFINITE)
     except json.JSONDecodeError as error:
         _refuse(path, "JSON", error.msg, error.lineno, error.colno)
-    except ValueError as error:  # also a number that is too long
+    except ValueError as error:  # or the number is too long
         _refuse(path, "JSON", str(error))
 
 
@@ -111,7 +111,7 @@ def _toml(path: str, text: str) -> Any:
         if at:
             _refuse(path, "TOML", why, int(at[1]), int(at[2]))
         _refuse(path, "TOML", f"{why} at the end" if place else why)
-    except ValueError as error:  # a number that is too long, a date that is none
+    except ValueError as error:  # a number that is too long, or an invalid date
         _refuse(path, "TOML", str(error))
 
 
@@ -129,23 +129,23 @@ def _yaml(path: str, text: str) -> Any:
         _check_aliases(path, node)
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
-        # An alias or a tag is named in it, and a password that begins with "*" is taken for one.
+        # The message names aliases and tags, and a password that starts with "*" looks like one.
         problem = error.problem or "it cannot be parsed"
         why = re.sub(r"(alias|anchor|handle|tag) ['\"].*", r"\1", problem)
         _refuse(path, "YAML", why, error.problem_mark)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         _refuse(path, "YAML", f"the character U+{error.character:04X} is not allowed", line)
-    except ValueError as error:  # a date that is none; what a tag calls a number is shown in quotes
+    except ValueError as error:  # an invalid date; a tagged number, which the message quotes
         _refuse(path, "YAML", re.sub(r"(: )?['\"].*", "", str(error)))
-    except (AttributeError, KeyError):  # !!bool and !!timestamp before something else
+    except (AttributeError, KeyError):  # !!bool and !!timestamp on another value
         _refuse(path, "YAML", "a value is not of the type that its tag names")
 
 
 def _check_scalars(path: str, root: Any) -> None:
-    """Refuse what PyYAML would change without a word.
+    """Reject values that PyYAML would silently change.
 
-    Of two equal keys in one mapping it takes the last, and a number too large for a float is
+    If a mapping has a key twice, it takes the last one; a number too large for a float becomes
     infinite.
     """
     stack, seen = [root], set[int]()
@@ -175,12 +175,12 @@ def _check_number(path: str, node: Any) -> None:
             finite_float(node.value.replace("_", ""))
         except OverflowError:
             _refuse(path, "YAML", _INFINITE, node.start_mark)
-        except ValueError:  # in base 60, which YAML 1.1 has
+        except ValueError:  # in base 60, from YAML 1.1
             pass
 
 
 def _limit_nodes(path: str, loader: Any) -> None:
-    """Let *loader* make no more nodes than there may be values: each takes it long to make."""
+    """Limit the nodes that *loader* creates to the allowed values: each one is slow to create."""
     compose, count = loader.compose_node, 0
 
     def counted(*args: Any) -> Any:
@@ -194,8 +194,8 @@ def _limit_nodes(path: str, loader: Any) -> None:
 
 
 def _check_aliases(path: str, root: Any) -> None:
-    """Refuse a document that aliases make too large: nine lists of nine lists of nine ..."""
-    sizes: dict[int, int] = {}  # of a node with all its aliases expanded; 0 while it is unknown
+    """Reject a document that aliases make too large: nine lists of nine lists of nine ..."""
+    sizes: dict[int, int] = {}  # size of a node with its aliases expanded; 0 while unknown
 
     def size(node: Any) -> int:
         if node is None or node.id == "scalar":
@@ -217,7 +217,7 @@ def _refuse_size(path: str, when: str = "") -> NoReturn:
 
 
 def _refuse(path: str, kind: str, why: str, at: Any = None, column: int | None = None) -> NoReturn:
-    """Say what is wrong in *path*, and where: at a line and a column, or at a mark of PyYAML's."""
+    """Report the error in *path*, at a line and a column, or at a PyYAML mark."""
     line, column = (at.line + 1, at.column + 1) if hasattr(at, "line") else (at, column)
     place = ":".join(str(part) for part in (path, line, column) if part)
     raise PipelineError(f"{place}: not valid {kind}: {why}") from None

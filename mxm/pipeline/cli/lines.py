@@ -1,4 +1,4 @@
-"""The lines of a run on stderr, one an event; an observer."""
+"""The lines of a run on stderr, one per event; an observer."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ __all__ = ["Lines", "duration"]
 
 
 class Lines:
-    """Prints a plain line for each event that a reader of the command wants to see.
+    """Prints one line for each event that a user of the command wants to see.
 
     Parameters
     ----------
     verbosity
-        Below 0 warnings and failures; 0 also how the run and its tasks go on; above, each step.
+        Below 0: warnings and failures; 0: also the progress of the run and its tasks; above: each
+        step.
     strict_json
-        Whether a result that JSON has no form for is an error.
+        Whether a result without a JSON form is an error.
     """
 
     def __init__(self, verbosity: int, *, strict_json: bool = False) -> None:
         self._verbosity = verbosity
         self._strict_json = strict_json
         self._flow = ""
-        self._skipped: list[TaskRun] = []  # for one cause, in a row
+        self._skipped: list[TaskRun] = []  # consecutive skips with the same cause
         self._ended = False
-        # Of mapped steps: how many items there are, how many are in which state, and when that was
-        # last printed.
+        # For mapped steps: the number of items, the count per state, and the time of the last line.
         self._of: dict[str, int] = {}
         self._items: dict[str, dict[str, int]] = {}
         self._shown: dict[str, float] = {}
 
     def __call__(self, event: Event, /) -> None:
-        """Print what *event* tells."""
+        """Print a line for *event*."""
         match event:
             case RunStarted():
                 self._start(event)
@@ -83,7 +83,7 @@ class Lines:
                 pass
 
     def end(self, run: FlowRun) -> None:
-        """Print what became of *run*; nothing where that is done."""
+        """Print the outcome of *run*, unless it is already printed."""
         if self._ended:
             return
         self._ended = True
@@ -123,7 +123,7 @@ class Lines:
         self._line(event.at, f"started {self._flow}, {tasks}, run {event.run}")
 
     def _item(self, event: ItemEnded) -> None:
-        """Count the items of a mapped step; a line of it now and then."""
+        """Count the items of a mapped step, and print a line now and then."""
         counts = self._items.setdefault(event.step, {})
         counts[event.item.state] = counts.get(event.item.state, 0) + 1
         now = time.monotonic()
@@ -165,14 +165,14 @@ class Lines:
             )
         elif task.state is State.SKIPPED:
             self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
-        elif task.state is not State.CANCELLED:  # the run is over: it counts them
+        elif task.state is not State.CANCELLED:  # the run is over: the summary counts them
             counts = task.items.count() if task.items is not None else {}
             items = f", {items_text(counts, len(task.items or ()))}" if counts else ""
             self._line(at, f"{task.state} {task.name}{took}{tries}{items}")
         self._print_result(task)
 
     def _print_result(self, task: TaskRun) -> None:
-        """What JSON cannot hold of the result of *task*, which is made now: it may change later."""
+        """Make the JSON of *task*'s result now, before it changes; print what JSON cannot hold."""
         if task.has_value:
             try:
                 for warning in task.to_json(strict=self._strict_json)[1]:
@@ -191,7 +191,7 @@ _SECONDS_BETWEEN = 2.0  # lines of one mapped step
 
 
 def items_text(counts: Mapping[str, int], total: int | None) -> str:
-    """``312 of 500, 2 failed``: how many items have ended, and which of them not well."""
+    """``312 of 500, 2 failed``: the number of items that have ended, and of those not succeeded."""
     done = sum(counts.values())
     rest = [f"{n:,} {state}" for state, n in counts.items() if state != State.SUCCEEDED]
     head = f"{done:,}" if total is None else f"{done:,} of {total:,}"
@@ -199,7 +199,7 @@ def items_text(counts: Mapping[str, int], total: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """*seconds* as a reader wants them: ``0.03 s``, ``14.6 s``, ``6:12 min``, ``2:05:09 h``."""
+    """*seconds* in readable form: ``0.03 s``, ``14.6 s``, ``6:12 min``, ``2:05:09 h``."""
     if seconds < 0.995:
         return f"{seconds:.2f} s"
     if seconds < 119.95:
@@ -211,18 +211,18 @@ def duration(seconds: float) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of what is said of *error*."""
+    """The first line of the text of *error*."""
     return described(error).partition("\n")[0]
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's code raised *error*, in brackets."""
+    """The place where the user's code raised *error*, in brackets."""
     place = users_place(error)
     return f" ({place})" if place else ""
 
 
 def _why(task: TaskRun) -> str:
-    """Why *task* was skipped, with the name of its cause as it is."""
+    """Why *task* was skipped, with the full name of its cause."""
     reason = task.reason or ""
     for kind in ("upstream", "task"):
         reason = reason.replace(f"{kind} {task.cause!r}", str(task.cause), 1)

@@ -1,4 +1,4 @@
-"""`list`: the flows that can be found."""
+"""`list`: prints the flows found."""
 
 from __future__ import annotations
 

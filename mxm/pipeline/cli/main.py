@@ -1,4 +1,4 @@
-"""The mxm-pipeline command: one module a verb, loaded when the verb is asked for."""
+"""The mxm-pipeline command: one module per verb, loaded when the verb is used."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ VERBS = ("list", "show", "graph", "check", "explain", "run", "runs")
 
 
 class _Verbs(TyperGroup):
-    """The verbs by name; each is a module beside this one, whose ``app`` is its command."""
+    """The verbs by name; each is a module in this package whose ``app`` is its command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every verb, in the order of the help."""
+        """All verbs, in the order of the help."""
         del ctx
         return list(VERBS)
 
@@ -38,7 +38,7 @@ class _Verbs(TyperGroup):
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The verb that *args* begin with; for a misspelt one, all are suggested from."""
+        """The verb at the start of *args*; a misspelt one gets suggestions from all verbs."""
         if args[0] in VERBS:
             return super().resolve_command(ctx, args)
         for name in VERBS:
@@ -52,14 +52,14 @@ class _Verbs(TyperGroup):
             return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command line apart."""
+        """Parse the command line."""
         from mxm.pipeline.cli.command import printably
 
         with printably(ctx):
             return super().parse_args(ctx, args)
 
     def _hint(self, ctx: Any, args: list[str]) -> str | None:
-        """The command with `run`, where *args* begin with a flow and not with a misspelt verb."""
+        """The command with `run` added, if *args* start with a flow, not with a misspelt verb."""
         if closest(args[0], VERBS):
             return None
         from mxm.pipeline.cli.command import run_hint
@@ -96,14 +96,14 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
-    del debug, version  # `Verb` asks for the first; the second has printed
+    """Take the options before the verb."""
+    del debug, version  # `Verb` reads the first; the second has already printed
 
 
 def main() -> None:
     """Run the command."""
-    # Modules and specs live as long as the command: looking for garbage among them finds none,
-    # and takes a sixth of the time of `list`. `run` takes it up again for the tasks.
+    # Modules and specs live as long as the command: collecting garbage finds none among them, and
+    # takes a sixth of the time of `list`. `run` turns collection on again for the tasks.
     gc.disable()
     open_streams()
     try:
@@ -112,7 +112,7 @@ def main() -> None:
         if isinstance(ended.code, int) and ended.code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             cut_short(ended.code)
         leave(ended.code)
-    except OSError as error:  # stdout that takes neither `--help` nor `--version`
+    except OSError as error:  # stdout that accepts neither `--help` nor `--version`
         if "--debug" in sys.argv:
             raise
         print_error(error)

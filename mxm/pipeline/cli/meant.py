@@ -1,4 +1,4 @@
-"""The command that was meant, where parameters are words or options, or `run` is missing."""
+"""Suggests the right command if parameters are words or options, or if `run` is missing."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["run_meant"]
 
-_MOST_NAMES = 3  # each that is no flow's name is searched for
+_MOST_NAMES = 3  # each word that is not a flow needs a search
 
 
 def run_meant(args: Sequence[str], params: Sequence[Any]) -> str | None:
     """The command that runs the flow in *args* with its parameters after ``-p``.
 
-    Values of secrets are left out, and of what is no parameter.
+    Values of secrets, and of words that are not parameters, are omitted.
 
     Parameters
     ----------
     args
-        What follows ``run``.
+        The words after ``run``.
     params
-        The options and arguments of ``run``, as Typer has them.
+        Typer's options and arguments of ``run``.
 
     Returns
     -------
-        The command, or None where it is not clear what was meant.
+        The command, or None if the intention is not clear.
     """
     flow = _flow_in(args)
     if flow is None:
@@ -57,7 +57,7 @@ def _flow_in(args: Sequence[str]) -> tuple[str, FlowSpec] | None:
 
 
 class _Words:
-    """The words of a command line, on their way to those that were meant."""
+    """The words of a command line while they are corrected."""
 
     def __init__(
         self, args: Sequence[str], options: Mapping[str, Any], flow: str, spec: FlowSpec
@@ -69,7 +69,7 @@ class _Words:
         self._secrets = secret_names(spec)
 
     def corrected(self) -> list[str] | None:
-        """The words that were meant, or None."""
+        """The corrected words, or None."""
         words: list[str] = []
         while self._left:
             word = self._left.pop(0)
@@ -103,7 +103,7 @@ class _Words:
         return self._given(key, value)
 
     def _item(self, item: str) -> str:
-        """*item*, which follows ``-p``, with its value where that is the next word."""
+        """*item*, which follows ``-p``, with its value if that is the next word."""
         name, _, value = item.partition("=")
         if name.partition(".")[0] in self._parameters and not value:
             after = self._left[0] if self._left else "-"
@@ -119,7 +119,7 @@ class _Words:
         return self._given(key, value if equals else self._value_of(key))
 
     def _value_of(self, key: str) -> str:
-        """The word that follows the name *key*."""
+        """The word after the name *key*."""
         if self._parameters[key.partition(".")[0]].annotation is bool:
             return "true"
         if self._left and self._left[0] not in (self._flow, *self._options):
@@ -136,7 +136,7 @@ class _Words:
         return ["-p", self._shown(f"{key}={value}")]
 
     def _shown(self, item: str) -> str:
-        """*item*, which follows ``-p``, without a value that may be a secret."""
+        """*item*, which follows ``-p``, without its value if that may be a secret."""
         name, equals, _ = item.partition("=")
         first = name.partition(".")[0]
         if first in self._secrets:

@@ -1,4 +1,4 @@
-"""What the command prints, where, and with which exit code it ends."""
+"""The output of the command on stdout and stderr, and its exit codes."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
-# Where documents go while `sys.stdout` leads elsewhere.
+# The stream for documents while `sys.stdout` is redirected.
 _kept: ContextVar[TextIO | None] = ContextVar("mxm_stdout", default=None)
 
 
 @contextlib.contextmanager
 def own_stdout(*, for_good: bool) -> Generator[None]:
-    """Keep stdout for the command: whatever else writes to it goes to stderr.
+    """Reserve stdout for the command: all other output to it goes to stderr.
 
-    C libraries and subprocesses included. A stderr that cannot be written, on a full disk or
-    without a reader, takes what is written and loses it: it ends no run.
+    This includes C libraries and subprocesses. If stderr cannot be written, because of a full disk
+    or a missing reader, output is lost, but the run goes on.
 
     Parameters
     ----------
     for_good
-        Whether it stays so, because the process ends with the command: functions at exit, and
-        threads that a task left behind, print after the document.
+        Whether this lasts until the process ends: exit handlers, and threads that a task left
+        behind, print after the document.
     """
     stream = kept = sys.stdout
     errors = sys.stderr
@@ -93,7 +93,7 @@ _FULL_S = 0.01
 
 
 class _Forgiving(io.FileIO):
-    """A file that writes all it gets, and loses what cannot be written."""
+    """A file that writes what it can, and loses the rest."""
 
     def write(self, data: Any, /) -> int:
         """Write *data*."""
@@ -102,28 +102,28 @@ class _Forgiving(io.FileIO):
         with contextlib.suppress(OSError):
             while rest:
                 written = super().write(rest)
-                if written is None:  # a stream that does not wait by itself, and is full
-                    time.sleep(_FULL_S)  # `select` takes no files on Windows
+                if written is None:  # a non-blocking stream that is full
+                    time.sleep(_FULL_S)  # `select` does not take files on Windows
                 rest = rest[written or 0 :]
         return size
 
 
 def _forgiving(stream: TextIO) -> TextIO:
-    """*stream*, where it is the process's stderr another one that no write fails on."""
+    """*stream*, or for the process's stderr, a stream on which no write fails."""
     try:
         if stream.fileno() != 2:
             return stream
         stream.flush()
     except (OSError, ValueError):  # replaced by something without a descriptor, as in tests
         return stream
-    # No buffered writer: at the end of Python a thread that is writing would hold its lock, which
-    # Python takes for fatal.
+    # Not a buffered writer: at exit, a writing thread would hold its lock, which is a fatal error
+    # in Python.
     beneath: Any = _Forgiving(2, "w", closefd=False)
     return io.TextIOWrapper(beneath, stream.encoding, stream.errors, line_buffering=True)
 
 
 def open_streams() -> None:
-    """Lead streams that are closed nowhere: the next file opened would be taken for them."""
+    """Open closed standard streams: otherwise the next opened file would take their place."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -140,7 +140,7 @@ def _stdout() -> TextIO:
 
 
 def stdout_has(text: str) -> bool:
-    """Whether the encoding of stdout has every character of *text*."""
+    """Whether the encoding of stdout has all characters of *text*."""
     try:
         text.encode(_stdout().encoding or "utf-8")
     except UnicodeEncodeError:
@@ -149,24 +149,24 @@ def stdout_has(text: str) -> bool:
 
 
 def line_width() -> int:
-    """The characters of a line on stdout: those of a terminal, else 100."""
+    """The width of a line on stdout: the terminal's, else 100 characters."""
     columns = shutil.get_terminal_size((100, 24)).columns
     return max(columns, 40) if _stdout().isatty() else 100
 
 
 def _escaped(text: str) -> str:
-    """*text* in the characters that stdout's encoding has; others become escapes of Python's."""
+    """*text* in the characters of stdout's encoding; others become Python escapes."""
     encoding = _stdout().encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def say(text: str = "") -> None:
-    """Print *text* on stdout; control characters, and those its encoding has not, are escaped.
+    """Print *text* on stdout; control characters, and those missing in its encoding, are escaped.
 
     Raises
     ------
     PipelineError
-        It cannot be written.
+        Stdout cannot be written.
     """
     _say(printable(text))
 
@@ -176,7 +176,7 @@ def _say(text: str) -> None:
     try:
         print(_escaped(text), file=stream, flush=True)
     except OSError as error:
-        # Python would try again to write what is left when it ends.
+        # At exit, Python would try again to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):  # `| head` has what it wanted
             return
@@ -184,24 +184,24 @@ def _say(text: str) -> None:
 
 
 def _style(text: str, code: str, stream: TextIO) -> str:
-    """*text* in an ANSI style where *stream* is a terminal and NO_COLOR is not set."""
+    """*text* in an ANSI style if *stream* is a terminal and NO_COLOR is not set."""
     if not stream.isatty() or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
 def tell(text: str) -> None:
-    """Print *text* on stderr, where it can be written; control characters are escaped."""
+    """Print *text* on stderr, if it can be written; control characters are escaped."""
     _tell(printable(text))
 
 
 def _tell(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")  # at once: other threads print, too
+        sys.stderr.write(f"{text}\n")  # in one write: other threads print, too
 
 
 def print_error(error: str | BaseException | Problem, kind: str = "error") -> None:
-    """*error* on stderr, as ``error: ...`` or another *kind*, with its hint below."""
+    """Print *error* on stderr, as ``error: ...`` or another *kind*, with its hint below."""
     if isinstance(error, Problem):
         kind = error.severity
     colour = {"error": "31;1", "warning": "33;1"}.get(kind, "36;1")
@@ -209,26 +209,26 @@ def print_error(error: str | BaseException | Problem, kind: str = "error") -> No
 
 
 def print_warning(text: str) -> None:
-    """*text* on stderr, as a warning."""
+    """Print *text* on stderr as a warning."""
     print_error(text, "warning")
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
-    """*problems* on stderr, and where to read more of them."""
+    """Print *problems* on stderr, and where to read more about them."""
     for problem in problems:
         print_error(problem)
     print_pointer(problems)
 
 
 def print_pointer(problems: Sequence[Problem]) -> None:
-    """How to read more of *problems*, on stderr."""
+    """Print on stderr how to read more about *problems*."""
     codes = sorted({problem.code for problem in problems})
     if codes:
         tell(f"more: mxm-pipeline explain {' '.join(codes)}")
 
 
 def print_json(document: Any) -> None:
-    """*document* on stdout."""
+    """Print *document* on stdout."""
     text = in_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     if not stdout_has(text):  # half of a surrogate pair, or a stream that is not UTF-8
         text = json.dumps(document, indent=2, allow_nan=False)
@@ -239,7 +239,7 @@ _WIDEST = 80
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """*rows* on stdout in columns as wide as they need to be; a cell beyond reason counts not."""
+    """Print *rows* on stdout in columns of fitting width, which very long cells do not affect."""
     lines = [[_escaped(in_one_line(cell)) for cell in row] for row in (head, *rows)]
     columns = zip(*lines, strict=True)
     widths = [max(n for n in map(len, column) if n <= _WIDEST) for column in columns]
@@ -248,7 +248,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def few(names: Sequence[str]) -> str:
-    """The *names* in a row; of many the first, and how many more there are."""
+    """The *names* in a row; if there are many, the first ones and the number of others."""
     names = [in_one_line(name) for name in names]
     if len(names) <= 6:
         return ", ".join(names)

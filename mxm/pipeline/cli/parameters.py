@@ -1,4 +1,4 @@
-"""Parameters as a command line gives them: typed, in files, in variables of the environment."""
+"""Reads parameters from the command line: typed, in files, in environment variables."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["given_params", "given_settings"]
 
 
 def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dict[str, Any]:
-    """The values by name, as `mxm.pipeline.params.resolve.resolve` takes them.
+    """The values by name, in the form that `mxm.pipeline.params.resolve.resolve` takes.
 
     Parameters
     ----------
     params
-        What follows each ``-p``, in order. A name given more than once is a list's members, one
-        with dots a field of a value; each goes before what the file has.
+        The words after each ``-p``, in order. A repeated name gives the members of a list, a name
+        with dots a field of a value; they take precedence over the file.
     file
-        What follows ``--params-file``.
+        The word after ``--params-file``.
     spec
-        The flow; it says which names may be shown, and which hold secrets.
+        The flow; it decides which names may be shown, and which are secret.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _ordinal(number: int) -> str:
 
 
 class _Reader:
-    """Reads what is given for one flow; a value that may be a secret is in no message.
+    """Reads the parameters for one flow; messages never contain a value that may be a secret.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class _Reader:
             hint = f"{write}, and options before or after it"
             raise PipelineError(f"{needs}: an option follows it", hint=hint)
         path = name.split(".")
-        if not equals:  # a word that is no parameter may be a value
+        if not equals:  # a word that is not a parameter may be a value
             if ".".join(path[:depth]) not in self._known:
                 known = few(sorted(self._known))
                 raise PipelineError(needs, hint=known and f"known: {known}")
@@ -201,11 +201,11 @@ class _Reader:
         if not is_document(path) and not Sources.is_stream(path):
             hint = "use a .toml, .json, .yaml or .yml file"
             name, equals, _ = path.partition("=")
-            shown = f"{name}=..." if equals else path  # a parameter, whose value may be a secret
+            shown = f"{name}=..." if equals else path  # a parameter whose value may be secret
             raise PipelineError(f"--params-file: cannot tell the format of {shown!r}", hint=hint)
         values = value_of(path, self._sources.text_of(path, "--params-file"))
         kind = _kind(values)
-        if kind == "null" and path.lower().endswith((".yaml", ".yml")):  # nothing but comments
+        if kind == "null" and path.lower().endswith((".yaml", ".yml")):  # only comments
             return {}
         if kind != "a mapping":
             hint = 'give names and values, {"limit": 100} for instance'

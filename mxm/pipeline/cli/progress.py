@@ -1,4 +1,4 @@
-"""What reaches stderr beside the lines of a run: log records, and what nobody's task prints."""
+"""Other output on stderr during a run: log records, and prints outside of tasks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mxm.pipeline.printable import in_one_line, printable, without_sequences
 __all__ = ["is_warning", "logged", "printed"]
 
 
-# `print` holds no reference to sys.stdout: a thread that outlives the run may still be within it.
+# `print` holds no reference to sys.stdout; a thread that outlives the run may still be in it.
 _outlived: list[TaskLines] = []
 
 
 @contextlib.contextmanager
 def printed(verbosity: int) -> Generator[None]:
-    """Show on stderr what is printed, there or on stdout, but for what observers get as events.
+    """Show printed text on stderr, except text that observers get as events.
 
     Parameters
     ----------
     verbosity
-        Below 0 warnings only.
+        Below 0: only warnings.
     """
     lines = _Rest(sys.stderr, shown=is_warning if verbosity < 0 else None)
     _outlived.append(lines)
@@ -38,7 +38,7 @@ def printed(verbosity: int) -> Generator[None]:
 
 
 def is_warning(line: str) -> bool:
-    """Whether *line* is as `warnings.warn` writes it."""
+    """Whether *line* has the form of `warnings.warn`."""
     return bool(re.search(r":\d+: [\w.]*Warning: ", line))
 
 
@@ -49,12 +49,12 @@ class _Rest(TaskLines):
 
 @contextlib.contextmanager
 def logged(verbosity: int) -> Generator[None]:
-    """Show log records on stderr, but for what observers get as events.
+    """Show log records on stderr, except those that observers get as events.
 
     Parameters
     ----------
     verbosity
-        Below 0 errors and warnings; 0 also information; above, all.
+        Below 0: errors and warnings; 0: also information; above: everything.
     """
     root = logging.getLogger()
     handler = logging.StreamHandler(sys.stderr)
@@ -71,11 +71,11 @@ def logged(verbosity: int) -> Generator[None]:
 
 
 def _concerns_the_run(record: logging.LogRecord) -> bool:
-    """Whether *record* is ours, the engine's, a task's, or a warning, and no event."""
+    """Whether *record* is ours, the engine's, a task's or a warning, and not an event."""
     if vars(record).get("mxm_event") or vars(record).get("mxm_taken"):
         return False
     name = record.name.partition(".")[0]
-    if name == "prefect":  # marked where it is a task's; else silenced, or shown by itself
+    if name == "prefect":  # marked if it is a task's; else silenced or shown elsewhere
         return hasattr(record, "mxm_task") or not logging.getLogger(name).handlers
     ours = record.name.startswith("mxm.pipeline")
     return ours or current_task() is not None or record.levelno >= logging.WARNING

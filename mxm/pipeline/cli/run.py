@@ -1,4 +1,4 @@
-"""`run`: parameters from the command line, one run, its results on stdout."""
+"""`run`: takes parameters from the command line, runs a flow, and prints its results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ app: typer.Typer = verb_app()
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception in the main thread: what lets Ctrl-C pass lets it pass too."""
+    """SIGTERM as an exception in the main thread: code that lets Ctrl-C pass lets it pass, too."""
 
 
 def _run_flow(
@@ -64,11 +64,11 @@ def _run_flow(
     settings
         As in `given_settings`.
     options
-        Those of `compile_flow`; the project's settings stand in for what is None.
+        Options of `compile_flow`; None means the project's setting.
     verbosity
         As in `logged`.
     document
-        What is printed on stdout: ``results`` by task, the flow's ``value``, or the whole ``run``.
+        What to print on stdout: ``results`` by task, the flow's ``value``, or the whole ``run``.
 
     Raises
     ------
@@ -92,13 +92,13 @@ def _run_flow(
                 asked["resource_settings"] = of_resources
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 compiled = compile_flow(spec, **asked, observers=[lines])
-                set_aside()  # what the engine's modules made stays: no garbage is among it
+                set_aside()  # objects from the engine's modules stay: none of them is garbage
                 gc.enable()
                 run = compiled.run(given)
                 signals.raises = False
             except KeyboardInterrupt as error:
                 signals.raises = False
-                if not isinstance(error, _Terminated):  # a task may raise it, without a signal
+                if not isinstance(error, _Terminated):  # a task may raise it without a signal
                     signals.code = ExitCode.SIGINT
                 print_error("the run was cancelled")
                 run = getattr(error, "mxm_run", run)
@@ -121,14 +121,14 @@ def _print_run(run: FlowRun, document: str) -> ExitCode:
 
 
 class _Signals:
-    """The first SIGINT or SIGTERM ends the run in order, a second one the process at once.
+    """The first SIGINT or SIGTERM ends the run cleanly, a second one ends the process at once.
 
     Attributes
     ----------
     raises
-        Whether the first is raised: while there is a run, and not once its results are printed.
+        Whether to raise the first one: only during the run, not while its results are printed.
     code
-        How the command then ends.
+        The exit code after a signal.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class _Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.getsignal(number)
-                if handler is not signal.SIG_IGN:  # as `nohup`, or a shell's `&`, would have it
+                if handler is not signal.SIG_IGN:  # as set by `nohup` or a shell's `&`
                     self._before[number] = handler
                     signal.signal(number, self._came)
         return self
@@ -151,7 +151,7 @@ class _Signals:
 
     def _came(self, number: int, _: object) -> None:
         if self.code:
-            os._exit(self.code)  # workers end with the process they work for
+            os._exit(self.code)  # workers end with their parent process
         self.code = ExitCode(128 + number)
         if self.raises:
             error = KeyboardInterrupt() if number == signal.SIGINT else _Terminated()
@@ -160,7 +160,7 @@ class _Signals:
 
 
 def _json_results(run: FlowRun) -> tuple[Mapping[str, Any], bool]:
-    """The results as JSON, and whether all have a form; what has none was reported."""
+    """The results as JSON, and whether all have a JSON form; others are already reported."""
     written: dict[str, Any] = {}
     complete = True
     for task in run.tasks.values():

@@ -1,4 +1,4 @@
-"""What a command line may read: files, standard input and the shell's streams, up to a limit."""
+"""Reads files, standard input and shell streams for the command line, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mxm.pipeline.problems import closest
 
 __all__ = ["TOO_LARGE", "Sources"]
 
-# A parameter is a setting; data is read in a task. A device or a sparse file has no end.
+# A parameter is a setting; read data in a task. A device or a sparse file may never end.
 _MOST_BYTES = 64_000_000
 TOO_LARGE = "give the path as a parameter, and read the file in a task"
 
 
 class Sources:
-    """The files and streams that one command line names: a stream can be read once."""
+    """The files and streams on one command line; a stream can be read only once."""
 
     def __init__(self) -> None:
-        self._readers: dict[int, str] = {}  # who has read the stream of this descriptor
+        self._readers: dict[int, str] = {}  # the reader of the stream with this descriptor
 
     @staticmethod
     def is_stream(path: str) -> bool:
-        """Whether *path* is standard input, or a stream of the shell's: ``<(command)``."""
+        """Whether *path* is standard input or a shell stream: ``<(command)``."""
         return _descriptor(path) is not None
 
     def text_of(self, path: str, whose: str, hint: str | None = None, *, shown: bool = True) -> str:
@@ -35,14 +35,14 @@ class Sources:
         Parameters
         ----------
         path
-            As given: relative to the working directory, or to the home folder after ``~``; ``-``
-            is standard input.
+            Relative to the working directory, or to the home folder with ``~``; ``-`` is standard
+            input.
         whose
             What needs the text, as in ``parameter 'limit'``.
         hint
-            The way out where *path* was meant to be something else.
+            The hint if *path* was meant to be something else.
         shown
-            Whether errors may show *path*: it may be a secret, given by mistake.
+            Whether errors may show *path*: it may be a secret typed by mistake.
 
         Raises
         ------
@@ -68,11 +68,11 @@ class Sources:
         except MemoryError:
             message = f"{whose}: {name} does not fit into memory"
             raise PipelineError(message, hint=TOO_LARGE) from None
-        except (OSError, ValueError) as error:  # a null character in the path is a ValueError
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
             why = getattr(error, "strerror", None) or str(error)
             raise PipelineError(f"{whose}: cannot read {name}: {why}", hint=hint) from None
         try:
-            return content.decode("utf-8-sig")  # some editors put a mark before the text
+            return content.decode("utf-8-sig")  # some editors write a byte order mark
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             message = f"{path}:{line}: not UTF-8"
@@ -88,7 +88,7 @@ class Sources:
         else:
             self._readers[stream] = whose
         if stream == 0:
-            if sys.stdin is None:  # closed by `<&-`
+            if sys.stdin is None:  # closed with `<&-`
                 raise ValueError("standard input is closed")
             return _limited(sys.stdin.buffer)
         with open(path, "rb") as file:
@@ -96,11 +96,11 @@ class Sources:
 
 
 class _NoFileError(Exception):
-    """The message says what is there instead."""
+    """The path is not a file; the message says what it is."""
 
 
 def _descriptor(path: str) -> int | None:
-    """The descriptor that *path* names, as the shell's ``<(command)`` does; None for a file."""
+    """The descriptor in *path*, as in the shell's ``<(command)``; None for a file."""
     if path in ("-", "/dev/stdin"):
         return 0
     named = re.fullmatch(r"(?:/dev/fd|/proc/self/fd)/(\d+)", path)
@@ -108,7 +108,7 @@ def _descriptor(path: str) -> int | None:
 
 
 def _require_file(path: str) -> None:
-    """Refuse what would block, or never end: opening a FIFO waits for who writes to it."""
+    """Reject paths that would block or never end: opening a FIFO waits for a writer."""
     info = os.stat(path)
     kind = next((words for is_kind, words in _KINDS if is_kind(info.st_mode)), None)
     if kind:

@@ -1,4 +1,4 @@
-"""Starts the command: Ctrl-C while its modules load ends it without a traceback."""
+"""Starts the command; Ctrl-C while its modules load ends it without a traceback."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def main() -> None:
 
 
 def _quit(*_: object) -> None:
-    os._exit(130)  # nothing of the user's has begun: `run` has a handler of its own
+    os._exit(130)  # no user code has started: `run` has its own handler

@@ -1,1 +1,1 @@
-"""Flows are found: settings, files, modules, targets."""
+"""Finds flows: settings, files, modules, targets."""

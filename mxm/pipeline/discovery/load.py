@@ -1,4 +1,4 @@
-"""Importing the user's modules: each once, and what failed with the user's own line."""
+"""Imports the user's modules, each once, and records failures with the user's own line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Failure:
     source
         The user's line that raised it.
     origin
-        Who named the module: a setting, an option, an entry point; None for a file that was found.
+        Who named the module: a setting, an option, an entry point; None for a file found by
+        scanning.
     hint
         What to do about it, or None.
     """
@@ -60,14 +61,15 @@ class Failure:
 class Loader:
     """Imports modules into the current registry, each once.
 
-    The files of one project, and scripts of one folder, see each other and what is installed, not
-    what other projects and folders call by the same names: `file` puts their folders at the front
-    of ``sys.path``, and takes what only the files before could see out of ``sys.modules``.
+    Files of one project, and scripts of one folder, can import each other and installed packages,
+    but never modules of the same name from other projects or folders. So `file` puts their folders
+    at the front of ``sys.path``, and removes from ``sys.modules`` what only earlier files could
+    see.
 
     Parameters
     ----------
     settings
-        Those of the project that the search is made in.
+        Settings of the project in which the search runs.
 
     Attributes
     ----------
@@ -78,7 +80,7 @@ class Loader:
     _last: ClassVar[Loader | None] = None
 
     def __init__(self, settings: Settings) -> None:
-        if Loader._last is not None:  # this search begins where that one did
+        if Loader._last is not None:  # this search starts where that one did
             Loader._last._enter(())
         Loader._last = self
         self.failures: list[Failure] = []
@@ -98,7 +100,7 @@ class Loader:
         self._roots_of: dict[str, tuple[str, ...]] = {}
 
     def file(self, path: str) -> ModuleType | None:
-        """Import the file *path*: by its dotted name where it is in a package, else by its own."""
+        """Import the file *path*: by its dotted name if it is in a package, else by its own."""
         path = os.path.realpath(path)
         try:
             homes = self._homes(path)
@@ -116,7 +118,7 @@ class Loader:
         return self._load(home.name, lambda: importlib.import_module(home.name), file=path)
 
     def module(self, name: str, origin: str | None = None) -> ModuleType | None:
-        """Import the module *name*, which *origin* asks for."""
+        """Import the module *name* for *origin*."""
         self._enter(())
         module = self._load(name, lambda: importlib.import_module(name), origin=origin)
         if module and (file := _real_file(module)):
@@ -124,7 +126,7 @@ class Loader:
         return module
 
     def _leads_to(self, home: Home) -> bool:
-        """Whether the name of *home* begins in its first root: no installed package has it."""
+        """Whether the name of *home* resolves from its first root, not to an installed package."""
         self._enter(home.roots)
         top, dot, _ = home.name.partition(".")
         if not dot:
@@ -135,9 +137,9 @@ class Loader:
         return os.path.join(home.roots[0], top) in map(os.path.realpath, found or ())
 
     def settle(self, path: str) -> None:
-        """Let imports from now on find what those of the file *path* found."""
+        """Restore the import folders of the file *path*."""
         roots = self._roots_of.get(path)
-        if roots is None:  # a module that another one imported: it may be hidden by now
+        if roots is None:  # imported by another module, and perhaps hidden since
             away = self._away.items()
             has = (r for r, (_, modules) in away if path in map(_real_file, modules.values()))
             roots = next(has, None)
@@ -151,7 +153,7 @@ class Loader:
         return self._naming.homes_of(path, bases, configured=configured)
 
     def _bases(self, folder: str) -> tuple[tuple[str, ...], bool]:
-        """Folders that imports of a file in *folder* start in; whether its project names them."""
+        """Folders where imports of a file in *folder* start, and whether its project names them."""
         if folder not in self._bases_of:
             file = nearest_project(folder)
             if file not in self._projects:
@@ -168,22 +170,22 @@ class Loader:
         return self._bases_of[folder]
 
     def _enter(self, roots: tuple[str, ...]) -> None:
-        """Let imports start in *roots*, and forget what only the roots before could find."""
+        """Let imports start in *roots*, and forget modules that only the old roots could find."""
         if roots == self._roots:
             return
         left = {*self._roots, *self._added} - {*self._common}
         path = [*roots, *(p for p in sys.path if p not in left and p not in roots)]
         known, modules = self._away.pop(roots, (path, {}))
-        path = known if roots else path  # without roots, as others may have changed it meanwhile
+        path = known if roots else path  # with our roots removed; others may have changed it since
         self._away[self._roots] = (sys.path[:], self._hide(path, left))
         sys.path[:] = path
         sys.modules.update(modules)
         self._roots, self._added = roots, [p for p in path if p not in self._common]
 
     def _hide(self, path: Sequence[str], left: set[str]) -> dict[str, ModuleType]:
-        """Take those of the user's modules from `sys.modules` that *path* does not lead to.
+        """Remove the user's modules that *path* does not lead to from `sys.modules`.
 
-        They were found in the folders *left*, or *path* leads to others of their names first.
+        They came from the folders *left*, or *path* leads to other modules of the same names first.
         """
         hidden: dict[str, ModuleType] = {}
         for name in [n for n in sys.modules if "." not in n and not n.startswith(_BY_FILE)]:
@@ -198,7 +200,7 @@ class Loader:
         return hidden
 
     def _refuse(self, path: str, dotted: str) -> None:
-        """Report *path*, which no import can name, because its part *dotted* has a dot in it."""
+        """Report that *path* cannot be imported, because its part *dotted* contains a dot."""
         stem = dotted.removesuffix(".py")
         renamed = stem.replace(".", "_") + dotted.removeprefix(stem)
         why = ImportError(f"Python reads the dot in {stem!r} as a package separator")
@@ -216,20 +218,20 @@ class Loader:
         key = file or name
         if key in self._loaded:
             return self._loaded[key]
-        # What was imported before this search registered elsewhere: it must run once more.
+        # Modules imported before this search registered elsewhere: run them again.
         known = sys.modules.pop(name, None) if name in self._before else None
         path = [*sys.path]
         try:
-            # What a module prints while it is imported must not end up in a JSON document.
+            # Output of a module during import must not end up in a JSON document.
             with contextlib.redirect_stdout(sys.stderr):
                 module = load()
             _require_file(module, file)
-        except BaseException as error:  # pytest.skip() raises one that is no Exception
+        except BaseException as error:  # pytest.skip() raises one that is not an Exception
             let_signals_pass(error)
             if known is not None:
                 sys.modules[name] = known
             frames = traceback.extract_tb(error.__traceback__)
-            # What these files registered before they failed may not be what is meant.
+            # Flows that these files registered before they failed may be incomplete.
             stopped = {os.path.realpath(f.filename) for f in frames if f.name == "<module>"}
             current_registry().drop(stopped)
             source = _blame(error, frames)
@@ -238,7 +240,7 @@ class Loader:
             self.failures.append(Failure(name, error, source, origin, self._hint(name, error)))
             return None
         finally:
-            # Folders that the module has put there are its own, as its roots are.
+            # Folders that the module added are its own, like its roots.
             more = [folder for folder in sys.path if folder not in path]
             (self._added if self._roots else self._common).extend(more)
         self._loaded[key] = module
@@ -261,7 +263,7 @@ class Loader:
 
 
 def _dot_in_a_name(root: str, path: str) -> str | None:
-    """The first part of *path* below *root* that has a dot where a module's name has none."""
+    """The first part of *path* below *root* with a dot that a module name cannot have."""
     parts = os.path.relpath(path, root).removesuffix(".py").split(os.sep)
     for i, part in enumerate(parts):
         if "." in part:
@@ -270,11 +272,11 @@ def _dot_in_a_name(root: str, path: str) -> str | None:
 
 
 def _leads_elsewhere(name: str, path: str) -> bool:
-    """Whether importing *name* gives another file than *path*, as for a ``numbers.py``."""
+    """Whether importing *name* gives a file other than *path*, as for a ``numbers.py``."""
     known = sys.modules.get(name)
     if known is not None:
         origin = getattr(known, "__file__", None)
-    elif "." in name:  # to ask would import its packages
+    elif "." in name:  # checking would import its packages
         return False
     else:
         spec = importlib.util.find_spec(name)
@@ -283,7 +285,7 @@ def _leads_elsewhere(name: str, path: str) -> bool:
 
 
 def _require_file(module: ModuleType, file: str | None) -> None:
-    """Refuse a *module* that is another file than the one asked for: flows of both would mix."""
+    """Reject a *module* that is not the requested file: flows of both would mix."""
     origin = _real_file(module)
     if file and origin and origin != file:
         current_registry().drop({origin})
@@ -296,9 +298,9 @@ def _real_file(module: ModuleType) -> str | None:
 
 
 def _folders_of(module: ModuleType) -> list[str]:
-    """The folders in which an import of *module*, which is of the top level, looks for it.
+    """The folders in which an import of the top-level module *module* looks for it.
 
-    Empty for what is Python's, installed, or ours.
+    Empty for modules that are Python's, installed, or ours.
     """
     file = getattr(module, "__file__", None)
     packages = [os.path.dirname(file)] if file else list(getattr(module, "__path__", ()))
@@ -314,16 +316,16 @@ def _from_file(path: str) -> ModuleType:
     import zlib
 
     stem = os.path.basename(path).removesuffix(".py").replace("-", "_")
-    name = f"{_BY_FILE}{stem}_{zlib.crc32(os.fsencode(path)):08x}"  # there may be two of one stem
+    name = f"{_BY_FILE}{stem}_{zlib.crc32(os.fsencode(path)):08x}"  # stems may repeat
     return module_from_file(name, path)
 
 
 def _blame(error: BaseException, frames: traceback.StackSummary) -> Source | None:
-    """The last line of the user's own that was carried out before *error*."""
+    """The last line of the user's own code executed before *error*."""
     if isinstance(error, SyntaxError) and error.filename and not is_librarys(error.filename):
         return Source(error.filename, error.lineno, error.offset or None)
     own = [frame for frame in frames if not is_librarys(frame.filename)]
-    if not own:  # an installed module that was asked for: its own lines, not those that it calls
+    if not own:  # a requested installed module: only its own lines count
         file = next((frame.filename for frame in frames if frame.name == "<module>"), None)
         own = [frame for frame in frames if frame.filename == file]
     return Source(own[-1].filename, own[-1].lineno) if own else None
@@ -336,14 +338,14 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
 def is_librarys(file: str) -> bool:
-    """Whether *file* is Python's, of an installed distribution, or ours."""
+    """Whether *file* belongs to Python, an installed distribution, or us."""
     return file.startswith(("<", _OURS, _STANDARD)) or any(part in file for part in _INSTALLED)
 
 
 def _file_of(name: str) -> str | None:
     try:
         spec = importlib.util.find_spec(name)
-    except BaseException as error:  # whatever its parent packages raise
+    except BaseException as error:  # its parent packages may raise anything
         let_signals_pass(error)
         return None
     return spec.origin if spec else None

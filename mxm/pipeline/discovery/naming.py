@@ -1,4 +1,4 @@
-"""By which dotted name a file is imported, and from which folders its own imports start."""
+"""The dotted name of a file, and the folders where its own imports start."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Home", "Naming", "provides"]
 
 
 class Home(NamedTuple):
-    """Where a file may be imported from.
+    """A way to import a file.
 
     Parameters
     ----------
     roots
-        Folders that imports start in; the file's *name* is relative to the first.
+        Folders where imports start; the file's *name* is relative to the first.
     name
         Its dotted name.
     """
@@ -29,27 +29,27 @@ class Home(NamedTuple):
 
 
 class Naming:
-    """How files are named, as their places and what they import show; each is read once."""
+    """Names files by their places and their imports; reads each once."""
 
     def __init__(self) -> None:
         self._imports: dict[str, set[str]] = {}
         self._starts: dict[tuple[str, ...], list[str]] = {}
 
     def homes_of(self, path: str, bases: Sequence[str], *, configured: bool) -> list[Home]:
-        """Where the file *path* may be imported from, the best home first.
+        """The ways to import the file *path*, best first.
 
-        A package needs no ``__init__.py``. Without one a folder may be a package, or hold scripts
-        that import each other by their bare names: what its files import decides.
+        A package needs no ``__init__.py``. A folder without one may be a package, or contain
+        scripts that import each other by their bare names: the imports in its files decide.
 
         Parameters
         ----------
         path
             The file, by its real path.
         bases
-            Folders that the project's imports start in.
+            Folders where the project's imports start.
         configured
-            Whether the project names them: its packages are then named from there, even those
-            with an ``__init__.py``, whose own imports could start further down.
+            Whether the project's settings name them. If so, its packages are named from there, even
+            those with an ``__init__.py``, whose own imports could start further down.
         """
         top, parts = _package(path)
         plain = Home(_once(top, *bases), ".".join(parts))
@@ -62,7 +62,8 @@ class Naming:
         base = os.path.join(base, *above[: unfit[-1]]) if unfit else base
         if base == top:
             return [plain]
-        # The files of one folder are named alike; but one with relative imports is in a package.
+        # All files of a folder are named the same way, but one with relative imports is in a
+        # package.
         starts = self._starts_of(top, base, "" if scripts else path)
         relative = scripts and "." in self._imports_of(path)
         root = next((start for start in starts if not (relative and start == top)), base)
@@ -73,9 +74,9 @@ class Naming:
         return [Home(roots, name.removesuffix(".__init__")), plain]
 
     def _starts_of(self, top: str, base: str, path: str) -> list[str]:
-        """The folders from *top* up to *base* that imports start in, the nearest first.
+        """The folders from *top* up to *base* where imports start, nearest first.
 
-        Those of the file *path*, or, without one, of all the files in *top*.
+        Looks at the imports of the file *path*, or of all files in *top* if it is None.
         """
         key = (top, base, path)
         if key not in self._starts:
@@ -101,7 +102,7 @@ class Naming:
 
 
 def _package(path: str) -> tuple[str, list[str]]:
-    """The folder above the regular packages that *path* is in, and the names from there."""
+    """The folder above the regular packages around *path*, and the names from there."""
     folder, file = os.path.split(path)
     parts = [] if file == "__init__.py" else [file.removesuffix(".py")]
     while os.path.exists(os.path.join(folder, "__init__.py")):

@@ -1,4 +1,4 @@
-"""The Python files under a folder, and which of them declare flows, as their text shows."""
+"""Finds the Python files under a folder, and by their text those that declare flows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NEVER_SHOWN = frozenset({"__pycache__"})
 
 
 class LeftOut(NamedTuple):
-    """A file or folder that is not imported, though it may be looked for, and why."""
+    """A file or folder that is not imported although the user may expect it, and why."""
 
     path: str
     why: str
 
     def matters(self) -> bool:
-        """Whether it may be missed: of the tests, only those that use mxm."""
+        """Whether the user may miss it; among tests, only those that use mxm."""
         if self.why != _TESTS:
             return True
         with contextlib.suppress(OSError):
@@ -40,18 +40,18 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Scan:
-    """What a scan saw.
+    """The result of a scan.
 
     Attributes
     ----------
     files
-        How many files were read.
+        The number of files read.
     declaring
-        Those that declare flows, in order.
+        Files that declare flows, in order.
     left_out
-        Those that use mxm and are not imported, and the folders that were not looked into.
+        Files that use mxm but are not imported, and folders that were not scanned.
     whole
-        Whether all files were read, or only the first.
+        Whether all files were read, not only the first ones.
     """
 
     files: int = 0
@@ -61,13 +61,14 @@ class Scan:
 
 
 def scan(folder: str) -> Scan:
-    """Read the Python files under *folder*, at most `MOST_FILES`, and tell which declare flows.
+    """Find the files that declare flows among the first `MOST_FILES` Python files under *folder*.
 
     A file declares flows if it uses ``flow`` or ``register_flow`` of mxm in any way, under any
-    name, or what a module of the project makes of them: a factory, a name it passes on.
+    name, or uses something that a module of the project makes from them: a factory, a re-exported
+    name.
 
-    Text is matched first, and parsed only where a match does not decide: a parse takes longer
-    than everything else that `list` does.
+    Text is matched first, and parsed only if a match does not decide: parsing takes longer than
+    everything else in `list`.
     """
     seen = Scan()
     sure: dict[str, bytes] = {}
@@ -88,7 +89,7 @@ def scan(folder: str) -> Scan:
         (sure if likely and surely_declares(code_of(data)) else others)[path] = data
     found = {*sure}
     if others:
-        from mxm.pipeline.discovery.usage import declaring  # where there is something to parse
+        from mxm.pipeline.discovery.usage import declaring  # only if something must be parsed
 
         found |= declaring(sure, others)
     seen.declaring = [path for path in order if path in found]
@@ -99,7 +100,7 @@ def scan(folder: str) -> Scan:
 
 
 def _python_files(folder: str, left_out: list[LeftOut]) -> Iterator[str]:
-    """The files under *folder* that may declare flows: no tests, nothing hidden or installed."""
+    """The files under *folder* that may declare flows: no tests, no hidden or installed files."""
     for parent, folders, files in os.walk(folder):
         entered: list[str] = []
         for name in sorted(folders):
@@ -128,7 +129,7 @@ def read(path: str) -> bytes:
     Raises
     ------
     OSError
-        It cannot be read, is a pipe or a device, which may never end, or is larger than 64 MB.
+        It cannot be read, is larger than 64 MB, or is a pipe or a device, which may never end.
     """
     info = os.stat(path)
     if not stat.S_ISREG(info.st_mode):

@@ -1,4 +1,4 @@
-"""Names, modules and folders to flows: what is imported, what failed, where it was looked for."""
+"""Finds flows by names, modules and folders, and records failures and the places searched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAY_OUT = "decorate a function with @mxm.flow, or name modules with -m"
 
 @dataclass
 class Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes
     ----------
@@ -34,15 +34,15 @@ class Found:
     failures
         Modules that could not be imported.
     looked_at
-        Where it was looked, in words, for a user who finds nothing.
+        Places searched, as text, for a user who finds nothing.
     warnings
-        Where the search was cut short.
+        Messages about searches that stopped early.
     skipped
-        Files and folders that were not imported; `left_out` are those that may be missed.
+        Files and folders that were not imported; `left_out` has those that the user may miss.
     start
-        The folder that the search began in.
+        The folder where the search started.
     unscanned
-        Why the working directory was not scanned, for a user who misses a flow of it.
+        Why the working directory was not scanned, for a user who misses a flow there.
     """
 
     registry: FlowRegistry = field(default_factory=FlowRegistry)
@@ -56,11 +56,11 @@ class Found:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """Files and folders that were not imported, though a flow may be looked for in them."""
+        """Files and folders that were not imported although the user may expect a flow there."""
         return [each for each in self.skipped if each.matters()]
 
     def project_of(self, entry: Registration) -> str | None:
-        """The folder of the project that *entry* is in; None where it is of what is installed."""
+        """The folder of the project of *entry*; None if it is in an installed package."""
         folder = os.path.dirname(entry.place.file)
         if folder not in self._projects:
             file = nearest_project(folder)
@@ -79,15 +79,15 @@ def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
     """Import the modules that declare flows, and collect what they register.
 
     ``[tool.mxm.pipeline]`` of the nearest pyproject.toml says where to look (``paths``,
-    ``modules``), then the entry points of the group ``mxm.flows``; where neither does, the Python
-    files under the working directory are scanned.
+    ``modules``), and so do entry points of the group ``mxm.flows``. If there are neither, the
+    Python files under the working directory are scanned.
 
     Parameters
     ----------
     modules
         More modules to import, by dotted name.
     start
-        Where to look from; by default the working directory.
+        Where to start; by default the working directory.
     """
     return _search(modules, start or working_directory()).found
 
@@ -115,16 +115,16 @@ def find_flow(
     modules, start
         As in `discover`.
     warn
-        Called where the search was cut short.
+        Called if the search stopped early.
 
     Raises
     ------
     LoadError
         A file or module cannot be imported; or the name was not found and some module failed.
     UnknownFlowError
-        There is no such flow; the message suggests the nearest name, or says where it was looked.
+        There is no such flow; the message suggests the nearest name, or lists the places searched.
     AmbiguousFlowError
-        Several flows are meant.
+        Several flows match.
     """
     flows = find_flows(target, modules, start=start, warn=warn)
     if len(flows) > 1:
@@ -144,9 +144,9 @@ def find_flows(
     start: str | None = None,
     warn: Callable[[str], object] = lambda _: None,
 ) -> list[Registration]:
-    """The flows that *target* means: all of a file that is given without a name, else the one.
+    """The flows that *target* means: all flows of a file given without a name, else one flow.
 
-    Parameters and errors are those of `find_flow`.
+    Parameters and errors are as in `find_flow`.
     """
     start = start or working_directory()
     if target.endswith(".py"):
@@ -158,7 +158,7 @@ def find_flows(
     if place:
         try:
             return [_named(name, _in_module(place, name, start), place)]
-        except UnknownFlowError as error:  # a flow's name may have a colon in it
+        except UnknownFlowError as error:  # a flow's name may contain a colon
             elsewhere = error
     search = _search(modules, start)
     found = search.found
@@ -173,7 +173,7 @@ def find_flows(
 
 
 def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineError:
-    """*error* with what a user must know who misses the flow."""
+    """*error* with hints for a user who misses the flow."""
     message, hints = error.message, [error.hint] if found.flows else []
     if os.path.isdir(target):
         hints.insert(0, f"{target!r} is a folder: give one of its files")
@@ -188,7 +188,7 @@ def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineEr
 
 
 def _in_file(place: str, start: str) -> list[Registration]:
-    """The flows of one file, which alone is imported."""
+    """The flows of one file; nothing else is imported."""
     path = os.path.join(start, os.path.expanduser(place))
     if not os.path.isfile(path):
         if os.path.exists(path):
@@ -202,7 +202,7 @@ def _in_file(place: str, start: str) -> list[Registration]:
 
 
 def _in_module(place: str, name: str, start: str) -> list[Registration]:
-    """The flows of one module, which alone is imported."""
+    """The flows of one module; nothing else is imported."""
     with collecting() as registry:
         loader = Loader(read_settings(start))
         if not _exists(place.partition(".")[0]):
@@ -216,7 +216,7 @@ def _in_module(place: str, name: str, start: str) -> list[Registration]:
 def _exists(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # no name of a module
+    except (ImportError, ValueError):  # not a module name
         return False
 
 
@@ -226,7 +226,7 @@ def _require_loaded(loader: Loader) -> None:
 
 
 def _own(registry: FlowRegistry, file: str, place: str) -> list[Registration]:
-    """What *file* registers; of one that registers nothing itself, what its imports do."""
+    """The flows that *file* registers; if it registers none, those of its imports."""
     own = [e for e in registry.entries() if e.place.file == file] or registry.entries()
     if not own:
         hint = "decorate a function with @mxm.flow, or call register_flow"
@@ -235,7 +235,7 @@ def _own(registry: FlowRegistry, file: str, place: str) -> list[Registration]:
 
 
 def _named(name: str, own: Sequence[Registration], place: str) -> Registration:
-    """The one of the *own* flows of *place* that goes by *name*, or whose function does."""
+    """The flow among *own*, the flows of *place*, whose name or function name is *name*."""
     named = [entry for entry in own if entry.name == name]
     of_function = [entry for entry in named or own if entry.place.qualname == name]
     matching = of_function if len(of_function) == 1 else named or of_function
@@ -287,13 +287,13 @@ class _Search:
         self.found.failures = self.loader.failures
 
     def load(self, modules: Iterable[str], origin: str) -> None:
-        """Import *modules*, which *origin* names."""
+        """Import *modules* for *origin*."""
         for module in modules:
             self.found.looked_at.append(f"module {module}")
             self.loader.module(module, origin)
 
     def load_entry_points(self) -> bool:
-        """Load the entry points of other distributions; whether there are any."""
+        """Load the entry points of other distributions; return whether there are any."""
         if not _may_have_entry_points():
             return False
         from importlib.metadata import entry_points
@@ -307,7 +307,7 @@ class _Search:
         return bool(entries)
 
     def scan(self, folder: str) -> None:
-        """Import the files under *folder* that declare flows, as their text shows."""
+        """Import the files under *folder* whose text declares flows."""
         real = os.path.realpath(folder)
         home = os.path.realpath(os.path.expanduser("~"))
         never = {home: "a home folder", os.sep: "the root folder"}
@@ -330,14 +330,14 @@ class _Search:
 
 
 def _may_have_entry_points() -> bool:
-    """Whether an installed distribution names our group; False spares `importlib.metadata`."""
-    # Loading that takes longer than a look into every entry_points.txt there is.
+    """Whether an installed distribution uses our group; if none, skip `importlib.metadata`."""
+    # Loading that takes longer than reading every entry_points.txt.
     for folder in sys.path:
         try:
             with os.scandir(folder or ".") as entries:
                 infos = [e.path for e in entries if e.name.lower().endswith(_INFO)]
         except NotADirectoryError:
-            return True  # a zip file, which it can read
+            return True  # a zip file, which importlib.metadata can read
         except OSError:
             continue
         for info in infos:

@@ -1,4 +1,4 @@
-"""``[tool.mxm.pipeline]`` of a project's pyproject.toml: where flows are, and how they are run."""
+"""``[tool.mxm.pipeline]`` of a project's pyproject.toml: where flows are, and how they run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a project says of its flows; empty where it says nothing.
+    """A project's settings for its flows; empty if it has none.
 
     Parameters
     ----------
     folder
-        The folder of the file, or where the search for one began.
+        The folder of the file, or where the search for it started.
     file
         The file.
     paths
-        Absolute paths of folders that modules are imported from.
+        Absolute paths of folders to import modules from.
     modules
         Modules that declare flows.
     options
-        Options of a run by name, as `RunOptions` has them and ``backend``; those that are set.
+        The options of a run that are set, by name: those of `RunOptions`, and ``backend``.
     """
 
     folder: str
@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def import_paths(self) -> tuple[str, ...]:
-        """Folders that modules are imported from."""
+        """Folders to import modules from."""
         return self.paths or (self.folder,)
 
 
@@ -53,7 +53,7 @@ def working_directory() -> str:
     Raises
     ------
     PipelineError
-        It is gone.
+        It no longer exists.
     """
     try:
         return os.getcwd()
@@ -68,7 +68,7 @@ def read_settings(start: str) -> Settings:
     Raises
     ------
     PipelineError
-        The file is no TOML, or a key is unknown or has a value that cannot be used.
+        The file is not TOML, or a key is unknown or has an invalid value.
     """
     file = nearest_project(os.path.abspath(start))
     table = table_in(file) if file else None

@@ -1,4 +1,4 @@
-"""Python text by matching, not parsing: what it imports, and whether it surely declares a flow."""
+"""Matches Python text without parsing: its imports, and whether it surely declares a flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNREAD = re.compile(  # strings and comments
     rb""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""",
     re.DOTALL,
 )
-# What few files need is compiled when one does: `re` remembers it.
+# Patterns that few files need are compiled on first use: `re` caches them.
 _CODING = rb"(?:[ \t\f]*(?:#[^\n]*)?\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)"
 _PLAIN = rb"(?i:utf-?8|ascii|us-ascii|latin|iso-?8859|cp125)"
 
@@ -21,16 +21,16 @@ _PLAIN = rb"(?i:utf-?8|ascii|us-ascii|latin|iso-?8859|cp125)"
 def code_of(data: bytes) -> bytes:
     """*data*, a Python file, in UTF-8 and lines, without strings and comments.
 
-    Lines that a backslash joins are one.
+    Lines joined by a backslash become one.
     """
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\0" in data:
-        # UTF-16 and UTF-32, which Python refuses: what an editor wrote so must not go unnoticed.
+        # UTF-16 and UTF-32, which Python rejects: the user must hear of such a file.
         data = data.replace(b"\0", b"").lstrip(b"\xff\xfe")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     coding = re.match(_CODING, data) if b"coding" in data[:400] else None
-    if coding and not re.match(_PLAIN, coding[1]):  # these hold ASCII text as it is
+    if coding and not re.match(_PLAIN, coding[1]):  # these encode ASCII text unchanged
         with contextlib.suppress(LookupError, UnicodeError):
             data = data.decode(coding[1].decode()).encode("utf-8", "replace")
     code = _UNREAD.sub(b" ", data)
@@ -43,7 +43,7 @@ _IMPORTS_MXM = (
     rb"(?m)(?:^|[;:])[ \t]*"
     rb"(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+mxm\b"
 )
-# The two ways that nearly everybody writes; `usage` finds the others.
+# The two usual spellings; `usage` finds the others.
 _DECORATES = re.compile(rb"^@mxm\.flow\b(?![ \t]*\.)", re.MULTILINE)
 _IMPORTS_PLAINLY = re.compile(
     rb"^import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*[ \t]+mxm[ \t]*(?:$|[,;])",
@@ -57,12 +57,12 @@ _REGISTERS = rb"(?<!def )\bregister_flow[ \t]*\("
 
 
 def imports_mxm(code: bytes) -> bool:
-    """Whether *code* imports mxm, or something of it."""
+    """Whether *code* imports mxm or something from it."""
     return bool(re.search(_IMPORTS_MXM, code))
 
 
 def surely_declares(code: bytes) -> bool:
-    """Whether *code* declares a flow in a way that a match can be sure of."""
+    """Whether *code* certainly declares a flow, judged by matching alone."""
     if _DECORATES.search(code) and _IMPORTS_PLAINLY.search(code):
         return True
     names = b",".join(re.findall(_IMPORTS_NAMES, code))
@@ -76,7 +76,7 @@ _FIRST = rb"[ \t]*(\.|\w+)"
 
 
 def top_imports(code: bytes) -> set[str]:
-    """The first part of every name that *code* imports; ``.`` where it imports relatively."""
+    """The first part of every name that *code* imports; ``.`` for a relative import."""
     found: set[str] = set()
     for origin, names in re.findall(_TOP, code):
         parts = (

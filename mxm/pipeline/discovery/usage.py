@@ -1,7 +1,7 @@
-"""What modules make of ``flow`` and ``register_flow``: parsed, where a match cannot decide.
+"""How modules use ``flow`` and ``register_flow``, by parsing, if a match cannot decide.
 
-A module declares flows if it uses one of the two, under any name that an import or an assignment
-gave it, or a factory of the project: a function or class that uses one of them itself.
+A module declares flows if it uses one of the two, under any imported or assigned name, or a factory
+of the project: a function or class that uses one of them itself.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from mxm.pipeline.discovery.text import code_of, imports_mxm
 
 __all__ = ["declaring"]
 
-# What a name may stand for, beside a module of the project: that is its path without ".py".
+# What a name may mean, other than a module of the project, which is its path without ".py".
 _FLOW, _MAKER, _MXM = "<flow>", "<maker>", "<mxm>"
 _OURS = {"flow": _FLOW, "register_flow": _MAKER}
 _MAKES = (_FLOW, _MAKER)
 
 
 def declaring(sure: Mapping[str, bytes], others: Mapping[str, bytes]) -> set[str]:
-    """Those of the *others* that declare flows.
+    """The *others* that declare flows.
 
     Parameters
     ----------
     sure
-        By path, the bytes of the modules of a project that surely declare flows.
+        By path, the bytes of project modules that certainly declare flows.
     others
-        The bytes of the others.
+        By path, the bytes of the other modules.
     """
     likely = [path for path, data in others.items() if _names_ours(data)]
     return _Project(sure, others).declaring(likely) if sure or likely else set()
 
 
 class _Project:
-    """The modules of a project, as far as they may declare flows."""
+    """The modules of a project that may declare flows."""
 
     def __init__(self, sure: Mapping[str, bytes], others: Mapping[str, bytes]) -> None:
         self._sure = sure
@@ -56,12 +56,12 @@ class _Project:
         self._asked: set[tuple[str, str]] = set()
 
     def declaring(self, likely: Sequence[str]) -> set[str]:
-        """Those of the others that declare flows; the *likely* ones have mxm's names in them."""
+        """The other modules that declare flows; the *likely* ones contain mxm's names."""
         found = {path for path in likely if self._declares(path)}
         undecided = {p: d for p, d in self._others.items() if b"import" in d}
         for path in likely:
             undecided.pop(path, None)
-        # What modules take from these, and others from them, until there is nothing new.
+        # Follow imports from these modules, and from their importers, until nothing is new.
         sources: Iterable[str] = (*self._sure, *likely)
         taken: set[str] = set()
         while undecided:
@@ -79,13 +79,13 @@ class _Project:
 
     def _declares(self, path: str) -> bool:
         module = self._module(_base(path))
-        if module is None:  # it cannot be parsed: its import says why
+        if module is None:  # it cannot be parsed: importing it reports why
             return imports_mxm(code_of(self._others[path]))
         return any(self._kind_of(module, node) in _MAKES for node in ast.walk(module.tree))
 
     def _offers(self, path: str) -> Iterable[str]:
-        """Names that make flows and that other modules may import from *path*."""
-        if path in self._sure:  # parsed only where it has more than flows at its top
+        """Names that make flows, and that other modules may import from *path*."""
+        if path in self._sure:  # parsed only if it has more than flows at its top level
             code = _AT_TOP.sub(b"", code_of(self._sure[path]))
             if not _MENTIONS.search(code):
                 return ()
@@ -115,16 +115,16 @@ class _Project:
         return self._modules[base]
 
     def _kind(self, base: str, name: str) -> str | None:
-        """What *name* in the module at *base* stands for."""
+        """The meaning of *name* in the module at *base*."""
         key = (base, name)
         if key in self._kinds:
             return self._kinds[key]
-        if key in self._asked:  # a circle of imports
+        if key in self._asked:  # a circular import
             return None
         self._asked.add(key)
         kind = self._look_up(base, name)
         self._asked.discard(key)
-        if kind or not self._asked:  # within a circle, None may mean "not known yet"
+        if kind or not self._asked:  # within a circular import, None may mean "not known yet"
             self._kinds[key] = kind
         return kind
 
@@ -134,7 +134,7 @@ class _Project:
             made = (self._kind_made(module, node) for node in module.defined.get(name, ()))
             imported = [*module.imported.get(name, ()), *((*star, name) for star in module.stars)]
             kinds = (*made, *(self._kind_imported(module, *each) for each in imported))
-            # Of an if or a try, any branch may be the one.
+            # In an if or a try, any branch may run.
             if kind := next(filter(None, kinds), None):
                 return kind
         inner = os.path.join(base, name)
@@ -149,7 +149,7 @@ class _Project:
         if name is None:
             return base
         kind = self._kind(base, name) if base else None
-        if kind is None and not level:  # a module in a package that has no file of its own
+        if kind is None and not level:  # a module in a package without its own file
             kind = self._base_of(module, f"{origin}.{name}", 0)
         return kind
 
@@ -163,11 +163,11 @@ class _Project:
             return os.path.join(folder, *parts)
         end = os.sep + os.path.join(*parts)
         bases = [base for base in self._by_last.get(parts[-1], ()) if base.endswith(end)]
-        # Of several projects' modules of one name, the nearest is meant.
+        # If several projects have modules of this name, use the nearest.
         return max(bases, key=lambda b: _shared(b, module.path), default=None)
 
     def _kind_of(self, module: _Module, node: ast.AST | None) -> str | None:
-        """What *node*, a name or a chain of attributes, stands for in *module*."""
+        """The meaning of *node*, a name or a chain of attributes, in *module*."""
         chain: list[str] = []
         while isinstance(node, ast.Attribute):
             chain.append(node.attr)
@@ -191,7 +191,7 @@ class _Project:
         return kind
 
     def _kind_made(self, module: _Module, node: ast.AST) -> str | None:
-        """What a name stands for that *node*, a definition or the value assigned, gives."""
+        """The meaning of a name that *node*, a definition or an assigned value, defines."""
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if any(self._kind_of(module, _called(d)) in _MAKES for d in node.decorator_list):
                 return None  # a flow
@@ -224,12 +224,12 @@ def _base(path: str) -> str:
 
 
 def _shared(one: str, other: str) -> int:
-    """How far two paths go the same way."""
+    """The number of leading parts that two paths share."""
     return len(os.path.commonpath([one, other]))
 
 
 class _Takes:
-    """Whether a module may take one of the *names* from one of the modules at *bases*."""
+    """Whether a module may import one of the *names* from one of the modules at *bases*."""
 
     def __init__(self, bases: set[str], names: set[str]) -> None:
         self._modules = {os.path.basename(base).encode() for base in bases}
@@ -249,7 +249,7 @@ _FROM_HERE = re.compile(rb"\bfrom[ \t]*\.+[ \t]*import\b")
 _WORD = re.compile(rb"\w+")
 
 
-# Flows at the top of a module, what speaks of them, and what imports them.
+# Flows at the top level of a module, uses of them, and imports.
 _AT_TOP = re.compile(rb"^@(?:mxm\.)?flow\b", re.MULTILINE)
 _MENTIONS = re.compile(rb"\b(?:register_)?flow\b")
 _IMPORTED = re.compile(rb"\bimport\b(?:[ \t]*\([^)]*\)|[^\n;]*)")
@@ -257,7 +257,7 @@ _RENAMES = re.compile(rb"\bflow[ \t]+as\b")
 
 
 def _names_ours(data: bytes) -> bool:
-    """Whether *data* may use one of mxm's two names, or pass it on."""
+    """Whether *data* may use or re-export one of mxm's two names."""
     if b"\0" in data:
         data = data.replace(b"\0", b"")
     if b"mxm" not in data:
@@ -272,7 +272,7 @@ _STAR = re.compile(rb"\bfrom[ \t]+mxm[\w.]*[ \t]+import[ \t]*\*")
 
 def _parsed(data: bytes) -> ast.Module | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an invalid escape is said when the module is imported
+        warnings.simplefilter("ignore")  # an invalid escape is reported when the module is imported
         try:
             return ast.parse(data)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -286,14 +286,14 @@ class _Module:
     Attributes
     ----------
     imported
-        By name, each module it is imported from, the level of a relative import, and its name
-        there; None for the module itself.
+        By name: the modules it is imported from, each with the level of a relative import and its
+        name there; None for the module itself.
     dotted
-        Packages that ``import firm.factories`` binds.
+        Packages bound by ``import firm.factories``.
     stars
-        Modules that all names are imported from, with their levels.
+        Modules with star imports, with their levels.
     defined
-        By name, its definitions at the top, and the values assigned.
+        By name: its top-level definitions and assigned values.
     """
 
     base: str
@@ -338,7 +338,7 @@ class _Module:
 
 
 def _defined(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
-    """What the statements of *body* define, those within ``if``, ``try`` and so on included."""
+    """The names that *body* defines, also within ``if``, ``try`` and so on."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name, node

@@ -1,1 +1,1 @@
-"""A plan is run: driver, runners, calls, worker processes."""
+"""Runs a plan: driver, runners, calls, worker processes."""

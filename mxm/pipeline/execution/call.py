@@ -1,4 +1,4 @@
-"""One step's function and its inputs: called as often as the engine asks, whatever it does."""
+"""A step's function and its inputs, called as often as the engine asks, whatever it raises."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ __all__ = [
 
 
 def attempt_error(raised: BaseException) -> tuple[BaseException, bool]:
-    """What failed an attempt that *raised*, and whether no further attempt is worth it.
+    """The error of an attempt that *raised*, and whether another attempt is pointless.
 
     Raises
     ------
     BaseException
-        *raised* itself, where it asks the whole run to end.
+        *raised* itself, if it asks the whole run to end.
     """
     if isinstance(raised, FatalError):
         return raised.error, True
     if isinstance(raised, Exception):
         return raised, False
-    # Ctrl-C, and what the handler of another signal raised, ask the whole run to end. What
-    # a task raises by itself is its failure, whatever its class: an engine's own, too.
+    # Ctrl-C, and exceptions raised by other signal handlers, ask the whole run to end. Whatever a
+    # task raises by itself is its failure, even an exception class of the engine.
     if isinstance(raised, KeyboardInterrupt) or ends_the_run(raised):
         raise raised
     return raised, True
 
 
 class FatalError(Exception):
-    """Carries an error through an engine that is not worth another attempt.
+    """Carries an error that is not worth another attempt through an engine.
 
-    What a task raised beyond `Exception`, `SystemExit` for one, and what would fail each time.
+    For errors other than `Exception`, such as `SystemExit`, and those that would fail every time.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -76,7 +76,7 @@ class FatalError(Exception):
 
 
 class Call:
-    """A step's function with its inputs; the value stays here, out of the engine's sight.
+    """A step's function with its inputs; the value stays here, hidden from the engine.
 
     Parameters
     ----------
@@ -87,22 +87,22 @@ class Call:
     args, kwargs
         Inputs, by reference.
     observers
-        Those of the run.
+        The observers of the run.
     slot, ready
         As in `TaskRun`.
     guard
-        Whether a snapshot is taken of a large value, too.
+        Whether to take snapshots of large values, too.
     is_cleanup
         Whether it runs although its run was cancelled.
     items
-        How many items the step has, where it is mapped.
+        The number of items, if the step is mapped.
 
     Attributes
     ----------
     attempts
-        How often the function was called.
+        The number of calls of the function.
     value, error, skipped
-        What became of the last attempt.
+        The outcome of the last attempt.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Call:
         self._guard = guard
         self.is_cleanup: bool = is_cleanup
         self._history: list[Attempt] = []
-        self._open: datetime | None = None  # when the attempt began that goes on
+        self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line if observers else None)
         if observers:
             observers.notify(
@@ -149,11 +149,11 @@ class Call:
         Raises
         ------
         Exception
-            The function's own, for the engine to count and to retry.
+            The function's own error, for the engine to count and retry.
         TaskTimeoutError
             It took longer than the task's ``timeout_s``.
         FatalError
-            It raised something that is no `Exception`, or could not be called at all.
+            It raised something that is not an `Exception`, or could not be called at all.
         KeyboardInterrupt
             The run is being cancelled.
         """
@@ -179,7 +179,7 @@ class Call:
             self._end(state)
 
     def _became(self, error: BaseException | None, skipped: Skip | None) -> None:
-        """Take note what the one attempt of a step became whose items are called elsewhere."""
+        """Record the outcome of the only attempt of a step whose items are called elsewhere."""
         self.error, self.skipped = error, skipped
         if error is not None:
             raise error
@@ -189,23 +189,23 @@ class Call:
 
     @property
     def message(self) -> str | None:
-        """What an engine may say of it once it has succeeded."""
+        """The message that an engine may show after success."""
         return None
 
     def retry_in(self) -> float | None:
-        """Seconds until the next attempt; None where the last one was not worth another."""
+        """Seconds until the next attempt; None if there should be no other."""
         task = self.step.task
         if self._fatal or self.attempts > task.retries or not isinstance(self.error, task.retry_on):
             return None
         return task.retry_delay(self.attempts)
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
-        """What became of the step, once the engine is done with it.
+        """The outcome of the step, once the engine is done with it.
 
         Parameters
         ----------
         failure
-            The engine's own, where the function did not fail.
+            The engine's own error, if the function did not fail.
         """
         error = self.error or failure
         if error is not None:
@@ -213,7 +213,7 @@ class Call:
             return self._task(State.FAILED, error=error, reason=described(error), allowed=allowed)
         if self.skipped is not None:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
-        if self.step.overridden:  # by a function that writes no asset
+        if self.step.overridden:  # the replacement function writes no asset
             return self._task(State.OVERRIDDEN, value=self.value)
         declared = self.step.task.produces
         asset = None if declared is None else WrittenAsset(declared.id, self.step.partition)
@@ -221,7 +221,7 @@ class Call:
         return self._task(State.SUCCEEDED, value=self.value, asset=asset, snapshot=snapshot)
 
     def cancelled(self, reason: str) -> TaskRun:
-        """What became of the step where the run ended before it did."""
+        """The outcome of a step that was still running when the run ended."""
         self._end(State.CANCELLED)
         return self._task(State.CANCELLED, reason=reason)
 
@@ -250,7 +250,7 @@ class Call:
             self._observers.notify(AttemptStarted(run, now, name, self.attempts))
 
     def _end(self, state: State) -> None:
-        with self._observers.lock:  # the run may be cancelled while another thread comes here
+        with self._observers.lock:  # the run may be cancelled while another thread gets here
             started, self._open = self._open, None
             if started is None:
                 return
@@ -275,7 +275,7 @@ class Call:
 
 
 class Invocation(Protocol):
-    """What is called once: a step's function or that of one of its items, with its inputs."""
+    """One call of a function with its inputs: for a step, or for one of its items."""
 
     flow: str
     step: Step
@@ -288,7 +288,7 @@ Invoke: TypeAlias = Callable[[Invocation], Any]
 
 
 def _here(call: Invocation) -> Any:
-    """Call the function in this process; with a timeout, in a thread that can be given up."""
+    """Call the function in this process; with a timeout, in a thread that can be abandoned."""
     timeout = call.step.task.timeout_s
 
     resources = active_resources()
@@ -320,23 +320,23 @@ _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)
 
 
 def invoke(call: Invocation) -> Any:
-    """Call the function of *call* once, where this context has it; its value."""
+    """Call the function of *call* once, in the place that this context sets; return its value."""
     return _invoke.get()(call)
 
 
 def invoke_now() -> Invoke:
-    """What makes the calls of this context."""
+    """The function that makes the calls in this context."""
     return _invoke.get()
 
 
 def invoke_with(invoke: Invoke) -> None:
-    """Let the calls of this context be made by *invoke*."""
+    """Let *invoke* make the calls in this context."""
     _invoke.set(invoke)
 
 
 @contextmanager
 def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
-    """Let *wrap* stand around every call that is made here within this block."""
+    """Wrap every call within this block in *wrap*."""
     token = _invoke.set(wrap(_invoke.get()))
     try:
         yield
@@ -367,11 +367,11 @@ def call_function(
 
 
 class _LateError(Exception):
-    """A thread did not end in time."""
+    """A thread did not finish in time."""
 
 
 def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
-    """The outcome of *function* in a daemon thread of its own, with this thread's context."""
+    """Run *function* in its own daemon thread with this thread's context; return its outcome."""
     values: list[Any] = []
     errors: list[BaseException] = []
     late = False
@@ -389,7 +389,7 @@ def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
     started = time.monotonic()
     thread.start()
     thread.join(timeout)
-    # It may have ended while it kept this thread from looking.
+    # It may have ended while it kept this thread from running.
     if thread.is_alive() or late:
         raise _LateError
     if errors:

@@ -1,4 +1,4 @@
-"""What compiled flows share: a run's options and plan, and how a signal ends it."""
+"""The common part of compiled flows: a run's options and plan, and its end by a signal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mxm.pipeline.values.jsonvalue import JSONValue
 
 __all__ = ["CompiledFlow", "Course", "keep_json"]
 
-# How long an engine's own code may go on once a signal came; retries wait in it, for one.
+# How long an engine's own code, such as its wait for a retry, may go on after a signal.
 _PATIENCE_S = 0.5
 
 
@@ -50,7 +50,7 @@ class CompiledFlow(ABC):
         chosen = self.options.changed(options)
         plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
         if chosen.overrides:
-            # Loaded where something is overridden.
+            # Loaded only for overrides.
             from mxm.pipeline.execution.overrides import with_overrides
 
             plan = with_overrides(plan, chosen.overrides)
@@ -60,24 +60,24 @@ class CompiledFlow(ABC):
     def execute(
         self, params: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
     ) -> dict[str, JSONValue]:
-        """Run the flow and raise for its failure. See `mxm.pipeline.api.MXMFlow`."""
+        """Run the flow and raise if it fails. See `mxm.pipeline.api.MXMFlow`."""
         observers = (keep_json, *self.options.changed(options).observers)
         run = self.run(params, {**(options or {}), "observers": observers})
         return run.raise_for_failure().results
 
     @abstractmethod
     def _run(self, course: Course) -> FlowRun:
-        """Run *course*, which this backend's engine calls to be driven."""
+        """Run *course*: this backend's engine calls its `drive`."""
 
 
 def keep_json(event: Event) -> None:
-    """Make the JSON of each result when its task ends: another one may change it. An observer."""
+    """An observer: makes the JSON of each result when its task ends, before others change it."""
     if isinstance(event, StepEnded) and event.task.has_value:
         event.task.to_json()
 
 
 class _Region(contextlib.AbstractContextManager[None]):
-    # No generator: `contextmanager` gives an exception another traceback, which frozen ones refuse.
+    # Not a generator: `contextmanager` sets the traceback of exceptions, which frozen ones reject.
     def __init__(self, course: Course, in_engine: bool) -> None:
         self._course = course
         self._in_engine = in_engine
@@ -90,20 +90,20 @@ class _Region(contextlib.AbstractContextManager[None]):
 
 
 class Course:
-    """One run on its way, and what became of it so far.
+    """One run in progress, and its outcome so far.
 
-    A signal ends it wherever it arrives. Its exception is raised at once in a task and while
-    steps are waited for; in an engine's own code, which may hold a lock or take it for another's,
-    not before the engine comes back to a step, or has taken long to do so.
+    A signal ends it wherever it arrives. The exception is raised at once in a task or while waiting
+    for steps. An engine's own code may hold a lock or misread the exception, so there it is raised
+    only when the engine returns to a step, or has taken too long.
 
     Parameters
     ----------
     plan
-        What is run.
+        The plan to run.
     options
-        How.
+        The options of the run.
     backend
-        Whose engine calls it, by name.
+        Name of the backend whose engine calls it.
 
     Raises
     ------
@@ -134,17 +134,17 @@ class Course:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal came that ends the run."""
+        """Whether a signal ends the run."""
         return self._signal is not None
 
     def follow(self, run: Callable[[Course], FlowRun]) -> FlowRun:
-        """What *run* makes of this course.
+        """The result of *run* for this course.
 
         Raises
         ------
         BaseException
-            What the handler of a signal raised, whatever engine and tasks made of it; its
-            ``mxm_run`` is the run so far, in the state ``cancelled``.
+            The exception that a signal handler raised, whatever the engine and tasks did with it;
+            its ``mxm_run`` is the run so far, in the state ``cancelled``.
         """
         made: FlowRun | None = None
         with self._signals():
@@ -167,7 +167,7 @@ class Course:
 
         def step(call: Call) -> TaskRun:
             if not call.is_cleanup:
-                self._heed()  # the task before may have kept it to itself
+                self._heed()  # the previous task may have swallowed it
             return perform(call)
 
         def outside(invoke: Invoke) -> Invoke:
@@ -186,16 +186,16 @@ class Course:
         return self.run
 
     def in_engine(self) -> contextlib.AbstractContextManager[None]:
-        """A block in which an engine's code runs, but for what it calls of this course."""
+        """A block in which an engine's code runs, except for its calls into this course."""
         return self._region(in_engine=True)
 
     def _region(self, *, in_engine: bool) -> contextlib.AbstractContextManager[None]:
-        if threading.current_thread() is not self._thread:  # signals come to the other one
+        if threading.current_thread() is not self._thread:  # signals go to that thread
             return contextlib.nullcontext()
         return _Region(self, in_engine)
 
     def enter(self, in_engine: bool) -> bool:
-        """Say whose code runs from here on; whose it was before."""
+        """Set whose code runs from here on; return whose it was before."""
         before, self._in_engine = self._in_engine, in_engine
         self._heed()
         return before
@@ -205,9 +205,9 @@ class Course:
             raise self._signal
 
     def _cancelled(self, error: BaseException) -> BaseException:
-        """*error* with the run so far."""
+        """*error*, with the run so far attached."""
         run = self.run
-        if run is None:  # the engine had not come to it
+        if run is None:  # the engine had not reached it
             reason = "the run was cancelled"
             tasks = [TaskRun(s.name, State.CANCELLED, reason=reason) for s in self.plan.steps]
             now = datetime.now(UTC)
@@ -229,7 +229,7 @@ class Course:
 
     @contextlib.contextmanager
     def _signals(self) -> Generator[None, None, None]:
-        """Take note of what the handlers of SIGINT and SIGTERM raise, where there are any."""
+        """Record what the handlers of SIGINT and SIGTERM raise, if there are any."""
         if self._thread is not threading.main_thread():
             yield
             return
@@ -259,7 +259,7 @@ class Course:
                 self._signal = self._signal or error
                 note_signal(error)
                 if self._over or (self._in_engine and first):
-                    self._remind(number)  # and raised when the engine comes back
+                    self._remind(number)  # and raise it when the engine returns
                 else:
                     raise
 
@@ -270,7 +270,7 @@ class Course:
             if self._over:
                 return
             self._reminded = True
-            if sys.platform != "win32":  # it also ends a system call that waits
+            if sys.platform != "win32":  # it also interrupts a blocking system call
                 signal.pthread_kill(self._thread.ident or 0, number)
             else:
                 _thread.interrupt_main(signal.Signals(number))

@@ -1,4 +1,4 @@
-"""Events: what happens in a run, as data, passed to observers while it happens."""
+"""Events: what happens in a run, as data, passed to observers as it happens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunStarted:
-    """A run begins; its first event.
+    """A run starts; the first event.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class RunStarted:
     at
         When it happened, in UTC.
     flow, params
-        What runs, and with which parameters; secrets are masked.
+        The flow that runs, and its parameters; secrets are masked.
     steps
         Names of the steps, in topological, then declaration order.
     backend, runner, workers
-        What runs it, and how many tasks at once.
+        What runs it, and how many tasks run at once.
     warnings
-        What was noticed about parameters.
+        Warnings about parameters.
     """
 
     run: str
@@ -68,16 +68,16 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepStarted:
-    """A step has a worker.
+    """A step starts on a worker.
 
     Parameters
     ----------
     slot
-        The worker, counted from 1; 0 for a mapped step, whose items have workers.
+        The worker, counted from 1; 0 for a mapped step, whose items run on workers.
     ready
         When everything upstream had ended.
     items
-        How many items it has; None where it is not mapped.
+        The number of items; None if it is not mapped.
     """
 
     run: str
@@ -95,7 +95,7 @@ class AttemptStarted:
     Parameters
     ----------
     attempt
-        Which call it is, counted from 1.
+        The number of the call, from 1.
     item
         Key of the item, where the step is mapped.
     """
@@ -116,11 +116,11 @@ class AttemptEnded:
     state
         ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
     error
-        What it raised, where it failed.
+        What it raised, if it failed.
     attempts
-        How many calls there may be.
+        The most calls there may be.
     retry_in
-        Seconds until the next call; None where there is none.
+        Seconds until the next call; None if there is none.
     item
         Key of the item, where the step is mapped.
     """
@@ -143,9 +143,9 @@ class ItemEnded:
     Parameters
     ----------
     place
-        Where it is in the list, from 0.
+        Its index in the list.
     item
-        What became of it.
+        The outcome of it.
     """
 
     run: str
@@ -166,7 +166,7 @@ class OutputLine:
     stream
         ``stdout``, ``stderr`` or ``log``.
     level
-        The level of what was logged, as in `logging`; None for what was printed.
+        The level of a log record, as in `logging`; None for printed text.
     item
         Key of the item, where the step is mapped.
     """
@@ -182,7 +182,7 @@ class OutputLine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AssetWritten:
-    """A step that declares an asset succeeded; comes before its `StepEnded`."""
+    """A step that declares an asset succeeded; sent before its `StepEnded`."""
 
     run: str
     at: datetime
@@ -192,7 +192,7 @@ class AssetWritten:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warned:
-    """Something was noticed that does not fail the run."""
+    """A warning, which does not fail the run."""
 
     run: str
     at: datetime
@@ -201,7 +201,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepEnded:
-    """A step ended, or was skipped or cancelled without having started.
+    """A step ended, or was skipped or cancelled before it started.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunEnded:
-    """A run is over; its last event."""
+    """A run is over; the last event."""
 
     run: str
     at: datetime
@@ -238,11 +238,11 @@ Event: TypeAlias = (
 
 
 class Observer(Protocol):
-    """What is called with each event of a run: a function, or an object with ``__call__``.
+    """Called with each event of a run: a function, or an object with ``__call__``.
 
     It is called in the process that runs the flow, one event at a time and in order, on the thread
-    on which the event happened; the run waits for it. What it raises is logged once, and changes
-    nothing. Later versions may add kinds of events: ignore those you do not know.
+    where the event happened; the run waits for it. If it raises, the error is logged once and
+    changes nothing. Later versions may add kinds of events: ignore those you do not know.
 
     Examples
     --------
@@ -252,7 +252,7 @@ class Observer(Protocol):
     """
 
     def __call__(self, event: Event, /) -> object:
-        """Take note of *event*."""
+        """Handle *event*."""
         ...
 
 
@@ -269,7 +269,7 @@ class Observers:
     Attributes
     ----------
     lock
-        Held while observers are called; a thread that has it may notify, and others wait.
+        Held while observers are called. Its holder may notify; other threads wait.
     """
 
     def __init__(self, run: str, observers: Sequence[Observer]) -> None:
@@ -292,7 +292,7 @@ class Observers:
                     self._report(number, observer, event, error)
 
     def close(self) -> None:
-        """Pass nothing more: the run is over, whatever its threads still do."""
+        """Pass no more events: the run is over, even if threads still work."""
         with self.lock:
             self._observers = ()
 

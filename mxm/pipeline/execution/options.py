@@ -33,7 +33,7 @@ RUNNERS = ("sequential", "threads", "processes")
 class OptionsOfRun(TypedDict, total=False):
     """The options as keywords: of `compile_flow`, `Flow.with_options`, `MXMFlow.run`.
 
-    The fields of `RunOptions`, and *backend*, which chooses who takes them.
+    The fields of `RunOptions`, and *backend*, which chooses the backend.
     """
 
     backend: str
@@ -64,32 +64,33 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a flow is run, with every default.
+    """How a flow runs, with all defaults.
 
     Parameters
     ----------
     runner
         ``sequential`` (in topological, then declaration order), ``threads`` or ``processes``.
     workers
-        Tasks at once for ``threads`` and ``processes``; None for the number of processors.
+        The number of tasks that run at once on ``threads`` and ``processes``; None for the number
+        of processors.
     fail_fast
-        Whether nothing more starts after a failure.
+        Whether no more tasks start after a failure.
     strict_params
-        Whether a parameter that no task takes is an error rather than a warning.
+        Whether a parameter that no task takes is an error instead of a warning.
     strict_json
-        Whether a result that JSON has no form for is an error rather than described.
+        Whether a result without a JSON form is an error; otherwise it is described.
     engine_logs
-        Whether the engine's own log lines are shown.
+        Whether to show the engine's own log lines.
     guard
-        Whether large values, too, are compared after each task that takes them: one that a task
-        changed in place is a warning.
+        Whether to compare large values, too, after each task that takes them; a value changed in
+        place gives a warning.
     grace_s
-        Seconds that tasks with ``run_if="always"`` may take once the run is cancelled.
+        Seconds that tasks with ``run_if="always"`` may take after a cancellation.
     observers
-        What is called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
+        Called with each event of the run; see `mxm.pipeline.execution.events.Observer`.
     overrides
-        By task, or by name of a step, what replaces it: a callable its function, anything else its
-        result. What only steps with a given result need is skipped.
+        Replacements by task or step name: a callable replaces the function, anything else the
+        result. Steps that are needed only by steps with a replaced result are skipped.
     resources
         By resource, another one that is opened in its place, or the value itself.
     resource_settings
@@ -102,7 +103,7 @@ class RunOptions:
     Raises
     ------
     BackendError
-        The runner is unknown, or a value is none that its option takes.
+        The runner is unknown, or the value of an option is invalid.
     """
 
     runner: str = "sequential"
@@ -127,7 +128,7 @@ class RunOptions:
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Checked, not trusted to be typed: they come from files and notebooks too.
+        # Checked at run time, because options also come from files and notebooks.
         given: Any = self.runner
         if given not in RUNNERS:
             hint = did_you_mean(given, RUNNERS) if isinstance(given, str) else None
@@ -171,21 +172,21 @@ class RunOptions:
         return self if observer is None else replace(self, observers=(*self.observers, observer))
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
-        """These options with others in their place.
+        """These options with some replaced.
 
         Parameters
         ----------
         options
-            Values by the names of the fields.
+            New values by field name.
         also
-            Names that the caller knows beside them, to be suggested.
+            More names to suggest for a typo.
 
         Raises
         ------
         TypeError
             There is no such option.
         BackendError
-            A value is none that its option takes.
+            The value of an option is invalid.
         """
         for option in options or ():
             if option not in self.__slots__:
@@ -218,7 +219,7 @@ def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-_YEAR = 366 * 24 * 3600.0  # seconds; a timer takes no infinite time
+_YEAR = 366 * 24 * 3600.0  # seconds; a timer takes no infinite value
 
 ENTRY_POINTS = "mxm.backends"
 
@@ -230,17 +231,17 @@ BACKENDS: dict[str, str] = {
 
 
 def _entry_points() -> dict[str, str]:
-    # importlib.metadata is a tenth of the command's start: only for names that are not ours.
+    # importlib.metadata takes a tenth of the command's start: load it only for other names.
     from importlib.metadata import entry_points
 
     return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def backend_names() -> list[str]:
-    """Every backend that can be named, those of other distributions included."""
+    """Names of all backends, including those of other distributions."""
     return sorted({*BACKENDS, *_entry_points()})
 
 
 def backend_target(name: str) -> str | None:
-    """The import string of the backend *name*, or None where there is none."""
+    """The import string of the backend *name*, or None if there is none."""
     return BACKENDS.get(name) or _entry_points().get(name)

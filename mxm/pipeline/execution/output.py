@@ -1,4 +1,4 @@
-"""What tasks print and log: kept with the task, and passed on line by line."""
+"""The output of tasks, printed and logged: kept with the task, and passed on line by line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LIMIT = 65_536
 
 
 _output: ContextVar[Output | None] = ContextVar("mxm_output", default=None)
-_taken = threading.RLock()  # a signal's handler may print in the middle of a print
+_taken = threading.RLock()  # a signal handler may print during a print
 
 
 class OnLine(Protocol):
-    """Takes a line, the name of its stream, and the level of what was logged."""
+    """Takes a line, the name of its stream, and the level of a log record."""
 
     def __call__(self, text: str, stream: str, level: int | None, /) -> object:
         """Take the line."""
@@ -40,14 +40,14 @@ class Output:
     Parameters
     ----------
     on_line
-        Is called with each line, once it is whole; None where nobody listens.
+        Called with each complete line; None if nobody listens.
 
     Attributes
     ----------
     closed
-        Whether the step has ended: what comes later is not its own.
+        Whether the step has ended: later output is not its own.
     around
-        The output of the task that runs this one's flow: it keeps this one's, too.
+        The output of the task that runs this task's flow; it keeps these lines, too.
     """
 
     __slots__ = ("_bars", "_kept", "_on_line", "_open", "_size", "around", "closed")
@@ -59,7 +59,7 @@ class Output:
         self._kept: deque[str] | None = None  # most tasks are silent
         self._size = 0
         self._open: dict[str, str] | None = None
-        self._bars: set[str] = set()  # streams whose open line is passed on already
+        self._bars: set[str] = set()  # streams whose open line is already passed on
 
     @property
     def has_listener(self) -> bool:
@@ -67,10 +67,10 @@ class Output:
         return self._on_line is not None
 
     def write(self, text: str, stream: str) -> None:
-        """Take *text*, which a task wrote to *stream*.
+        """Take *text* that a task wrote to *stream*.
 
-        A carriage return ends a line, and what follows it is passed on at once: progress bars
-        appear as they move.
+        A carriage return ends a line, and the text after it is passed on at once, so progress bars
+        move.
         """
         lines: list[str] = []
         with _taken:
@@ -80,7 +80,7 @@ class Output:
         self._pass_on(lines, stream)
 
     def _whole(self, text: str, stream: str) -> list[str]:
-        """The lines that are whole with *text*; the rest waits."""
+        """The lines that *text* completes; the rest waits."""
         if self._open is None:
             self._open = {}
         whole = self._open.pop(stream, "") + text
@@ -96,13 +96,13 @@ class Output:
         return lines
 
     def log(self, text: str, level: int) -> None:
-        """Take *text*, which a task logged."""
+        """Take *text* that a task logged."""
         with _taken:
             self._keep(text + "\n")
         self._pass_on(text.split("\n"), "log", level)
 
     def end_lines(self) -> None:
-        """Pass on the lines that have no end."""
+        """Pass on unfinished lines."""
         if self._open:
             with _taken:
                 rest, self._open = self._open, None
@@ -110,11 +110,11 @@ class Output:
                 self._pass_on([text], stream)
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Take no more output."""
         self.closed = True
 
     def text(self) -> str:
-        """What is kept."""
+        """The text kept so far."""
         return "" if self._kept is None else "".join(self._kept)[-LIMIT:]
 
     def _keep(self, text: str) -> None:
@@ -128,7 +128,7 @@ class Output:
         while self._size - len(self._kept[0]) >= LIMIT:
             self._size -= len(self._kept.popleft())
 
-    # Outside the lock: who holds the one of the observers may want this one.
+    # Outside the lock: a thread with the observers' lock may want this one.
     def _pass_on(self, lines: list[str], stream: str, level: int | None = None) -> None:
         if self._on_line is not None:
             for line in lines:
@@ -136,7 +136,7 @@ class Output:
 
 
 def output_to(output: Output) -> Token[Output | None]:
-    """Let *output* have what the tasks of this context print and log."""
+    """Send what tasks of this context print and log to *output*."""
     return _output.set(output)
 
 
@@ -153,26 +153,26 @@ def _current_output() -> Output | None:
 
 
 def is_passed_on() -> bool:
-    """Whether observers get what is printed here and now, as the output of a task."""
+    """Whether observers get text printed here and now, as the output of a task."""
     output = _current_output()
     return output is not None and output.has_listener
 
 
 @contextlib.contextmanager
 def captured() -> Generator[None]:
-    """Within this block the output of tasks is taken, beside going where it goes anyway."""
+    """Within this block, capture the output of tasks and still pass it on as usual."""
     with _tee("stdout"), _tee("stderr"), _records():
         yield
 
 
 _lock = threading.Lock()
-# `print` holds no reference to sys.stdout: a thread that outlives the run may still be within it.
+# `print` holds no reference to sys.stdout; a thread that outlives the run may still be in it.
 _outlived: deque[object] = deque(maxlen=16)
 
 
 @contextlib.contextmanager
 def _tee(name: str) -> Generator[None]:
-    """Have ``sys.<name>`` take what tasks write, as long as any run needs it."""
+    """Let ``sys.<name>`` capture what tasks write, as long as any run needs it."""
     with _lock:
         tee = stream = getattr(sys, name)
         if stream is not None:
@@ -192,7 +192,7 @@ def _tee(name: str) -> Generator[None]:
 
 
 class _Tee:
-    """A text stream that is another one, and shows what tasks write to their `Output`.
+    """A text stream that acts as another one, and copies what tasks write to their `Output`.
 
     Parameters
     ----------
@@ -219,14 +219,14 @@ class _Tee:
             self.write(line)
 
     def take(self, text: str) -> None:
-        """Give *text* to the task that writes it."""
+        """Add *text* to the output of the task that writes it."""
         output = _current_output()
         if output is not None:
             output.write(text, self.name_of_stream)
 
     @property
     def buffer(self) -> _TeeOfBytes:
-        """The binary stream beneath."""
+        """The underlying binary stream."""
         return _TeeOfBytes(self.stream.buffer, self.take)
 
     def __getattr__(self, name: str) -> Any:
@@ -249,15 +249,15 @@ class _TeeOfBytes:
 
 
 _listening = 0
-_handling: list[Any] = []  # what `Logger.callHandlers` was, and what stands in its place
+_handling: list[Any] = []  # the original `Logger.callHandlers`, and its replacement
 
 
 @contextlib.contextmanager
 def _records() -> Generator[None]:
-    """Have what tasks log, as long as any run needs it.
+    """Capture what tasks log, as long as any run needs it.
 
-    By no handler: with one, `logging.basicConfig` would do nothing in a task, and warnings that
-    have no other handler would not be shown.
+    Not with a handler: then `logging.basicConfig` would do nothing in a task, and warnings without
+    another handler would not be shown.
     """
     global _listening
     with _lock:
@@ -282,11 +282,11 @@ def _set_handling(handling: Any) -> None:
 def _taking(handling: Callable[[logging.Logger, logging.LogRecord], Any]) -> Any:
     def handle(log: logging.Logger, record: logging.LogRecord) -> None:
         output = _current_output()
-        # What a task logs by Prefect's loggers they hand to the root logger; the rest is their own.
+        # Prefect's loggers pass a task's records to the root logger; the rest is Prefect's own.
         if (
             output is not None
             and not log.name.startswith("prefect")
-            and "mxm_taken" not in vars(record)  # others may have wrapped an earlier one of these
+            and "mxm_taken" not in vars(record)  # others may have wrapped an earlier replacement
         ):
             vars(record)["mxm_taken"] = output.has_listener
             output.log(_text(record), record.levelno)
@@ -301,6 +301,6 @@ _format = logging.Formatter().format
 def _text(record: logging.LogRecord) -> str:
     try:
         return _format(record)
-    except BaseException as error:  # arguments that do not fit the message: handlers report it
+    except BaseException as error:  # the arguments do not fit the message: handlers report that
         let_signals_pass(error)
         return text_of(record.msg)

@@ -1,4 +1,4 @@
-"""What a run is given in place of functions and results, and what then need not run."""
+"""Replaces functions and results in a run, and finds the steps that then need not run."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ __all__ = ["with_overrides"]
 
 class _Override(NamedTuple):
     value: Any
-    is_function: bool  # which is called in place of the task's own; else the result
+    is_function: bool  # called in place of the task's own; else it is the result
 
 
 def with_overrides(plan: Plan, overrides: Mapping[Any, object]) -> Plan:
     """*plan* with functions and results of its steps replaced.
 
-    A callable replaces a function, anything else is the result. A task as key means each step
-    made from its function, a string one step. What only steps with a given result need is skipped.
+    A callable replaces the function, anything else is the result. A task as key means every step
+    made from its function, a string one step. Steps that are needed only by steps with a replaced
+    result are skipped.
 
     Raises
     ------
     BackendError
-        A key means no step; a callable could be the result, too, or cannot be called as the task
-        is; a result cannot be used.
+        A key matches no step; a callable could also be the result, or cannot be called like the
+        task; a result cannot be used.
     """
     chosen = {
         step.name: _override(step, value) for step, value in _by_step(plan, overrides).values()
@@ -54,7 +55,7 @@ def with_overrides(plan: Plan, overrides: Mapping[Any, object]) -> Plan:
 
 
 def _by_step(plan: Plan, overrides: Mapping[Any, object]) -> dict[str, tuple[Step, Any]]:
-    """Each step that *overrides* mean, with what replaces it."""
+    """Each step that *overrides* name, with its replacement."""
     named: dict[str, tuple[Step, Any]] = {}
     made: dict[str, tuple[Step, Any]] = {}
     for key, value in overrides.items():
@@ -97,7 +98,7 @@ _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
 
 
 def _override(step: Step, value: Any) -> _Override:
-    """What *value* is for *step*: a function or a result."""
+    """*value* as an override of *step*: a function or a result."""
     if isinstance(value, TaskBase):  # never a result
         _require_signature(step, value.fn)
         return _Override(value.fn, is_function=True)
@@ -116,7 +117,7 @@ def _override(step: Step, value: Any) -> _Override:
 
 
 def _may_be(value: Any, hint: Any) -> bool:
-    # Loaded for an override that can be called.
+    # Loaded only for a callable override.
     from mxm.pipeline.values.membership import is_no_instance
 
     return not is_no_instance(value, hint)
@@ -140,7 +141,7 @@ def _require_result(step: Step, value: Any) -> None:
         try:
             part = value_of(one.binding, lambda _: value)
             require_count(part, one.count, f"the override of step {str(one.binding)!r}")
-        except BaseException as error:  # any type may refuse an index in its own way
+        except BaseException as error:  # any type may reject an index in its own way
             let_signals_pass(error)
             raise BackendError(text_of(error)) from error
 
@@ -161,7 +162,7 @@ def _require_signature(step: Step, fn: Callable[..., Any]) -> None:
 
 
 def _unneeded(plan: Plan, given: set[str]) -> dict[str, str]:
-    """The steps that only steps with a *given* result need, and which of those."""
+    """Steps that are needed only by steps with a *given* result, and by which of those."""
     order: dict[str, list[str]] = {step.name: [] for step in plan.steps}
     data: dict[str, list[str]] = {step.name: [] for step in plan.steps}
     for step in plan.steps:
@@ -170,10 +171,10 @@ def _unneeded(plan: Plan, given: set[str]) -> dict[str, str]:
     output = plan.flow.output
     returned = {part.name for part in upstreams_in([output] if output is not None else [])}
     found: dict[str, str] = {}
-    for step in reversed(plan.steps):  # what is downstream of one is known by then
+    for step in reversed(plan.steps):  # everything downstream of a step is known by then
         if step.name in given or step.name in returned:
             continue
-        # That another step runs after it is no need of its result.
+        # A step that only runs after it does not need its result.
         users = data[step.name] or order[step.name]
         ends = [user if user in given else found.get(user) for user in users]
         if users and all(ends):

@@ -1,4 +1,4 @@
-"""What crosses between processes: functions by name, exceptions whatever their class."""
+"""Pickles what passes between processes: functions by name, exceptions of any class."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def pack(value: object) -> bytes:
     Raises
     ------
     Exception
-        Any type may refuse to be pickled, in its own way.
+        Any type may refuse to be pickled, with any error.
     """
     return _packed(value, None)
 
 
 def pack_function(fn: Callable[..., Any]) -> bytes:
-    """*fn* as bytes: by its name, else by what it consists of, as `functools.partial` does.
+    """*fn* as bytes: by name, else by its parts, like a `functools.partial`.
 
     Raises
     ------
     SpecError
         No other process can import it.
     Exception
-        It consists of what does not pickle.
+        One of its parts cannot be pickled.
     """
     return _packed(fn, fn if entrypoint(fn) else None)
 
 
 def unpack(data: bytes) -> Any:
-    """What was packed, on the other side."""
+    """The packed value, in the other process."""
     return pickle.loads(data)  # noqa: S301 - from our own parent or worker
 
 
@@ -55,10 +55,10 @@ _LONGEST_CHAIN = 10
 
 
 def pack_error(error: BaseException, _depth: int = _LONGEST_CHAIN) -> bytes:
-    """*error* as bytes: its class, arguments, attributes and notes, as far as they cross.
+    """*error* as bytes: its class, arguments, attributes and notes, as far as they can be pickled.
 
-    Where its class does not, as one that is local to a function, the nearest above it does. The
-    exceptions that led to it come along.
+    If its class cannot be pickled, because it is local to a function for example, its nearest base
+    class that can is used. Its causes and contexts are included.
     """
     own = _pack_alone(error)
     before = [error.__cause__, error.__context__]
@@ -69,7 +69,7 @@ def pack_error(error: BaseException, _depth: int = _LONGEST_CHAIN) -> bytes:
 
 
 class _Chained:
-    """An exception with those that led to it, on its way."""
+    """An exception with its causes and contexts, for the transfer."""
 
     def __init__(self, *parts: Any) -> None:
         self._parts = parts
@@ -90,7 +90,7 @@ def _joined(own: bytes, cause: bytes | None, context: bytes | None, suppress: bo
 def _pack_alone(error: BaseException) -> bytes:
     try:
         packed = pack(error)
-        unpack(packed)  # some can be written, and not be read
+        unpack(packed)  # some can be pickled, but not unpickled
         return packed
     except BaseException as refusal:  # any type may refuse to be pickled, in its own way
         let_signals_pass(refusal)
@@ -119,12 +119,12 @@ def _dumped(
     return buffer.getvalue()
 
 
-_limit_changes = threading.RLock()  # the limit is the process's, and two runs may pack at once
+_limit_changes = threading.RLock()  # the limit is process-wide, and two runs may pack at once
 
 
 @contextlib.contextmanager
 def _deeper() -> Generator[None, None, None]:
-    """Let values nest as deeply here as they may in one process."""
+    """Let values nest as deeply here as they can within one process."""
     with _limit_changes:
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(20 * limit)
@@ -144,7 +144,7 @@ def _crosses(value: object) -> bool:
 
 
 class _Reducing:
-    """Pickles functions whose name stands for a task, and exceptions that pickle cannot call."""
+    """Pickles functions whose name refers to a task, and exceptions that pickle cannot rebuild."""
 
     by_name: Callable[..., Any] | None = None
 
@@ -156,22 +156,23 @@ class _Reducing:
         if isinstance(obj, FunctionType) and obj.__module__ != __name__:
             return _find_function, _reference(obj)
         if isinstance(obj, BaseException) and not _reduces_itself(type(obj)):
-            # Not by calling its class, as is the default: its __init__ may take other arguments.
+            # Do not call its class, as pickle does by default: its __init__ may take other
+            # arguments.
             reduced: tuple[Any, ...] = (*obj.__reduce__(), None)
             return _rebuilt, (type(obj), reduced[1]), reduced[2], None, None, _restore
         return NotImplemented
 
 
 class _Pickler(_Reducing, pickle.Pickler):
-    """The fast one, written in C, whose depth Python 3.12 and later bound whatever the limit is."""
+    """The fast pickler, in C; since 3.12 its depth is fixed, whatever the recursion limit."""
 
 
 class _DeepPickler(_Reducing, pickle._Pickler):  # pyright: ignore[reportPrivateUsage]
-    """The same in Python: slow, and as deep as the recursion limit lets it be."""
+    """The same in Python: slow, and as deep as the recursion limit allows."""
 
 
 def _native(kind: type[BaseException]) -> type[BaseException]:
-    """The builtin class that *kind* is of."""
+    """The builtin base class of *kind*."""
     return next(base for base in kind.__mro__ if base.__module__ == "builtins")
 
 
@@ -192,7 +193,7 @@ def _rebuilt(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
 
 def _restore(error: BaseException, state: Mapping[str, Any]) -> None:
     for name, value in state.items():
-        object.__setattr__(error, name, value)  # the class's own may refuse, as a frozen one does
+        object.__setattr__(error, name, value)  # the class's own may refuse, as in a frozen one
 
 
 def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
@@ -219,17 +220,17 @@ def _reference(fn: Callable[..., Any]) -> tuple[str, str]:
 
 
 def _leads_elsewhere(name: str, fn: Callable[..., Any]) -> bool:
-    """Whether a function of other code has this name, as the one that a decorator was called on."""
+    """Whether this name refers to a function with other code, such as one that wraps it."""
     if fn.__module__ not in sys.modules:
         return False
     try:
         found = resolve_entrypoint(name)
-    except SpecError:  # the module no longer has it; a worker will say so
+    except SpecError:  # the module no longer has it; a worker will report that
         return False
     ours, theirs = (getattr(f, "__code__", None) for f in (fn, found))
     if ours is None or theirs is None:
         return type(fn) is not type(found)
-    # A module that was loaded again has made it anew.
+    # A reloaded module has created it again.
     return (ours.co_filename, ours.co_qualname) != (theirs.co_filename, theirs.co_qualname)
 
 
@@ -250,11 +251,11 @@ def _imported(name: str, file: str) -> str:
     """The name under which the module of *name* is imported now."""
     module = name.partition(":")[0]
     if module == "__main__" and "__mp_main__" in sys.modules:
-        module = "__mp_main__"  # what multiprocessing calls the parent's main module in a child
+        module = "__mp_main__"  # multiprocessing's name for the parent's main module in a child
     try:
         importlib.import_module(module)
     except ImportError:
         if not file:
             raise
-        module_from_file(module, file)  # as discovery did, under a name that is not its own
+        module_from_file(module, file)  # like discovery, under a generated name
     return module

@@ -1,4 +1,4 @@
-"""A spec and parameters to the steps of one run, in the order in which they may start."""
+"""Turns a spec and parameters into the steps of one run, in the order in which they may start."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ __all__ = ["Plan", "Step", "chained_to", "make_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A task placed in a plan, its inputs settled but for the results of other steps.
+    """A task in a plan, with all inputs known except the results of other steps.
 
     Parameters
     ----------
     task
         The task.
     args, kwargs
-        What its function is called with.
+        The arguments of its function.
     needs
-        Names of the steps that must have succeeded before.
+        Names of the steps that must end first.
     partition
-        ``key:value`` of the asset it writes, where it has a partition.
+        ``key:value`` of the asset that it writes, if it has a partition.
     unpacked
-        What of its result the flow's body unpacks, and into how many parts.
+        The parts of its result that the flow's body unpacks, and into how many values.
     overridden
-        Whether the run has given the task another function.
+        Whether the run replaces the task's function.
     chained
-        Mapped steps upstream whose items this one goes on with, one by one.
+        Mapped upstream steps whose items this step continues, one by one.
     outcome
-        What became of the step, where that is known before the run: it is not carried out.
+        The outcome, if it is known before the run; then the step does not run.
     """
 
     task: TaskSpec
@@ -67,7 +67,7 @@ class Step:
 
     @property
     def listed(self) -> set[str]:
-        """The steps upstream that it takes nothing of but the lists that it maps."""
+        """The upstream steps from which it takes only the lists that it maps."""
         inputs = (*self.args, *self.kwargs.values())
         if self.task.over is not None:
             inputs = (*inputs, self.task.over)
@@ -90,15 +90,15 @@ class Plan:
     flow
         The spec.
     params
-        The flow's parameters; `secrets` names those that are masked.
+        The flow's parameters; `secrets` has the names of masked ones.
     steps
-        The steps, their inputs in clear.
+        The steps, with unmasked inputs.
     downstreams
-        By step, those that need it.
+        For each step, the steps that need it.
     secrets
-        Keys whose values are shown nowhere.
+        Keys whose values are never shown.
     warnings
-        What was noticed about parameters.
+        Warnings about parameters.
     """
 
     flow: FlowSpec
@@ -110,7 +110,7 @@ class Plan:
 
 
 def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool = False) -> Plan:
-    """The plan of one run of *spec*, whose graph is known to be right.
+    """The plan of one run of *spec*, whose graph has been checked.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     graph = FlowGraph(spec)
     unpacked: dict[str, list[Unpacked]] = {}
     for one in spec.unpacked:
-        if isinstance(one.binding, Upstream):  # a parameter has the type of its annotation
+        if isinstance(one.binding, Upstream):  # parameters are converted already
             unpacked.setdefault(one.binding.name, []).append(one)
     mapped = {task.name for task in spec.tasks if task.mapped}
     steps = tuple(
@@ -152,7 +152,7 @@ def _step(
     own = task.bindings
     args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
     if not args and hasattr(task.fn, "dispatch") and hasattr(task.fn, "registry"):
-        # functools.singledispatch looks at the first positional argument.
+        # functools.singledispatch dispatches on the first positional argument.
         signature = signature_of(task.fn)
         first = next(iter(signature.parameters), None) if signature else None
         if first in kwargs:
@@ -175,7 +175,7 @@ def _step(
 
 
 def chained_to(binding: Binding) -> str:
-    """The step upstream whose items *binding* maps one by one, if it is mapped; empty for none."""
+    """The mapped upstream step whose items *binding* continues one by one; empty for none."""
     items = binding.items if isinstance(binding, Each) else None
     return items.name if isinstance(items, Upstream) and not items.path else ""
 
@@ -183,7 +183,7 @@ def chained_to(binding: Binding) -> str:
 def _merged(
     key: str, task: TaskSpec, inputs: Mapping[str, Binding], flow: Mapping[str, Any]
 ) -> Any:
-    """The value of the parameter *key* as the task has it, taken or not; None for none."""
+    """The task's value of the parameter *key*, whether it takes it or not; None for none."""
     bound = inputs.get(key)
     if isinstance(bound, Const):
         return bound.value

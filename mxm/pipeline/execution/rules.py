@@ -1,4 +1,4 @@
-"""Run rules: whether a step runs, once everything upstream of it has ended."""
+"""Run rules: decide whether a step runs, once everything upstream has ended."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ __all__ = ["RUNS", "Fate", "Verdict", "decide"]
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """How a step ended, as far as the rules of the steps downstream ask.
+    """How a step ended, as far as the rules of downstream steps need to know.
 
     Parameters
     ----------
     name
         The step.
     has_value
-        It succeeded, was cached or overridden.
+        Whether it succeeded, was cached or was overridden.
     failed
-        It failed, allowed or not.
+        Whether it failed, allowed or not.
     broken
-        It failed and was not allowed to, or it was skipped because of such a failure.
+        Whether it failed without being allowed to, or was skipped because of such a failure.
     failure_above
-        It, or anything upstream of it, failed and was not allowed to.
+        Whether it or anything upstream failed without being allowed to.
     cause
-        The step that a reason names: this one, or the one because of which it was skipped.
+        The step that a reason names: this one, or the one that caused its skip.
     because
-        What is said of a step that is skipped because of this one.
+        The reason of steps that are skipped because of this one.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule decides.
+    """The decision of a rule.
 
     Parameters
     ----------
     runs
         Whether the step runs.
     broken
-        Whether it is skipped because of a failure, which passes on to what is downstream.
+        Whether it is skipped because of a failure, which passes on downstream.
     cause
-        The step because of which it is skipped.
+        The step that caused the skip.
     reason
-        Why, in words.
+        The reason, as text.
     """
 
     runs: bool
@@ -72,9 +72,9 @@ def decide(run_if: str, passing: Iterable[Fate], ordering: Iterable[Fate]) -> Ve
     run_if
         Its rule.
     passing
-        Its direct upstreams that pass a value, in order.
+        Direct upstreams that pass a value, in order.
     ordering
-        Those that only order.
+        Order-only upstreams.
     """
     passing = list(passing)
     direct = [*passing, *ordering]
@@ -84,7 +84,7 @@ def decide(run_if: str, passing: Iterable[Fate], ordering: Iterable[Fate]) -> Ve
         if any(other.failed or other.failure_above for other in direct):
             return RUNS
         return Verdict(False, reason='nothing upstream failed (run_if="failed")')
-    # A failure wins over a skip.
+    # A failure takes precedence over a skip.
     for other in direct:
         if other.broken:
             return Verdict(False, True, other.cause, other.because)

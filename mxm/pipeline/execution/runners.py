@@ -1,4 +1,4 @@
-"""Runners: where a step's call takes place, and how its end comes back."""
+"""Runners: where steps run, and how their ends are returned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Ended", "ItemsEnded", "Runner", "make_runner", "worker_count"]
 
 @dataclass(frozen=True, slots=True)
 class ItemsEnded:
-    """Items of a mapped step that a worker is done with.
+    """Items of a mapped step that a worker has finished.
 
     Parameters
     ----------
@@ -45,34 +45,34 @@ Work: TypeAlias = Callable[[], Ended]
 
 
 class Runner(Protocol):
-    """Places work, one piece a step, and hands back what ended in the order in which it ended."""
+    """Starts work, one piece per step, and returns pieces in the order in which they end."""
 
     def free(self) -> bool:
         """Whether one more piece would start at once."""
         ...
 
     def start(self, work: Work) -> None:
-        """Place *work*; it never raises but for the end of the whole run."""
+        """Start *work*; it raises only to end the whole run."""
         ...
 
     def next(self) -> Ended:
-        """The next piece that ended; waits for it."""
+        """Wait for the next piece to end, and return it."""
         ...
 
     def stop(self) -> None:
-        """Stop what is at work, where that can be done: a thread cannot be stopped."""
+        """Stop running work if possible: a thread cannot be stopped."""
         ...
 
     def drain(self, seconds: float) -> Iterator[Ended]:
-        """Give what still ends within *seconds*, once nothing more may start."""
+        """Yield the pieces that still end within *seconds*, after the last start."""
         ...
 
     def idle(self) -> bool:
-        """Whether no piece is at work."""
+        """Whether no piece is running."""
         ...
 
     def close(self) -> None:
-        """Let go of the workers, without waiting for those that are still busy."""
+        """Release the workers, without waiting for busy ones."""
         ...
 
 
@@ -106,10 +106,10 @@ class Sequential:
 
 
 class Threads:
-    """Steps on daemon threads: at most *workers* at once, and none outlives the process.
+    """Steps on daemon threads: at most *workers* at once, and none keeps the process alive.
 
-    `concurrent.futures` is not used because it joins its threads when the interpreter ends, so
-    that one task asleep would hold the whole command.
+    Not `concurrent.futures`: it joins its threads when the interpreter exits, so one sleeping task
+    would block the whole command.
     """
 
     def __init__(self, workers: int) -> None:
@@ -136,7 +136,7 @@ class Threads:
             context, work = item
             try:
                 self._ended.put(context.run(work))
-            except BaseException as error:  # goes to the thread that waits, which ends the run
+            except BaseException as error:  # goes to the waiting thread, which ends the run
                 self._ended.put(error)
             del item, context, work  # an idle worker must not keep a step's values alive
 
@@ -193,7 +193,7 @@ class Placed(Threads):
     def close(self) -> None:
         super().close()
         self._place.close()
-        # Their workers are gone, so the threads end at once, unless they wait to try again.
+        # Their workers are gone, so the threads end at once, unless they wait for a retry.
         deadline = time.monotonic() + _GRACE_S
         for thread in self._threads:
             thread.join(max(0, deadline - time.monotonic()))
@@ -208,5 +208,5 @@ def make_runner(options: RunOptions) -> Runner:
 
 
 def worker_count(options: RunOptions) -> int:
-    """How many tasks run at once."""
+    """The number of tasks that run at once."""
     return 1 if options.runner == "sequential" else options.workers or os.cpu_count() or 1

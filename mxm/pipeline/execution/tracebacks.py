@@ -1,4 +1,4 @@
-"""An exception's traceback as its user wants it: from the first line that is not ours."""
+"""Tracebacks for users: they start at the first line that is not ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["users_place", "users_traceback"]
 
 
 def users_traceback(error: BaseException) -> str:
-    """The traceback of *error* from the user's frame on, without an end of line."""
+    """The traceback of *error* from the user's frame on, without a final newline."""
     report = traceback.TracebackException.from_exception(error)
     frames = list(report.stack)
     first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
@@ -20,7 +20,7 @@ def users_traceback(error: BaseException) -> str:
 
 
 def users_place(error: BaseException) -> Source | None:
-    """The last line of the user's own on the way to where *error* was raised, or None."""
+    """The user's last line on the way to where *error* was raised, or None."""
     found: Source | None = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
@@ -37,6 +37,6 @@ def _is_of_a_library(file: str) -> bool:
 
 
 def _leads_in(file: str) -> bool:
-    """Whether *file* is of what calls a task: this package, Prefect, an async task's event loop."""
+    """Whether *file* belongs to the callers of a task: this package, Prefect, the event loop."""
     packages = (("mxm", "pipeline"), ("prefect",), ("asyncio",), ("concurrent", "futures"))
     return any(f"{os.sep}{os.path.join(*names)}{os.sep}" in file for names in packages)

@@ -1,4 +1,4 @@
-"""Finds tasks that change an input in place, which other tasks have too."""
+"""Finds tasks that change a shared input in place."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Compares the inputs of each step, once it has ended, with what they were before.
+    """Compares the inputs of each step before and after it runs.
 
     Parameters
     ----------
     plan
-        What runs.
+        The plan that runs.
     whole
-        Whether large values are compared, too; else those of up to 64 KB are.
+        Whether to compare large values, too; otherwise only values of up to 64 KB.
     """
 
     def __init__(self, plan: Plan, *, whole: bool) -> None:
         self._plan = plan
         self._whole = whole
-        # Of each value that may change, by its id: the value, and what it was when last seen.
+        # For each value that may change, by id: the value, and its last snapshot.
         self._seen: dict[int, tuple[Any, Snapshot | None]] = {}
         self._inputs: dict[str, list[_Input]] = {}
 
     def ended(self, task: TaskRun) -> None:
-        """Remember the value of *task*, which others may take."""
+        """Remember the value of *task*, which other tasks may take."""
         if task.snapshot is not None:
             self._seen.setdefault(id(task.value), (task.value, task.snapshot))
 
     def starts(self, step: Step, values: Mapping[str, Any]) -> None:
-        """Remember the inputs of *step*, which is about to start.
+        """Remember the inputs of *step* before it starts.
 
         Parameters
         ----------
@@ -52,11 +52,11 @@ class Watch:
         found: list[_Input] = []
         places: Iterable[tuple[int | str, Binding]] = (*enumerate(step.args), *step.kwargs.items())
         for place, binding in places:
-            if type(binding) is Upstream and not self._seen:  # as where all results are numbers
+            if type(binding) is Upstream and not self._seen:  # such as when all results are numbers
                 continue
             for part in parts_in((binding,)):
                 if isinstance(part, Upstream):
-                    if part.name not in values:  # missing, as a run rule lets it be
+                    if part.name not in values:  # missing, because a run rule allows it
                         continue
                     value = values[part.name]
                     key = id(value) if id(value) in self._seen else None
@@ -69,14 +69,14 @@ class Watch:
             self._inputs[step.name] = found
 
     def changes(self, step: Step, running: Iterable[str]) -> list[Problem]:
-        """A warning for each input that has changed since *step*, which has ended, started.
+        """A warning for each input that changed while *step* ran.
 
         Parameters
         ----------
         step
             The step.
         running
-            Names of the steps that still run.
+            Names of the steps that are still running.
         """
         changed: list[_Input] = []
         for place, part, key in self._inputs.pop(step.name, ()):
@@ -86,7 +86,7 @@ class Watch:
         if not changed:
             return []
         others = [(name, {key for *_, key in self._inputs.get(name, ())}) for name in running]
-        # One object may hold another: look at all anew, so that the next step is not blamed.
+        # Objects may contain each other: take all snapshots again, so the next step is not blamed.
         for key, (value, was) in list(self._seen.items()):
             if was is not None and was.changed(value):
                 self._seen[key] = value, Snapshot.of(value, whole=self._whole)
@@ -99,7 +99,7 @@ class Watch:
         return unmask(self._plan.params[param.name])
 
     def _key(self, value: Any) -> int | None:
-        """The key of a parameter's or a constant's *value*; None where it is not watched."""
+        """The key of the *value* of a parameter or constant; None if it is not watched."""
         key = id(value)
         if key not in self._seen:
             snapshot = Snapshot.of(value, whole=self._whole)
@@ -133,5 +133,5 @@ class Watch:
         )
 
 
-# Where it arrives, what it is bound to, and the key of the value.
+# The argument, its binding, and the key of the value.
 _Input = tuple[int | str, Upstream | Param | Const, int]

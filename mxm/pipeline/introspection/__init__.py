@@ -1,1 +1,1 @@
-"""What a function says of itself: its signature, its annotations, its importable name."""
+"""Inspects functions: signature, annotations, importable name."""

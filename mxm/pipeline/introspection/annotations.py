@@ -1,4 +1,4 @@
-"""Annotations of functions, resolved as far as they can be."""
+"""Resolves annotations of functions as far as possible."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Unresolved:
-    """Stands for an annotation that cannot be evaluated: an import under TYPE_CHECKING, a typo.
+    """An annotation that cannot be evaluated: an import under TYPE_CHECKING, a typo.
 
     Parameters
     ----------
     text
-        The annotation as it is written.
+        The annotation as written.
     why
-        What Python says of it.
+        Python's error message.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Unresolved:
 
 
 class _NotYet(Exception):  # noqa: N818 - not an error, but hints to be asked for again
-    """Holds hints with an `Unresolved` among them: a name may be defined later."""
+    """Carries hints that include an `Unresolved`: its name may be defined later."""
 
     def __init__(self, hints: Mapping[str, Any]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _NotYet(Exception):  # noqa: N818 - not an error, but hints to be asked fo
 def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
     """The annotations of *fn* by parameter name, ``"return"`` too; never raises.
 
-    One that cannot be evaluated is an `Unresolved`, and leaves the others as they are.
+    One that cannot be evaluated is an `Unresolved` and does not affect the others.
     """
     own: object = getattr(fn, "__signature__", None)
     if isinstance(own, inspect.Signature):
@@ -72,7 +72,7 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _of_signature(fn: Callable[..., Any], signature: inspect.Signature) -> Mapping[str, Any]:
-    """The annotations that an object says it has, whatever its code has."""
+    """The annotations in an object's own ``__signature__``, whatever its code has."""
     named = {name: p.annotation for name, p in signature.parameters.items()}
     named["return"] = signature.return_annotation
     written = {k: _resolve(fn, v) for k, v in named.items() if v is not inspect.Parameter.empty}
@@ -83,7 +83,7 @@ _AWAITED = (collections.abc.Awaitable, collections.abc.Coroutine, CoroutineType)
 
 
 def result_hint(fn: Callable[..., Any]) -> Any:
-    """What a task of *fn* makes, by its annotation: what it returns, awaited; `Any` without one."""
+    """The annotated result of a task of *fn*, awaited; `Any` without an annotation."""
     hint = hints_of(fn).get("return", Any)
     if typing.get_origin(hint) in _AWAITED:
         return typing.get_args(hint)[-1]
@@ -91,7 +91,7 @@ def result_hint(fn: Callable[..., Any]) -> Any:
 
 
 def _function_in(fn: Any) -> Any:
-    """The function whose annotations go with the signature of *fn*, which may be any callable."""
+    """The function whose annotations match the signature of *fn*, which may be any callable."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = unwrapped(fn)
@@ -110,7 +110,7 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
         return quick
     try:
         return typing.get_type_hints(fn, include_extras=True)
-    except BaseException as error:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code and raise anything
         let_signals_pass(error)
         hints = {name: _resolve(fn, value) for name, value in raw.items()}
     if any(isinstance(hint, Unresolved) for hint in hints.values()):
@@ -119,7 +119,7 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
 
 
 def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What `typing.get_type_hints` gives, in a fraction of its time; None where that must do it."""
+    """Like `typing.get_type_hints`, in a fraction of the time; None if only that can do it."""
     if type(fn) is not FunctionType or getattr(fn, "__type_params__", None):
         return None
     scope = fn.__globals__
@@ -132,7 +132,7 @@ def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
             if type(hint) is not type and not _settled(hint):
                 return None
             hints[name] = hint
-    except BaseException as error:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code and raise anything
         let_signals_pass(error)
         return None
     return hints
@@ -163,15 +163,15 @@ def _resolve(fn: Any, annotation: Any) -> Any:
         return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
     except NameError as error:
         return Unresolved(annotation, text_of(error))
-    except BaseException as error:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code and raise anything
         let_signals_pass(error)
         return Unresolved(annotation, described(error))
 
 
 def named_type(annotation: Any) -> Any:
-    """What a NewType or a ``type`` statement names, its type arguments put in their place.
+    """The type that a NewType or a ``type`` statement names, with its type arguments filled in.
 
-    Any other annotation is itself.
+    Any other annotation is returned unchanged.
     """
     while not isinstance(annotation, type):
         named = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
@@ -183,7 +183,7 @@ def named_type(annotation: Any) -> Any:
 
 
 def _with_arguments(named: Any, parameters: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
-    """*named* of a generic alias, as ``type Pair[T] = tuple[T, T]``, with *args* in place."""
+    """*named*, of a generic alias like ``type Pair[T] = tuple[T, T]``, with *args* filled in."""
     by_parameter = dict(zip(parameters, args, strict=False))
     if named in by_parameter:
         return by_parameter[named]
@@ -197,12 +197,11 @@ def _with_arguments(named: Any, parameters: tuple[Any, ...], args: tuple[Any, ..
 
 
 def parts_of(annotation: Any) -> Iterator[Any]:
-    """*annotation* and all that it is made of, the types of a class's fields too, each once.
+    """*annotation* and all types in it, including those of a class's fields, each once.
 
-    What is not a type is left out: the values of a Literal, what stands beside the type in
-    Annotated.
+    Leaves out what is not a type: values of a Literal, and metadata in Annotated.
     """
-    # A class may hold itself, and so may a `type` statement, by its name.
+    # A class or a `type` statement may contain itself, by name.
     seen: set[Any] = set()
     stack = [annotation]
     while stack:
@@ -213,7 +212,7 @@ def parts_of(annotation: Any) -> Iterator[Any]:
                 if named in seen:
                     continue
                 seen.add(named)
-            except TypeError:  # Annotated[...] with a list in it has no hash
+            except TypeError:  # Annotated[...] with a list in it is unhashable
                 pass
         yield kind
         stack.extend([*_arguments(kind), *field_hints(kind).values()])
@@ -232,26 +231,26 @@ _WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__to
 def field_hints(kind: Any) -> dict[str, Any]:
     """The types of the fields of a dataclass, a model, a typed dict or a named tuple, by name.
 
-    As they are written, where they cannot be resolved; none for any other annotation.
+    Unresolvable ones stay as written; other annotations have no fields.
     """
     kind = typing.get_origin(kind) or kind
     if not isinstance(kind, type) or not any(hasattr(kind, mark) for mark in _WITH_FIELDS):
         return {}
     try:
         return typing.get_type_hints(kind, include_extras=True)
-    except BaseException as error:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code and raise anything
         let_signals_pass(error)
         raw: list[dict[str, Any]] = [vars(c).get("__annotations__", {}) for c in kind.__mro__]
         return {name: hint for annotations in reversed(raw) for name, hint in annotations.items()}
 
 
 def is_typed_dict(kind: Any) -> bool:
-    """Whether *kind* is a typed dict, of typing or of typing_extensions."""
+    """Whether *kind* is a typed dict, from typing or typing_extensions."""
     return hasattr(kind, "__total__") and isinstance(kind, type) and issubclass(kind, dict)
 
 
 def entries_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:
-    """The keys of a typed dict: the type of each, and whether it must be there."""
+    """The keys of a typed dict: the type of each, and whether it is required."""
     kind: Any = typing.get_origin(typed_dict) or typed_dict
     return {
         name: _entry(hint, name in kind.__required_keys__)
@@ -261,13 +260,13 @@ def entries_of(typed_dict: Any) -> dict[str, tuple[Any, bool]]:
 
 def _entry(hint: Any, required: bool) -> tuple[Any, bool]:
     while (mark := getattr(typing.get_origin(hint), "_name", "")) in _MARKS:
-        # Where annotations are text, Python has not seen the mark.
+        # If annotations are strings, Python has not seen the mark.
         required = required if mark == "ReadOnly" else mark == "Required"
         hint = typing.get_args(hint)[0]
     return hint, required
 
 
-# By name, as typing_extensions has its own ones of those that are new.
+# By name, because typing_extensions has its own versions of new ones.
 _MARKS = ("Required", "NotRequired", "ReadOnly")
 
 
@@ -279,7 +278,7 @@ def type_text(annotation: Any, *, modules: bool = False) -> str:
     annotation
         The annotation.
     modules
-        Whether classes are named with their modules.
+        Whether to name classes with their modules.
     """
     if annotation is inspect.Parameter.empty:
         return "any"
@@ -288,7 +287,7 @@ def type_text(annotation: Any, *, modules: bool = False) -> str:
     if annotation is ...:
         return "..."
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:  # what stands beside the type is long, and not for reading
+    if origin is typing.Annotated:  # the metadata is long and not meant for reading
         return type_text(args[0], modules=modules)
     if origin in (typing.Union, UnionType):
         return " | ".join(type_text(arg, modules=modules) for arg in args)
@@ -299,7 +298,7 @@ def type_text(annotation: Any, *, modules: bool = False) -> str:
 
 
 def texts_apart(one: Any, other: Any) -> tuple[str, str]:
-    """Both annotations as text, with their modules where they would look the same."""
+    """Both annotations as text, with modules if they would look the same."""
     texts = type_text(one), type_text(other)
     if texts[0] != texts[1]:
         return texts
@@ -307,7 +306,7 @@ def texts_apart(one: Any, other: Any) -> tuple[str, str]:
 
 
 def _argument_text(argument: Any, modules: bool) -> str:
-    if _is_list(argument):  # the types of a Callable's parameters
+    if _is_list(argument):  # the parameter types of a Callable
         return f"[{', '.join(type_text(one, modules=modules) for one in argument)}]"
     return type_text(argument, modules=modules)
 

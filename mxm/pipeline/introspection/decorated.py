@@ -1,4 +1,4 @@
-"""Decorated tasks and flows, as the layers beneath the decorators see them."""
+"""Base classes of decorated tasks and flows, for the layers below the decorators."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class TaskBase:
-    """What the layers beneath need to know of a decorated task; `authoring.Task` is one."""
+    """What lower layers need to know about a decorated task; `authoring.Task` is one."""
 
     fn: Callable[..., Any]
     name: str
     options: Mapping[str, Any]
-    origin: Any  # the task that this one is, with other options
+    origin: Any  # the original task, if this is one with other options
     changed: Mapping[str, Any]  # and those options
     upstream: Any
     after: Any
@@ -28,7 +28,7 @@ class TaskBase:
 
     @property
     def chosen(self) -> bool:
-        """Whether its name was chosen for one use, so that it is not counted."""
+        """Whether its name was chosen for one use, so it gets no number."""
         task: Any = self
         while task.origin is not None:
             if "name" in task.changed:
@@ -38,24 +38,24 @@ class TaskBase:
 
 
 class FlowBase:
-    """What the layers beneath need to know of a decorated flow; `authoring.Flow` is one."""
+    """What lower layers need to know about a decorated flow; `authoring.Flow` is one."""
 
     fn: Callable[..., Any]
     name: str
     source: Source | None
-    origin: Any = None  # a flow with other options is still that flow
+    origin: Any = None  # a flow with other options is still the same flow
 
 
 def scope_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    """The names of the module that *fn* is defined in; empty for what has none."""
+    """The globals of the module that defines *fn*; empty if it has none."""
     return getattr(unwrapped(fn), "__globals__", _NOTHING)
 
 
 def tasks_in(scope: Mapping[str, Any]) -> dict[str, TaskBase]:
-    """The decorated tasks in *scope*, by the names that stand for them there."""
+    """The decorated tasks in *scope*, by their names there."""
     return {name: value for name, value in scope.items() if isinstance(value, TaskBase)}
 
 
 def tasks_beside(fn: Callable[..., Any]) -> dict[str, TaskBase]:
-    """The decorated tasks in the module of *fn*, by the names that stand for them there."""
+    """The decorated tasks in the module of *fn*, by their names there."""
     return tasks_in(scope_of(fn))

@@ -29,19 +29,19 @@ def entrypoint(fn: Callable[..., Any]) -> str | None:
 
 
 def resolve_entrypoint(name: str) -> Callable[..., Any]:
-    """The plain function at ``module:qualname``: where a decorated task stands there, its own.
+    """The plain function at ``module:qualname``; for a decorated task, its function.
 
     Raises
     ------
     SpecError
-        The module or the name in it cannot be had.
+        The module cannot be imported, or lacks the name.
     """
     module, _, qualname = name.partition(":")
     try:
         found: Any = importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except BaseException as error:  # a module may raise anything while it is imported
+    except BaseException as error:  # a module may raise anything during import
         let_signals_pass(error)
         raise SpecError(f"{name!r} cannot be imported: {described(error)}") from error
     inner: Any = inspect.unwrap(found, stop=_is_decorated)
@@ -55,12 +55,12 @@ def _is_decorated(fn: object) -> bool:
 
 
 def module_from_file(name: str, file: str) -> ModuleType:
-    """Import *file* under *name*, wherever it lies.
+    """Import *file* as *name*, wherever it is.
 
     Raises
     ------
     ImportError
-        It is no file that Python imports.
+        It is not a file that Python can import.
     """
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

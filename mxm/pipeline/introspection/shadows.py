@@ -1,4 +1,4 @@
-"""Files of the user's that take the name of a module of Python's or of an installed package."""
+"""Finds user files named like a standard library module or an installed package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["shadow_hint"]
 
 
 def shadow_hint() -> str | None:
-    """What to rename, where a file on the user's path has the name of an installed module."""
+    """A hint to rename a file on the user's path that has the name of an installed module."""
     files = list(_shadows())
     if not files:
         return None
@@ -41,10 +41,10 @@ def _installed_folders() -> set[str]:
     named = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     try:
         named.update(site.getsitepackages())
-    except AttributeError:  # `site` of old virtual environments has no such function
+    except AttributeError:  # `site` in old virtual environments lacks this function
         pass
     known = {os.path.abspath(path) for path in named}
-    # Where editable installs and other environments add folders of packages.
+    # Folders that editable installs and other environments add.
     known.update(os.path.abspath(p) for p in sys.path if os.path.basename(p) == "site-packages")
     return known
 

@@ -1,4 +1,4 @@
-"""A user's function as it stands: its signature, the names of its parameters, its place."""
+"""A user's function: its signature, the names of its parameters, its source."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ VARIADIC: tuple[Any, ...] = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of *fn*, or None for a builtin that does not tell."""
+    """The signature of *fn*, or None for a builtin without one."""
     try:
         return _signature(fn)
-    except TypeError:  # an object without a hash
+    except TypeError:  # an unhashable object
         return _signature.__wrapped__(fn)
 
 
@@ -45,20 +45,20 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
 
 
 class Shape(NamedTuple):
-    """The names of a function's parameters by how they are given; not their order or types."""
+    """The names of a function's parameters by kind, without order or types."""
 
     positional: tuple[str, ...]
-    positional_only: int  # so many of the first
+    positional_only: int  # the first ones, this many
     keyword_only: tuple[str, ...]
     var_positional: str | None
     var_keyword: str | None
 
     def name_at(self, place: int) -> str | None:
-        """What the positional argument at *place*, from 0, fills; None where it has no place."""
+        """The parameter that the positional argument at index *place* fills, or None."""
         return self.positional[place] if place < len(self.positional) else self.var_positional
 
     def takes(self, args: int, names: list[str]) -> bool:
-        """Whether so many positional arguments, and arguments of these names, have a place."""
+        """Whether it takes this number of positional arguments and arguments of these names."""
         if args > len(self.positional) and self.var_positional is None:
             return False
         filled, by_place = sorted((args, self.positional_only))
@@ -71,8 +71,8 @@ class Shape(NamedTuple):
 
 
 def shape_of(fn: Callable[..., Any]) -> Shape | None:
-    """The names of *fn*'s parameters, or None for a builtin that does not tell."""
-    # Read off the code, where nothing changes the signature, in a tenth of inspect's time.
+    """The names of *fn*'s parameters, or None for a builtin without a signature."""
+    # Read from the code, if nothing changes the signature: a tenth of inspect's time.
     if type(fn) is FunctionType and not fn.__dict__:
         return _shape_of_code(fn.__code__)
     signature = signature_of(fn)
@@ -118,10 +118,10 @@ def defaults_of(fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """*fn* beneath the decorators that wrap it."""
+    """*fn* without the decorators that wrap it."""
     return inspect.unwrap(fn) if hasattr(fn, "__wrapped__") else fn
 
 
 def source_of(fn: Callable[..., Any]) -> Source | None:
-    """Where the user wrote *fn*, beneath decorators that wrap it."""
+    """Where the user wrote *fn*, without the decorators that wrap it."""
     return Source.of_function(unwrapped(fn)) or Source.of_function(fn)

@@ -1,1 +1,1 @@
-"""Parameters: what a flow declares, and what a run gets."""
+"""Parameters: those that a flow declares, and the values that a run gets."""

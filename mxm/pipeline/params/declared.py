@@ -1,4 +1,4 @@
-"""What a flow takes: its parameters, their types and defaults, who takes each, which are secret."""
+"""The parameters of a flow: types, defaults, the tasks that take them, and which are secret."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Parameter:
     Parameters
     ----------
     name
-        As given with ``-p name=value``.
+        As in ``-p name=value``.
     annotation
         Type, or ``inspect.Parameter.empty``.
     default
-        Value without one given at the run, or ``inspect.Parameter.empty`` where it is required.
+        Value if the run gives none, or ``inspect.Parameter.empty`` if it is required.
     origin
-        Who says so: the flow, a task's ``params``, the function's default.
+        Source of the default: the flow, a task's ``params``, or the function.
     tasks
         Names of the tasks that take it.
     takers
-        What each of these would get without a value from the flow or the run; empty for a
-        parameter that the flow gives a value, or that is its own.
+        What each of these would get without a value from the flow or the run; empty for the flow's
+        own parameters, and those to which it gives a value.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether a run must give it."""
+        """Whether a run must pass it."""
         return self.default is _empty
 
 
 def own_parameters(spec: FlowSpec) -> Mapping[str, inspect.Parameter]:
-    """The parameters of the flow's own signature; empty for a flow by hand."""
+    """The parameters in the flow's own signature; empty for a flow made by hand."""
     signature = signature_of(spec.fn) if spec.fn else None
     if signature is None:
         return {}
@@ -71,7 +71,7 @@ def own_parameters(spec: FlowSpec) -> Mapping[str, inspect.Parameter]:
 
 
 def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
-    """Keys whose values are shown nowhere: those that the flow, or any of its tasks, calls secret.
+    """Keys whose values are never shown: those that the flow or any of its tasks declares secret.
 
     Parameters
     ----------
@@ -139,14 +139,14 @@ def _task_parameter(
     )
     if name in spec.params and not spec.traced:
         return Parameter(name, annotation, spec.params[name], "flow", names)
-    # Required where one task has no value for it; else the first task's value counts.
+    # Required if any task has no value for it; otherwise the first task's value counts.
     takers = tuple(_taker(name, task, parameter) for task, parameter in taking)
     decisive = next((taker for taker in takers if taker.required), takers[0])
     return Parameter(name, annotation, decisive.default, decisive.origin, names, takers)
 
 
 def _taker(name: str, task: TaskSpec, parameter: inspect.Parameter) -> Parameter:
-    """*parameter* as *task* alone has it."""
+    """*parameter* as *task* alone declares it."""
     annotation = annotation_of(task.fn, parameter)
     if name in task.params:
         return Parameter(name, annotation, task.params[name], "task", (task.name,))
@@ -160,5 +160,5 @@ def annotation_of(fn: Callable[..., Any] | None, parameter: inspect.Parameter) -
     if fn is None or parameter.annotation is _empty:
         return _empty
     annotation = hints_of(fn).get(parameter.name, _empty)
-    # **options: Unpack[Options] speaks of all the keys, not of each.
+    # **options: Unpack[Options] annotates all keys together, not each one.
     return _empty if typing.get_origin(annotation) is typing.Unpack else annotation

@@ -1,4 +1,4 @@
-"""The values of one run's parameters: whose goes first, each as its type, and what is wrong."""
+"""Resolves the parameters of one run: precedence, types and problems."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _empty = inspect.Parameter.empty
 
 @dataclass
 class Resolved:
-    """The parameters of one run, every value in its place.
+    """The parameters of one run, with all values assigned.
 
     Attributes
     ----------
     flow
-        Values known to the flow as a whole: its own, and the run's.
+        Values for the whole flow: its own and the run's.
     tasks
-        By task, the values for those parameters that no edge fills and no default is left to;
-        and for those to which a body hands on text, the text as the task reads it.
+        By task: the values of parameters that neither an edge nor a default fills, and text that a
+        body passes on, converted as the task's annotation says.
     secrets
-        Names in `flow` whose values are not to be shown: they are masked there, and not in `tasks`.
+        Names in `flow` whose values must not be shown: they are masked there, but not in `tasks`.
     warnings
-        Keys that nothing takes, and the like.
+        Warnings, such as keys that nothing takes.
     """
 
     flow: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -65,21 +65,21 @@ class Resolved:
 
 
 def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -> Resolved:
-    """Put every parameter's value in its place: runtime > flow > task > the function's default.
+    """Assign a value to every parameter: runtime > flow > task > the function's default.
 
     Parameters
     ----------
     spec
         The flow.
     given
-        The run's own values; `Text` for what was typed at the command.
+        The run's own values; `Text` for those typed on the command line.
     strict
-        Whether a key that nothing takes is an error rather than a warning.
+        Whether a key that nothing takes is an error instead of a warning.
 
     Raises
     ------
     ParameterError
-        Values are missing or do not fit; all of them at once.
+        Values are missing or do not fit; it lists all of them.
     """
     reading = _Reading(spec, given)
     tasks = {task.name: reading.task_values(task) for task in spec.tasks}
@@ -90,26 +90,26 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     warnings = [*([] if strict else unused), *reading.noted, *reading.overridden()]
     values = {k: reading.shown(k, v) for k, v in {**spec.params, **reading.runtime}.items()}
     secrets = reading.secrets
-    # One that is misspelt is a secret all the same.
+    # A misspelt secret is still a secret.
     secrets |= {k for k in values if k not in reading.taken and closest(k, secrets)}
     flow = {k: mask(v) if k in secrets else v for k, v in values.items()}
     return Resolved(flow, tasks, secrets, warnings)
 
 
 class _Reading:
-    """The values of one run on their way to the flow and its tasks, and what is wrong with them."""
+    """Reads the values of one run for the flow and its tasks, and collects problems."""
 
     def __init__(self, spec: FlowSpec, given: Mapping[str, Any]) -> None:
         self.spec = spec
         self.own = own_parameters(spec)
         self.problems: list[Problem] = []
         self.noted: list[Problem] = []
-        self._reported: set[str] = set()  # keys that are missing, or that the flow cannot read
+        self._reported: set[str] = set()  # keys that are missing or unreadable for the flow
         self.secrets = secret_names(spec, given)
         self.origins = {k: o for name, v in given.items() for k, o in origins_in(name, v)}
-        self._assembled: dict[str, Any] = {}  # what the tasks first made of values in parts
+        self._assembled: dict[str, Any] = {}  # what tasks first made of values given in parts
         values = {k: v.value if isinstance(v, Given) else v for k, v in given.items()}
-        # Where the flow does not say what its parameter is, text is left for the tasks to read.
+        # If the flow does not annotate a parameter, its tasks convert the text.
         self.runtime: dict[str, Any] = {
             k: self.fit(v, k, self.own[k], None, base=spec.params.get(k, MISSING))
             if self._says(k) or (k in self.own and isinstance(v, Fields))
@@ -120,8 +120,8 @@ class _Reading:
             if name not in spec.params and name not in given:
                 self._miss(name, parameter, None)
         self.taken = set(self.own)
-        # In a traced flow a parameter of its signature reaches a task only where the body passes
-        # it, and an argument that the body omits does not ask the flow.
+        # In a traced flow, a parameter of its signature reaches a task only if the body passes it,
+        # and an argument that the body omits does not come from the flow.
         open_to = {k: v for k, v in self.runtime.items() if not (spec.traced and k in self.own)}
         flow: Mapping[str, Any] = {} if spec.traced else spec.params
         self.layers: tuple[Mapping[str, Any], ...] = (open_to, flow)
@@ -135,11 +135,11 @@ class _Reading:
         return name in self.own and self.spec.params[name] is self.own[name].default
 
     def shown(self, name: str, value: Any) -> Any:
-        """*value* as the run's own parameters have it: no annotation says what it is."""
+        """*value* for the run's own parameters, without an annotation."""
         return self._assembled[name] if name in self._assembled else plain_parts(value)
 
     def task_values(self, task: TaskSpec) -> dict[str, Any]:
-        """By parameter, what *task* takes from the run, the flow and its own ``params``."""
+        """By parameter, the values for *task* from the run, the flow and its own ``params``."""
         values = dict(self._read_here(task))
         layers = (*self.layers, task.params)
         if task.produces and task.produces.partition_key:
@@ -160,7 +160,7 @@ class _Reading:
             layer = next((layer for layer in layers if name in layer), None)
             if layer is not None:
                 base = _second(layers, name, parameter.default)
-                # A default in a signature is what a plain call passes, so it is not converted.
+                # A plain call passes the default unconverted, so a run does, too.
                 default = layer is self.layers[1] and self._is_default(name)
                 if default and name not in secret_parameters(task.fn):
                     values[name] = layer[name]
@@ -171,7 +171,7 @@ class _Reading:
         return values
 
     def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
-        """What a body hands on and *task* reads as it annotates it: typed text, and secrets."""
+        """Values passed on by a body that *task* converts by its annotation: text and secrets."""
         signature = signature_of(task.fn)
         secrets = secret_parameters(task.fn)
         known = {**self.spec.params, **self.runtime}
@@ -202,16 +202,16 @@ class _Reading:
         *,
         base: Any = MISSING,
     ) -> Any:
-        """*value* as *parameter*'s annotation wants it; one that cannot be so becomes a problem.
+        """Convert *value* to the annotation of *parameter*; a failure becomes a problem.
 
-        *key* is the name that the run gives it by, where that is not the parameter's own; *base*
-        is what would hold without the run.
+        *key* is the run's name for it, if it differs from the parameter's own; *base* is the value
+        without the run's.
         """
         key = key or name
         fn = task.fn if task else self.spec.fn
         annotation = annotation_of(fn, parameter)
         secret = is_secret(annotation)
-        # "window: int = None" is common, and takes None.
+        # "window: int = None" is common and takes None.
         takes = _optional(annotation) if parameter.default is None else annotation
         closed = isinstance(value, Text | Members | Fields) or key in self.origins
         try:
@@ -259,7 +259,7 @@ class _Reading:
             return value
 
     def _note_unknown(self, value: Any, annotation: Any, name: str, task: TaskSpec | None) -> None:
-        """Keys from Python that a typed dict lacks: type-correct, but perhaps a misspelt one."""
+        """Report unknown keys of a typed dict from Python: type-correct, but perhaps misspelt."""
         for place, key, missing in unknown_keys(value, annotation):
             near = closest(text_of(key), missing)
             owner = task or self.spec
@@ -278,7 +278,7 @@ class _Reading:
         return f" (from {self.origins[key]})" if key in self.origins else ""
 
     def unused(self) -> Iterator[Problem]:
-        """The run's keys that nothing takes, each with the reason."""
+        """The run's keys that nothing takes, with reasons."""
         spec = self.spec
         for name in self.runtime:
             if name in self.taken:
@@ -314,7 +314,7 @@ class _Reading:
             )
 
     def overridden(self) -> Iterator[Problem]:
-        """The run's keys that some task takes, and another has from an edge."""
+        """The run's keys that one task takes, while another gets that input from an edge."""
         for task in self.spec.tasks:
             for name in self.layers[0]:
                 if name not in self.taken:
@@ -336,7 +336,7 @@ class _Reading:
 
 
 def _second(layers: Sequence[Mapping[str, Any]], name: str, default: Any) -> Any:
-    """What holds for *name* without the first of *layers*."""
+    """The value of *name* without the first of *layers*."""
     return next((layer[name] for layer in layers[1:] if name in layer), default)
 
 
@@ -348,7 +348,7 @@ def _optional(annotation: Any) -> Any:
 
 
 def _dotted(place: str) -> str:
-    """*place* as the command has it: the members of a list go by its name alone."""
+    """*place* as on the command line, where members of a list have only the list's name."""
     return place.partition("[")[0]
 
 

@@ -1,4 +1,4 @@
-"""Arrays, series and tables as plain Python values; no library is imported for it."""
+"""Converts arrays, series and tables to plain Python values, without importing their libraries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_FORM: Any = object()
 
 
 def _library(value: object) -> str:
-    """The library that the type of *value* comes from."""
+    """The library that defines the type of *value*."""
     return _root(type(value))
 
 
@@ -39,13 +39,13 @@ def _root(kind: type) -> str:
 
 
 def type_name(value: object) -> str:
-    """The type of *value* and the library that it comes from, ``pandas.Series`` for instance."""
+    """The type of *value* with its library, such as ``pandas.Series``."""
     kind, root = type(value), _library(value)
     return kind.__qualname__ if root == "builtins" else f"{root}.{kind.__qualname__}"
 
 
 def is_table(value: object) -> bool:
-    """Whether *value* is a table of pandas, polars or pyarrow, or of a class derived from one."""
+    """Whether *value* is a table of pandas, polars or pyarrow, or of a derived class."""
     return bool(_table_library(value)) and hasattr(value, "shape") and hasattr(value, "columns")
 
 
@@ -65,13 +65,14 @@ def _library_of(table: type) -> str:
 def is_array(value: object) -> bool:
     """Whether *value* is an array, a series or a scalar of NumPy, pandas, polars or pyarrow.
 
-    Derived classes of others are not: they may mean more than their numbers, a unit for instance.
+    Derived classes from other libraries do not count: they may mean more than their numbers, such
+    as a unit.
     """
     return _library(value) in _ARRAYS
 
 
 def array_items(value: Any) -> Any:
-    """Items of an array or series, its description where it is long, a scalar's Python value."""
+    """The items of an array or series, or its description if long; a scalar's Python value."""
     if type(value).__name__ == "NAType":
         return None
     shape: tuple[int, ...] | None = getattr(value, "shape", None)
@@ -94,13 +95,14 @@ def array_items(value: Any) -> Any:
             plain = convert()
             if type(plain) is not type(value):
                 return plain
-            # A scalar that gives itself back: numpy.longdouble is near a float, others have none.
+            # A scalar that returns itself: numpy.longdouble is close to a float, others have no
+            # equivalent.
             return float(plain) if kind == "f" else NO_FORM
     return NO_FORM
 
 
 def duration_text(value: timedelta) -> str:
-    """*value* as an ISO 8601 duration, ``P1DT2H0.5S`` for instance."""
+    """*value* as an ISO 8601 duration, such as ``P1DT2H0.5S``."""
     size = abs(value)
     nanoseconds: int = getattr(size, "nanoseconds", 0)  # pandas.Timedelta has them
     whole = size.days * 86_400 + size.seconds
@@ -123,9 +125,9 @@ _DIGITS = {"ns": 9, "ps": 12, "fs": 15, "as": 18}
 
 
 def _numpy_times(value: Any) -> Any:
-    """NumPy's times as Python's, or as text where they are finer than Python's.
+    """NumPy times as Python times, or as text if they are more precise than Python's.
 
-    Months and far years, which Python does not have, have no form.
+    Months and distant years have no form in Python.
     """
     numpy = sys.modules["numpy"]
     digits = _DIGITS.get(numpy.datetime_data(value.dtype)[0])
@@ -157,7 +159,7 @@ def _fine_duration(count: int, digits: int) -> str:
 
 
 def table_parts(table: Any) -> tuple[list[Any], list[str], list[Sequence[Any]]]:
-    """Names and types of the columns, and the first rows."""
+    """The names and types of the columns, and the first rows."""
     library = _table_library(table)
     if library == "pandas":
         columns = [_pandas_cells(table.iloc[:_HEAD, i]) for i in range(table.shape[1])]
@@ -172,16 +174,16 @@ def table_parts(table: Any) -> tuple[list[Any], list[str], list[Sequence[Any]]]:
 
 
 def _pandas_cells(series: Any) -> list[Any]:
-    """The values of a series or an index; where they are no floats, a NaN is a missing one."""
+    """The values of a series or an index; a NaN is a missing value unless they are floats."""
     cells: list[Any] = series.tolist()
     if getattr(series.dtype, "kind", "O") == "f":
         return cells
-    # What differs from itself is a NaN; a NaT is written as what it is.
+    # A value that differs from itself is a NaN; a NaT is written by its type.
     return [None if isinstance(cell, float) and cell != cell else cell for cell in cells]
 
 
 def _polars_cells(series: Any) -> list[Any]:
-    """The values of a series; as text where they are finer than Python's."""
+    """The values of a series, as text if they are more precise than Python's."""
     cells: list[Any] = series.to_list()
     if getattr(series.dtype, "time_unit", "") != "ns":
         return cells
@@ -195,7 +197,7 @@ def _polars_cells(series: Any) -> list[Any]:
 
 
 def index_labels(table: Any) -> list[Any]:
-    """The labels of a pandas table's first rows, where they say more than the rows' numbers."""
+    """The labels of a pandas table's first rows, if they are more than row numbers."""
     index = getattr(table, "index", None)
     if index is None or type(index).__name__ == "RangeIndex":
         return []

@@ -1,7 +1,7 @@
-"""Whether a value of one annotation could be one of another, and what its parts are.
+"""Decides whether a value of one annotation can be one of another, and gives the types of parts.
 
-The question is not whether one type is a subtype of the other: an edge is wrong only where no value
-of the one could ever be a value of the other (docs/adr/0005-edge-types.md).
+The question is not whether one type is a subtype of the other: an edge is wrong only if no value of
+the one can ever be a value of the other (docs/adr/0005-edge-types.md).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Fit(IntEnum):
     ALWAYS = 2
 
 
-_NUMBERS: tuple[type, ...] = (int, float, complex)  # each fits those after it
-_ITEMS = 1  # generic types of one argument, by what they hold
-_ENTRIES = 2  # and of two
+_NUMBERS: tuple[type, ...] = (int, float, complex)  # each fits the later ones
+_ITEMS = 1  # generic types with one argument, for their members
+_ENTRIES = 2  # and with two
 _FINAL = (bool, *_NUMBERS, str, bytes, bytearray, list, dict, tuple, set, frozenset, type(None))
 
 
@@ -48,7 +48,7 @@ def fit(made: Any, wanted: Any) -> Fit:
     """
     try:
         return _fit(made, wanted)
-    except RecursionError:  # two types, each of which holds itself
+    except RecursionError:  # two recursive types
         return Fit.MAYBE
 
 
@@ -93,7 +93,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _open(annotation: Any) -> bool:
-    """Whether nothing can be said of *annotation*."""
+    """Whether nothing is known about *annotation*."""
     if isinstance(annotation, Unresolved | str | typing.TypeVar | typing.ForwardRef):
         return True
     origin = typing.get_origin(annotation) or annotation
@@ -125,7 +125,7 @@ def _classes(made: Any, wanted: Any) -> Fit:
         return _arguments(made, wanted, Fit.MAYBE if is_typed_dict(wanted) else Fit.ALWAYS)
     if above:
         return _arguments(made, wanted, Fit.MAYBE)
-    # A class that is open to subclasses may have one that is a `wanted` too, if that is abstract.
+    # A subclass of the first class may also be a `wanted`, if that is abstract.
     if inspect.isabstract(need) and have not in _FINAL:
         return Fit.MAYBE
     return Fit.NEVER
@@ -137,7 +137,7 @@ def _class(annotation: Any) -> type:
 
 
 def _arguments(made: Any, wanted: Any, outer: Fit) -> Fit:
-    """How what two related types hold fits."""
+    """How the members of two related types fit."""
     have, need = _held(made), _held(wanted)
     if need == ():
         return outer
@@ -156,7 +156,7 @@ def _arguments(made: Any, wanted: Any, outer: Fit) -> Fit:
 
 
 def _held(annotation: Any) -> tuple[Any, ...] | list[Any]:
-    """What a container holds: a tuple for one kind of item or entry, a list item by item."""
+    """The member types of a container: a tuple for uniform ones, a list with one type per item."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if _is_named_tuple(origin or annotation):
         hints = field_hints(annotation)
@@ -181,7 +181,7 @@ def _is_named_tuple(annotation: Any) -> bool:
 
 
 def _items(args: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
-    """What a tuple holds; of ``tuple[int, *tuple[str, ...]]``, one kind of item: the union."""
+    """The member types of a tuple; of ``tuple[int, *tuple[str, ...]]``, the union for all items."""
     if len(args) == 2 and args[1] is Ellipsis:
         return args[:1]
     parts = [_unpacked(arg) for arg in args]
@@ -196,7 +196,7 @@ def _unpacked(arg: Any) -> tuple[Any, ...] | list[Any]:
 
 
 def union_of(kinds: Iterable[Any]) -> Any:
-    """The union of *kinds*; Any where there are none, or one of them is no type."""
+    """The union of *kinds*; Any if there are none, or if one is not a type."""
     try:
         return typing.Union[tuple(kinds)]  # noqa: UP007 - there may be any number
     except TypeError:
@@ -204,7 +204,7 @@ def union_of(kinds: Iterable[Any]) -> Any:
 
 
 def count_of(annotation: Any) -> int | None:
-    """How many items a value of *annotation* has, a tuple of fixed length; None for all else."""
+    """The number of items of *annotation*, if it is a tuple of fixed length; otherwise None."""
     bare = _bare(annotation)
     if _is_union(bare):
         counts = {count_of(member) for member in typing.get_args(bare)}
@@ -214,7 +214,7 @@ def count_of(annotation: Any) -> int | None:
 
 
 def part_of(made: Any, key: str | int) -> Any:
-    """The type of ``value[key]`` where the value is a *made*.
+    """The type of ``value[key]`` for a value of type *made*.
 
     Never if there is no such part; Any, or the unresolved annotation itself, if it is unknown.
     """
@@ -235,7 +235,7 @@ def part_of(made: Any, key: str | int) -> Any:
 
 
 def element_of(made: Any) -> Any:
-    """The type of the items of a value of *made*, which is mapped; Never where it has none.
+    """The type of the items when mapping over a value of type *made*; Never if it has none.
 
     Any, or the unresolved annotation itself, if it is unknown.
     """
@@ -266,7 +266,7 @@ _NOT_LISTS = (str, bytes, bytearray, collections.abc.Mapping, collections.abc.It
 def _part_of_class(made: Any, key: str | int) -> Any:
     kind = _class(made)
     by_place = issubclass(kind, collections.abc.Sequence)
-    # As with two classes, none of which is the other's: that a subclass has parts is not meant.
+    # As with two unrelated classes: subclasses that have parts do not count.
     apart = not hasattr(kind, "__getitem__") and not inspect.isabstract(kind)
     if apart or (by_place and isinstance(key, str)):
         return typing.Never
@@ -275,7 +275,7 @@ def _part_of_class(made: Any, key: str | int) -> Any:
         inside = isinstance(key, int) and -len(held) <= key < len(held)
         return held[int(key)] if inside else typing.Never
     if len(held) == _ENTRIES and (isinstance(key, str) or held[0] is str):
-        # Of other keys a number may be the equal: 1 is Decimal(1).
+        # Keys of other types may equal a number: 1 == Decimal(1).
         return held[-1] if _fit(typing.Literal[key], held[0]) else typing.Never
     if issubclass(kind, str):
         return str

@@ -1,4 +1,4 @@
-"""Values as types: text from the command, and what a Python value becomes, by the annotation."""
+"""Converts text from the command and Python values, as the annotation says."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _empty = inspect.Parameter.empty
 
 
 class Text(str):
-    """A value as it was typed at the command: its parameter's annotation says what it means."""
+    """A value typed on the command line: the annotation of its parameter decides its meaning."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that was not typed itself, but says where it stands.
+    """A value that was not typed directly, with its origin.
 
     Parameters
     ----------
     value
-        `Text`, or a Python value that a file holds.
+        `Text`, or a Python value from a file.
     origin
-        The file, or the environment's variable, in words.
+        The file or the environment variable, as text.
     """
 
     value: Any = field(repr=False)  # it may be a secret
@@ -46,12 +46,12 @@ class Given:
 
 
 def plain(value: Any) -> Any:
-    """*value* without the mark of the command: where no annotation speaks, JSON if it parses.
+    """*value* without `Text`, for a parameter without an annotation: JSON if it parses.
 
     Raises
     ------
     ValueError
-        It has a number that is too large for a float.
+        It contains a number that is too large for a float.
     """
     return _json_or_text(value) if isinstance(value, Text) else value
 
@@ -66,7 +66,7 @@ def _json_or_text(value: str) -> Any:
 
 
 def _json(text: str, annotation: Any = None) -> Any:
-    """*text* as JSON; where *annotation* has a Decimal in it, numbers with all their digits.
+    """*text* as JSON; numbers keep all digits if *annotation* contains a Decimal.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _json(text: str, annotation: Any = None) -> Any:
     """
 
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")  # Python reads NaN and Infinity by itself
+        raise ValueError(f"{constant} is not JSON")  # Python accepts NaN and Infinity
 
     number = Decimal if any(part is Decimal for part in parts_of(annotation)) else finite_float
     try:
@@ -91,7 +91,7 @@ def _json(text: str, annotation: Any = None) -> Any:
 
 
 def finite_float(digits: str) -> float:
-    """The number that *digits* write, as JSON and TOML have it.
+    """The float that *digits* mean in JSON and TOML.
 
     Raises
     ------
@@ -107,18 +107,17 @@ def finite_float(digits: str) -> float:
 def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     """*value* as an instance of *annotation*.
 
-    What is one already passes by identity, a container whose members are too. Text from the command
-    is taken verbatim for ``str``, as JSON if it parses where there is no annotation, and otherwise
-    read by pydantic in lax mode, as JSON first where the type is a container or a union. A union
-    with ``str`` keeps text that is not exactly another member's own form. What pydantic cannot
-    check passes.
+    An instance, including its members, passes unchanged, by identity. Text from the command stays
+    as it is for ``str``; without an annotation it is JSON if it parses; otherwise pydantic reads it
+    in lax mode, as JSON first if the type is a container or a union. A union with ``str`` keeps
+    text that is not exactly in another member's own form. Values that pydantic cannot check pass.
 
     Parameters
     ----------
     value, annotation
-        What is read, and as what.
+        The value, and the type to convert it to.
     closed
-        Whether an unknown key of a typed dict is an error; by default where *value* is `Text`.
+        Whether an unknown key of a typed dict is an error; by default only if *value* is `Text`.
 
     Raises
     ------
@@ -139,7 +138,7 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         and not (closed and unknown_keys(value, annotation))
     ):
         return value
-    # Loaded only where a value must be read: pydantic is most of the command's start.
+    # Loaded only if a value must be converted: pydantic takes most of the command's start.
     from mxm.pipeline.values.validation import NoSchemaError, read
 
     try:
@@ -152,7 +151,7 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
 
 
 def _has_conditions(annotation: Any) -> bool:
-    """Whether Annotated says more than a type, which pydantic alone knows: ``Gt(0)``."""
+    """Whether Annotated has conditions that only pydantic can check, such as ``Gt(0)``."""
     return any(typing.get_origin(part) is typing.Annotated for part in parts_of(annotation))
 
 
@@ -191,7 +190,7 @@ def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) ->
 
 
 def _beside_str(annotation: Any) -> list[Any] | None:
-    """The other members of a union that ``str`` is one of; None for any other annotation."""
+    """The other members of a union that contains ``str``; None for any other annotation."""
     annotation = named_type(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
@@ -211,7 +210,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _is_another_number(parsed: object, found: object) -> bool:
-    """Whether pydantic made a truth a number, or a number with a point an ``int``."""
+    """Whether pydantic turned a bool into a number, or a decimal fraction into an ``int``."""
     if isinstance(parsed, bool):
         return isinstance(found, int | float | Decimal) and not isinstance(found, bool)
     return isinstance(parsed, float | Decimal) and isinstance(found, int)
@@ -235,12 +234,12 @@ def _reads_json(annotation: Any) -> bool:
 
 
 def as_json(text: Text, annotation: Any) -> Any:
-    """*text* as JSON, numbers with all their digits where *annotation* has a Decimal in it.
+    """*text* as JSON; numbers keep all digits if *annotation* contains a Decimal.
 
     Raises
     ------
     ValueError
-        It is not JSON, or has a number that is too large for a float.
+        It is not JSON, or contains a number that is too large for a float.
     """
     try:
         return _json(text, annotation)

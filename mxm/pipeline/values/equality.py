@@ -1,4 +1,4 @@
-"""Whether two values are equal, also where ``==`` gives no bool, as with tables and arrays."""
+"""Compares values, even if ``==`` does not give a bool, as for tables and arrays."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["alike", "alike_mappings"]
 
-_BOOLS = ("bool", "bool_")  # numpy's has the second name before 2.0
+_BOOLS = ("bool", "bool_")  # the second is NumPy's name before 2.0
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether *one* equals *other*; where ``==`` gives no bool, whether they are one object.
+    """Whether *one* equals *other*; without a bool from ``==``, whether they are the same object.
 
-    A list of tables raises as its members are compared, and so do objects of some libraries: they
-    too are equal to themselves alone.
+    Comparing lists of tables raises, and so do objects of some libraries: these, too, are equal
+    only to themselves.
     """
     if one is other:
         return True

@@ -1,4 +1,4 @@
-"""What to write for a parameter of some type: the values it allows, or one it would take."""
+"""Suggests values for a parameter: the values that its type allows, or an example."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["example_of"]
 
 
 def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str | None:
-    """The way out where *wrong* does not fit *annotation*; None where its name says enough.
+    """A hint if *wrong* does not fit *annotation*; None if the name of the type says enough.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
     wrong
         What was given.
     typed
-        Whether it was typed at the command, and would be again.
+        Whether it was typed on the command line.
     """
     if typed and wrong == "" and type(None) in typing.get_args(named_type(annotation)):
         return f"for None write -p {name}=null"
@@ -50,14 +50,14 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
 
 
 def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
-    """*choices*, and the one that was meant: as text where they are typed, else as values."""
+    """*choices*, and the one probably meant: as text if they are typed, else as values."""
     by_text = {str(choice): choice for choice in choices}
     near = closest(str(wrong), by_text)
     hint = ""
     if near is not None:
         meant = near if typed else by_text[near]
         kind = type(meant).__name__
-        # '3' and 3 are shown apart.
+        # '3' and 3 look different.
         given_kind = f" ({'an' if kind[0] in 'aeiou' else 'a'} {kind})" if meant != near else ""
         hint = f"did you mean {meant!r}{given_kind}? "
     shown = [str(choice) if typed else repr(choice) for choice in choices]
@@ -65,7 +65,7 @@ def _allowed(choices: list[Any], wrong: object, *, typed: bool) -> str:
 
 
 def _members_meant(annotation: Any, wrong: object) -> list[Any]:
-    """The members in *wrong*, one or several with commas, where *annotation* is a list of such."""
+    """The members in *wrong*, separated by commas, if *annotation* is a list of them."""
     kind, args = _members(annotation)
     if kind is typing.Union and len(args) == 1:
         return _members_meant(args[0], wrong)
@@ -78,13 +78,13 @@ def _members_meant(annotation: Any, wrong: object) -> list[Any]:
             coerce(Text(member), kind)
     except ValueError:
         return []
-    if not all(members) or wrong[0] in "[{":  # a list in JSON with a mistake in it
+    if not all(members) or wrong[0] in "[{":  # a JSON list with a mistake
         return []
     return [plain(Text(m)) if kind is not str and _is_number(m) else m for m in members]
 
 
 def _listed(members: list[Any], name: str) -> str:
-    """*members* as they are typed: one by one, or as a list in JSON."""
+    """*members* as typed on the command line: one by one, or as a JSON list."""
     whole = f"-p {name}={shlex.quote(json.dumps(members, ensure_ascii=False))}"
     if not 1 < len(members) < 6:
         return f"write {whole}"
@@ -120,7 +120,7 @@ _DEEPEST = 3
 
 
 def _members(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What *annotation* is, and what it is made of; a union of one and None is that one."""
+    """The origin and arguments of *annotation*; a union of a type and None counts as the type."""
     annotation = named_type(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
@@ -131,7 +131,7 @@ def _members(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """The values that *annotation* allows; none where they are not a list."""
+    """The values that *annotation* allows; empty if they cannot be listed."""
     kind, args = _members(annotation)
     if kind is typing.Literal:
         return [one.value if isinstance(one, Enum) else one for one in args]
@@ -143,7 +143,7 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
-    """A value as JSON that *annotation* would take, the first or the second; None for none."""
+    """An example value for *annotation* as JSON, the first or second one; None if there is none."""
     kind, args = _members(annotation)
     if kind in _EXAMPLES:
         return _EXAMPLES[kind][nth]
@@ -184,7 +184,7 @@ def _fields(kind: Any) -> dict[str, Any]:
         return {}
     try:
         hints = typing.get_type_hints(kind)
-    except BaseException as error:  # an annotation may run any code, and fail in any way
+    except BaseException as error:  # an annotation may run any code and raise anything
         let_signals_pass(error)
         hints = {}
     return {name: hints.get(name) for name in names}

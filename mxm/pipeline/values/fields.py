@@ -1,4 +1,4 @@
-"""The fields of a value: which there are, their types, and a copy with another in place of one."""
+"""The fields of a value: their names and types, and a copy with one field changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["decides_itself", "fields_of", "key_of", "takes_more", "with_field"]
 
 
 def fields_of(kind: Any) -> Mapping[str, Any]:
-    """The fields by which a value of *kind* is made, with their types; none for other types.
+    """The constructor fields of *kind*, with their types; empty for other types.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def takes_more(kind: Any) -> bool:
 
 
 def key_of(kind: Any, name: str, data: Mapping[Any, Any]) -> str:
-    """The key of the field *name* in *data* for a *kind*: a model may have aliases."""
+    """The key in *data* for the field *name* of *kind*; a model may have aliases."""
     field = getattr(kind, "model_fields", {}).get(name)
     alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
     if not isinstance(alias, str) or name in data:
@@ -58,7 +58,7 @@ def key_of(kind: Any, name: str, data: Mapping[Any, Any]) -> str:
 
 
 def decides_itself(kind: Any, name: str) -> bool:
-    """Whether a model's own validator reads the field *name*, whatever its type takes."""
+    """Whether a model's own validator reads the field *name*, whatever its type."""
     decorators: Any = getattr(kind, "__pydantic_decorators__", None)
     validators: Mapping[str, Any] = getattr(decorators, "field_validators", {})
     return any({name, "*"} & set(one.info.fields) for one in validators.values())
@@ -70,7 +70,7 @@ def with_field(value: Any, name: str, part: Any) -> Any:
     Raises
     ------
     ValueError
-        Its class refuses it.
+        Its class rejects the value.
     """
     kind = cast("Any", type(value))
     try:
@@ -79,13 +79,13 @@ def with_field(value: Any, name: str, part: Any) -> Any:
         if dataclasses.is_dataclass(kind):
             return dataclasses.replace(value, **{name: part})
         if hasattr(kind, "__attrs_attrs__"):
-            aliases = {one.name: one.alias for one in kind.__attrs_attrs__}  # _x is given as x
+            aliases = {one.name: one.alias for one in kind.__attrs_attrs__}  # _x is passed as x
             return sys.modules["attr"].evolve(value, **{aliases.get(name, name): part})
         return value._replace(**{name: part})
     except ValueError as error:
-        errors: Any = getattr(error, "errors", None)  # pydantic's own text has the value in it
+        errors: Any = getattr(error, "errors", None)  # pydantic's own message contains the value
         raise ValueError(errors()[0]["msg"] if errors else text_of(error)) from None
-    except BaseException as error:  # the user's own checks may fail in any way
+    except BaseException as error:  # the user's own checks may raise anything
         let_signals_pass(error)
         raise ValueError(described(error)) from None
 
@@ -96,7 +96,7 @@ def _changed_model(kind: Any, model: Any, name: str, part: Any) -> Any:
         return kind.model_validate(
             {**data, **(model.model_extra or {}), key_of(kind, name, {}): part}
         )
-    # Only this field: the validators of the others may not take what they have made.
+    # Only this field: other validators may not accept values that they have converted.
     changed = model.model_copy()
     kind.__pydantic_validator__.validate_assignment(changed, name, part)
     return changed

@@ -1,4 +1,4 @@
-"""The exact form of each type as text: what a union with `str` does not keep as text."""
+"""The exact text form of each type, which a union with `str` does not keep as text."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ _FORMS: dict[Any, Callable[[str], object]] = {
 
 
 def is_exactly(text: str, annotation: Any) -> bool:
-    """Whether *text* is a value of *annotation* in that type's own form, and nothing else.
+    """Whether *text* is exactly the form of a value of *annotation*.
 
     Parameters
     ----------
     text
-        What was typed.
+        The text as typed.
     annotation
         A type other than ``str``.
     """
@@ -80,7 +80,7 @@ def is_exactly(text: str, annotation: Any) -> bool:
 
 
 def _is_document(text: str, kind: Any) -> bool:
-    """Whether *text* is a JSON list or object, as containers and types with fields are written."""
+    """Whether *text* is a JSON list or object, the form of containers and types with fields."""
     if not isinstance(kind, type) or issubclass(kind, str | bytes):
         return False
     if not text.strip().startswith(("[", "{")):
@@ -93,7 +93,7 @@ def _is_document(text: str, kind: Any) -> bool:
 
 
 def members_of(annotation: Any) -> Iterator[Any]:
-    """The members of a union, those of unions in it too; another annotation alone."""
+    """The members of a union, nested ones included; for any other annotation, only itself."""
     annotation = named_type(annotation)
     if typing.get_origin(annotation) in (typing.Union, UnionType):
         for member in typing.get_args(annotation):

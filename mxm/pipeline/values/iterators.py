@@ -11,7 +11,7 @@ __all__ = ["ReadOnce", "read_once"]
 
 
 class ReadOnce(NamedTuple):
-    """What a value is that can be read only once, and what to write instead."""
+    """The kind of a value that can be read only once, and what to write instead."""
 
     kind: str
     hint: str
@@ -21,7 +21,7 @@ class ReadOnce(NamedTuple):
 
 
 def read_once(value: Any) -> ReadOnce | None:
-    """What *value* is, if it can be read only once: the second to read it would find it empty."""
+    """The kind of *value* if it can be read only once: a second reader would find it empty."""
     kind = type(value).__name__
     if inspect.iscoroutine(value):
         return ReadOnce(f"a {kind}", "await it")

@@ -1,4 +1,4 @@
-"""Python values to strict JSON; what JSON has no form for is described, or refused."""
+"""Converts Python values to strict JSON; values without a JSON form are described or rejected."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = ["JSONValue", "Written", "to_json"]
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
 _DEEPEST = 200
-_LONGEST_INT = 14_000  # bits; Python refuses to write more than 4,300 digits
+_LONGEST_INT = 14_000  # bits; Python cannot print more than 4,300 digits
 _LONGEST_REPR = 500
 _LONGEST_PATH = 80
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Written(NamedTuple):
-    """A value as JSON, and what JSON could not hold of it.
+    """A value as JSON, with the parts that JSON could not hold.
 
     Parameters
     ----------
     value
         The JSON.
     nonfinite
-        How many NaN or infinite numbers became ``null``.
+        The number of NaN or infinite numbers that became ``null``.
     described
-        What stands there only by its description, and where: ``bytes at $.rows[3]``.
+        The parts that are only described, with their paths: ``bytes at $.rows[3]``.
     """
 
     value: JSONValue
@@ -60,29 +60,29 @@ class Written(NamedTuple):
 def to_json(value: object, *, strict: bool = False) -> Written:
     """*value* as JSON.
 
-    Missing values are ``null`` and not counted: None, NA, NaT, and NaN where pandas keeps anything
-    but floats. A NaN in a column of floats is a number, in polars as in pandas.
+    Missing values are ``null`` and not counted: None, NA, NaT, and NaN in pandas data other than
+    floats. A NaN in a column of floats is a number, in polars as in pandas.
 
     Parameters
     ----------
     value
         Anything.
     strict
-        Whether what JSON has no form for is an error. Otherwise it is described by its type and
-        repr, without addresses; a dict whose keys have no form, or become one, by the list of its
-        keys and values.
+        Whether a value without a JSON form is an error. Otherwise it is described by its type and
+        repr, without addresses. A dict whose keys have no JSON form, or become equal, is a list of
+        its keys and values.
 
     Raises
     ------
     ResultError
-        With *strict*: something in *value* has no JSON form; `path` says where.
+        With *strict*: something in *value* has no JSON form; `path` names the place.
     """
     writer = _Writer(strict=strict)
     return Written(writer.write(value, "$", 0), writer.nonfinite, tuple(writer.described))
 
 
 class _NoFormError(Exception):
-    """JSON has no form for a value; why, in words, where that is not its type."""
+    """JSON has no form for a value; the text says why, unless it is the type."""
 
     def __init__(self, what: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
@@ -91,13 +91,13 @@ class _NoFormError(Exception):
 
 
 class _Writer:
-    """One conversion; keeps account of what could not be kept."""
+    """One conversion; records what JSON could not hold."""
 
     def __init__(self, *, strict: bool) -> None:
         self.nonfinite = 0
         self.described: list[str] = []
         self._strict = strict
-        self._above: set[int] = set()  # what contains the value that is being written
+        self._above: set[int] = set()  # containers of the value being written
 
     def write(self, value: Any, path: str, depth: int) -> JSONValue:
         if value is None or value is True or value is False or type(value) is str:
@@ -117,7 +117,7 @@ class _Writer:
             raise
         except _NoFormError as lacking:
             what, hint = lacking.what or type_name(value), lacking.hint
-        except BaseException as error:  # code of libraries and users, which raises what it likes
+        except BaseException as error:  # code of libraries and users may raise anything
             let_signals_pass(error)
             what, hint = type_name(value), None
         finally:
@@ -129,7 +129,7 @@ class _Writer:
         return {"type": type_name(value), "repr": _repr(value)}
 
     def _note(self, what: str, path: str, hint: str | None = None) -> None:
-        """Keep account of *what* at *path*, which JSON has no form for."""
+        """Record *what* at *path*, which has no JSON form."""
         shown = path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}..."
         if self._strict:
             raise ResultError(
@@ -162,7 +162,7 @@ class _Writer:
         if isinstance(value, Decimal):
             return str(value) if value.is_finite() else self._number(math.nan)
         if isinstance(value, _TEXT_TYPES):
-            # pandas.NaT counts as a datetime, and like NaN differs from itself.
+            # pandas.NaT is a datetime and, like NaN, differs from itself.
             return _scalar_text(value) if value == value else None
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._fields(value, (f.name for f in dataclasses.fields(value)), path, depth)
@@ -180,7 +180,7 @@ class _Writer:
         }
 
     def _object(self, pairs: Iterable[tuple[Any, Any]], path: str, depth: int) -> JSONValue:
-        """A JSON object; a list of keys and values where the keys cannot be an object's."""
+        """A JSON object, or a list of keys and values if the keys cannot be keys of an object."""
         items = list(pairs)
         names: list[str] = []
         nonfinite = 0
@@ -211,7 +211,7 @@ class _Writer:
         return [plain for plain, _ in sorted(items, key=_rank)]
 
     def _foreign(self, value: Any, path: str, depth: int) -> JSONValue:
-        """Objects of libraries, known by their own methods; none of them is imported for it."""
+        """Objects of libraries, recognized by their methods, so no library is imported."""
         if isinstance(value, Failure):
             return {
                 "type": "Failure",
@@ -265,13 +265,13 @@ class _Writer:
         }
 
 
-_SEQUENCES: Any = (Sequence, KeysView, ItemsView, ValuesView)  # those of a dict are in its order
+_SEQUENCES: Any = (Sequence, KeysView, ItemsView, ValuesView)  # dicts keep their order
 _SETS: Any = Set
 _BYTES: Any = (bytes, bytearray, memoryview)
 
 
 def _key(key: object) -> tuple[str | None, int]:
-    """*key* as the text of a JSON key, or None; and whether it is a number that is not finite."""
+    """*key* as the text of a JSON key, or None; and whether it is a non-finite number."""
     if type(key) is str:
         return key, 0
     writer = _Writer(strict=True)
@@ -292,7 +292,7 @@ def _integer(value: int) -> int:
 
 
 def _repr(value: Any) -> str:
-    """What *value* says of itself, in short, and alike in each run: without its address."""
+    """A short repr of *value* without its address, so that it is the same in every run."""
     try:
         if isinstance(value, _BYTES[:2]):
             text = repr(value[:_LONGEST_REPR])
@@ -311,9 +311,9 @@ _LARGE: Any = (list, tuple, dict, set, frozenset, int)
 
 
 def _rank(pair: tuple[JSONValue, Any]) -> tuple[str, Any]:
-    """Where a member of a set belongs in a sorted list: numbers by size, text by letter.
+    """The sort key of a set's member: numbers by size, text alphabetically.
 
-    *pair* is the member as JSON and as it is.
+    *pair* is the member as JSON and the member itself.
     """
     plain, item = pair
     if isinstance(plain, int | float):
@@ -338,7 +338,7 @@ def _scalar_text(value: Any) -> str:
 
 
 def _label(label: Any) -> Any:
-    """*label* where JSON has it, else its text: a period, an interval."""
+    """*label* if JSON has a form for it, else its text, for a period or an interval."""
     if isinstance(label, tuple):
         parts = cast("Any", label)
         return [_label(part) for part in parts]

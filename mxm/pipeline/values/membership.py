@@ -1,4 +1,4 @@
-"""Whether a value is an instance of an annotation already: `isinstance`, members included."""
+"""Checks whether a value is an instance of an annotation: `isinstance`, members included."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["UnknownKey", "is_instance", "is_no_instance", "unknown_keys"]
 
 
 def is_instance(value: Any, annotation: Any) -> bool:
-    """Whether *value* is an instance of *annotation*, and its members of what that holds.
+    """Whether *value* is an instance of *annotation*, including its members.
 
     As for a type checker, an ``int`` is a ``float``, too. Text is not a sequence of its letters.
     False also if it is unknown. Conditions in Annotated are ignored.
@@ -46,7 +46,7 @@ _NUMBERS: dict[type, tuple[type, ...]] = {float: (float, int), complex: (complex
 
 
 def _classes(annotation: Any) -> tuple[type, ...] | None:
-    """The classes whose instances are those of *annotation*; None where that is not all."""
+    """The classes whose instances are exactly those of *annotation*, or None."""
     origin = typing.get_origin(annotation)
     if annotation is Any:
         return (object,)
@@ -56,7 +56,7 @@ def _classes(annotation: Any) -> tuple[type, ...] | None:
         found = [_classes(named_type(member)) for member in typing.get_args(annotation)]
         return None if None in found else tuple(c for classes in found for c in classes or ())
     if isinstance(origin, type) and not hasattr(annotation, "__args__"):
-        return (origin,)  # typing.List, without what it holds
+        return (origin,)  # typing.List without arguments
     if origin is not None or not isinstance(annotation, type) or is_typed_dict(annotation):
         return None
     return _NUMBERS.get(annotation, (annotation,))
@@ -80,14 +80,14 @@ def _holds(value: Any, origin: type, args: tuple[Any, ...]) -> bool:
         return _all(table, args[0]) and (len(args) == 1 or _all(table.values(), args[1]))
     if isinstance(value, Collection):
         return _all(cast("Any", value), args[0])
-    return isinstance(value, Iterable)  # what can be read once only is not looked into
+    return isinstance(value, Iterable)  # values that can be read only once are not opened
 
 
 def _all(members: Collection[Any], annotation: Any) -> bool:
     classes = _classes(named_type(annotation))
     if classes is None:
         return all(is_instance(member, annotation) for member in members)
-    # Long lists have few types.
+    # Long lists contain few types.
     return all(_is_subclass(kind, classes) for kind in set(map(type, members)))
 
 
@@ -136,16 +136,16 @@ def _can_be_asked(kind: type) -> bool:
 
 
 class UnknownKey(NamedTuple):
-    """A key of a value that its typed dict does not have.
+    """A key in a value that its typed dict does not have.
 
     Parameters
     ----------
     place
-        The typed dict's place in the value, ``[0]`` for instance.
+        The typed dict's place in the value, such as ``[0]``.
     key
         The key.
     missing
-        Keys of the typed dict that the value lacks.
+        Keys of the typed dict that are missing in the value.
     """
 
     place: str

@@ -1,4 +1,4 @@
-"""Values given in parts: the members of a list one by one, and single fields of a value."""
+"""Values passed in parts: members of a list one by one, and single fields of a value."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MISSING = _empty
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a list, tuple or set, given one by one.
+    """The members of a list, tuple or set, passed one by one.
 
     Parameters
     ----------
     items
-        `Text`, or what a file holds, in order.
+        `Text`, or values from files, in order.
     """
 
     items: tuple[Any, ...] = field(repr=False)  # one may be a secret
@@ -37,14 +37,14 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """New values for single fields of a value that holds otherwise.
+    """New values for single fields of a value; the other fields stay.
 
     Parameters
     ----------
     changes
         `Text`, `Given` or `Members` by the path to the field: ``("lookback",)``.
     base
-        The value that the run gives as a whole, if it does.
+        The whole value, if the run also passes one.
     """
 
     changes: Mapping[tuple[str, ...], Any] = field(repr=False)
@@ -52,16 +52,16 @@ class Fields:
 
 
 class PartError(ValueError):
-    """A part does not fit, or there is no place for it.
+    """A part does not fit, or has no place.
 
     Parameters
     ----------
     message
-        Why it does not fit; in full where no *annotation* is given.
+        Why it does not fit; the full message if there is no *annotation*.
     place
-        Where in the value: ``.lookback``, ``[1]``, or nothing for the whole.
+        The place in the value: ``.lookback``, ``[1]``, or empty for the whole.
     annotation, value
-        What the part must be, and what was given.
+        The type of the part, and the value passed.
     hint
         What to write instead, or None.
     """
@@ -85,16 +85,16 @@ class PartError(ValueError):
 def assemble(
     value: Any, annotation: Any, base: Any = MISSING, *, closed: bool | None = None
 ) -> Any:
-    """*value* as an instance of *annotation*, as `coerce` does, its parts put together first.
+    """Put the parts of *value* together and convert it to *annotation*, like `coerce`.
 
     Parameters
     ----------
     value
-        Anything; `Members` and `Fields` become what they describe.
+        Anything; `Members` and `Fields` become the values that they describe.
     annotation
-        What it must be.
+        The type to convert it to.
     base
-        The value that would hold without the run's.
+        The value without the run's.
     closed
         As for `coerce`.
 
@@ -116,19 +116,19 @@ def assemble(
 
 
 def plain_parts(value: Any) -> Any:
-    """*value* where no annotation says what it is, as `plain` has it."""
+    """*value* without an annotation, converted like `plain`."""
     if isinstance(value, Members):
         return [plain(_bare(item)) for item in value.items]
     if isinstance(value, Fields):
         try:
             return assemble(value, Any)
-        except ValueError:  # nothing takes it, or this would have been found before
+        except ValueError:  # no task takes it, or this would have been reported before
             value = value.base
     return plain(_bare(value))
 
 
 def origins_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Where the parts of *value* come from, by what a `PartError` names them."""
+    """The origins of the parts of *value*, by the place in a `PartError`."""
     if isinstance(value, Given):
         yield name, value.origin
     elif isinstance(value, Members):
@@ -185,7 +185,7 @@ def _each(items: list[Any], kind: Any) -> list[Any]:
 
 
 def _is_list(text: Text) -> bool:
-    """Whether *text* is a list in JSON: the whole, where a member was meant."""
+    """Whether *text* is a JSON list: the whole list, where a member is expected."""
     return text.lstrip().startswith("[") and isinstance(plain(text), list)
 
 
@@ -201,7 +201,7 @@ _MODULES = ("builtins", "collections", "collections.abc", "typing")
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    """The types that *annotation* allows: the members of a union, the type beside its marks."""
+    """The types that *annotation* allows: the members of a union, the type in Annotated."""
     annotation = named_type(annotation)
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
@@ -218,14 +218,14 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 
 def _with_fields(fields: Fields, annotation: Any, base: Any, *, closed: bool) -> Any:
     value = _whole(base, annotation, closed=closed)
-    # A field goes before the fields within it, whatever the order of the command line.
+    # A field is set before the fields within it, whatever their order on the command line.
     for path in sorted(fields.changes, key=len):
         value = _set(value, annotation, path, fields.changes[path], "")
     return _fit(value, annotation, closed=closed)
 
 
 def _whole(base: Any, annotation: Any, *, closed: bool) -> Any:
-    """*base* as an instance of *annotation*; as data, where that needs the fields to come."""
+    """*base* as an instance of *annotation*, or plain data if fields must be set first."""
     if base is MISSING or base is None:
         return None
     try:
@@ -239,7 +239,7 @@ def _whole(base: Any, annotation: Any, *, closed: bool) -> Any:
 
 
 def _set(value: Any, annotation: Any, path: tuple[str, ...], part: Any, place: str) -> Any:
-    """*value* with *part* where *path* leads; *value* itself stays as it is."""
+    """A copy of *value* with *part* at *path*."""
     name, *rest = path
     place = f"{place}.{name}"
     if value is None:
@@ -277,7 +277,7 @@ def _class_of(value: object) -> Any:
 
 
 def _leaf(part: Any, hint: Any, place: str, *, lenient: bool) -> Any:
-    """*part* as *hint* has it; *lenient* leaves text as it is where a validator may take it."""
+    """*part* converted to *hint*; *lenient* leaves text that a validator may accept."""
     try:
         return _fit(part, hint, place) if not isinstance(part, Members) else assemble(part, hint)
     except PartError as error:
@@ -291,7 +291,7 @@ def _leaf(part: Any, hint: Any, place: str, *, lenient: bool) -> Any:
 def _entry(
     value: Mapping[Any, Any], annotation: Any, name: str, place: str
 ) -> tuple[Any, Any, Any]:
-    """The key of *value* that *name* means, its type, and the type whose field it is."""
+    """The key of *value* for *name*, its type, and the type that has this field."""
     known: set[str] = set()
     hints: list[Any] = []
     key: Any = name

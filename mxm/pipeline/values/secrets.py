@@ -1,4 +1,4 @@
-"""Secrets: which parameters hold one, and what is shown in their place."""
+"""Secrets: finds the parameters that contain one, and masks their values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASK = "**********"
 
 
 class Masked:
-    """A value that shows as `MASK`; `get_secret_value` gives it, as with pydantic's ``SecretStr``.
+    """A value that shows as `MASK`; `get_secret_value` returns it, as in pydantic's ``SecretStr``.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Masked:
         self._value = value
 
     def get_secret_value(self) -> Any:
-        """The value in clear."""
+        """The unmasked value."""
         return self._value
 
     def __repr__(self) -> str:
@@ -40,31 +40,31 @@ class Masked:
 
 
 def mask(value: Any) -> Any:
-    """*value*, unseen: itself where it is a secret already, or None, else a `Masked` around it."""
+    """*value*, masked: unchanged if it is already a secret or None, else wrapped in a `Masked`."""
     return value if value is None or hasattr(value, "get_secret_value") else Masked(value)
 
 
 def unmask(value: Any) -> Any:
-    """What `mask` was given."""
+    """The value passed to `mask`."""
     return value.get_secret_value() if isinstance(value, Masked) else value
 
 
 def secret_parameters(fn: Callable[..., Any] | None) -> frozenset[str]:
-    """Names of those parameters of *fn* whose annotation is, or contains, a secret."""
+    """Names of the parameters of *fn* whose annotation is or contains a secret."""
     if fn is None:
         return frozenset()
     return frozenset(n for n, a in hints_of(fn).items() if n != "return" and is_secret(a))
 
 
 def signature_text(fn: Callable[..., Any], *, annotated: bool = True) -> str:
-    """The signature of *fn* as it is written, the defaults of secrets masked.
+    """The signature of *fn* as written, with defaults of secrets masked.
 
     Parameters
     ----------
     fn
         A callable that has a signature.
     annotated
-        Whether types are shown.
+        Whether to show types.
     """
     signature = inspect.signature(fn)
     shown = list(signature.parameters.values())
@@ -83,9 +83,9 @@ def signature_text(fn: Callable[..., Any], *, annotated: bool = True) -> str:
 
 
 def is_secret(annotation: Any) -> bool:
-    """Whether values of *annotation* are, or contain, a ``SecretStr`` or another of its kind.
+    """Whether values of *annotation* are or contain a ``SecretStr`` or a similar type.
 
-    pydantic's types are known by their method, so that asking does not load pydantic.
+    pydantic's types are recognized by their method, so pydantic is not loaded.
     """
     try:
         return _is_secret(annotation)
@@ -105,6 +105,6 @@ def _is_one(kind: Any) -> bool:
     if isinstance(kind, typing.ForwardRef):
         kind = kind.__forward_arg__
     if isinstance(kind, Unresolved | str):
-        # An import under TYPE_CHECKING: the name is all there is to go by.
+        # An import under TYPE_CHECKING: only the name is known.
         return bool(_NAMED_SO.search(str(kind)))
     return hasattr(kind, "get_secret_value")

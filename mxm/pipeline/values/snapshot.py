@@ -1,4 +1,4 @@
-"""A value as it was: a copy to compare it with later, and to show in its place."""
+"""Snapshots of values: a copy to compare with later, and to show instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["LARGEST", "Snapshot"]
 LARGEST = 65_536
 """Bytes up to which a value is copied without being asked for."""
 
-# What cannot be changed in place, or is no data.
+# Types that cannot be changed in place, or are not data.
 _FIXED = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes, Decimal, UUID, range),
@@ -31,7 +31,7 @@ _FIXED = frozenset(
 
 
 class Snapshot:
-    """A value as it was when this was made.
+    """A value as it was when the snapshot was taken.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class Snapshot:
 
     @classmethod
     def of(cls, value: Any, *, whole: bool = False) -> Snapshot | None:
-        """A snapshot of *value*; None where it cannot change, cannot be copied, or is too large.
+        """A snapshot of *value*; None if it cannot change, cannot be copied, or is too large.
 
         Parameters
         ----------
         value
             Anything.
         whole
-            Whether it is copied whatever its size, and whatever its class does to be copied.
+            Whether to copy it whatever its size, and even if its class has its own code for copies.
         """
         if type(value) in _FIXED:
             return None
@@ -61,8 +61,8 @@ class Snapshot:
         return None if data is None else cls(data)
 
     def changed(self, value: Any) -> bool:
-        """Whether *value* is no longer what it was; stored otherwise, it is the same."""
-        # What became too large, or can no longer be copied, has changed.
+        """Whether *value* has changed; a different storage of the same value is not a change."""
+        # A value that became too large, or can no longer be copied, has changed.
         if _packed(value, len(self._data) + LARGEST, trusted=True) == self._data:
             return False
         try:
@@ -72,12 +72,12 @@ class Snapshot:
             return True
 
     def restored(self) -> Any:
-        """A copy of the value as it was.
+        """A copy of the original value.
 
         Raises
         ------
         Exception
-            A type can refuse to be read again, in its own way.
+            A type can refuse to be unpickled, with any error.
         """
         return pickle.loads(self._data)  # noqa: S301 - made here
 
@@ -88,22 +88,22 @@ def _packed(value: Any, most: int | None, *, trusted: bool = False) -> bytes | N
     pickler = _Careful(file, most or 0) if careful else pickle.Pickler(file, 5)
     try:
         pickler.dump(value)
-    except BaseException as error:  # any type may refuse, in its own way; or it is too large
+    except BaseException as error:  # any type may refuse, with any error; or it is too large
         let_signals_pass(error)
         return None
     return file.getvalue()
 
 
 class _TooLargeError(Exception):
-    """A value is not copied to its end."""
+    """A value is too large to copy."""
 
 
 class _RefusedError(Exception):
-    """A class has code of its own for being copied, which may do and take anything."""
+    """A class has its own code for copies, which may do anything and take any time."""
 
 
 class _Bounded(io.BytesIO):
-    """Takes so many bytes, and no more."""
+    """Accepts up to a number of bytes."""
 
     def __init__(self, most: int | None) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class _Bounded(io.BytesIO):
 
 
 class _Careful(pickle.Pickler):
-    """Copies data, no large arrays, and nothing whose class has code of its own for that."""
+    """Copies data, but not large arrays or objects whose class has its own code for copies."""
 
     def __init__(self, file: _Bounded, most: int) -> None:
         super().__init__(file, 5)
@@ -135,7 +135,7 @@ class _Careful(pickle.Pickler):
 
 
 def _size(value: Any) -> int:
-    """The bytes of an array or table, before anything is copied; 0 for what does not say."""
+    """The size of an array or table in bytes, before it is copied; 0 if unknown."""
     if type(value).__module__.partition(".")[0] == "polars":
         value = getattr(value, "estimated_size", int)()
         return cast("int", value)
@@ -149,9 +149,9 @@ _CODE = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs_ex__", "__
 
 @functools.lru_cache(maxsize=4096)
 def _is_data(kind: type) -> bool:
-    """Whether instances of *kind* are copied by code of Python's or of a library of data."""
+    """Whether the code that copies instances of *kind* is Python's or a data library's."""
     if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__attrs_attrs__"):
-        return True  # those with slots have such methods, made for them
+        return True  # generated for those with slots
     return not any(
         name in vars(base)
         for base in kind.__mro__
@@ -161,10 +161,10 @@ def _is_data(kind: type) -> bool:
 
 
 def _same(was: Any, now: Any) -> bool:
-    """Whether two values of different pickles are the same all the same.
+    """Whether two values with different pickles are still equal.
 
-    Tables may be stored in another way, dicts and sets in another order, and objects may have
-    worked out a `functools.cached_property`.
+    Tables may be stored differently, dicts and sets in another order, and objects may have computed
+    a `functools.cached_property`.
     """
     if was is now:
         return True
@@ -197,7 +197,7 @@ def _same_members(was: Mapping[Any, Any], now: Mapping[Any, Any]) -> bool:
 
 
 def _state(value: Any) -> dict[str, Any]:
-    """The attributes of *value*, but for those that were worked out from others."""
+    """The attributes of *value*, except cached ones."""
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     slots = [name for base in kind.__mro__ for name in base.__dict__.get("__slots__", ())]
     state = {name: getattr(value, name) for name in slots if hasattr(value, name)}

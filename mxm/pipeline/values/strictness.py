@@ -1,7 +1,7 @@
-"""Schemas of pydantic made strict where its lax mode changes a value without a word.
+"""Makes pydantic schemas strict where lax mode would silently change a value.
 
-A number is not a date, a misspelt field is not left out, and what is too large for a float is not
-infinite. Loaded with pydantic only.
+A number is not a date, a misspelt field is not dropped, and a number too large for a float is not
+infinite. Loaded only with pydantic.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ __all__ = ["strict_schema"]
 
 Schema = dict[str, Any]
 
-# Parts of a schema that hold values, not schemas.
+# Parts of a schema that contain values, not schemas.
 _VALUES = ("default", "expected", "members", "metadata", "serialization", "config", "function")
 _NUMBERS = ("int", "float", "decimal")
-_RAW = ("function-before", "function-wrap", "function-plain")  # these see what was given
+_RAW = ("function-before", "function-wrap", "function-plain")  # these see the original value
 
 
 def strict_schema(schema: Mapping[str, Any], *, closed: bool) -> Schema:
-    """*schema* with what it must refuse.
+    """*schema* with the checks that make it strict.
 
     Parameters
     ----------
     schema
-        A core schema of pydantic; it stays as it is.
+        A pydantic core schema; it is not changed.
     closed
-        Whether an unknown key of a typed dict is an error; else it is kept.
+        Whether an unknown key of a typed dict is an error; otherwise it is kept.
     """
     return _Strict(closed).made(dict(schema), free=False, beside_number=False)
 
@@ -46,7 +46,7 @@ class _Strict:
         self.closed = closed
 
     def made(self, schema: Schema, *, free: bool, beside_number: bool) -> Schema:
-        """*schema* made strict; not where a validator of the user's is *free* to read it."""
+        """*schema* made strict, unless a user's validator is *free* to read the value."""
         kind = schema.get("type")
         config: Mapping[str, Any] = schema.get("config") or {}
         free = free or "val_temporal_unit" in config or (kind in _RAW and _is_users(schema))
@@ -70,7 +70,7 @@ class _Strict:
             if isinstance(table.get("type"), str):
                 return self.made(table, free=free, beside_number=beside)
             return {key: self._walk(value, free, beside) for key, value in table.items()}
-        if isinstance(part, list | tuple):  # a choice of a union may stand beside its label
+        if isinstance(part, list | tuple):  # a union choice may come with its label
             members = [self._walk(m, free, beside) for m in cast("list[Any]", part)]
             return members if isinstance(part, list) else tuple(members)
         return part
@@ -82,7 +82,7 @@ def _kind_of(choice: Any) -> str:
 
 
 def _is_users(schema: Schema) -> bool:
-    """Whether the function of *schema* is the user's: pydantic has some for its own types."""
+    """Whether the function of *schema* is the user's; pydantic has some for its own types."""
     function: Any = schema["function"]["function"]
     while isinstance(function, functools.partial):
         function = function.func
@@ -91,7 +91,7 @@ def _is_users(schema: Schema) -> bool:
 
 
 def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
-    # A union first looks for the member that a value is already: nothing is read there.
+    # A union first looks for a member that the value already is: nothing is converted there.
     return {
         "type": "lax-or-strict",
         "strict_schema": schema,
@@ -104,7 +104,7 @@ def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
 
 
 def _check_of(schema: Schema, beside_number: bool) -> Callable[[Any], Any] | None:
-    """What looks at a value before *schema* reads it."""
+    """The function that checks a value before *schema* converts it."""
     kind: str = schema["type"]
     if kind in _TEMPORAL:
         return functools.partial(_temporal, kind, beside_number)
@@ -133,7 +133,7 @@ _DIGITS = re.compile(r"\s*[+-]?[0-9_]*\.?[0-9_]+\.?([eE][+-]?[0-9]+)?\s*")
 
 
 def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
-    """*value* unless it is a number, in which pydantic sees seconds since 1970."""
+    """*value*, unless it is a number, which pydantic would read as seconds since 1970."""
     text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value
     if isinstance(text, str):
         if not _DIGITS.fullmatch(text):
@@ -148,14 +148,14 @@ def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
 
 
 def _day(text: str) -> str | None:
-    """Eight digits as the ISO date they are."""
+    """Eight digits, read as an ISO date."""
     if len(text) == 8 and text.isascii() and text.isdecimal():
         return f"{text[:4]}-{text[4:6]}-{text[6:]}"
     return None
 
 
 def _literal(kind: str, number: str) -> str:
-    """What to write for *number* where it must be a *kind*."""
+    """What to write instead of *number* for a *kind*."""
     if kind == "timedelta":
         seconds = number.strip().rstrip(".")
         plain = re.fullmatch(r"[0-9]+(\.[0-9]+)?", seconds)
@@ -176,7 +176,7 @@ def _literal(kind: str, number: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """*value* unless it is text of a number that a float has no room for."""
+    """*value*, unless it is the text of a number too large for a float."""
     if isinstance(value, str) and not re.search("[iI][nN][fF]", value):
         try:
             infinite = math.isinf(float(value))
@@ -190,7 +190,7 @@ def _finite(value: Any) -> Any:
 
 
 def _flags(kind: Any, value: Any) -> Any:
-    """The members that ``A|B`` names."""
+    """The members named in ``A|B``."""
     if isinstance(value, str):
         names = [name.strip() for name in value.split("|")]
         if all(name in kind.__members__ for name in names):
@@ -204,11 +204,11 @@ def _flags(kind: Any, value: Any) -> Any:
     return value
 
 
-# Types of pandas and NumPy: pydantic knows none of them
+# Types of pandas and NumPy, which pydantic does not know
 
 
 def _other_library(kind: Any) -> Callable[[Any], Any] | None:
-    """What reads text and plain numbers as *kind*; None where it has no such form."""
+    """The function that converts text and plain numbers to *kind*; None if there is none."""
     root = kind.__module__.partition(".")[0]
     pandas, numpy = sys.modules.get("pandas"), sys.modules.get("numpy")
     if root in ("pandas", "numpy") and numpy is not None:

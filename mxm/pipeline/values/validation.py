@@ -1,4 +1,4 @@
-"""The one place that loads pydantic: a value read as a type."""
+"""Converts values with pydantic; the only module that loads it."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ __all__ = ["NoSchemaError", "SecretStr", "read"]
 
 
 class NoSchemaError(Exception):
-    """Nothing can be checked against this annotation."""
+    """Pydantic cannot check this annotation."""
 
 
 def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
-    """What pydantic's lax mode makes of *value*, as far as `strict_schema` lets it.
+    """Convert *value* in pydantic's lax mode, within the limits of `strict_schema`.
 
     Parameters
     ----------
     value, annotation
-        What is read, and as what.
+        The value, and the type to convert it to.
     closed
-        Whether an unknown key of a typed dict is an error; else it is kept.
+        Whether an unknown key of a typed dict is an error; otherwise it is kept.
 
     Raises
     ------
     ValueError
-        It cannot be read so; the message has all that is wrong with it.
+        It cannot be converted; the message lists all problems.
     NoSchemaError
-        *annotation* is nothing that pydantic knows.
+        Pydantic does not know *annotation*.
     PipelineError
-        The installed pydantic cannot be made strict.
+        The installed pydantic does not support the strict checks.
     """
     validator = _validator(annotation, closed)
     try:
@@ -57,11 +57,11 @@ def read(value: Any, annotation: Any, *, closed: bool = True) -> Any:
     except ValidationError as error:
         try:
             text = _described(error, value, annotation)
-        except BaseException as broken:  # pydantic asks exceptions of validators for their text
+        except BaseException as broken:  # pydantic takes the text of validators' exceptions
             let_signals_pass(broken)
             text = "a validator refuses it"
         raise ValueError(text) from None
-    except BaseException as error:  # of validators of the user's
+    except BaseException as error:  # from the user's validators
         let_signals_pass(error)
         raise ValueError(described(error)) from error
 
@@ -70,7 +70,7 @@ _MOST_ERRORS = 10
 
 
 def _described(error: ValidationError, value: Any, annotation: Any) -> str:
-    """Everything that is wrong with *value*, each with its place."""
+    """All problems of *value*, each with its place."""
     lines: list[str] = []
     for one in error.errors(include_url=False, include_context=False):
         place = _place(one["loc"], value)
@@ -90,7 +90,7 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def _place(location: tuple[int | str, ...], value: Any) -> str:
-    """*location* in *value*, without the names that pydantic gives to the members of a union."""
+    """*location* in *value*, without pydantic's names for members of a union."""
     place = ""
     for number, part in enumerate(location):
         last = number == len(location) - 1
@@ -126,9 +126,9 @@ def _made(annotation: Any, closed: bool) -> SchemaValidator:
         let_signals_pass(error)
         raise NoSchemaError(text_of(error)) from error
     try:
-        # Models and dataclasses have validators of their own, of schemas that are not strict.
+        # Models and dataclasses have their own validators, whose schemas are not strict.
         return SchemaValidator(schema, None, _use_prebuilt=False)
-    except TypeError:  # pydantic 2.11 and 2.12 would use them, and read a number as a date
+    except TypeError:  # pydantic 2.11 and 2.12 would use those, and read a number as a date
         raise PipelineError(
             f"pydantic {pydantic.VERSION} cannot check values as strictly as parameters need",
             hint="pip install --upgrade mxm-pipeline 'pydantic>=2.13'",
@@ -139,7 +139,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         annotation = _known(annotation, {})
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # dataclasses and models bring a configuration of their own
+    except PydanticUserError:  # dataclasses and models have their own configuration
         pass
     except BaseException as error:  # a class may have any code
         let_signals_pass(error)
@@ -155,14 +155,14 @@ _cached = functools.lru_cache(maxsize=1024)(_made)
 
 
 def _known(annotation: Any, twins: dict[Any, Any]) -> Any:
-    """*annotation* with what pydantic can check in place of what it cannot.
+    """*annotation* with the parts that pydantic cannot check replaced.
 
     Parameters
     ----------
     annotation
-        The user's.
+        The user's annotation.
     twins
-        What stands for each typed dict found so far.
+        The replacement of each typed dict so far.
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     kind = origin or annotation
@@ -188,10 +188,10 @@ _READ_ONCE = (
 
 
 def _twin(kind: Any, twins: dict[Any, Any]) -> Any:
-    """The typed dict *kind* as one of typing_extensions: before 3.12 pydantic takes no other."""
+    """The typed dict *kind* as one of typing_extensions, which pydantic requires before 3.12."""
     typed_dict: Any = typing_extensions.TypedDict
     twin = typed_dict(kind.__name__, {})
-    twins[kind] = twin  # before its entries are known, as they may name it
+    twins[kind] = twin  # before its entries, because they may refer to it
     entries = entries_of(kind)
     twin.__annotations__ = {name: _known(hint, twins) for name, (hint, _) in entries.items()}
     twin.__required_keys__ = frozenset(n for n, (_, required) in entries.items() if required)

@@ -1,4 +1,4 @@
-"""How a task is called in a flow: the constants of the call, which tell repeats apart."""
+"""Describes calls of a task in a flow by their constants, which distinguish repeats."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = [
     "value_text",
 ]
 
-_LONGEST = 60  # characters of all the constants of a call
+_LONGEST = 60  # characters for all constants of a call
 _LONGEST_VALUE = 24
 _MOST = 3  # members of a list
 
 
 def constants_of(task: TaskSpec) -> dict[str, Any]:
-    """By parameter, the values that the call of *task* gives it; those of secrets are masked."""
+    """The constant arguments of the call of *task*, by parameter; secrets are masked."""
     if not task.bindings.args and not task.bindings.kwargs:
         return {}
     bound = by_parameter(task.fn, task.bindings)
@@ -56,7 +56,7 @@ def call_text(task: TaskSpec) -> str:
 
 
 def inputs_text(task: TaskSpec) -> str:
-    """``(window=20)``: what the call of *task* gives it beside results; empty without any.
+    """``(window=20)``: the arguments of the call of *task* that are not results; empty if none.
 
     A parameter of the flow is left out where it has the same name: ``(symbol=first)``; a resource
     is shown as ``(engine=use(db))``.
@@ -112,7 +112,7 @@ _RULES = {
 
 
 def _text(binding: Binding) -> str:
-    """*binding* as it is written in a body; empty where it is made of results."""
+    """*binding* as written in a body; empty if it consists of results."""
     if isinstance(binding, PerItem):
         return _text(binding.binding)
     if isinstance(binding, Each):
@@ -134,7 +134,7 @@ _TEXTUAL = (Decimal, date, datetime, time, timedelta, UUID)
 
 
 def value_text(value: object) -> str:
-    """*value* in a few characters; no code of the user's runs for it."""
+    """*value* in a few characters, without running user code."""
     kind = type(value)
     if kind in _PLAIN:
         return _cut(repr(value))

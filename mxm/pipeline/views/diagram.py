@@ -182,12 +182,12 @@ def _attributes(name: str, diagram: _Diagram, prefix: str) -> str:
 
 
 def _mermaid(text: str) -> str:
-    """*text* inside a quoted Mermaid label, whose escapes are HTML's."""
+    """*text* for a quoted Mermaid label, which uses HTML escapes."""
     escaped = "".join(_MERMAID.get(character, character) for character in printable(text))
     return " ".join(escaped.split()) or " "
 
 
-# A backtick would open Mermaid's Markdown, and "#" an escape.
+# A backtick would start Markdown in Mermaid, and "#" an escape.
 _MERMAID = {"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "#": "#35;", "`": "#96;"}
 
 

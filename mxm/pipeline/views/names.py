@@ -1,4 +1,4 @@
-"""Names of tasks in words: repeats in a row as one, long rows wrapped."""
+"""Shows names of tasks as text: groups repeats, wraps long rows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ __all__ = ["follows", "grouped", "stem", "wrapped"]
 _NUMBER = re.compile("([0-9]+)")
 _REPEAT = re.compile(r"_2(?=\.|$)")
 _COUNT = re.compile("_?[0-9]+")
-_SHORTEST = 4  # names of a row that are shown as one
+_SHORTEST = 4  # repeats in a row that are shown as one
 
 
 def stem(name: str) -> str:
-    """*name* without its numbers: repeats of one task, and of one flow, have the same."""
+    """*name* without its numbers, which is the same for all repeats of a task or a flow."""
     return _COUNT.sub("", name)
 
 
 def follows(name: str, other: str) -> int | None:
-    """Which number of *other* counts on from *name*, as ``load_3`` from ``load_2``; else None."""
+    """The number in *other* if it continues *name*, as ``load_3`` continues ``load_2``."""
     one, two = _NUMBER.split(name), _NUMBER.split(other)
     if len(one) == len(two):
         places = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
         if len(places) == 1 and places[0] % 2 and int(one[places[0]]) + 1 == int(two[places[0]]):
             return places[0]
         return None
-    for found in _REPEAT.finditer(other):  # the second of a name that had no number
+    for found in _REPEAT.finditer(other):  # the second one; the first has no number
         if other[: found.start()] + other[found.end() :] == name:
             return 2 * len(_NUMBER.findall(other[: found.start()])) + 1
     return None
 
 
 def grouped(names: Iterable[str]) -> list[str]:
-    """*names*, rows that count on as one: ``load, load_2 ... load_300``."""
+    """*names*, with consecutive numbers grouped: ``load, load_2 ... load_300``."""
     found: list[str] = []
     row: list[str] = []
     place: int | None = None
@@ -53,13 +53,13 @@ def grouped(names: Iterable[str]) -> list[str]:
 def _row(names: list[str]) -> list[str]:
     if len(names) < _SHORTEST:
         return names
-    # The first of `load, load_2 ... load_300` is not known by its number.
+    # The first of `load, load_2 ... load_300` has no number.
     first = names[:2] if _NUMBER.sub("", names[0]) != _NUMBER.sub("", names[1]) else names[:1]
     return [f"{', '.join(first)} ... {names[-1]}"]
 
 
 def wrapped(pieces: Sequence[str], width: int) -> list[str]:
-    """*pieces* with commas between them, in lines of at most *width* where they fit."""
+    """*pieces* separated by commas, in lines of at most *width* if they fit."""
     lines: list[str] = []
     for i, piece in enumerate(pieces):
         text = piece + "," * (i < len(pieces) - 1)

@@ -29,7 +29,7 @@ _LARGEST = 1_000_000  # characters of a notebook's cell
 
 
 def text_of(flow: object) -> str:
-    """*flow*, decorated or a spec, in lines of text; of many tasks the first are drawn."""
+    """*flow*, decorated or a spec, as lines of text; of many tasks, only the first are drawn."""
     spec = flow if isinstance(flow, FlowSpec) else getattr(flow, "spec", None)
     if not isinstance(spec, FlowSpec):
         raise TypeError(f"{type(flow).__name__} is not a flow")
@@ -54,7 +54,7 @@ def text_of(flow: object) -> str:
 
 
 def _parameter(parameter: Parameter) -> str:
-    """*parameter* as a signature has it; where tasks differ, their default is left open."""
+    """*parameter* as in a signature; if tasks differ, the default is omitted."""
     name = in_one_line(parameter.name)
     typed = parameter.annotation is not inspect.Parameter.empty
     text = f"{name}: {type_text(parameter.annotation)}" if typed else name

@@ -1,6 +1,6 @@
-"""A flow as an indented tree for the terminal: each task once, under the first that it needs.
+"""Draws a flow as an indented tree for the terminal: each task once, under its first upstream.
 
-Repeats of one shape, ``load``, ``load_2`` and so on with what follows each, are drawn once.
+Repeats with the same shape, such as ``load`` and ``load_2`` with all tasks below, are drawn once.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from mxm.pipeline.views.names import follows, grouped, stem, wrapped
 
 __all__ = ["ASCII", "BOXES", "WIDTH", "draw_tree", "tree_lines"]
 
-# Before a task, before the last of its parent's, and below one that is not the last.
+# In front of a task, in front of the last child, and below a child that is not the last.
 BOXES = ("├── ", "└── ", "│   ")
 ASCII = ("+-- ", "\\-- ", "|   ")
 
 WIDTH = 100
-_DEEPEST = 80  # characters of indentation, past which nothing is indented further
-_REPEATS = 5  # tasks of one shape, from which on they are drawn once
-_CHAIN = 8  # tasks in a row that count on, from which on they are drawn in one line
+_DEEPEST = 80  # the most characters of indentation
+_REPEATS = 5  # from this number on, tasks of one shape are drawn once
+_CHAIN = 8  # from this number on, consecutive tasks are drawn in one line
 _MOST_NAMES = 6
 
 
 def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES, *, width: int = WIDTH) -> str:
-    """*spec* as text, downstream tasks indented below; ``<-`` names what else a task takes.
+    """*spec* as text, downstream tasks indented below; ``<-`` names a task's other upstreams.
 
     When a task runs, and that it may fail, is in brackets, where it is not the ordinary.
     """
@@ -37,7 +37,7 @@ def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES, *, width: 
 def tree_lines(
     spec: FlowSpec, branches: tuple[str, str, str] = BOXES, *, width: int = WIDTH
 ) -> Iterator[str]:
-    """The lines of `draw_tree` below the flow's name."""
+    """The lines of `draw_tree` under the flow's name."""
     return _Tree(spec, branches, width).lines()
 
 
@@ -55,7 +55,7 @@ class _Tree:
             (self.children[upstreams[0]] if upstreams else self.roots).append(name)
         self.shapes: dict[str, int] = {}
         known: dict[object, int] = {}
-        for name in reversed(self.order):  # what is below a task has its shape before it
+        for name in reversed(self.order):  # tasks below get their shapes first
             below = tuple(self.shapes[child] for child in self.children[name])
             key = (stem(name), self._stems(name), below)
             self.shapes[name] = known.setdefault(key, len(known))
@@ -67,9 +67,9 @@ class _Tree:
         return tuple(map(stem, task.upstream)), tuple(map(stem, task.after)), asset, rules
 
     def lines(self) -> Iterator[str]:
-        """A line a task, or a group of tasks; more where it is too long for one."""
+        """One line per task or group of tasks; more if it is too long."""
         branch, end, line = self.branches
-        # This stack draws a chain of 10,000 tasks.
+        # An explicit stack can draw a chain of 10,000 tasks.
         roots = self._grouped(self.roots, among=1)
         stack = [(names, "", i == 0) for i, names in enumerate(reversed(roots))]
         while stack:
@@ -88,7 +88,7 @@ class _Tree:
             stack.extend((each, inner, i == 0) for i, each in enumerate(reversed(below)))
 
     def _grouped(self, names: Sequence[str], *, among: int) -> list[list[str]]:
-        """*names*, which are below *among* tasks drawn as one, by shape where they repeat."""
+        """*names*, below *among* tasks drawn as one, grouped by shape if they repeat."""
         by_shape: dict[int, list[str]] = {}
         for name in names:
             by_shape.setdefault(self.shapes[name], []).append(name)
@@ -101,7 +101,7 @@ class _Tree:
         return sorted(groups, key=lambda group: self.index[group[0]])
 
     def _chain(self, name: str) -> list[str]:
-        """*name* and the tasks behind it that count on, one below the other."""
+        """*name* and the consecutive tasks in a chain below it."""
         chain = [name]
         while len(self.children[chain[-1]]) == 1:
             [child] = self.children[chain[-1]]
@@ -143,7 +143,7 @@ class _Tree:
         return iter(yielded)
 
     def _others(self, name: str) -> Iterable[str]:
-        """What *name* takes beside the task that it is drawn under."""
+        """The upstreams of *name* other than the task above it in the tree."""
         data = self.graph.tasks[name].upstream
         return (other for other in self.graph.upstreams[name][1:] if other in data)
 

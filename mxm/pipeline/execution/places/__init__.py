@@ -1,1 +1,1 @@
-"""Places: where the function of an attempt runs."""
+"""Places: where functions of attempts run."""

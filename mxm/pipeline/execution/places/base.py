@@ -1,4 +1,4 @@
-"""What a place offers: functions called once, alone or many in a row, and an orderly end."""
+"""The interface of a place: calls of functions, alone or many in a row, and a clean end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Begun:
     Parameters
     ----------
     number
-        Which of the calls it is, from 0.
+        The index of the call, from 0.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Done:
     value
         What its function returned.
     error
-        What it raised, or why nothing came of it; None where it returned.
+        What it raised, or why it has no outcome; None if it returned.
     """
 
     number: int
@@ -46,35 +46,34 @@ class Done:
 class Place(Protocol):
     """Where functions run: workers in other processes, on this machine or elsewhere.
 
-    A thread of the runner blocks in each call, so that engines, retries and states are the same
+    A thread of the runner blocks in each call, so engines, retries and states work the same
     wherever a function runs.
     """
 
     def invoke(self, call: Invocation) -> Any:
-        """Call the function of *call* once; its value.
+        """Call the function of *call* once; return its value.
 
         Raises
         ------
         FatalError
-            What is not worth another attempt: something cannot be sent.
+            Another attempt is pointless: something cannot be sent.
         BaseException
             What the function raised.
         """
         ...
 
     def invoke_many(self, calls: Sequence[Invocation]) -> Iterator[Begun | Done]:
-        """Call the functions of *calls*, those of items of one step, in turn on one worker.
+        """Call the functions of *calls*, items of one step, one after another on one worker.
 
-        Gives for each call a `Begun` and a `Done` as they happen. A call that began on a worker
-        that died is done with `WorkerDiedError`; the calls after it are not begun, and the iterator
-        ends.
+        Yields a `Begun` and a `Done` for each call as they happen. A call that was running when its
+        worker died is done with `WorkerDiedError`; later calls do not start, and the iterator ends.
         """
         ...
 
     def cancel(self) -> None:
-        """End what is at work, with all that it started."""
+        """Kill the busy workers and all processes that they started."""
         ...
 
     def close(self) -> None:
-        """Let the workers end as Python ends: files are flushed, exit handlers run."""
+        """Let the workers exit normally: files are flushed, exit handlers run."""
         ...

@@ -1,6 +1,6 @@
-"""The place `processes`: the function of an attempt runs in a worker process of this machine.
+"""The place `processes`: runs the function of an attempt in a worker process on this machine.
 
-A worker that dies takes nothing but its own attempt along.
+A worker that dies fails only its own attempt.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ __all__ = ["WorkerPool"]
 
 
 class WorkerPool:
-    """Worker processes, as many as attempts at once; one that died is replaced.
+    """Worker processes, one per concurrent attempt; a dead one is replaced.
 
     Raises
     ------
     BackendError
-        The program is in no file: a worker begins by importing it.
+        The program is not in a file: a worker starts by importing it.
     """
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ class WorkerPool:
         self._closed = False
         self._noted = False  # what went wrong as workers closed their resources
         self._process = os.getpid()
-        # Before multiprocessing, which would wait for them.
+        # Before multiprocessing's own handler, which would wait for them.
         atexit.register(self._kill)
 
     def invoke(self, call: Invocation) -> Any:
-        """Call the function of *call* once, in a worker; its value.
+        """Call the function of *call* once in a worker; return its value.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class WorkerPool:
             except DiedError as died:
                 code = self._drop(worker)
                 if not (died.begun or fresh):
-                    continue  # it was idle when it died, and has not begun this
+                    continue  # it was idle when it died, and has not started this
                 raise self._died(task, code, begun=died.begun) from None
             except BaseException:
                 self._drop(worker)
@@ -112,7 +112,7 @@ class WorkerPool:
         return value
 
     def invoke_many(self, calls: Sequence[Invocation]) -> Iterator[Begun | Done]:
-        """Call the functions of *calls* in turn in one worker; see `Place.invoke_many`."""
+        """Call the functions of *calls* in sequence in one worker; see `Place.invoke_many`."""
         task, timeout = calls[0].step.name, calls[0].step.task.timeout_s
         try:
             head, inputs, sent = _requests(calls)
@@ -120,7 +120,7 @@ class WorkerPool:
             yield Done(0, error=fatal)
             return
         worker, fresh = self._take()
-        number = -1  # of the call that has begun last
+        number = -1  # of the last started call
         outcomes = worker.ask_many(head, inputs, sent, timeout)
         try:
             for kind, content in outcomes:
@@ -192,10 +192,10 @@ class WorkerPool:
             atexit.unregister(self._kill)
 
     def _take(self) -> tuple[Worker, bool]:
-        """A worker, and whether it is a new one."""
+        """A worker, and whether it is new."""
         with self._lock:
             if self._closed:
-                raise KeyboardInterrupt  # the run was cancelled: nothing more may start
+                raise KeyboardInterrupt  # the run was cancelled: no more calls may start
             if self._idle:
                 return self._idle.pop(0), False
             worker = Worker()
@@ -251,7 +251,7 @@ class WorkerPool:
 
 
 def _refuse_at_import() -> Source | None:
-    """Raise where a module that is being imported runs this: its workers would import it, too.
+    """Raise if a module runs this while it is imported: its workers would import it, too.
 
     Return where the script calls this.
     """
@@ -277,12 +277,12 @@ def _refuse_at_import() -> Source | None:
 
 
 def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
-    """The value that a worker answered with, or what failed."""
+    """The value in a worker's answer; raises if the call failed."""
     if kind == UNSENT:
         return None, _unsendable("value", task, unpack(content))
     try:
         outcome = unpack(content)
-    except BaseException as error:  # some types can be written, and not be read
+    except BaseException as error:  # some types can be pickled, but not unpickled
         let_signals_pass(error)
         fatal = _unsendable("exception" if kind == RAISED else "value", task, error)
         fatal.__cause__ = error
@@ -291,7 +291,7 @@ def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException
 
 
 def _request(call: Invocation) -> tuple[bytes, bytes]:
-    """What a worker needs to know first, and the inputs."""
+    """The request header for a worker, and the inputs."""
     task = call.step.name
     try:
         fn = pack_function(call.step.task.fn)
@@ -315,9 +315,9 @@ def _request(call: Invocation) -> tuple[bytes, bytes]:
 
 
 def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
-    """As `_request`, of calls that differ in some inputs: what is the same for all goes once.
+    """Like `_request`, for calls that differ in some inputs; common inputs are sent once.
 
-    The inputs of each call follow, of so many calls as fit into one chunk.
+    The inputs of each call follow, for as many calls as fit into one chunk.
     """
     first = calls[0]
     same_args = tuple(
@@ -342,7 +342,7 @@ def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
         except BaseException as error:
             let_signals_pass(error)
             if parts:
-                break  # it goes alone, so that only its own item fails
+                break  # send it alone, so that only its own item fails
             raise _unsendable("inputs", first.step.name, error) from error
         size += len(part)
         parts.append(part)
@@ -355,7 +355,7 @@ def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
 
 @dataclass
 class ItemInputs:
-    """What is the same for all calls of a chunk."""
+    """The common inputs of all calls of a chunk."""
 
     flow: str
     step: Step
@@ -367,7 +367,7 @@ _LARGEST_CHUNK = 4_000_000  # bytes of inputs
 
 
 def _unsendable(what: str, task: str, why: object) -> FatalError:
-    """Another attempt would fail as this one does."""
+    """A value cannot be sent, so another attempt would fail, too."""
     reason = described(why) if isinstance(why, BaseException) else why
     return FatalError(
         BackendError(
@@ -378,7 +378,7 @@ def _unsendable(what: str, task: str, why: object) -> FatalError:
 
 
 def _levels() -> dict[str, int]:
-    """By logger, the level it was given."""
+    """The level set on each logger."""
     root = logging.getLogger()
     loggers = [
         root,
