@@ -589,12 +589,39 @@ def drawings(rounds: Rounds) -> list[Figure]:
     ]
 
 
+def recording(rounds: Rounds) -> list[Figure]:
+    """What it costs to record a run."""
+    with place() as where:
+        taken = [where.script("record.py", "inline", 500).json() for _ in range(rounds.some)]
+        through = [where.script("record.py", "prefect", 200).json() for _ in range(rounds.some)]
+    cost = middle([(each["on"] - each["off"]) / 500 for each in taken]) * 1e6
+    ratio = middle([each["on"] / each["off"] for each in through])
+    inline_ratio = middle([each["on"] / each["off"] for each in taken])
+    return [
+        Figure(
+            "recording, inline, chain of 500, a task",
+            "<= 80 microseconds",
+            f"{cost:.0f} microseconds of CPU ({inline_ratio:.1f}x a run that is not recorded)",
+            cost <= 80,
+            samples={"runs": taken},
+        ),
+        Figure(
+            "recording, Prefect, chain of 200",
+            "<= 1.15x",
+            f"{ratio:.2f}x",
+            ratio <= 1.15,
+            samples={"runs": through},
+        ),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "import": imports,
     "start": start,
     "commands": commands,
     "define": define,
     "inline": inline,
+    "recording": recording,
     "chain": chain,
     "fan": fan,
     "wide": wide,

@@ -369,7 +369,10 @@ def lost(what: str, written: Written) -> list[Problem]:
 
 def iso_time(time: datetime | None) -> str | None:
     """*time* in UTC with microseconds, as in every run document."""
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
+    if time is None:
+        return None
+    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return in_utc.isoformat(timespec="microseconds")
 
 
 def rounded(seconds: float | None) -> float | None:
