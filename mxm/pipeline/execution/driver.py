@@ -350,7 +350,7 @@ class _Drive:
         self.at_work -= len(ended.places)
         mapped.at_work -= len(ended.places)
         self._offer(mapped)  # those that were not begun
-        if self.options.fail_fast and mapped.fails and not mapped.step.task.allow_failure:
+        if self.options.fail_fast and mapped.fails(done) and not mapped.step.task.allow_failure:
             self.stopped_by = self.stopped_by or ended.step
         self._look_below(mapped, done)
         self.checks.append(mapped.step)
@@ -465,7 +465,7 @@ class _Drive:
             return
         call = self._begun(mapped, is_cleanup=True)
         while mapped.ready:
-            places = mapped.take(kind)
+            places = mapped.take(kind, 1)
 
             def work(places: list[int] = places) -> ItemsEnded:
                 call.within(lambda: mapped.run(places, call, self.observers, 1, stops=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, cast
@@ -205,12 +205,14 @@ class MappedStep:
         """How many items failed."""
         return sum(run is not None and run.state is State.FAILED for run in self.runs)
 
-    @property
-    def fails(self) -> bool:
-        """Whether an item has failed that fails the step."""
-        return Place.FAILED in self.places and any(
-            run is not None and run.state is State.FAILED for run in self.runs
-        )
+    def fails(self, places: Iterable[int]) -> bool:
+        """Whether an item at *places*, which have ended, has failed and fails the step."""
+        for place in places:
+            run = self.runs[place]
+            failed = run is not None and run.state is State.FAILED
+            if failed and self.places[place] is Place.FAILED:
+                return True
+        return False
 
     def take(self, runner: str, workers: int) -> list[int]:
         """Some of the places that may start, for one of the workers: few that take long, or many.
