@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -71,6 +72,19 @@ OPTIONS = (
         ".named('{task}_{n}').with_options(retries=2)",
     ),
 )
+RULES = (
+    *(".with_options(run_if='not_failed')", ".with_options(run_if='always')"),
+    ".with_options(allow_failure=True)",
+)
+# How tasks and flows may be mapped, L standing for a list of two, W for one of values with the PARTS.
+MAPS = {
+    "a": (
+        *(".map(L)", ".map(L, k=E)", ".map(L, k=mxm.each(L))", ".outcomes(L, k=E)"),
+        ".with_options(on_item_error='skip').map(L)",
+    ),
+    "c": (".map(L)", ".map(L, y=E)", ".map(L, y=mxm.each(L))", ".outcomes(L)"),
+}
+FLOW_MAPS = (".map(W)", ".map(W, q=V)", ".map(W, q=V, r=mxm.each(W))", ".map(W, r=V)")
 FLOW_CALLS = ("(E)", "(E, E)", "(E, r=E)", "(r=E, q=E, p=E)")
 CONSTANTS = ("0", "-1.5", "'t'", "None", "True", "[]", "{}", "(1, [2])", "{'m': [3]}")
 
@@ -78,7 +92,16 @@ CONSTANTS = ("0", "-1.5", "'t'", "None", "True", "[]", "{}", "(1, [2])", "{'m': 
 class Writer:
     """Writes one flow's body: statements in text, over the names they have made so far."""
 
-    def __init__(self, draw: Any, name: str, is_async: bool, inner: dict[str, bool]) -> None:
+    def __init__(
+        self,
+        draw: Any,
+        name: str,
+        is_async: bool,
+        inner: dict[str, bool],
+        *,
+        is_mappable: bool = False,
+        mappable: frozenset[str] = frozenset(),
+    ) -> None:
         self.draw = draw
         self.name = name
         self.is_async = is_async
@@ -87,6 +110,10 @@ class Writer:
         self.parted = ["p", "q", "r"]  # names that have the PARTS
         self.others: list[str] = []  # names of lists, and of what flows return
         self.lists: list[str] = []
+        self.is_mappable = is_mappable  # it maps nothing, and returns what one task made
+        self.mappable = mappable  # flows that may be mapped
+        self.wholes = ["v0"]  # what one task made
+        self.mapped: list[str] = []  # names of lists of two that were made by maps
         self.count = 0
         self.constants = False  # whether any is returned
 
@@ -164,13 +191,77 @@ class Writer:
             self.others.append(name)
         return lines
 
+    def map(self, depth: int = 1) -> str:
+        """A map of a task."""
+        task = self.one_of("a", *("c" if self.is_async else ""))
+        text = task + self.mapping(self.one_of(*MAPS[task]), depth)
+        return f"(await {text})" if task == "c" else text
+
+    def mapping(self, form: str, depth: int = 1) -> str:
+        """*form* with its lists and values filled in."""
+        fill = {
+            "L": lambda: self.pair(depth),
+            "W": lambda: self.pair_of_wholes(depth),
+            "E": lambda: self.expression(1),
+            "V": self.whole,
+        }
+        return re.sub("[LWEV]", lambda found: fill[found[0]](), form)
+
+    def pair(self, depth: int) -> str:
+        """A list of two items of any kind."""
+        kind = self.one_of("part", "list", "tuple", "wholes")
+        if kind == "part":
+            return f"{self.one_of(*self.parted)}['k']"
+        if kind == "wholes":
+            return self.pair_of_wholes(depth)
+        return self.collection(kind, [self.expression(depth), self.expression(depth)])
+
+    def pair_of_wholes(self, depth: int) -> str:
+        """A list of two items that have the PARTS."""
+        kind = self.one_of("list", *(["mapped"] if self.mapped else []), *(["map"] * bool(depth)))
+        if kind == "mapped":
+            return self.one_of(*self.mapped)
+        if kind == "map":
+            return self.map(depth - 1)
+        return f"[{self.whole()}, {self.whole()}]"
+
+    def took(self, name: str) -> list[str]:
+        """Take note of *name*, a list that a map made, and of an item of it."""
+        self.mapped.append(name)
+        self.others.append(name)
+        item = self.fresh()
+        self.parted.append(item)
+        self.results += [item, name] if self.draw(st.booleans()) else [item]
+        return [f"{item} = {name}[{self.one_of(0, 1, -1)}]"]
+
     def statement(self) -> list[str]:
         kinds = ["call", "call", "call", "loop", "list", "unpack"]
         kinds += ["grow"] if self.lists else []
         kinds += ["flow", "flow"] if self.inner else []
+        if not self.is_mappable:
+            kinds += ["map", "map", *(["map flow", "map flow"] if self.mappable else [])]
+        kinds += ["rule", "not run"]
         kind = self.one_of(*kinds)
         if kind == "unpack":
             return self.unpacking()
+        if kind == "map":
+            text, name = self.map(), self.fresh()
+            return [f"{name} = {text}", *self.took(name)]
+        if kind == "map flow":
+            flow, name = self.one_of(*sorted(self.mappable)), self.fresh()
+            text = flow + self.mapping(self.one_of(*FLOW_MAPS))
+            return [f"{name} = {'await ' if self.inner[flow] else ''}{text}", *self.took(name)]
+        if kind == "not run":  # nothing upstream fails
+            rule = ".with_options(run_if='failed')"
+            return [f"a{rule}({self.one_of(*self.wholes)}, {self.expression(1)})"]
+        if kind == "rule":
+            task, name = self.one_of("a", "b"), self.fresh()
+            rule = self.one_of(*RULES)
+            text = f"{task}{rule}({self.expression()}, {self.one_of(*self.wholes)})"
+            self.results.append(name)
+            self.parted.append(name)
+            self.wholes.append(name)
+            return [f"{name} = {text}"]
         if kind == "grow":
             return [f"{self.one_of(*self.lists)}.append({self.call(1)})"]
         if kind == "list":
@@ -184,6 +275,7 @@ class Writer:
             self.others.append(name)
             return [f"{name} = {'await ' if self.inner[flow] else ''}{text}"]
         text, name = self.call(), self.fresh()
+        self.wholes.append(name)
         lines = [f"{name} = {text}"]
         self.results.append(name)
         self.parted.append(name)
@@ -199,7 +291,8 @@ class Writer:
             return self.one_of(*CONSTANTS)
         if kind == "one":
             names = [*self.results, *(["p", "r"] if self.name == "flow" else [])]
-            return self.one_of(*names) + self.one_of(*PARTS)
+            name = self.one_of(*names)
+            return name + ("" if name in self.mapped else self.one_of(*PARTS))
         items = [self.returned(depth - 1) for _ in range(self.draw(st.integers(1, 2)))]
         return self.collection(kind, items)
 
@@ -210,6 +303,8 @@ class Writer:
         for _ in range(self.draw(st.integers(0, 5))):
             lines += self.statement()
         returned = self.one_of(self.returned(), self.returned(), None)
+        if self.is_mappable:
+            self.constants, returned = False, self.one_of(*self.wholes)
         if self.constants and returned is not None:  # they may not be returned alone
             returned = f"({returned}, v0)"
         lines.append(f"return {returned}")
@@ -224,11 +319,22 @@ def programs(draw: Any) -> str:
     may_wait = draw(st.booleans())
     flows: dict[str, bool] = {}
     texts: list[str] = []
+    mappable: set[str] = set()
     for name in [*("inner", "middle")[: draw(st.integers(0, 2))], "flow"]:
         # A body that calls an async flow must be async itself.
         is_async = may_wait and (name == "flow" or any(flows.values()) or draw(st.booleans()))
-        texts.append(Writer(draw, name, is_async, dict(flows)).write())
+        is_mappable = name != "flow" and draw(st.booleans())
+        # What a mapped flow calls may have no map, either.
+        callable_ = {n: f for n, f in flows.items() if n in mappable or not is_mappable}
+        writer = Writer(
+            *(draw, name, is_async, callable_),
+            is_mappable=is_mappable,
+            mappable=frozenset(mappable),
+        )
+        texts.append(writer.write())
         flows[name] = is_async
+        if is_mappable:
+            mappable.add(name)
     return "\n\n".join(texts)
 
 
