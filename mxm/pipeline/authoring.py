@@ -56,7 +56,7 @@ T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
-# Whether a flow's body runs here as the Python it is, and not a task that it called.
+# Whether a flow's body runs here as plain Python, rather than a task that it called.
 _in_body: ContextVar[bool] = ContextVar("mxm_in_body", default=False)
 
 
@@ -83,7 +83,7 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any], *, in_body: bool) -> Any
 
 
 async def _nothing() -> None:
-    """What an async task gives that does not run."""
+    """The value of an async task that does not run."""
 
 
 def _with_options(made: Any, options: Mapping[str, Any]) -> Any:
@@ -128,7 +128,7 @@ class _Untyped: ...  # only Any fits it, so that a task that returns Any maps to
 # `self` is a Callable and not a Task, so that mypy sees wrong items; a Coroutine and not an
 # Awaitable, so that a forgotten `await` is reported.
 class _Mappable(Generic[P, R_co]):
-    """What can be called for each item of a list: a task or a flow."""
+    """Something that can be called for each item of a list: a task or a flow."""
 
     @overload
     def map(  # type: ignore[misc]
@@ -171,7 +171,7 @@ class _Mappable(Generic[P, R_co]):
         Raises
         ------
         TypeError
-            More than one list is given by place, or what is mapped has no items.
+            More than one list is positional, or the mapped value has no items.
         ValueError
             The lists have different lengths.
 
@@ -189,7 +189,7 @@ class _Mappable(Generic[P, R_co]):
 
 
 class Task(_Mappable[P, R_co], TaskBase):
-    """A function that is a task: called, it still is that function.
+    """A function that is a task: calling it calls the function.
 
     Inside the body of a flow a call is recorded instead, and its result may be passed to tasks.
 
@@ -232,7 +232,7 @@ class Task(_Mappable[P, R_co], TaskBase):
             if _in_body.get() or self._asks:
                 return self._plainly(*args, **kwargs)
             return self.fn(*args, **kwargs)
-        # The white lie of every tracing library: a stand-in, typed as the value it stands for.
+        # The white lie of every tracing library: a placeholder, typed as the value it stands for.
         return cast("R_co", trace.call(self, args, kwargs))
 
     def _plainly(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -245,7 +245,7 @@ class Task(_Mappable[P, R_co], TaskBase):
 
             called = functools.partial(_called, self.fn, in_body=False)
             return cast("R_co", call_plainly(self.fn, args, kwargs, called))
-        # That the body came to this line means that nothing failed.
+        # The body reached this line, so nothing failed.
         is_async = inspect.iscoroutinefunction(unwrapped(self.fn))
         return cast("R_co", _nothing() if is_async else None)
 
@@ -276,7 +276,7 @@ class Task(_Mappable[P, R_co], TaskBase):
     def outcomes(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call the task for each item as `map` does; one that fails is a `Failure` in its place.
 
-        The step succeeds, also where every item failed. An item that raises `Skip` gives a
+        The step succeeds even if every item failed. An item that raises `Skip` gives a
         `Failure` whose error is the `Skip`.
 
         Parameters
@@ -320,10 +320,10 @@ class Task(_Mappable[P, R_co], TaskBase):
         return self.with_options(name=name)
 
     def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R_co]:
-        """Give this task other options for one use: another task, which this one does not become.
+        """Return a task with other options for one use; this one does not change.
 
-        Each option given replaces that of this task; the others stay. Without ``name=`` it chooses
-        no name: its uses in a body count on as ``load``, ``load_2``.
+        Each given option replaces this task's; the others stay. Without ``name=``
+        the name stays, too: uses in a body are numbered as ``load``, ``load_2``.
 
         Raises
         ------
@@ -344,7 +344,7 @@ class Task(_Mappable[P, R_co], TaskBase):
         return f"<task {self.name!r} at {self.source}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        del include, exclude  # a notebook takes what it wants of them
+        del include, exclude  # a notebook picks the ones it wants
         return reprs.bundle(self, repr(self))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -381,15 +381,15 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Tasks whose results this one takes: one or a list arrive as positional arguments, in
         order; a mapping arrives by parameter name. A string names a task.
     after
-        Tasks that must have run before; nothing is passed.
+        Tasks that must run before this one; nothing is passed.
     params
-        Values for the function's parameters; the flow's and the run's go before them.
+        Values for the function's parameters; the flow's and the run's override them.
     retries
         How many times a failing task is tried again.
     retry_delay_s
         Seconds between two attempts; a list gives one for each, and its last for those beyond.
     retry_on
-        Types of exceptions that are worth another attempt.
+        Types of exceptions to retry after.
     timeout_s
         Seconds after which an attempt is given up and counts as failed.
     tags
@@ -414,7 +414,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises
     ------
     TypeError
-        What is decorated is no plain function, or an option is unknown or of the wrong type.
+        The decorated object is not a plain function, or an option is unknown or of the wrong type.
     """
     check_given("@mxm.task", "task", options, _KNOWN)
 
@@ -426,7 +426,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 class Flow(_Mappable[P, R_co], FlowBase):
-    """A function that declares a flow; calling it runs its body as the Python it is.
+    """A function that declares a flow; calling it runs its body as plain Python.
 
     Attributes
     ----------
@@ -458,7 +458,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
         )
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the body as the Python it is; in the body of a flow, record its tasks there."""
+        """Run the body as plain Python; in the body of a flow, record its tasks there."""
         if self.run_options.get("overrides"):
             raise TypeError(
                 f"flow {self.name!r} has overrides, which apply only to runs: run it with .run(...)"
@@ -508,7 +508,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
         if trace.reads(self.fn):
             raise RecursionError(f"flow {self.name!r} calls itself")
         now = current(self)
-        if not trace.reads(now.fn):  # else its body calls what had its name before
+        if not trace.reads(now.fn):  # else its body calls the previous object of that name
             trace.flows.append((now, now.spec))
 
     @property
@@ -577,7 +577,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
         return reprs.drawn(self, self._short)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        del include, exclude  # a notebook takes what it wants of them
+        del include, exclude  # a notebook picks the ones it wants
         return reprs.bundle(self, self._short)
 
     @property
@@ -646,7 +646,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     tasks
         The flow's last tasks; the body is then not run.
     params
-        Values for the tasks' parameters; a run's own go before them.
+        Values for the tasks' parameters; a run's own override them.
     schedule_cron
         When it should run, in cron's five fields.
     item_key
@@ -655,7 +655,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises
     ------
     TypeError
-        What is decorated is no plain function, or an option is unknown or of the wrong type.
+        The decorated object is not a plain function, or an option is unknown or of the wrong type.
     """
     check_given("@mxm.flow", "flow", options, _KNOWN)
     tasks = options.get("tasks")

@@ -96,8 +96,8 @@ def _misplaced_in_task(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:
     for name, value in task.params.items():
         if name not in own:
             for use in uses_in(value):
-                told = f"parameter {name!r} in the params of {where}"
-                yield _misplaced(use, told, task.source, spec.name, task.name)
+                message = f"parameter {name!r} in the params of {where}"
+                yield _misplaced(use, message, task.source, spec.name, task.name)
 
 
 def _misplaced(
@@ -122,17 +122,17 @@ def _asked(
     for name, default in defaults_of(fn).items():
         if type(default) is not Use:
             for use in uses_in(default):
-                told = f"the default of parameter {name!r} of {owner} holds {use!r}"
+                message = f"the default of parameter {name!r} of {owner} contains {use!r}"
                 hint = "give each resource a parameter of its own"
-                yield _problem("MXM602", told, hint, source, spec, task)
+                yield _problem("MXM602", message, hint, source, spec, task)
         elif not isinstance(default.resource, ResourceBase):
             what, hint = _no_resource(default.resource)
-            told = f"parameter {name!r} of {owner} asks for {what}, which is not a resource"
-            yield _problem("MXM601", told, hint, source, spec, task)
+            message = f"parameter {name!r} of {owner} asks for {what}, which is not a resource"
+            yield _problem("MXM601", message, hint, source, spec, task)
     for name, hint in hints_of(fn).items() if _may_be_annotated(fn) else ():
         for use in (x for part in _metadata(hint) for x in uses_in(part)):
-            told = f"the annotation of parameter {name!r} of {owner} holds {use!r}"
-            yield _problem("MXM602", told, _DEFAULT, source, spec, task)
+            message = f"the annotation of parameter {name!r} of {owner} contains {use!r}"
+            yield _problem("MXM602", message, _DEFAULT, source, spec, task)
 
 
 def _metadata(hint: Any) -> Iterator[Any]:
@@ -166,10 +166,10 @@ def _filled(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:
             hint = "leave it out of params: the run opens the resource"
         else:
             continue
-        told = (
+        message = (
             f"parameter {name!r} of task {task.name!r} takes {use!r}, and {given} gives it a value"
         )
-        yield _problem("MXM603", told, hint, task.source, spec, task.name)
+        yield _problem("MXM603", message, hint, task.source, spec, task.name)
 
 
 def _takes(spec: FlowSpec, name: str) -> bool:
@@ -265,13 +265,13 @@ def _not_async(
     spec: FlowSpec,
     task: str | None,
 ) -> Problem:
-    told = (
+    message = (
         f"{owner} is not async, and its parameter {name!r} takes async resource {resource.name!r}"
     )
-    return _problem("MXM606", told, "define it with async def", source_of(fn), spec, task)
+    return _problem("MXM606", message, "define it with async def", source_of(fn), spec, task)
 
 
 def _problem(
-    code: str, told: str, hint: str, source: Source | None, spec: FlowSpec, task: str | None
+    code: str, message: str, hint: str, source: Source | None, spec: FlowSpec, task: str | None
 ) -> Problem:
-    return Problem(code, told, hint, source=source, flow=spec.name, task=task)
+    return Problem(code, message, hint, source=source, flow=spec.name, task=task)

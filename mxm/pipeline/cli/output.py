@@ -178,7 +178,7 @@ def _say(text: str) -> None:
     except OSError as error:
         # At exit, Python would try again to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if isinstance(error, BrokenPipeError):  # `| head` has what it wanted
+        if isinstance(error, BrokenPipeError):  # `| head` has read enough
             return
         raise PipelineError(f"cannot write to stdout: {error.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""Drives a plan: which step runs and when, what a failure skips, what a run becomes."""
+"""Drives a plan: which step runs and when, what a failure skips, how the run ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Perform: TypeAlias = Callable[[Call], TaskRun]
 def drive(plan: Plan, perform: Perform, options: RunOptions, backend: str = "") -> FlowRun:
     """Run the steps of *plan*, each by *perform*, and say what happened.
 
-    A step is decided on once everything upstream of it has ended, so that none waits while it holds
+    A step is decided once everything upstream of it has ended, so no step waits while it occupies
     a worker: it starts, or its run rule skips it. What depends on a failed or skipped step is
     skipped, unless its rule has it otherwise; the rest goes on, unless ``options.fail_fast``. The
     observers of *options* are called with each event.
@@ -390,7 +390,7 @@ class _Drive:
         self._settle(task, broken=verdict.broken)
 
     def _refused(self, step: Step, error: BaseException, when: str) -> TaskRun:
-        """What becomes of *step*, whose inputs could not be taken."""
+        """The outcome of *step*, whose inputs could not be read."""
         with contextlib.suppress(Exception):  # a frozen one goes without
             error.add_note(f"{when} of task {step.name!r} from its upstreams")
         reason = f"its inputs could not be read: {described(error)}"
@@ -426,7 +426,7 @@ class _Drive:
                 self._keep(task)
         if not runner.idle():
             return
-        # Not on this thread, which a second signal is to reach.
+        # Not on this thread, which a second signal must reach.
         kind = "processes" if self.options.runner == "processes" else "threads"
         place = make_runner(replace(self.options, runner=kind, workers=1))
         try:
@@ -679,7 +679,7 @@ class _Drive:
 
 
 def _failure(task: TaskRun) -> Failure | None:
-    """What is passed on in place of the result of *task*, which has none."""
+    """The value passed on in place of the missing result of *task*."""
     if task.state is State.SKIPPED:
         return None
     error = task.error

@@ -206,7 +206,7 @@ class StepEnded:
     Parameters
     ----------
     task
-        What became of it. Its value is the object that other tasks get, and may change.
+        Its outcome. Its value is the object that other tasks get, and may change.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""A mapped step on its way: its places, which of them may start, and what becomes of it."""
+"""A mapped step during a run: its places, which of them may start, and its outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ItemList", "MappedCall", "MappedStep", "Outcome", "Place"]
 
 
 class Place(IntEnum):
-    """What a place of a mapped step holds."""
+    """The state of a place of a mapped step."""
 
     OPEN = 0  # it waits for what is upstream
     VALUE = 1
@@ -402,7 +402,7 @@ _ELSEWHERE = (0.1, 1000)
 
 
 class Outcome:
-    """What became of a mapped step."""
+    """The outcome of a mapped step."""
 
     def __init__(
         self,

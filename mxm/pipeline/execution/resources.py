@@ -250,8 +250,8 @@ class Resources:
     def lose(self) -> None:
         """Forget what is open in an event loop that is held for good."""
         lost = self._forget()
-        told = "its event loop is held by a task that does not await"
-        self._lost += [_not_closed(entry.resource, told) for entry in lost]
+        why = "its event loop is held by a task that does not await"
+        self._lost += [_not_closed(entry.resource, why) for entry in lost]
 
     def _entry(self, resource: ResourceBase) -> Any:
         """Where *resource* is kept, or what stands in its place."""
@@ -783,20 +783,20 @@ def _noting(resource: ResourceBase, problems: list[Problem]) -> Generator[None, 
     except BaseException as error:
         let_signals_pass(error)
         if isinstance(error, ResourceError) and error.hint:
-            told = error.message
-            problems.append(_problem("MXM610", resource, told, error.hint))
+            message = error.message
+            problems.append(_problem("MXM610", resource, message, error.hint))
         else:
             why = error.message if isinstance(error, ResourceError) else described(error)
             problems.append(_not_closed(resource, why))
 
 
 def _not_closed(resource: ResourceBase, why: str) -> Problem:
-    told = f"resource {resource.name!r} could not be closed: {why}"
-    return _problem("MXM611", resource, told, None)
+    message = f"resource {resource.name!r} could not be closed: {why}"
+    return _problem("MXM611", resource, message, None)
 
 
-def _problem(code: str, resource: ResourceBase, told: str, hint: str | None) -> Problem:
-    return Problem(code, told, hint, source=resource.source, severity="warning")
+def _problem(code: str, resource: ResourceBase, message: str, hint: str | None) -> Problem:
+    return Problem(code, message, hint, source=resource.source, severity="warning")
 
 
 def _yields_never(resource: ResourceBase) -> ResourceError:

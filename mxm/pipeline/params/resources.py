@@ -182,16 +182,18 @@ def _expanded(value: Any, resource: ResourceBase, name: str) -> Any:
     return os.environ[variable]
 
 
-def _problem(resource: ResourceBase, code: str, told: str, hint: str | None, flow: str) -> Problem:
-    return Problem(code, told, hint, source=resource.source, flow=flow)
+def _problem(
+    resource: ResourceBase, code: str, message: str, hint: str | None, flow: str
+) -> Problem:
+    return Problem(code, message, hint, source=resource.source, flow=flow)
 
 
 def _unknown(resource: ResourceBase, name: str, where: str | None, flow: str) -> Problem:
     settings = settings_of(resource)
     origin = f" ({where})" if where else ""
-    told = f"resource {resource.name!r} has no setting {name!r}{origin}"
+    message = f"resource {resource.name!r} has no setting {name!r}{origin}"
     hint = did_you_mean(name, settings) or "it has none"
-    return _problem(resource, "MXM609", told, hint, flow)
+    return _problem(resource, "MXM609", message, hint, flow)
 
 
 def _missing(resource: ResourceBase, name: str, annotation: Any, flow: str) -> Problem:
@@ -231,5 +233,7 @@ def _misfit(
         annotation = MISSING
     wanted = "takes " + type_text(annotation) if annotation is not MISSING else "cannot be read"
     origin = f" (from {origin})" if origin else ""
-    told = f"setting {name + place!r}{origin} of resource {resource.name!r} {wanted}, not {given}"
-    return _problem(resource, "MXM608", told, hint, flow)
+    message = (
+        f"setting {name + place!r}{origin} of resource {resource.name!r} {wanted}, not {given}"
+    )
+    return _problem(resource, "MXM608", message, hint, flow)

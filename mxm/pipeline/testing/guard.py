@@ -37,7 +37,7 @@ class InputChangedError(PipelineError, AssertionError):
 
 @contextmanager
 def guarded_inputs() -> Generator[None, None, None]:
-    """Within this block a task that changes its inputs in place fails with `InputChangedError`.
+    """In this block, a task that changes its inputs in place fails with `InputChangedError`.
 
     Inputs are compared by their pickles before and after; one that does not pickle is not watched.
     With ``--runner processes`` each task has copies of its own, and there is nothing to guard.

@@ -1,4 +1,4 @@
-"""Decorated tasks and recorded calls to the tasks of one FlowSpec: who belongs, in which order."""
+"""Turns decorated tasks and recorded calls into the tasks of one FlowSpec, in order."""
 
 from __future__ import annotations
 

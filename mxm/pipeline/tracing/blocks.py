@@ -67,7 +67,7 @@ def _hint(word: str) -> str:
     return "catch exceptions inside the task, or try again with retries=" + fallback * rules
 
 
-# What is carried out.
+# Code that is executed.
 
 
 class Handlers:
@@ -116,7 +116,7 @@ def _numbers(packed: bytes) -> Iterator[int]:
             number = 0
 
 
-# What is written.
+# Code as written.
 
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
 _MADE_FROM = ("named", "with_options")  # methods of a task that give a task
@@ -126,7 +126,7 @@ _CALLING = ("map", "outcomes")  # and those that call it
 def calls_in_blocks(fn: Callable[..., Any]) -> Iterator[TracingError]:
     """Calls of tasks inside a block, in the text of *fn* and of the functions of its file it calls.
 
-    Nothing where the text is not to be had.
+    Nothing if the text is not available.
     """
     body: Any = unwrapped(fn)
     if not isinstance(body, FunctionType) or not any(map(_has_blocks, _reached(body))):
@@ -286,7 +286,7 @@ class _Reader:
         return str(getattr(made, "__module__", None)).partition(".")[0] == "asyncio"
 
     def called(self, call: ast.Call) -> str | None:
-        """What is said of *call*, if it is one of a task; None otherwise."""
+        """The description of *call*, if it calls a task; None otherwise."""
         func: ast.AST = call.func
         if isinstance(func, ast.Attribute) and func.attr in _CALLING:
             func = func.value
@@ -300,7 +300,7 @@ class _Reader:
         return None
 
     def _handed_on(self, call: ast.Call) -> str | None:
-        """What is said of a *call* that gets a task to call, as the pool of a ``with`` does."""
+        """The description of a *call* that gets a task to call, such as a pool's in a ``with``."""
         for argument in call.args:
             made = self.task(argument)
             if made is not None:

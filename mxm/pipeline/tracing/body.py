@@ -1,4 +1,4 @@
-"""What a flow's body is read as: its tasks, what it returns, and the FlowSpec of both."""
+"""Reads a flow's body: its tasks, what it returns, and the FlowSpec of both."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Body:
         return found
 
     def _is_constant(self, item: Any, problems: list[Problem]) -> bool:
-        """Whether *item* may stand beside tasks in what the body returned; keeps why it may not."""
+        """Whether *item* may be returned along with tasks; otherwise keeps the reason."""
         once = read_once(item)
         hidden = hidden_in(item) or hidden_in(item, TaskBase)
         if once is not None:

@@ -1,4 +1,4 @@
-"""A map as the Python it looks like: `.map` and `.outcomes` outside of a flow's body."""
+"""Maps as plain Python: `.map` and `.outcomes` outside a flow's body."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def first_parameter(fn: Callable[..., Any]) -> str | None:
 
 
 def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) -> None:
-    """Check that *fn* has a parameter to map, and that one list only is given by place.
+    """Check that *fn* has a parameter to map, and that only one list is positional.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) ->
     fn
         Its function.
     more
-        How many arguments are given by place beside the items.
+        How many positional arguments there are besides the items.
 
     Raises
     ------
     MapError
-        It cannot be mapped so.
+        It cannot be mapped like this.
     """
     if shape_of(fn) is not None and first_parameter(fn) is None:
         raise MapError(

@@ -19,7 +19,7 @@ class MisplacedEachError(PipelineError, TypeError):
 
 
 class Mark:
-    """An argument of a map that is a list of items; anything else done with it raises."""
+    """An argument of a map that is a list of items; any other use of it raises."""
 
     __slots__ = ("value",)
 
@@ -54,7 +54,7 @@ class ItemMark:
 
 
 def refuse_each() -> NoReturn:
-    """Raise for a mark that is where it means nothing."""
+    """Raise for a mark where it has no meaning."""
     raise MisplacedEachError(
         "mxm.each(...) is not an argument of a map",
         hint="pass it by name to .map or .outcomes: row.map(symbols, price=mxm.each(prices))",

@@ -1,4 +1,4 @@
-"""Stand-ins for the values of a run in a flow's body, and what may not be done to them."""
+"""Placeholders for the values of a run in a flow's body; a use that needs the value raises."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Trace:
         return trace is not None
 
     def _stand_ins(self, fn: Callable[..., Any]) -> tuple[list[StandIn], dict[str, StandIn]]:
-        """What *fn* is called with, by place and by name."""
+        """The arguments of *fn*, positional and by name."""
         args: list[StandIn] = []
         kwargs: dict[str, StandIn] = {}
         signature = signature_of(fn)

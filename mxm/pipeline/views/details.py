@@ -76,10 +76,10 @@ def source_of(thing: TaskSpec | FlowSpec) -> str:
 
 
 def _head(name: str, facts: Sequence[str], doc: str) -> str:
-    told = "".join(f"<span>{fact}</span>" for fact in facts if fact)
+    spans = "".join(f"<span>{fact}</span>" for fact in facts if fact)
     text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}</p>' if doc else ""
     title = f"<h3>{_code(name, 160)}</h3>"
-    return f'<header class="dh">{title}<p class="facts">{told}</p>{text}</header>'
+    return f'<header class="dh">{title}<p class="facts">{spans}</p>{text}</header>'
 
 
 def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
@@ -92,10 +92,10 @@ def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ..
     parts = [_head(task.name, facts, doc_of(task)), _section("Call", _call(task, links))]
     if task.produces:
         asset = task.produces
-        told = f'<p class="asset">{icon("asset")}{_code(asset.id, 120)}'
+        asset_html = f'<p class="asset">{icon("asset")}{_code(asset.id, 120)}'
         if asset.partition_key:
-            told += f'<span class="mut">by {escaped(asset.partition_key)}</span>'
-        parts.append(_section("Asset", told + "</p>"))
+            asset_html += f'<span class="mut">by {escaped(asset.partition_key)}</span>'
+        parts.append(_section("Asset", asset_html + "</p>"))
     after = [name for name in graph.upstreams[task.name] if name not in task.upstream]
     if after:
         parts.append(_section("Runs after", links.all(after)))
@@ -105,12 +105,12 @@ def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ..
 
 
 def _options(task: TaskSpec) -> list[str]:
-    told: list[str] = []
+    options: list[str] = []
     if task.retries:
-        told.append(f"{task.retries} retr{'y' if task.retries == 1 else 'ies'}")
+        options.append(f"{task.retries} retr{'y' if task.retries == 1 else 'ies'}")
     if task.timeout_s:
-        told.append(f"timeout {task.timeout_s:g} s")
-    return told
+        options.append(f"timeout {task.timeout_s:g} s")
+    return options
 
 
 def _call(task: TaskSpec, links: _Links) -> str:
@@ -146,7 +146,7 @@ def signature_text(task: TaskSpec) -> str:
         return f"{name}(...)"
     hints: Mapping[str, object] = hints_of(task.fn)
     secrets, resources = secret_parameters(task.fn), resources_of(task.fn)
-    told: list[str] = []
+    params: list[str] = []
     for parameter in signature.parameters.values():
         text = {VARIADIC[0]: "*", VARIADIC[1]: "**"}.get(parameter.kind, "") + parameter.name
         typed = parameter.annotation is not inspect.Parameter.empty
@@ -159,11 +159,11 @@ def signature_text(task: TaskSpec) -> str:
             elif parameter.name in resources:
                 default = f"use({resources[parameter.name].name})"
             text += f" = {default}" if typed else f"={default}"
-        told.append(text)
+        params.append(text)
     made = ""
     if signature.return_annotation is not inspect.Signature.empty:
         made = f" -> {type_text(result_hint(task.fn))}"
-    return in_one_line(f"{name}({', '.join(told)}){made}")
+    return in_one_line(f"{name}({', '.join(params)}){made}")
 
 
 def _default(parameter: Parameter) -> str:

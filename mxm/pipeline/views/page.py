@@ -127,12 +127,12 @@ class _Page:
             source = source_of(self.specs[0])
             facts += [f"<code>{escaped(source)}</code>"] if source else []
             chips = f'<p class="chips">{chips_of(self.specs[0])}</p>'
-        told = "".join(f"<span>{fact}</span>" for fact in facts)
+        spans = "".join(f"<span>{fact}</span>" for fact in facts)
         name = escaped(shortened(self._name(), 120))
         title = f"<code>{name}</code>" if len(self.specs) == 1 else name
         return (
             f'<header class="top"><div class="who"><h1>{title}</h1></div>'
-            f'<div class="tools">{_FIND}{_THEME}</div><p class="facts">{told}</p>{chips}</header>'
+            f'<div class="tools">{_FIND}{_THEME}</div><p class="facts">{spans}</p>{chips}</header>'
         )
 
     def _tables(self) -> str:
