@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -826,7 +827,13 @@ def test_python_without_sqlite(
     assert "is not recorded: this Python has no sqlite3" in warning
 
 
-def test_text_that_utf8_cannot_hold_is_recorded(store: Path) -> None:
+def test_text_that_utf8_cannot_hold_is_recorded(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a test prints and logs goes between the processes of pytest as UTF-8.
+    monkeypatch.setattr(logging.getLogger("mxm.pipeline"), "propagate", False)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+
     def prints() -> str:
         print("half \ud800 pair")
         raise ValueError("\ud800")
