@@ -15,7 +15,7 @@ from mxm.pipeline.problems import CODES
 # Of the package as it is installed: docs/errors leads there.
 HOME = Path(mxm.pipeline.__file__).parent
 PAGES = {path.stem: path.read_text("utf-8") for path in (HOME / "docs/errors").glob("MXM*.md")}
-BLOCKS = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
+BLOCKS = re.compile(r"```(python|toml|console)\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_explain_as_json() -> None:
 
 
 def test_an_unknown_code_is_told_with_the_nearest() -> None:
-    ran = run("explain", "MXM1103")
+    ran = run("explain", "MXM4044")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "error: unknown code 'MXM1103'\n  hint: did you mean 'MXM103'?\n"
+    assert ran.err == "error: unknown code 'MXM4044'\n  hint: did you mean 'MXM404'?\n"
 
 
 CYCLE = """

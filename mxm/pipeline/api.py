@@ -9,6 +9,7 @@ from mxm.pipeline.adapters.base import load_backend
 from mxm.pipeline.checks.declarations import find_problems, require_valid
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import OptionsOfRun, RunOptions
+from mxm.pipeline.params.limits import limit_problems
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
@@ -82,7 +83,8 @@ class MXMFlow(Protocol):
 
 def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
     """All problems of *flow*, found without running it."""
-    return find_problems(_spec(flow))
+    spec = _spec(flow)
+    return [*find_problems(spec), *limit_problems(spec)]
 
 
 def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRun]) -> MXMFlow:

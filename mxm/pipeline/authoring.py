@@ -112,6 +112,7 @@ class TaskOptions(TypedDict, total=False):
     each: EachRefs
     item_key: Callable[[Any], object] | None
     on_item_error: OnItemError
+    limits: Iterable[str]
     produces: AssetDecl | None
 
 
@@ -408,6 +409,10 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     on_item_error
         What a failed item of a map does: ``"fail"``, the task fails once the others have ended;
         ``"skip"``, the item is left out with a warning.
+    limits
+        Names of limits, ``["bloomberg"]``: of all tasks with that name, and of the items of their
+        maps, only so many attempts are at work at once as ``[tool.mxm.pipeline.limits]``,
+        ``--limit`` or ``limits=`` of the run says; 1 where none does.
     produces
         The asset that a successful run writes.
 

@@ -10,7 +10,10 @@ _CACHE = (
     *("cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache", "persist_result"),
     *("result_storage", "result_storage_key", "result_serializer", "cache_result_in_memory"),
 )
-_LIMITS = ("pool", "pool_slots", "max_active_tis_per_dag", "concurrency_limit", "task_concurrency")
+_LIMITS = (
+    *("pool", "pool_slots", "max_active_tis_per_dag", "max_active_tis_per_dagrun"),
+    *("concurrency_limit", "concurrency_limits", "task_concurrency", "rate_limit"),
+)
 _BOTH = {
     "log_prints": "leave it out: what a task prints is shown with the task's name",
     "description": "write it as the docstring",
@@ -35,6 +38,7 @@ _TASK_OPTIONS: dict[str, str] = {
     "deps": "use upstream= to take results, after= for order alone",
     "inlets": "use upstream= to take results, after= for order alone",
     "outlets": "use produces=, with an AssetDecl",
+    "concurrency": "use limits=",
     "op_args": "pass arguments in the call, or give params=",
     "op_kwargs": "pass arguments in the call, or give params=",
     "multiple_outputs": "take parts in the flow's body: result['key'], or a, b = split(x)",
@@ -69,7 +73,7 @@ _RUN_OPTIONS: dict[str, str] = {
 # The option that must exist for the sentence to be true, the words, and the sentence.
 _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("cache", _CACHE, "use cache="),
-    ("limits", _LIMITS, "use limits=, with the names of limits"),
+    ("limits", _LIMITS, "use limits="),
     ("run_if", ("trigger_rule",), "use run_if="),
     (
         "run_if",

@@ -144,6 +144,9 @@ class TaskSpec(_Spec):
         Function that names an item of a mapped task; None for the item's text.
     on_item_error
         ``fail``, or ``skip`` to leave a failed item of a mapped task out of its result.
+    limits
+        Names of limits: of the tasks that share one, only so many attempts are at work at once as
+        the run has it, 1 where it gives no number.
     each
         Tasks whose lists this one is mapped over: a single one fills the first parameter, and
         positional upstreams start at the second; a mapping gives lists by parameter name.
@@ -183,6 +186,7 @@ class TaskSpec(_Spec):
     allow_failure: bool
     item_key: Callable[[Any], object] | None
     on_item_error: OnItemError
+    limits: tuple[str, ...]
     outcomes: bool
     over: Each | None
     by_item: tuple[str, ...]
@@ -210,6 +214,7 @@ class TaskSpec(_Spec):
         allow_failure: bool = False,
         item_key: Callable[[Any], object] | None = None,
         on_item_error: OnItemError = "fail",
+        limits: Iterable[str] = (),
         each: EachNames = (),
         outcomes: bool = False,
         over: Each | None = None,
@@ -229,7 +234,7 @@ class TaskSpec(_Spec):
             )
         checked = check_options(
             *(name, retries, retry_delay_s, retry_on, timeout_s, tags),
-            *(run_if, allow_failure, item_key, on_item_error),
+            *(run_if, allow_failure, item_key, on_item_error, limits),
         )
         source = source or Source.of_caller()
         found = list(problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.errors import repr_of
@@ -16,10 +16,10 @@ RUN_RULES: tuple[RunIf, ...] = ("succeeded", "not_failed", "failed", "always")
 OnItemError: TypeAlias = Literal["fail", "skip"]
 """What a failed item of a mapped task does: fail the task, or be left out."""
 
-_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False, None, "fail")
+_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False, None, "fail", ())
 CHECKED: tuple[str, ...] = (
     *("retries", "retry_delay_s", "retry_on", "timeout_s", "tags"),
-    *("run_if", "allow_failure", "item_key", "on_item_error"),
+    *("run_if", "allow_failure", "item_key", "on_item_error", "limits"),
 )
 
 
@@ -34,6 +34,7 @@ def check_options(
     allow_failure: object = False,
     item_key: object = None,
     on_item_error: object = "fail",
+    limits: object = (),
 ) -> dict[str, Any]:
     """The options in a TaskSpec's form: sequences as tuples.
 
@@ -43,9 +44,9 @@ def check_options(
         An option is invalid; the error names task and option.
     """
     rest = (run_if, allow_failure, item_key, on_item_error)
-    given = (retries, retry_delay_s, retry_on, timeout_s, tags, *rest)
+    given = (retries, retry_delay_s, retry_on, timeout_s, tags, *rest, limits)
     if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
-        return dict(zip(CHECKED, (0, 0, (Exception,), None, (), *rest), strict=True))
+        return dict(zip(CHECKED, (0, 0, (Exception,), None, (), *rest, ()), strict=True))
     if not isinstance(retries, int) or isinstance(retries, bool):
         raise TypeError(f"task {name!r}: retries must be a whole number, not {repr_of(retries)}")
     delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
@@ -69,9 +70,8 @@ def check_options(
         raise TypeError(
             f"task {name!r}: timeout_s must be a positive number, not {repr_of(timeout_s)}"
         )
-    words = () if isinstance(tags, str) else tuple(cast("Iterable[Any]", tags))
-    if isinstance(tags, str) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"task {name!r}: tags must be a list of strings, not {repr_of(tags)}")
+    words = _words(name, "tags", tags)
+    limited = tuple(sorted(set(_words(name, "limits", limits))))
     if not isinstance(run_if, str):
         raise TypeError(f"task {name!r}: run_if must be a string, not {repr_of(run_if)}")
     if not isinstance(allow_failure, bool):
@@ -87,7 +87,28 @@ def check_options(
             f"task {name!r}: on_item_error must be 'fail' or 'skip', not {repr_of(on_item_error)}"
         )
     delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
-    return dict(zip(CHECKED, (retries, delay, types, timeout_s, words, *rest), strict=True))
+    return dict(
+        zip(CHECKED, (retries, delay, types, timeout_s, words, *rest, limited), strict=True)
+    )
+
+
+def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
+    """*given* as the words that a list of names is."""
+    words: tuple[Any, ...] = tuple(given) if _is_listed(given) else (None,)
+    if all(isinstance(word, str) and word for word in words):
+        return words
+    hint = ""
+    if given and type(given) is str:
+        hint = f": write [{given!r}]"
+    elif option == "limits" and hasattr(given, "keys"):
+        hint = ": give their numbers to the run, in [tool.mxm.pipeline.limits] for one"
+    raise TypeError(
+        f"task {name!r}: {option} must be a list of strings, not {repr_of(given)}{hint}"
+    )
+
+
+def _is_listed(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

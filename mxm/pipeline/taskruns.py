@@ -231,6 +231,8 @@ class TaskRun:
         Whether its failure is allowed: the run still succeeds.
     items
         The items by key, in list order, if the task is mapped.
+    waited
+        Seconds that its attempts waited for limits; None if it has none, or is mapped.
     snapshot
         The value as it was when the task ended, if it can change; JSON shows this one.
     """
@@ -252,6 +254,7 @@ class TaskRun:
     asset: WrittenAsset | None = None
     allowed: bool = False
     items: ItemRuns | None = None
+    waited: float | None = None
     snapshot: Snapshot | None = field(default=None, repr=False)
 
     @property
@@ -328,6 +331,7 @@ class TaskRun:
             "ended": iso_time(self.ended),
             "seconds": rounded(self.seconds),
             "slot": self.slot,
+            "waited": rounded(self.waited),
             "result": result,
             "error": error,
             "reason": self.reason,

@@ -26,6 +26,7 @@ from mxm.pipeline.cli.output import (
 )
 from mxm.pipeline.discovery.search import Failure, discover, find_flows
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.params.limits import limit_problems
 from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
 from mxm.pipeline.registry import Registration, clashes
 
@@ -60,7 +61,9 @@ def _check_flows(
         print_search(found)
         checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
     for entry in checked.flows:
-        checked.problems.extend(find_problems(entry.spec(), strict_types=strict_types))
+        spec = entry.spec()
+        checked.problems.extend(find_problems(spec, strict_types=strict_types))
+        checked.problems.extend(limit_problems(spec))
     report(checked)
     if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH

@@ -280,6 +280,8 @@ def _options(task: TaskSpec) -> str:
     if task.timeout_s:
         options.append(f"timeout {task.timeout_s:g} s")
     options += rules_of(task)
+    if task.limits:
+        options.append("limits " + few(task.limits))
     if task.tags:
         options.append("tags " + few(task.tags))
     if task.produces:
@@ -343,6 +345,7 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "retries": task.retries,
         "retry_delay_s": json_form(task.retry_delay_s),
         "timeout_s": task.timeout_s,
+        "limits": list(task.limits),
         "tags": list(task.tags),
         "run_if": task.run_if,
         "allow_failure": task.allow_failure,

@@ -21,6 +21,7 @@ from mxm.pipeline.execution.events import (
     RunStarted,
     StepEnded,
     StepStarted,
+    StepWaits,
     Warned,
 )
 from mxm.pipeline.execution.tracebacks import users_place, users_traceback
@@ -53,6 +54,7 @@ class Lines:
         self._of: dict[str, int] = {}
         self._items: dict[str, dict[str, int]] = {}
         self._shown: dict[str, float] = {}
+        self._limits: set[str] = set()  # those that something was said to wait for
 
     def __call__(self, event: Event, /) -> None:
         """Print a line for *event*."""
@@ -64,6 +66,8 @@ class Lines:
                 if event.items is not None:
                     self._of[event.step] = event.items
                     self._shown[event.step] = time.monotonic()
+            case StepWaits():
+                self._wait(event)
             case AttemptEnded():
                 self._retry(event)
             case OutputLine():
@@ -122,6 +126,14 @@ class Lines:
         tasks = f"{count:,} task{'s' * (count != 1)}"
         self._line(event.at, f"started {self._flow}, {tasks}, run {event.run}")
 
+    def _wait(self, event: StepWaits) -> None:
+        """Say what waits for a limit: the first one for each, then what waited says how long."""
+        least = 1 if event.limit in self._limits else 0
+        self._limits.add(event.limit)
+        self._line(
+            event.at, f"waiting {event.step}: limit {event.limit} is reached ({event.most})", least
+        )
+
     def _item(self, event: ItemEnded) -> None:
         """Count the items of a mapped step, and print a line now and then."""
         counts = self._items.setdefault(event.step, {})
@@ -157,6 +169,8 @@ class Lines:
             return
         self._print_skipped(at)
         took = "" if task.seconds is None else f" {duration(task.seconds)}"
+        if task.waited and task.waited >= _LEAST_WAIT_S:
+            took += f", waited {duration(task.waited)}"
         tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
         if task.error is not None:
             reason = task.reason if task.started is None else _first_line(task.error)
@@ -187,6 +201,7 @@ class Lines:
             self._line(at, f"skipped {what}: {_why(skipped[0])}")
 
 
+_LEAST_WAIT_S = 0.05
 _SECONDS_BETWEEN = 2.0  # lines of one mapped step
 
 

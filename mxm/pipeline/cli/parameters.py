@@ -18,7 +18,7 @@ from mxm.pipeline.values.conversion import Given, Text
 from mxm.pipeline.values.parts import Fields, Members
 from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["given_params", "given_settings"]
+__all__ = ["given_limits", "given_params", "given_settings"]
 
 
 def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dict[str, Any]:
@@ -72,6 +72,30 @@ def given_settings(settings: Sequence[str], spec: FlowSpec) -> dict[str, dict[st
     for name, value in _collected(reader, settings, {}, depth=2).items():
         resource_name, _, setting = name.partition(".")
         found.setdefault(resource_name, {})[setting] = value
+    return found
+
+
+def given_limits(limits: Sequence[str]) -> dict[str, object]:
+    """The numbers of limits by name, as `compile_flow` takes them, or the text that is none.
+
+    Parameters
+    ----------
+    limits
+        What follows each ``--limit``: ``bloomberg=2``.
+
+    Raises
+    ------
+    PipelineError
+        One has no name or no number, or a name is given twice.
+    """
+    found: dict[str, object] = {}
+    for text in limits:
+        name, equals, number = text.partition("=")
+        if not name or not equals:
+            raise PipelineError(f"--limit takes NAME=N, not {text!r}", hint="--limit bloomberg=2")
+        if name in found:
+            raise PipelineError(f"--limit {name} is given twice", hint="give one number")
+        found[name] = int(number) if number.isascii() and number.isdigit() else number
     return found
 
 

@@ -23,7 +23,7 @@ from mxm.pipeline.cli.output import (
     print_warning,
     say,
 )
-from mxm.pipeline.cli.parameters import given_params, given_settings
+from mxm.pipeline.cli.parameters import given_limits, given_params, given_settings
 from mxm.pipeline.cli.progress import logged, printed
 from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
@@ -49,6 +49,7 @@ def _run_flow(
     *,
     params_file: str | None,
     settings: Sequence[str],
+    limits: Sequence[str],
     options: Mapping[str, Any],
     verbosity: int,
     document: str,
@@ -63,6 +64,8 @@ def _run_flow(
         As in `given_params`.
     settings
         As in `given_settings`.
+    limits
+        As in `given_limits`.
     options
         Options of `compile_flow`; None means the project's setting.
     verbosity
@@ -90,6 +93,7 @@ def _run_flow(
                 of_project = read_settings(working_directory()).options
                 asked: dict[str, Any] = {"record": True, **of_project, **typed}
                 asked["resource_settings"] = of_resources
+                asked["limits"] = given_limits(limits)
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 set_aside()  # objects from the engine's modules stay: none of them is garbage
@@ -236,6 +240,15 @@ def run(
             "default: [tool.mxm.pipeline.resources.RESOURCE].",
         ),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=N",
+            help="Number of attempts at once of the tasks with this limit; "
+            "default: [tool.mxm.pipeline.limits].",
+        ),
+    ] = None,
     strict_params: Annotated[
         bool | None,
         typer.Option(
@@ -320,6 +333,7 @@ def run(
         param or [],
         params_file=params_file,
         settings=resource or [],
+        limits=limit or [],
         options={
             "backend": backend,
             "runner": runner,

@@ -89,6 +89,10 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, cast("list[object]", value)))
 
 
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def _is_tables(value: object) -> bool:
     tables = cast("dict[str, object]", value).values() if isinstance(value, dict) else [None]
     return all(isinstance(table, dict) for table in tables)
@@ -111,6 +115,8 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "workers": _Key("a whole number", lambda value: type(value) is int),
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
+        # Read by the runs themselves, also those from Python: mxm.pipeline.params.limits.
+        "limits": _Key("a table of whole numbers", _is_table, of_a_run=False),
         # Read by the runs and plain calls themselves: mxm.pipeline.params.resources.
         "resources": _Key("a table for each resource", _is_tables, of_a_run=False),
     }

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
-from mxm.pipeline.errors import Skip, TaskTimeoutError, described
+from mxm.pipeline.errors import Skip, TaskCancelledError, TaskTimeoutError, described
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -22,6 +22,7 @@ from mxm.pipeline.execution.events import (
     OutputLine,
     StepStarted,
 )
+from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.loop import EventLoop, Started
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
@@ -96,6 +97,8 @@ class Call:
         Whether it runs although its run was cancelled.
     items
         The number of items, if the step is mapped.
+    hold
+        The limits of the step, taken for its first attempt.
 
     Attributes
     ----------
@@ -118,6 +121,7 @@ class Call:
         guard: bool = False,
         is_cleanup: bool = False,
         items: int | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -135,6 +139,7 @@ class Call:
         self._ready = ready
         self._guard = guard
         self.is_cleanup: bool = is_cleanup
+        self._hold = hold
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line if observers else None)
@@ -157,6 +162,7 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
+        self._take_limits()
         self._begin()
         state = State.CANCELLED
         token = output_to(self._output)
@@ -175,14 +181,33 @@ class Call:
                 raise
             raise FatalError(raised) from raised
         finally:
+            if self._hold is not None and state is State.FAILED and self.retry_in() is not None:
+                self._hold.pause()
             restore_output(token)
             self._end(state)
+
+    def _take_limits(self) -> None:
+        if self._hold is None:
+            return
+        try:
+            self._hold.take()
+        except TaskCancelledError as error:
+            self.error, self._fatal = error, True
+            raise FatalError(error) from error
+
+    def give_back(self) -> None:
+        """Give the limits of the step back, which has ended."""
+        if self._hold is not None:
+            self._hold.end()
 
     def _became(self, error: BaseException | None, skipped: Skip | None) -> None:
         """Record the outcome of the only attempt of a step whose items are called elsewhere."""
         self.error, self.skipped = error, skipped
-        if error is not None:
+        if isinstance(error, Exception):
             raise error
+        if error is not None:
+            self._fatal = True
+            raise FatalError(error) from error
 
     def _count_one(self) -> None:
         self.attempts = 1
@@ -238,6 +263,7 @@ class Call:
             ready=self._ready,
             slot=self.slot or None,
             output=self._output.text(),
+            waited=None if self._hold is None else self._hold.waited,
             **outcome,
         )
 

@@ -20,6 +20,7 @@ from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
 from mxm.pipeline.execution.resources import Resources, resources_for, using
 from mxm.pipeline.interrupts import forget_signal, note_signal
+from mxm.pipeline.params.limits import settle_limits
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
@@ -108,14 +109,15 @@ class Course:
     Raises
     ------
     ParameterError
-        Settings of resources are unknown, missing or do not fit.
+        Settings of resources or numbers of limits are unknown, missing or do not fit.
     BackendError
         What goes in place of a resource cannot be used.
     """
 
     def __init__(self, plan: Plan, options: RunOptions, backend: str = "") -> None:
         self.plan = plan
-        self.options = options
+        limits = settle_limits(plan.flow, options.limits)
+        self.options = replace(options, limits=limits) if limits else options
         self.backend = backend
         self.resources: Resources = resources_for(
             plan.flow,

@@ -22,9 +22,11 @@ from mxm.pipeline.execution.events import (
     RunEnded,
     RunStarted,
     StepEnded,
+    StepWaits,
     Warned,
 )
 from mxm.pipeline.execution.flow_items import FlowItems
+from mxm.pipeline.execution.limits import Hold, Limits
 from mxm.pipeline.execution.mapped import MappedCall, MappedStep
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
@@ -95,6 +97,11 @@ class _Drive:
         self.maps: dict[str, MappedStep] = {}
         self.checks: deque[Step] = deque()
         self.stopped_by: str | None = None
+        self.limits: Limits | None = None
+        # Since when a step has waited for a limit.
+        self.waits: dict[str, float] = {}
+        # By worker, what its items hold.
+        self.holds: dict[int, Hold] = {}
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
         self.observers = Observers(new_run_id(self.started), options.observers)
@@ -128,6 +135,10 @@ class _Drive:
     def run(self) -> FlowRun:
         with captured():
             runner = make_runner(self.options)
+            names = sorted({name for step in self.plan.steps for name in step.task.limits})
+            if names:
+                most = {name: self.options.limits.get(name, 1) for name in names}
+                self.limits = Limits(most, runner.wake)
             try:
                 self._announce()
                 self._place(runner)
@@ -135,6 +146,8 @@ class _Drive:
                 self._close_resources()
                 return self._finished()
             except BaseException as error:
+                if self.limits is not None:
+                    self.limits.close()
                 with contextlib.suppress(BaseException):  # a second signal ends that, too
                     self._clean_up(runner)
                     runner.stop()
@@ -172,26 +185,60 @@ class _Drive:
                 self._decided(step)
         self._check()
         while self.running or self.at_work or self.ready:
-            while self.ready and runner.free():
-                number = heapq.heappop(self.ready)
-                step = self.plan.steps[number if number >= 0 else -number - 1]
+            while runner.free() and (found := self._next()) is not None:
+                step, hold = found
                 if step.name in self.maps:
-                    self._hand_out(self.maps[step.name], runner)
+                    self._hand_out(self.maps[step.name], runner, hold)
                 else:
-                    call = None if self._is_stopped(step) else self._call(step)
+                    call = None if self._is_stopped(step) else self._call(step, hold)
                     if call is not None:
                         self.running[step.name] = call
                         runner.start(functools.partial(self.perform, call))
+                    elif hold is not None:
+                        hold.end()
                 self._check()
             if self.running or self.at_work:
                 ended = runner.next()
                 if isinstance(ended, ItemsEnded):
                     self._took(ended)
-                else:
-                    heapq.heappush(self.slots, self.running.pop(ended.name).slot)
+                elif ended is not None:
+                    call = self.running.pop(ended.name)
+                    call.give_back()
+                    heapq.heappush(self.slots, call.slot)
                     self._changes(self._step(ended.name))
                     self._settle(ended)
                 self._check()
+                self._readmit()
+
+    def _next(self) -> tuple[Step, Hold | None] | None:
+        """The first step in order that may start, and its limits; one that lacks a limit waits."""
+        while self.ready:
+            number = heapq.heappop(self.ready)
+            step = self.plan.steps[number if number >= 0 else -number - 1]
+            if not self.limits or not step.task.limits or step.outcome or self._stops(step):
+                return step, None
+            taken = self.limits.take(step.task.limits)
+            if isinstance(taken, Hold):
+                since = self.waits.get(step.name)
+                taken.waited = 0.0 if since is None else time.perf_counter() - since
+                return step, taken
+            self.limits.set_aside(taken, number)
+            if step.name not in self.waits:
+                self.waits[step.name] = time.perf_counter()
+                self._tell_of_wait(step, taken, self.limits.most[taken])
+            self._readmit()  # another one that waits for what this one would have taken, too
+        return None
+
+    def _readmit(self) -> None:
+        """Let steps that wait for limits start, as many as these have room for."""
+        if self.limits is not None:
+            for number in self.limits.back(everything=self.stopped_by is not None):
+                heapq.heappush(self.ready, number)
+
+    def _tell_of_wait(self, step: Step, limit: str, most: int) -> None:
+        if self.observers:
+            now = datetime.now(UTC)
+            self.observers.notify(StepWaits(self.observers.run, now, step.name, limit, most))
 
     def _changes(self, step: Step) -> None:
         if self.watch:
@@ -306,11 +353,11 @@ class _Drive:
         followers = self.followers.get(mapped.step.name, ())
         return [self.maps[step.name] for step in followers if step.name in self.maps]
 
-    def _hand_out(self, mapped: MappedStep, runner: Runner) -> None:
-        """Give items of *mapped* that may start to *runner*."""
+    def _hand_out(self, mapped: MappedStep, runner: Runner, hold: Hold | None) -> None:
+        """Give items of *mapped* that may start to *runner*, with the limits of an attempt."""
         mapped.offered = False
         step = mapped.step
-        if self.stopped_by is not None and step.task.run_if not in ("failed", "always"):
+        if self._stops(step):
             mapped.stop(f"task {self.stopped_by!r} failed, and fail_fast stops the run")
             self.checks.append(step)
             self._look_below(mapped, range(mapped.count))
@@ -319,12 +366,16 @@ class _Drive:
         places = mapped.take(self.options.runner, self.workers)
         self._offer(mapped)
         slot = heapq.heappop(self.slots)
+        if hold is not None:
+            self.holds[slot] = hold
         self.at_work += len(places)
         mapped.at_work += len(places)
         fast = self.options.fail_fast and not step.task.allow_failure
 
         def work() -> ItemsEnded:
-            call.within(lambda: mapped.run(places, call, self.observers, slot, stops=fast))
+            call.within(
+                lambda: mapped.run(places, call, self.observers, slot, stops=fast, hold=hold)
+            )
             return ItemsEnded(step.name, places, slot)
 
         runner.start(work)
@@ -346,6 +397,9 @@ class _Drive:
         """Take note of items that ended, and let what goes on with them start."""
         mapped = self.maps[ended.step]
         heapq.heappush(self.slots, ended.slot)
+        hold = self.holds.pop(ended.slot, None)
+        if hold is not None:
+            hold.end()
         done = mapped.settle(ended.places)
         self.at_work -= len(ended.places)
         mapped.at_work -= len(ended.places)
@@ -397,9 +451,13 @@ class _Drive:
         allowed = step.task.allow_failure
         return TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)
 
+    def _stops(self, step: Step) -> bool:
+        """Whether a failure has stopped the run, and *step* is not there for failures."""
+        return self.stopped_by is not None and step.task.run_if not in ("failed", "always")
+
     def _is_stopped(self, step: Step) -> bool:
         """Skip *step* where a failure has stopped the run, unless it is there for failures."""
-        if self.stopped_by is None or step.task.run_if in ("failed", "always"):
+        if not self._stops(step):
             return False
         reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
         skipped = TaskRun(step.name, State.SKIPPED, reason=reason, cause=self.stopped_by)
@@ -518,7 +576,9 @@ class _Drive:
     def _open(self) -> list[Step]:
         return [step for step in self.plan.steps if step.name not in self.ended]
 
-    def _call(self, step: Step, *, is_cleanup: bool = False) -> Call | None:
+    def _call(
+        self, step: Step, hold: Hold | None = None, *, is_cleanup: bool = False
+    ) -> Call | None:
         """The call of *step*; None where there is none: it ends here."""
         if step.outcome is not None:
             self._settle(step.outcome)
@@ -543,6 +603,7 @@ class _Drive:
             ready=self.ready_at[step.name],
             guard=self.options.guard,
             is_cleanup=is_cleanup,
+            hold=hold,
         )
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:

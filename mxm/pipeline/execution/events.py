@@ -31,6 +31,7 @@ __all__ = [
     "RunStarted",
     "StepEnded",
     "StepStarted",
+    "StepWaits",
     "Warned",
 ]
 
@@ -64,6 +65,25 @@ class RunStarted:
     runner: str
     workers: int
     warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepWaits:
+    """A step could start, or go on with its next items, but for a limit; given once a step.
+
+    Parameters
+    ----------
+    limit
+        The limit that has reached its number.
+    most
+        That number: how many attempts it lets at work at once.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    limit: str
+    most: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,6 +245,7 @@ class RunEnded:
 
 Event: TypeAlias = (
     RunStarted
+    | StepWaits
     | StepStarted
     | AttemptStarted
     | AttemptEnded

@@ -19,6 +19,7 @@ from mxm.pipeline.execution.events import (
     Observers,
     OutputLine,
 )
+from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
@@ -67,7 +68,7 @@ def many_now() -> InvokeMany | None:
 
 
 def run_items(
-    items: Iterable[Item], observers: Observers, output: Output, slot: int
+    items: Iterable[Item], observers: Observers, output: Output, slot: int, hold: Hold | None = None
 ) -> Iterator[tuple[int, ItemRun]]:
     """Call each of *items* until it succeeds or its retries are used up; place and run of each.
 
@@ -81,6 +82,8 @@ def run_items(
         What the step prints and logs, which items add to.
     slot
         The worker, counted from 1.
+    hold
+        The limits of the step, given back while the worker waits to try again.
 
     Raises
     ------
@@ -92,20 +95,31 @@ def run_items(
     if invoke_many is None:
         for trial in trials:
             while (delay := trial.attempt()) is not None:
-                time.sleep(delay)
+                _pause(delay, hold)
             yield trial.item.place, trial.finished()
         return
-    for trial in _in_chunks(list(trials), invoke_many):
+    for trial in _in_chunks(list(trials), invoke_many, hold):
         yield trial.item.place, trial.finished()
 
 
-def _in_chunks(trials: list[_Trial], invoke_many: InvokeMany) -> Iterator[_Trial]:
+def _pause(seconds: float, hold: Hold | None) -> None:
+    """Wait to try again, without the limits meanwhile."""
+    if hold is not None:
+        hold.pause()
+    time.sleep(seconds)
+    if hold is not None:
+        hold.take()
+
+
+def _in_chunks(
+    trials: list[_Trial], invoke_many: InvokeMany, hold: Hold | None
+) -> Iterator[_Trial]:
     """Each of *trials* once it is over; those to be tried again wait until the others are done."""
     waiting: list[tuple[float, _Trial]] = []
     while trials or waiting:
         if not trials:
             due = min(when for when, _ in waiting)
-            time.sleep(max(0.0, due - time.monotonic()))
+            _pause(max(0.0, due - time.monotonic()), hold)
             trials = [trial for when, trial in waiting if when <= due]
             waiting = [(when, trial) for when, trial in waiting if when > due]
         left = dict(enumerate(trials))

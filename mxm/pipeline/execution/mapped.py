@@ -15,6 +15,7 @@ from mxm.pipeline.errors import Skip, TaskCancelledError, described
 from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
 from mxm.pipeline.execution.events import Observers
 from mxm.pipeline.execution.items import Item, ItemCall, many_now, many_with, run_items
+from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.failure import Failure
@@ -234,6 +235,7 @@ class MappedStep:
         slot: int,
         *,
         stops: bool,
+        hold: Hold | None = None,
     ) -> None:
         """Call the items at *places*, one after the other, on a worker.
 
@@ -249,9 +251,11 @@ class MappedStep:
             The worker.
         stops
             Whether none is begun after one that failed.
+        hold
+            The limits of the step, which its items hold one after the other.
         """
         items = (self.item(place) for place in places)
-        for place, run in run_items(items, observers, call.output, slot):
+        for place, run in run_items(items, observers, call.output, slot, hold):
             self.runs[place] = run
             if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
                 break

@@ -49,6 +49,7 @@ class OptionsOfRun(TypedDict, total=False):
     overrides: Mapping[Any, object]
     resources: Mapping[Resource[Any], object]
     resource_settings: Mapping[str, Mapping[str, object]]
+    limits: Mapping[str, int]
     record: bool | None
 
 
@@ -95,6 +96,9 @@ class RunOptions:
         By resource, another one that is opened in its place, or the value itself.
     resource_settings
         By name of a resource, the values of its parameters; they go before the project's.
+    limits
+        By name of a limit, how many attempts of the tasks that have it are at work at once; 1 for
+        one that is not named.
     record
         Whether the run is recorded in the project's store; None where there is a store already.
     recorder
@@ -124,6 +128,7 @@ class RunOptions:
     resource_settings: Mapping[str, Mapping[str, object]] = field(
         default_factory=lambda: _NONE, repr=False, compare=False
     )
+    limits: Mapping[str, int] = field(default_factory=lambda: _NONE)
     record: bool | None = None
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
 
@@ -162,6 +167,11 @@ class RunOptions:
                 hint=hint,
             )
         _check_resources(self.resources, self.resource_settings)
+        if not _is_mapping(self.limits):
+            raise BackendError(
+                f"limits must map names to whole numbers, not {repr_of(self.limits):.80}",
+                hint='give a dict: limits={"bloomberg": 2}',
+            )
 
     def recording(self, plan: Plan, given: Mapping[str, Any]) -> RunOptions:
         """These options with what records a run of *plan*, where it is recorded."""
@@ -172,7 +182,7 @@ class RunOptions:
         return self if observer is None else replace(self, observers=(*self.observers, observer))
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
-        """These options with some replaced.
+        """These options with some replaced; *limits* are added to those there are.
 
         Parameters
         ----------
@@ -193,6 +203,8 @@ class RunOptions:
                 known = (*also, *self.__slots__)
                 hint = option_hint("run", option, known) or did_you_mean(option, known)
                 raise TypeError(f"a run has no option {option!r}: {hint}")
+        if options and _is_mapping(options.get("limits")):
+            options = {**options, "limits": {**self.limits, **options["limits"]}}
         return replace(self, **options) if options else self
 
 

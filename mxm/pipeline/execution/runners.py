@@ -55,8 +55,12 @@ class Runner(Protocol):
         """Start *work*; it raises only to end the whole run."""
         ...
 
-    def next(self) -> Ended:
-        """Wait for the next piece to end, and return it."""
+    def next(self) -> Ended | None:
+        """Wait for the next piece to end, and return it; None after a call of `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Let `next` come back: another piece may start. Called on any thread."""
         ...
 
     def stop(self) -> None:
@@ -88,8 +92,11 @@ class Sequential:
     def start(self, work: Work) -> None:
         self._ended.append(work())
 
-    def next(self) -> Ended:
+    def next(self) -> Ended | None:
         return self._ended.pop()
+
+    def wake(self) -> None:
+        pass
 
     def stop(self) -> None:
         pass
@@ -117,7 +124,7 @@ class Threads:
         self._busy = 0
         self._threads: list[threading.Thread] = []
         self._work: queue.SimpleQueue[tuple[contextvars.Context, Work] | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Ended | BaseException | None] = queue.SimpleQueue()
 
     def free(self) -> bool:
         return self._busy < self._workers
@@ -140,12 +147,17 @@ class Threads:
                 self._ended.put(error)
             del item, context, work  # an idle worker must not keep a step's values alive
 
-    def next(self) -> Ended:
+    def next(self) -> Ended | None:
         ended = self._ended.get()
+        if ended is None:
+            return None
         self._busy -= 1
         if isinstance(ended, BaseException):
             raise ended
         return ended
+
+    def wake(self) -> None:
+        self._ended.put(None)
 
     def stop(self) -> None:
         pass
@@ -157,6 +169,8 @@ class Threads:
                 ended = self._ended.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
                 return
+            if ended is None:
+                continue
             self._busy -= 1
             if not isinstance(ended, BaseException):
                 yield ended

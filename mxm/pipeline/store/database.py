@@ -50,6 +50,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE value (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, made REAL NOT NULL);
     CREATE TABLE document (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
+    "ALTER TABLE task ADD COLUMN waited REAL;",
 )
 
 

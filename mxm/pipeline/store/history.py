@@ -268,8 +268,8 @@ def tasks_of(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]
 _NOTHING: Mapping[str, Any] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("reason", "cause", "ready", "started", "ended", "seconds", "slot", "asset", "items",
-             "result", "lost", "value", "unkept", "error", "output", "data")
+            ("reason", "cause", "ready", "started", "ended", "seconds", "slot", "waited", "asset",
+             "items", "result", "lost", "value", "unkept", "error", "output", "data")
         ),
         "attempts": 0, "allowed": 0, "history": [], "has_result": False,
     }
@@ -329,6 +329,7 @@ def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
         "ended": task["ended"],
         "seconds": None if task["seconds"] is None else round(task["seconds"], 6),
         "slot": task["slot"],
+        "waited": None if task["waited"] is None else round(task["waited"], 6),
         "result": task["result"],
         "error": error and _said(error),
         "reason": task["reason"],
@@ -543,6 +544,7 @@ def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
         history=_history(task),
         ready=_time(task["ready"]),
         slot=task["slot"],
+        waited=task["waited"],
         output=task["output"] or "",
         cause=task["cause"],
         asset=None if asset is None else WrittenAsset(asset[0], asset[1]),

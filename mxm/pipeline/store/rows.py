@@ -133,6 +133,7 @@ class RowWriter:
         row["allowed"] = task.allowed
         row["cause"] = task.cause
         row["ready"] = iso_time(task.ready)
+        row["waited"] = task.waited
         row["output"] = self._masked(task.output) or None
         if asset is not None:
             row["asset"] = json.dumps([asset.id, self._masked(asset.partition)])
