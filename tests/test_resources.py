@@ -29,6 +29,7 @@ from mxm.pipeline.errors import (
     TaskTimeoutError,
     UseError,
 )
+from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.testing import replaced
 
 events: list[str] = []
@@ -518,6 +519,18 @@ def test_after_ctrl_c_async_tasks_end_before_what_they_use_is_closed(runner: str
         run(night, runner=runner)
     thread.join()
     assert events == ["open client", "cancelled", "close client"]
+
+
+def test_a_loop_that_is_cancelled_begins_nothing_more() -> None:
+    async def late() -> None:
+        events.append("late")
+
+    loop = EventLoop()
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run(late())
+    loop.close()
+    assert events == []
 
 
 def closing(error: Exception | None = None, *, twice: bool = False, never: bool = False) -> Any:

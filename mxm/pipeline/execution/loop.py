@@ -16,6 +16,7 @@ __all__ = ["EventLoop", "Started"]
 # How long a loop may take to answer before what it carries counts as holding it, and how long
 # its end may take: something may hold it for good, `time.sleep` in an async task for one.
 _PATIENCE_S = 1.0
+_SECONDS_TO_CANCEL = 5.0  # for what a coroutine awaits once it is cancelled
 
 
 class Started:
@@ -35,11 +36,14 @@ class Started:
 
     def begin(self, awaitable: Awaitable[Any], context: Context) -> None:
         """Run *awaitable*; in the loop's own thread."""
-        self._task = self._loop.create_task(self._carry(awaitable), context=context)
-        # Cancelled before it began, the coroutine would set no outcome.
-        self._task.add_done_callback(lambda _: self._set(None, asyncio.CancelledError()))
         if self._cancelled:
-            self._task.cancel()
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()  # or Python warns that it was never awaited
+            self._set(None, asyncio.CancelledError())
+            return
+        self._task = self._loop.create_task(self._carry(awaitable), context=context)
+        # Cancelled before its first step, the coroutine would set no outcome.
+        self._task.add_done_callback(lambda _: self._set(None, asyncio.CancelledError()))
 
     async def _carry(self, awaitable: Awaitable[Any]) -> None:
         # No exception goes on to the loop: it would end with SystemExit, and it is another's.
@@ -91,6 +95,7 @@ class EventLoop:
         self._lock = threading.Lock()
         self._thread: _LoopThread | None = None
         self._waited_for: set[Started] = set()
+        self._over = False
 
     @property
     def is_here(self) -> bool:
@@ -115,9 +120,13 @@ class EventLoop:
             What it raised; what a signal raised here, once it has been cancelled and has ended.
         """
         thread = self._current()
-        started = thread.start(awaitable, contextvars.copy_context())
-        self._waited_for.add(started)
+        started = thread.carry()
+        with self._lock:  # `cancel` finds it, or it does not begin
+            if self._over:
+                started.cancel()
+            self._waited_for.add(started)
         started.outcome.add_done_callback(lambda _: self._waited_for.discard(started))
+        thread.start(started, awaitable, contextvars.copy_context())
         if on_start is not None:
             on_start(started)
         try:
@@ -132,7 +141,10 @@ class EventLoop:
 
     def begin(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Started:
         """Run *coroutine* beside the others, in *context*; wait for nothing."""
-        return self._current().start(coroutine, context)
+        thread = self._current()
+        started = thread.carry()
+        thread.start(started, coroutine, context)
+        return started
 
     def answers(self) -> bool:
         """Whether the loop still goes round; one that does not is given up."""
@@ -149,10 +161,13 @@ class EventLoop:
 
     def cancel(self) -> None:
         """Cancel what threads wait for, as nobody wants it any more; wait a moment for its end."""
-        left = list(self._waited_for)
+        with self._lock:
+            self._over = True
+            left = list(self._waited_for)
         for started in left:
             started.cancel()
-        wait([started.outcome for started in left], _PATIENCE_S)
+        if left and self.answers():
+            wait([started.outcome for started in left], _SECONDS_TO_CANCEL)
 
     def close(self) -> None:
         """Cancel what still runs, and end the thread, as far as it lets itself be ended."""
@@ -177,12 +192,15 @@ class _LoopThread:
         self.thread = threading.Thread(target=self._serve, name="mxm-event-loop", daemon=True)
         self.thread.start()
 
-    def start(self, awaitable: Awaitable[Any], context: Context) -> Started:
+    def carry(self) -> Started:
+        """What a coroutine becomes that this thread is going to run."""
         started = Started(self._loop)
         self._carried.add(started)
         started.outcome.add_done_callback(lambda _: self._carried.discard(started))
-        self._loop.call_soon_threadsafe(started.begin, awaitable, context)
         return started
+
+    def start(self, started: Started, awaitable: Awaitable[Any], context: Context) -> None:
+        self._loop.call_soon_threadsafe(started.begin, awaitable, context)
 
     def answers(self) -> bool:
         answered = threading.Event()
