@@ -303,8 +303,10 @@ def test_flow_shows_its_name_parameters_and_tasks(tmp_path: Path) -> None:
         "├── load(symbol=first, token=**********)",
     ]
     assert str(module.risk) == text
-    assert module.risk._repr_mimebundle_() == {"text/plain": text}
-    assert module.risk.spec._repr_mimebundle_() == {"text/plain": text}
+    for shown in (module.risk, module.risk.spec):
+        bundle = shown._repr_mimebundle_()
+        assert bundle["text/plain"] == text
+        assert "the graph of risk" in bundle["text/html"]
 
 
 def test_flow_with_problems_shows_them() -> None:

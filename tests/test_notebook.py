@@ -117,7 +117,9 @@ def test_what_a_cell_shows(notebook: Notebook) -> None:
     flow = f"summed(n: int = 3)  at {notebook.name(3)}:1\n└── load\n    └── total"
     assert repr(notebook.summed) == flow
     for shown in (notebook.summed, notebook.summed.spec, notebook.summed.with_options(workers=2)):
-        assert shown._repr_mimebundle_(include=None, exclude=None) == {"text/plain": flow}
+        bundle = shown._repr_mimebundle_(include=None, exclude=None)
+        assert bundle["text/plain"] == flow
+        assert "the graph of summed" in bundle["text/html"]
     assert repr(notebook.run) == "<FlowRun 'summed': 2 succeeded>"
 
 

@@ -363,7 +363,7 @@ def test_the_document_of_a_run() -> None:
     never: dict[str, Any] = {
         "history": [], "ready": None, "started": None, "ended": None, "seconds": None,
         "slot": None, "result": None, "error": None, "reason": None, "cause": None, "output": "",
-        "asset": None, "items": None, "allowed": False,
+        "asset": None, "items": None, "allowed": False, "waited": None,
     }  # fmt: skip
     first = {"started": noon, "ended": noon, "state": "failed", "error": "KeyError: 'px'"}
     assert document["tasks"] == [

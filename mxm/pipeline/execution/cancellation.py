@@ -117,7 +117,7 @@ class Course:
     def __init__(self, plan: Plan, options: RunOptions, backend: str = "") -> None:
         self.plan = plan
         limits = settle_limits(plan.flow, options.limits)
-        self.options = replace(options, limits=limits) if limits else options
+        self.options: RunOptions = replace(options, limits=limits) if limits else options
         self.backend = backend
         self.resources: Resources = resources_for(
             plan.flow,

@@ -83,7 +83,7 @@ class MappedStep:
         sources: Mapping[str, MappedStep],
         take: Callable[[Binding], Any],
     ) -> None:
-        self.step = step
+        self.step: Step = step
         self.sources = sources
         self.flow = flow
         self._take = take
@@ -441,8 +441,8 @@ class ItemList:
     __slots__ = ("items", "source")
 
     def __init__(self, source: MappedStep | None, items: list[Any] | None) -> None:
-        self.source = source
-        self.items = items
+        self.source: MappedStep | None = source
+        self.items: list[Any] | None = items
 
     @property
     def count(self) -> int:

@@ -53,7 +53,7 @@ class Kept:
         return b"".join(self.parts) if self.size <= IN_THE_ROW else None
 
     def __init__(self, parts: list[bytes | memoryview]) -> None:
-        self.parts = parts
+        self.parts: list[bytes | memoryview] = parts
         self.size: int = sum(map(len, parts))
 
 

@@ -46,8 +46,8 @@ class ItemMark:
     __slots__ = ("path", "value")
 
     def __init__(self, value: Any, path: tuple[str | int, ...] = ()) -> None:
-        self.value = value
-        self.path = path
+        self.value: Any = value
+        self.path: tuple[str | int, ...] = path
 
     def __getitem__(self, key: str | int) -> ItemMark:
         return ItemMark(self.value, (*self.path, key))
