@@ -243,6 +243,32 @@ def test_unpacked_parts_are_checked_for_each_item() -> None:
     assert "has 3 parts and is unpacked into 2" in str(items["3"].error)
 
 
+def test_part_of_an_item_that_cannot_be_taken_fails_that_item_alone() -> None:
+    class Leaving(tuple[Any, ...]):
+        def __getitem__(self, key: Any) -> Any:
+            raise SystemExit(3)
+
+    @mxm.task
+    def split(x: int) -> tuple[tuple[tuple[int, int], int], int]:
+        inside = ((x, x), x)
+        return (inside if x == 1 else Leaving(inside), x)  # type: ignore[return-value]
+
+    @mxm.flow(name="flow-maps-leaving")
+    def inner(x: int) -> float:
+        ((first, second), _), _ = split(x)
+        return scaled(first, second)
+
+    @mxm.flow(name="flow-maps-leavings")
+    def flow() -> list[float]:
+        return inner.map([1, 2])
+
+    run = run_of(flow)
+    items = run.tasks["flow-maps-leaving.split"].items
+    assert items is not None
+    assert [i.state.value for i in items.values()] == ["succeeded", "failed"]
+    assert isinstance(items["2"].error, SystemExit)
+
+
 def test_mapped_flow_over_a_map_with_gaps() -> None:
     @mxm.task
     def listed(symbol: str) -> str:

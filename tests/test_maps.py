@@ -532,7 +532,7 @@ NO_ITEMS: dict[str, tuple[Any, str]] = {
     "zip": (zip([1], [2], strict=True), "only once"),
     "a number": (3, "give a list"),
     "None": (None, "give a list"),
-    "a set that cannot be sorted": ({1, "a"}, "cannot be sorted"),
+    "a set that cannot be sorted": ({1, "a"}, "have no order"),
 }
 
 
@@ -568,6 +568,33 @@ def test_tables_are_refused_and_arrays_and_series_are_taken() -> None:
     assert items_of(pd.Series([1, 2])) == [1, 2]
     assert items_of({"b": 1, "a": 2}.keys()) == ["b", "a"]
     assert items_of({3, 1, 2}) == [1, 2, 3]
+
+
+def test_set_with_a_partial_order_is_refused() -> None:
+    """Sorting raises nothing there, and the order would differ from run to run."""
+    nan = float("nan")
+    partial: list[Any] = [
+        {frozenset({1}), frozenset({2}), frozenset({1, 2})},
+        {1.0, nan, 0.5},
+        frozenset({frozenset({"a"}), frozenset({"b"})}),
+    ]
+    for members in partial:
+        with pytest.raises(TypeError, match="have no order: give a list"):
+            items_of(members)
+    chain = [frozenset[int](), frozenset({1}), frozenset({1, 2})]
+    assert items_of(set(chain)) == chain
+
+
+def test_what_the_code_of_a_list_raises_is_raised_as_it_is() -> None:
+    class Odd:
+        def __iter__(self) -> Any:
+            yield 1
+            raise TypeError("of the user's")
+
+    with pytest.raises(TypeError, match="of the user's"):
+        items_of(Odd())
+    with pytest.raises(TypeError, match="an int cannot be mapped: give a list of items"):
+        items_of(3)
 
 
 def test_keys_name_items() -> None:

@@ -8,7 +8,7 @@ import heapq
 import logging
 import time
 from collections import ChainMap, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -36,7 +36,7 @@ from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.failure import Failure
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun, gather, new_run_id
@@ -93,6 +93,7 @@ class _Drive:
         # the whole of it.
         self.chains: dict[str, list[str]] = {}
         self.followers: dict[str, list[Step]] = {}
+        self.waited_for: dict[str, frozenset[str]] = {}  # of steps with chains
         self._find_chains()
         self.maps: dict[str, MappedStep] = {}
         self.checks: deque[Step] = deque()
@@ -113,21 +114,19 @@ class _Drive:
             chained = [n for n in step.chained if self._step(n).outcome is None]
             if chained and step.outcome is None:
                 self.chains[step.name] = chained
-                waited_for = self._waited_for(step)
-                self.missing[i] = len(waited_for)
+                self.waited_for[step.name] = self._waited_for(step, chained)
+                self.missing[i] = len(self.waited_for[step.name])
                 for name in chained:
                     self.followers.setdefault(name, []).append(step)
 
-    def _waited_for(self, step: Step) -> list[str]:
-        """The steps that must have ended before *step* is decided on."""
-        chained = self.chains.get(step.name)
-        if not chained:
-            return list(step.needs)
+    @staticmethod
+    def _waited_for(step: Step, chained: Sequence[str]) -> frozenset[str]:
+        """The steps that must have ended before *step*, with its chains, is decided on."""
         inputs = (*step.args, *step.kwargs.values())
         whole = {u.name for b in inputs if chained_to(b) not in chained for u in upstreams_in([b])}
         whole.update(name for name in step.task.after if name not in step.task.by_item)
         whole.difference_update(step.task.by_item)
-        return [name for name in step.needs if name not in chained or name in whole]
+        return frozenset(n for n in step.needs if n not in chained or n in whole)
 
     def _step(self, name: str) -> Step:
         return self.plan.steps[self.index[name]]
@@ -148,10 +147,13 @@ class _Drive:
             except BaseException as error:
                 if self.limits is not None:
                     self.limits.close()
-                with contextlib.suppress(BaseException):  # a second signal ends that, too
+                try:
                     self._clean_up(runner)
                     runner.stop()
                     self._close_resources()
+                except BaseException as broken:
+                    if not ends_the_run(broken):  # else a second signal
+                        logger.error("the cancelled run was not cleaned up: %s", described(broken))
                 with contextlib.suppress(Exception):  # a frozen exception keeps its type
                     error.mxm_run = self._cancelled()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
                 runner.close()  # to its end, where that was cut short
@@ -648,7 +650,7 @@ class _Drive:
             self.checks.extend(self.followers.get(task.name, ()))
             for name in self.plan.downstreams[task.name]:
                 step = self._step(name)
-                if name in self.chains and task.name not in self._waited_for(step):
+                if name in self.chains and task.name not in self.waited_for[name]:
                     continue
                 i = self.index[name]
                 self.missing[i] -= 1

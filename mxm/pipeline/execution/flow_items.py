@@ -8,7 +8,7 @@ from typing import Any, cast
 from mxm.pipeline.bindings import Absent, Binding, Each, Param, PerItem, Upstream, value_of
 from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.items import Item, ItemCall
-from mxm.pipeline.execution.mapped import ItemList, MappedStep, Outcome, Place
+from mxm.pipeline.execution.mapped import ItemList, MappedStep, Outcome, PlaceState
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.rules import Fate, decide
 from mxm.pipeline.failure import Failure
@@ -79,12 +79,12 @@ class FlowItems(MappedStep):
     def look_at(self, place: int) -> bool:
         """Decide on *place* by what is upstream of it; whether it ended without being called."""
         above = [source.places[place] for source in self.sources.values()]
-        if self.places[place] is not Place.OPEN or not all(each.has_ended for each in above):
+        if self.places[place] is not PlaceState.OPEN or not all(each.has_ended for each in above):
             return False
         task, by_item = self.step.task, self.step.task.by_item
         for name, source in self.sources.items():  # those that the items come from
-            if name not in by_item and source.places[place] is not Place.VALUE:
-                failed = source.places[place] is Place.FAILED
+            if name not in by_item and source.places[place] is not PlaceState.VALUE:
+                failed = source.places[place] is PlaceState.FAILED
                 self._settle_without(place, source.fate_at(place), broken=failed)
                 return True
         direct = [self._fate_of(name, place) for name in self.step.needs if self._counts(name)]
@@ -105,14 +105,16 @@ class FlowItems(MappedStep):
             verdict.reason if cause is None else cause.because,
         )
         self._fates[place] = fate
-        self._leave(place, Place.FAILED if verdict.broken else Place.EMPTY, verdict.reason)
+        self._leave(
+            place, PlaceState.FAILED if verdict.broken else PlaceState.EMPTY, verdict.reason
+        )
         return True
 
     def _settle_without(self, place: int, fate: Fate, *, broken: bool) -> None:
         self._fates[place] = Fate(
             self.step.name, False, False, broken, broken, fate.cause, fate.because
         )
-        self._leave(place, Place.FAILED if broken else Place.EMPTY, fate.because)
+        self._leave(place, PlaceState.FAILED if broken else PlaceState.EMPTY, fate.because)
 
     def _counts(self, name: str) -> bool:
         return name in self.step.task.by_item or name in self._whole
@@ -148,7 +150,7 @@ class FlowItems(MappedStep):
             if name not in self.sources:
                 return self._outside[name]
             source = self.sources[name]
-            if source.places[place] is Place.VALUE:
+            if source.places[place] is PlaceState.VALUE:
                 return source.value_at(place)
             return Absent(self._instead(source, place))
 
@@ -179,7 +181,7 @@ class FlowItems(MappedStep):
         has_value = run.state is State.SUCCEEDED
         self._fates[place] = Fate(name, has_value, failed, breaks, above, name, because)
         if failed and task.allow_failure:
-            self.places[place] = Place.EMPTY  # downstream it counts as a skip
+            self.places[place] = PlaceState.EMPTY  # downstream it counts as a skip
 
     def outcome(self) -> Outcome:
         """What became of the step, now that every place has ended."""
@@ -190,15 +192,15 @@ class FlowItems(MappedStep):
         if failed and (self.step.task.on_item_error == "fail" or not good):
             error = cast("BaseException", failed[0].error)
             self._note(error, failed, len(called))
-            return Outcome(State.FAILED, error=error, reason=described(error))
+            return Outcome(state=State.FAILED, error=error, reason=described(error))
         broken = [fate for fate in self._fates.values() if fate.broken]
         if broken:
             count, first = len(broken), broken[0]
             reason = f"{count:,} of {self.count:,} items did not come this far: {first.because}"
-            return Outcome(State.SKIPPED, reason=reason, cause=first.cause)
+            return Outcome(state=State.SKIPPED, reason=reason, cause=first.cause)
         if self.count and not good:
-            return Outcome(State.SKIPPED, reason=self._why_none(runs))
-        return Outcome(State.SUCCEEDED)
+            return Outcome(state=State.SKIPPED, reason=self._why_none(runs))
+        return Outcome(state=State.SUCCEEDED)
 
     def _why_none(self, runs: Sequence[ItemRun]) -> str | None:
         return next((run.reason for run in runs if run.reason), None)

@@ -23,6 +23,7 @@ from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
 
 __all__ = ["Item", "ItemCall", "many_now", "many_with", "run_items"]
@@ -243,13 +244,14 @@ class _Trial:
         return run
 
 
-def _wrong_count(step: Step, value: Any) -> Exception | None:
+def _wrong_count(step: Step, value: Any) -> BaseException | None:
     """What is wrong with *value*, which the body of a mapped flow unpacks; None where it fits."""
     try:
         for one in step.unpacked:
             part = value_of(one.binding, lambda _: value)
             require_count(part, one.count, f"the result of task {str(one.binding)!r}")
-    except Exception as error:  # a projection: any type may fail in its own way
+    except BaseException as error:  # a projection: any type may fail in its own way
+        let_signals_pass(error)
         return error
     return None
 

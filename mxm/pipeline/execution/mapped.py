@@ -6,7 +6,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, cast
 
@@ -25,10 +25,10 @@ from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun, WrittenAsse
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 from mxm.pipeline.values.snapshot import Snapshot
 
-__all__ = ["ItemList", "MappedCall", "MappedStep", "Outcome", "Place"]
+__all__ = ["ItemList", "MappedCall", "MappedStep", "Outcome", "PlaceState"]
 
 
-class Place(IntEnum):
+class PlaceState(IntEnum):
     """The state of a place of a mapped step."""
 
     OPEN = 0  # it waits for what is upstream
@@ -40,7 +40,7 @@ class Place(IntEnum):
     @property
     def has_ended(self) -> bool:
         """Whether nothing more happens to it."""
-        return self not in (Place.OPEN, Place.READY)
+        return self not in (PlaceState.OPEN, PlaceState.READY)
 
 
 class MappedStep:
@@ -95,7 +95,7 @@ class MappedStep:
         self.keys: Sequence[str] = self._named(lists, step.task.item_key)
         inputs = (step.task.over, *step.args, *step.kwargs.values())
         self.over: str = _text(next(b for b in inputs if isinstance(b, Each)))
-        self.places: list[Place] = [Place.OPEN] * self.count
+        self.places: list[PlaceState] = [PlaceState.OPEN] * self.count
         self.runs: list[ItemRun | None] = [None] * self.count
         self.ready: deque[int] = deque()
         self.left: int = self.count
@@ -116,11 +116,11 @@ class MappedStep:
         run, what = self.runs[place], self.places[place]
         name = self.step.name
         failed = run is not None and run.state is State.FAILED
-        broken = what is Place.FAILED and not self.step.task.allow_failure
+        broken = what is PlaceState.FAILED and not self.step.task.allow_failure
         cancelled = run is not None and run.state is State.CANCELLED
         verb = "failed" if failed else "was cancelled" if cancelled else "was left out"
         because = f"the item of {name!r} {verb}"
-        return Fate(name, what is Place.VALUE, failed, broken, broken, name, because)
+        return Fate(name, what is PlaceState.VALUE, failed, broken, broken, name, because)
 
     def _list(self, binding: Each) -> ItemList:
         source = self.sources.get(chained_to(binding))
@@ -152,7 +152,7 @@ class MappedStep:
         if first.source is None:
             return item_keys(first.items or (), choose)
         source = first.source
-        full = [i for i, place in enumerate(source.places) if place is Place.VALUE]
+        full = [i for i, place in enumerate(source.places) if place is PlaceState.VALUE]
         chosen = item_keys([source.value_at(i) for i in full], choose)
         by_place = dict(zip(full, chosen, strict=True))
         return [by_place.get(i, key) for i, key in enumerate(source.keys)]
@@ -171,25 +171,25 @@ class MappedStep:
     def look_at(self, place: int) -> bool:
         """Decide on *place* by what is upstream of it; whether it ended without being called."""
         above = [source.places[place] for source in self.sources.values()]
-        if self.places[place] is not Place.OPEN or not all(each.has_ended for each in above):
+        if self.places[place] is not PlaceState.OPEN or not all(each.has_ended for each in above):
             return False
-        if Place.FAILED in above:
-            names = [n for n, s in self.sources.items() if s.places[place] is Place.FAILED]
-            self._leave(place, Place.FAILED, f"the item of {names[0]!r} failed")
+        if PlaceState.FAILED in above:
+            names = [n for n, s in self.sources.items() if s.places[place] is PlaceState.FAILED]
+            self._leave(place, PlaceState.FAILED, f"the item of {names[0]!r} failed")
             return True
-        if Place.EMPTY in above:
-            names = [n for n, s in self.sources.items() if s.places[place] is Place.EMPTY]
-            self._leave(place, Place.EMPTY, f"the item of {names[0]!r} was left out")
+        if PlaceState.EMPTY in above:
+            names = [n for n, s in self.sources.items() if s.places[place] is PlaceState.EMPTY]
+            self._leave(place, PlaceState.EMPTY, f"the item of {names[0]!r} was left out")
             return True
         self.start(place)
         return False
 
     def start(self, place: int) -> None:
         """Note that the item at *place* may start."""
-        self.places[place] = Place.READY
+        self.places[place] = PlaceState.READY
         self.ready.append(place)
 
-    def _leave(self, place: int, what: Place, reason: str) -> None:
+    def _leave(self, place: int, what: PlaceState, reason: str) -> None:
         self.runs[place] = ItemRun(self.keys[place], State.SKIPPED, reason=reason)
         self.places[place] = what
         self.left -= 1
@@ -211,7 +211,7 @@ class MappedStep:
         for place in places:
             run = self.runs[place]
             failed = run is not None and run.state is State.FAILED
-            if failed and self.places[place] is Place.FAILED:
+            if failed and self.places[place] is PlaceState.FAILED:
                 return True
         return False
 
@@ -279,29 +279,28 @@ class MappedStep:
         """Take note that the item at *place* ended."""
         self.left -= 1
         if run.state is State.SUCCEEDED or self.step.task.outcomes:
-            self.places[place] = Place.VALUE
+            self.places[place] = PlaceState.VALUE
         elif run.state is State.FAILED and self.step.task.on_item_error == "fail":
-            self.places[place] = Place.FAILED
+            self.places[place] = PlaceState.FAILED
         else:
-            self.places[place] = Place.EMPTY
+            self.places[place] = PlaceState.EMPTY
 
-    def stop(self, reason: str, state: State = State.SKIPPED) -> None:
-        """Call none of the places that are still open and not at work."""
+    def stop(self, reason: str) -> None:
+        """Call none of the items that may start."""
         for place in self.ready:
-            self._leave(place, Place.FAILED, reason)
+            self._leave(place, PlaceState.FAILED, reason)
         self.ready.clear()
-        for place, what in enumerate(self.places):
-            if what is Place.OPEN and self.runs[place] is None:
-                self.runs[place] = ItemRun(self.keys[place], state, reason=reason)
 
     def cancel(self, reason: str) -> None:
         """Call no further item: the run was cancelled."""
-        ended = [p for p, what in enumerate(self.places) if what is Place.READY and self.runs[p]]
+        ended = [
+            p for p, what in enumerate(self.places) if what is PlaceState.READY and self.runs[p]
+        ]
         self.settle(ended)
         for place, what in enumerate(self.places):
             if not what.has_ended:
                 self.runs[place] = ItemRun(self.keys[place], State.CANCELLED, reason=reason)
-                self.places[place] = Place.FAILED
+                self.places[place] = PlaceState.FAILED
         self.ready.clear()
         self.left = 0
 
@@ -315,7 +314,7 @@ class MappedStep:
         out = [
             place
             for place, what in enumerate(self.places)
-            if what is Place.READY and place not in waiting
+            if what is PlaceState.READY and place not in waiting
         ]
         self.settle([p for p in out if self.runs[p] is not None or p not in self.begun])
         for place in range(self.count):
@@ -331,7 +330,7 @@ class MappedStep:
 
     def values(self) -> list[Any]:
         """The results in the order of their places, without gaps."""
-        return [self.value_at(i) for i, what in enumerate(self.places) if what is Place.VALUE]
+        return [self.value_at(i) for i, what in enumerate(self.places) if what is PlaceState.VALUE]
 
     def outcome(self) -> Outcome:
         """What became of the step, now that every place has ended."""
@@ -339,9 +338,9 @@ class MappedStep:
         failed = [run for run in runs if run.state is State.FAILED]
         cut = next(
             (
-                (name, source.failed() or source.places.count(Place.FAILED))
+                (name, source.failed() or source.places.count(PlaceState.FAILED))
                 for name, source in self.sources.items()
-                if Place.FAILED in source.places
+                if PlaceState.FAILED in source.places
             ),
             None,
         )
@@ -354,17 +353,19 @@ class MappedStep:
         if fails:
             error = cast("BaseException", failed[0].error)
             self._note(error, failed, len(called))
-            return Outcome(State.FAILED, error=error, reason=described(error))
+            return Outcome(state=State.FAILED, error=error, reason=described(error))
         if cut is not None:
             name, count = cut
             total = self.sources[name].count
             reason = f"{count:,} of {total:,} item{'s' * (total != 1)} failed in {name!r}"
-            return Outcome(State.SKIPPED, reason=reason, cause=name)
+            return Outcome(state=State.SKIPPED, reason=reason, cause=name)
         if called and not task.outcomes and all(run.state is State.SKIPPED for run in called):
-            return Outcome(State.SKIPPED, reason=called[0].reason)
+            return Outcome(state=State.SKIPPED, reason=called[0].reason)
         if self.count and not called:
-            return Outcome(State.SKIPPED, reason="no items are left: all were left out upstream")
-        return Outcome(State.SUCCEEDED)
+            return Outcome(
+                state=State.SKIPPED, reason="no items are left: all were left out upstream"
+            )
+        return Outcome(state=State.SUCCEEDED)
 
     def _note(self, error: BaseException, failed: Sequence[ItemRun], count: int) -> None:
         others = [run.key for run in failed[1 : 1 + _MOST_NAMED]]
@@ -405,21 +406,14 @@ _CHUNKS = {"sequential": (0.0, 200), "threads": (0.002, 50)}
 _ELSEWHERE = (0.1, 1000)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of a mapped step."""
+    """The outcome of a mapped step; the parameters as in `TaskRun`."""
 
-    def __init__(
-        self,
-        state: State,
-        *,
-        error: BaseException | None = None,
-        reason: str | None = None,
-        cause: str | None = None,
-    ) -> None:
-        self.state = state
-        self.error = error
-        self.reason = reason
-        self.cause = cause
+    state: State
+    error: BaseException | None = None
+    reason: str | None = None
+    cause: str | None = None
 
 
 class _Same:

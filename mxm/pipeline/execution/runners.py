@@ -202,7 +202,7 @@ class Placed(Threads):
         super().start(elsewhere)
 
     def stop(self) -> None:
-        self._place.cancel()
+        self._place.close()
 
     def close(self) -> None:
         super().close()

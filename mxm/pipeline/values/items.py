@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -35,16 +36,14 @@ def items_of(value: Any) -> list[Any]:
         raise TypeError(refused)
     given: Any = value  # isinstance would make it a type of unknown members
     if isinstance(value, Set) and not _keeps_order(kind):
-        try:
-            return sorted(given)
-        except Exception:
-            raise TypeError(
-                f"a {kind} cannot be mapped, because its members cannot be sorted: give a list"
-            ) from None
+        return _in_order(given, kind)
     try:
-        return list(given)
-    except TypeError:
-        raise TypeError(f"a {kind} cannot be mapped: give a list of items") from None
+        items = iter(given)
+    except TypeError as error:
+        raise TypeError(
+            f"{_article(kind)} {kind} cannot be mapped: give a list of items"
+        ) from error
+    return list(items)  # what its own code raises is raised as it is
 
 
 def _keeps_order(kind: str) -> bool:
@@ -63,17 +62,26 @@ def _refusal(value: Any) -> str | None:
         return f"{once.kind} cannot be mapped, because it can be read only once: {once.hint}"
     if is_table(value):
         return f"a {kind} cannot be mapped: give a list of its rows, its columns or its groups"
-    if iter_of(value) is None:
-        return f"{_article(kind)} {kind} cannot be mapped: give a list of items"
     return None
 
 
-def iter_of(value: Any) -> Any:
-    """An iterator over *value*, or None where it has no items."""
+def _in_order(members: Any, kind: str) -> list[Any]:
+    """The *members* of a set, sorted.
+
+    What has only a partial order, frozensets or a NaN, is sorted without an error, into an order
+    that differs from run to run.
+    """
     try:
-        return iter(value)
-    except TypeError:
-        return None
+        items = sorted(members)
+        ordered = all(a < b for a, b in itertools.pairwise(items))
+    except Exception as error:  # the user's types compare as they like
+        raise TypeError(_UNSORTED.format(kind)) from error
+    if not ordered:
+        raise TypeError(_UNSORTED.format(kind))
+    return items
+
+
+_UNSORTED = "a {} cannot be mapped, because its members have no order: give a list"
 
 
 def _article(kind: str) -> str:

@@ -70,10 +70,6 @@ class Place(Protocol):
         """
         ...
 
-    def cancel(self) -> None:
-        """Kill the busy workers and all processes that they started."""
-        ...
-
     def close(self) -> None:
         """Let the workers exit normally: files are flushed, exit handlers run."""
         ...

@@ -142,10 +142,6 @@ class WorkerPool:
         else:
             self._give_back(worker)
 
-    def cancel(self) -> None:
-        """As `close`: a worker that is at work is interrupted, with all that it started."""
-        self.close()
-
     def close(self) -> None:
         """End every worker: idle ones as Python ends, busy ones by interrupting them.
 
