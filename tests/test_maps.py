@@ -326,6 +326,70 @@ def test_items_left_out_are_one_warning_and_the_chain_keeps_its_places() -> None
     )
 
 
+@mxm.task
+def listed(symbol: str) -> float:
+    if symbol in "CD":
+        raise Skip("not listed")
+    return float(ord(symbol))
+
+
+@mxm.task
+def same(price: float) -> float:
+    return price
+
+
+@mxm.task
+def odd(price: float) -> float:
+    if price == 65:
+        raise Skip("odd")
+    return price
+
+
+@mxm.task
+def pair(names: list[Any], values: list[Any], more: Any = None) -> int:
+    return len(names) + len(values)
+
+
+@mxm.task
+def letters() -> list[str]:
+    return list("ABCDE")
+
+
+GAPS: dict[str, tuple[Any, bool]] = {
+    "a parameter": (lambda symbols: pair(symbols, listed.map(symbols)), True),
+    "the other way round": (lambda symbols: pair(listed.map(symbols), symbols), True),
+    "in a dict": (lambda symbols: pair([], [], {"a": listed.map(symbols), "b": symbols}), True),
+    "a chain": (lambda symbols: pair(symbols, same.map(listed.map(symbols))), True),
+    "two with other gaps": (
+        lambda symbols: pair(same.map(listed.map(symbols)), odd.map(listed.map(symbols))),
+        True,
+    ),
+    "two with the same gaps": (
+        lambda symbols: pair(listed.map(symbols), listed.named("l").map(symbols)),
+        False,
+    ),
+    "a map and its follower": (lambda symbols: _with_follower(listed.map(symbols)), False),
+    "no gaps": (lambda symbols: pair(symbols, load.map(symbols)), False),
+    "alone": (lambda symbols: pair([], listed.map(symbols)), False),
+    "another list": (lambda symbols: pair(letters(), listed.map(symbols)), False),
+}
+
+
+def _with_follower(prices: Any) -> Any:
+    return pair(prices, same.map(prices))
+
+
+@pytest.mark.parametrize(("body", "warns"), GAPS.values(), ids=list(GAPS))
+def test_map_with_gaps_beside_a_list_that_has_none_is_a_warning(body: Any, warns: bool) -> None:
+    @mxm.flow(name="maps-unpaired")
+    def flow(symbols: list[str] = list("ABCDE")) -> Any:
+        return body(symbols)
+
+    run = run_of(flow)
+    assert run.error is None
+    assert [w.code for w in run.warnings] == ["MXM507"] * warns
+
+
 def test_no_item_that_succeeds_is_no_empty_report() -> None:
     @mxm.task(on_item_error="skip")
     def down(symbol: str) -> float:

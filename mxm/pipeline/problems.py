@@ -58,6 +58,7 @@ CODES: dict[str, str] = {
     "MXM504": "an input changed in place",
     "MXM505": "a result that JSON has no form for",
     "MXM506": "failed items left out of a result",
+    "MXM507": "lists that do not match by position",
     "MXM601": "not a resource",
     "MXM602": "a resource asked for in the wrong place",
     "MXM603": "an input where a resource goes",

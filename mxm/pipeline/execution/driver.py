@@ -26,6 +26,7 @@ from mxm.pipeline.execution.events import (
     Warned,
 )
 from mxm.pipeline.execution.flow_items import FlowItems
+from mxm.pipeline.execution.gaps import gap_problem
 from mxm.pipeline.execution.limits import Hold, Limits
 from mxm.pipeline.execution.mapped import MappedCall, MappedStep
 from mxm.pipeline.execution.options import RunOptions
@@ -595,6 +596,9 @@ class _Drive:
             return None
         if self.watch:
             self.watch.starts(step, self.values)
+        problem = gap_problem(self.plan.flow.name, step, self.maps) if self.maps else None
+        if problem is not None:
+            self._warn(problem)
         return Call(
             self.plan.flow.name,
             step,
