@@ -286,7 +286,7 @@ def test_failed_item_fails_the_task_with_its_own_exception() -> None:
         run.value()
     assert caught.value.args == (1,)
     notes = "\n".join(caught.value.__notes__)
-    assert "item '1' of task 'strict' failed, one of 2 of 5; the others: 3" in notes
+    assert "item '1' of task 'strict' failed, and so did 3 (2 of 5 items)" in notes
     items = run.tasks["strict"].items
     assert items is not None
     assert {key: item.state.value for key, item in items.items()} == {

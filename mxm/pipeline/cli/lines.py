@@ -172,6 +172,8 @@ class Lines:
         if task.waited and task.waited >= _LEAST_WAIT_S:
             took += f", waited {duration(task.waited)}"
         tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
+        if task.items is not None:
+            tries += f", {items_text(task.items.count(), len(task.items))}"
         if task.error is not None:
             reason = task.reason if task.started is None else _first_line(task.error)
             self._line(
@@ -180,9 +182,7 @@ class Lines:
         elif task.state is State.SKIPPED:
             self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
         elif task.state is not State.CANCELLED:  # the run is over: the summary counts them
-            counts = task.items.count() if task.items is not None else {}
-            items = f", {items_text(counts, len(task.items or ()))}" if counts else ""
-            self._line(at, f"{task.state} {task.name}{took}{tries}{items}")
+            self._line(at, f"{task.state} {task.name}{took}{tries}")
         self._print_result(task)
 
     def _print_result(self, task: TaskRun) -> None:

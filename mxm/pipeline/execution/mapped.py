@@ -372,8 +372,8 @@ class MappedStep:
         more = len(failed) - 1 - len(others)
         note = f"item {failed[0].key!r} of task {self.step.name!r} failed"
         if others:
-            note += f", one of {len(failed):,} of {count:,}; the others: {', '.join(others)}"
-            note += f" and {more:,} more" if more else ""
+            note += f", and so did {', '.join(others)}" + (f" and {more:,} more" if more else "")
+            note += f" ({len(failed):,} of {count:,} items)"
         try:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)

@@ -103,7 +103,7 @@ def _card(task: TaskSpec, key: str) -> Card:
     return Card(
         task.name,
         label,
-        " · ".join([*first, *rules]),
+        " · ".join([*rules, *first]),  # what is too long is cut near its end
         ", ".join([label, made, *sources, *rules]),
         f"#{key}",
         writes=task.produces is not None,
