@@ -190,22 +190,22 @@ def value_of(
     item
         Gives an item of a list that is mapped; None for the whole list.
     """
+    if isinstance(binding, Upstream | Param):  # nearly all
+        value = look_up(binding)
+        return value.instead if type(value) is Absent else projected(value, binding.path)
+    if isinstance(binding, Const):
+        return binding.value
     if isinstance(binding, PerItem):
-        binding = binding.binding
+        return value_of(binding.binding, look_up, item)
     if isinstance(binding, Each):
         if item is not None:
             return projected(item(binding), binding.path)
-        binding = binding.items
-    if isinstance(binding, Const):
-        return binding.value
-    if isinstance(binding, Collection):
-        items = [value_of(part, look_up, item) for part in binding.items]
-        if binding.kind is dict:
-            return dict(zip(binding.keys, items, strict=True))
-        # A named tuple takes its members as separate arguments.
-        return getattr(binding.kind, "_make", binding.kind)(items)
-    value = look_up(binding)
-    return value.instead if type(value) is Absent else projected(value, binding.path)
+        return value_of(binding.items, look_up)
+    items = [value_of(part, look_up, item) for part in binding.items]
+    if binding.kind is dict:
+        return dict(zip(binding.keys, items, strict=True))
+    # A named tuple takes its members as separate arguments.
+    return getattr(binding.kind, "_make", binding.kind)(items)
 
 
 def projected(value: Any, path: Iterable[str | int]) -> Any:

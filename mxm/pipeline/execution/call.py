@@ -162,12 +162,13 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
-        self._take_limits()
+        if self._hold is not None:
+            self._take_limits(self._hold)
         self._begin()
         state = State.CANCELLED
         token = output_to(self._output)
         try:
-            self.value = invoke(self)
+            self.value = _invoke.get()(self)
             for one in self.step.unpacked:
                 value = value_of(one.binding, lambda _: self.value)
                 require_count(value, one.count, f"the result of task {str(one.binding)!r}")
@@ -186,11 +187,9 @@ class Call:
             restore_output(token)
             self._end(state)
 
-    def _take_limits(self) -> None:
-        if self._hold is None:
-            return
+    def _take_limits(self, hold: Hold) -> None:
         try:
-            self._hold.take()
+            hold.take()
         except TaskCancelledError as error:
             self.error, self._fatal = error, True
             raise FatalError(error) from error
@@ -323,23 +322,28 @@ def _here(call: Invocation) -> Any:
         with using(resources), contextlib.closing(resources):
             return _here(call)
     loop = resources.loop or EventLoop()
-    begun: list[Started] = []
-
-    def work() -> Any:
-        fn = call.step.task.fn
-        with within_task(call.flow, call.step.name):
-            args, kwargs = resources.filled(fn, call.args, call.kwargs)
-            return call_function(fn, args, kwargs, loop, begun.append)
-
     if timeout is None:
-        return work()
+        return _work(call, resources, loop)
+    begun: list[Started] = []
     try:
-        return _in_thread(work, timeout)
+        return _in_thread(lambda: _work(call, resources, loop, begun.append), timeout)
     except _LateError:
         for started in begun:
             started.cancel()
             loop.answers()  # else it is held, and others get a new one
         raise TaskTimeoutError(call.step.name, timeout) from None
+
+
+def _work(
+    call: Invocation,
+    resources: Resources,
+    loop: EventLoop,
+    on_start: Callable[[Started], object] | None = None,
+) -> Any:
+    fn = call.step.task.fn
+    with within_task(call.flow, call.step.name):
+        args, kwargs = resources.filled(fn, call.args, call.kwargs)
+        return call_function(fn, args, kwargs, loop, on_start)
 
 
 _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)

@@ -188,18 +188,23 @@ class _Drive:
                 self._decided(step)
         self._check()
         while self.running or self.at_work or self.ready:
-            while runner.free() and (found := self._next()) is not None:
-                step, hold = found
+            while self.ready and runner.free():
+                found, hold = self._next()
+                if found is None:  # all that are left wait for a limit
+                    break
+                step = found
                 if step.name in self.maps:
                     self._hand_out(self.maps[step.name], runner, hold)
                 else:
-                    call = None if self._is_stopped(step) else self._call(step, hold)
+                    stopped = self.stopped_by is not None and self._is_stopped(step)
+                    call = None if stopped else self._call(step, hold)
                     if call is not None:
                         self.running[step.name] = call
                         runner.start(functools.partial(self.perform, call))
                     elif hold is not None:
                         hold.end()
-                self._check()
+                if self.checks:
+                    self._check()
             if self.running or self.at_work:
                 ended = runner.next()
                 if isinstance(ended, ItemsEnded):
@@ -208,17 +213,20 @@ class _Drive:
                     call = self.running.pop(ended.name)
                     call.give_back()
                     heapq.heappush(self.slots, call.slot)
-                    self._changes(self._step(ended.name))
+                    if self.watch:
+                        self._changes(self._step(ended.name))
                     self._settle(ended)
-                self._check()
-                self._readmit()
+                if self.checks:
+                    self._check()
+                if self.limits is not None:
+                    self._readmit()
 
-    def _next(self) -> tuple[Step, Hold | None] | None:
+    def _next(self) -> tuple[Step | None, Hold | None]:
         """The first step in order that may start, and its limits; one that lacks a limit waits."""
         while self.ready:
             number = heapq.heappop(self.ready)
             step = self.plan.steps[number if number >= 0 else -number - 1]
-            if not self.limits or not step.task.limits or step.outcome or self._stops(step):
+            if self.limits is None or not step.task.limits or step.outcome or self._stops(step):
                 return step, None
             taken = self.limits.take(step.task.limits)
             if isinstance(taken, Hold):
@@ -230,7 +238,7 @@ class _Drive:
                 self.waits[step.name] = time.perf_counter()
                 self._tell_of_wait(step, taken, self.limits.most[taken])
             self._readmit()  # another one that waits for what this one would have taken, too
-        return None
+        return None, None
 
     def _readmit(self) -> None:
         """Let steps that wait for limits start, as many as these have room for."""
@@ -614,6 +622,8 @@ class _Drive:
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:
         """The results by step, and what *step* takes in place of those that are missing."""
+        if len(self.values) == len(self.ended) and not self.chains:  # nothing is missing yet
+            return self.values
         chained = self.chains.get(step.name, ())  # whose items it takes one by one
         missing = [n for n in step.task.upstream if n not in self.values and n not in chained]
         if not missing:
@@ -651,15 +661,16 @@ class _Drive:
                 self.stopped_by = self.stopped_by or task.name
             if self.fates or not task.has_value:
                 self.fates[task.name] = self._fate(task, broken)
-            self.checks.extend(self.followers.get(task.name, ()))
+            if self.chains:
+                self.checks.extend(self.followers.get(task.name, ()))
             for name in self.plan.downstreams[task.name]:
-                step = self._step(name)
                 if name in self.chains and task.name not in self.waited_for[name]:
                     continue
                 i = self.index[name]
                 self.missing[i] -= 1
                 if self.missing[i] == 0 and name not in self.ended:  # cancelled, else
                     self.ready_at[name] = task.ended or self.started
+                    step = self.plan.steps[i]
                     verdict = self._verdict(step)
                     if verdict.runs:
                         self._decided(step)

@@ -166,12 +166,12 @@ def _step(
         secret = {key, bound.name} if isinstance(bound, Param) else {key}
         value = mask(value) if secret & resolved.secrets else value
         partition = None if value is None else f"{key}:{value}"
-    taken = (*args, *kwargs.values(), *([task.over] if task.over else [])) if task.mapped else ()
-    heads = (*task.by_item, *map(chained_to, taken))
-    chained = [name for name in dict.fromkeys(heads) if name in mapped]
-    return Step(
-        task, tuple(args), kwargs, needs, partition, tuple(unpacked), chained=tuple(chained)
-    )
+    chained: tuple[str, ...] = ()
+    if task.mapped:
+        taken = (*args, *kwargs.values(), *([task.over] if task.over else []))
+        heads = (*task.by_item, *map(chained_to, taken))
+        chained = tuple(name for name in dict.fromkeys(heads) if name in mapped)
+    return Step(task, tuple(args), kwargs, needs, partition, tuple(unpacked), chained=chained)
 
 
 def chained_to(binding: Binding) -> str:
