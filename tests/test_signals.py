@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from command import write
 
 from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow
 from mxm.pipeline.adapters import prefect_adapter, prefect_answers
+from mxm.pipeline.bindings import Bindings, Const, Each
 from mxm.pipeline.runs import FlowRun
 
 
@@ -90,6 +94,36 @@ def test_a_signal_while_the_engine_waits_is_not_kept_waiting() -> None:
         compile_flow(FlowSpec("f", [TaskSpec("a", fail, retries=1, retry_delay_s=60)])).run()
     assert time.monotonic() - before < 20
     others[0].wait()
+
+
+@pytest.mark.parametrize("waits_for", ["a worker", "a timeout", "a coroutine", "items"])
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_a_signal_that_interrupts_no_wait_cancels_the_run(backend: str, waits_for: str) -> None:
+    # The kernel may hand it to any thread: then the wait of the main thread goes on.
+    over = threading.Event()
+
+    def interrupts() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        over.wait(60)
+
+    async def interrupts_async() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        await asyncio.sleep(60)
+
+    task = TaskSpec("interrupts", interrupts)
+    if waits_for == "a timeout":
+        task = replace(task, timeout_s=60.0)
+    elif waits_for == "a coroutine":
+        task = replace(task, fn=interrupts_async)
+    elif waits_for == "items":
+        task = TaskSpec(
+            "interrupts", lambda _: interrupts(), bindings=Bindings((Each(Const([1])),))
+        )
+    runner = "threads" if waits_for in ("a worker", "items") else "sequential"
+    with cancelled() as runs:
+        compile_flow(FlowSpec("f", [task]), backend=backend, runner=runner, workers=1).run()
+    over.set()
+    assert runs[0].tasks["interrupts"].state == "cancelled"
 
 
 @pytest.mark.parametrize("backend", ["inline", "prefect"])

@@ -27,7 +27,7 @@ from mxm.pipeline.execution.loop import EventLoop, Started
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import Resources, active_resources, using
-from mxm.pipeline.interrupts import ends_the_run
+from mxm.pipeline.interrupts import ends_the_run, wait
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
@@ -396,6 +396,11 @@ def call_function(
     return loop.run(value, on_start) if inspect.isawaitable(value) else value
 
 
+def _has_ended(thread: threading.Thread, seconds: float) -> bool:
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
 class _LateError(Exception):
     """A thread did not finish in time."""
 
@@ -418,7 +423,7 @@ def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
     thread = threading.Thread(target=context.run, args=(work,), daemon=True)
     started = time.monotonic()
     thread.start()
-    thread.join(timeout)
+    wait(lambda seconds: _has_ended(thread, seconds), timeout)
     # It may have ended while it kept this thread from running.
     if thread.is_alive() or late:
         raise _LateError

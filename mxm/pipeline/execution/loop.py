@@ -11,7 +11,9 @@ from concurrent.futures import Future, wait
 from contextvars import Context
 from typing import Any
 
-__all__ = ["EventLoop", "Started"]
+from mxm.pipeline.interrupts import wait as until
+
+__all__ = ["EventLoop", "Started", "result_of"]
 
 # How long a loop may take to answer before what it carries counts as holding it, and how long
 # its end may take: something may hold it for good, `time.sleep` in an async task for one.
@@ -79,6 +81,18 @@ class Started:
             self._task.cancel()
 
 
+def result_of(future: Future[Any]) -> Any:
+    """The result of *future*, waited for such that a signal comes through.
+
+    Raises
+    ------
+    BaseException
+        What it raised, or a signal handler here.
+    """
+    until(lambda seconds: wait([future], seconds).done)
+    return future.result()
+
+
 class EventLoop:
     """The loop of one run; its thread starts with the first coroutine.
 
@@ -130,7 +144,7 @@ class EventLoop:
         if on_start is not None:
             on_start(started)
         try:
-            return started.outcome.result()
+            return result_of(started.outcome)
         except BaseException:
             if not started.outcome.done():  # a signal came
                 started.cancel()

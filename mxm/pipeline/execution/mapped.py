@@ -19,6 +19,7 @@ from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import wait
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun, WrittenAsset
@@ -503,7 +504,7 @@ class MappedCall(Call):
             target=target, args=(self._carry_out, perform), name=name, daemon=True
         )
         self._thread.start()
-        self._begun.wait()
+        wait(self._begun.wait)
 
     def _carry_out(self, perform: Callable[[Call], TaskRun]) -> None:
         try:
@@ -551,11 +552,15 @@ class MappedCall(Call):
         BaseException
             What ended the engine.
         """
-        if self._thread is not None:
-            self._thread.join()
+        wait(self._has_ended)
         if self._made is None:
             raise self._broke or RuntimeError(f"no result of step {self.step.name!r}")
         return self._made
+
+    def _has_ended(self, seconds: float) -> bool:
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
 
     @property
     def output(self) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from mxm.pipeline.bindings import with_named
 from mxm.pipeline.checks.resources import async_problems
 from mxm.pipeline.errors import BackendError, GraphError, ResourceError, described, repr_of
-from mxm.pipeline.execution.loop import EventLoop, Started
+from mxm.pipeline.execution.loop import EventLoop, Started, result_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.introspection.uses import (
@@ -131,7 +131,7 @@ class Resources:
         if not isinstance(entry, _Entry):
             return entry
         while (pending := self._claim(entry)) is not None:
-            pending.result()
+            result_of(pending)
         if entry.is_open:
             return entry.value
         try:
@@ -311,7 +311,7 @@ class Resources:
             entry.served = served = _Served(entry.resource, args, kwargs)
             started = self.loop.begin(served.serve(), contextvars.copy_context())
             try:
-                entry.value = served.opened.result()
+                entry.value = result_of(served.opened)
             except BaseException:
                 started.cancel()
                 entry.served = None
@@ -389,7 +389,7 @@ class _Entry:
         served, context, generator = self.served, self._context, self._generator
         self.is_open, self.value = False, None
         if served is not None and served.closed.done():  # with the loop of a plain call
-            served.closed.result()
+            result_of(served.closed)
         elif served is not None:
             if loop is None or not loop.answers():
                 raise ResourceError("its event loop is held by a task that does not await")
@@ -446,7 +446,7 @@ class _Served:
         """Close it, from another thread than the loop's."""
         if self._loop is not None and self._closing is not None:
             self._loop.call_soon_threadsafe(self._closing.set)
-            self.closed.result()
+            result_of(self.closed)
 
     async def aclose(self) -> None:
         """Close it, in its loop."""

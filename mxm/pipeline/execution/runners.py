@@ -16,6 +16,7 @@ from mxm.pipeline.execution.items import many_with
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.base import Place
 from mxm.pipeline.execution.places.processes import WorkerPool
+from mxm.pipeline.interrupts import AT_ONCE_S
 from mxm.pipeline.runs import TaskRun
 
 __all__ = ["Ended", "ItemsEnded", "Runner", "make_runner", "worker_count"]
@@ -148,7 +149,12 @@ class Threads:
             del item, context, work  # an idle worker must not keep a step's values alive
 
     def next(self) -> Ended | None:
-        ended = self._ended.get()
+        while True:
+            try:
+                ended = self._ended.get(timeout=AT_ONCE_S)
+                break
+            except queue.Empty:  # a signal that came before the wait is handled here
+                continue
         if ended is None:
             return None
         self._busy -= 1
