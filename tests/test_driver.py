@@ -19,8 +19,7 @@ from mxm.pipeline import FlowSpec, State, TaskSpec, compile_flow, execute_flow
 from mxm.pipeline.adapters.base import load_backend
 from mxm.pipeline.bindings import Bindings, Upstream
 from mxm.pipeline.errors import BackendError, PipelineError, UnknownBackendError
-from mxm.pipeline.execution import driver as execution
-from mxm.pipeline.execution import runners
+from mxm.pipeline.execution import ledger, runners
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 
 
@@ -108,11 +107,11 @@ def test_ctrl_c_from_a_task_cancels_the_run() -> None:
     assert [t.state.value for t in run.tasks.values()] == ["succeeded", "cancelled", "cancelled"]
 
 
-@pytest.mark.parametrize("place", ["close", "_finished"])
+@pytest.mark.parametrize("place", ["close", "finished"])
 def test_ctrl_c_after_the_last_task_brings_the_run(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = execution._Drive if place == "_finished" else runners.Sequential
+    owner = ledger.Ledger if place == "finished" else runners.Sequential
     before, closed = getattr(owner, place), []
 
     def interrupted(self: Any) -> Any:

@@ -1,0 +1,169 @@
+"""The end of a cancelled run: what always runs gets its turn, and the rest ends as cancelled."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.ledger import Ledger
+from mxm.pipeline.execution.mapped import MappedCall, MappedStep
+from mxm.pipeline.execution.maps import Maps
+from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.taskruns import State, TaskRun
+
+__all__ = ["Cleanup", "Perform"]
+
+Perform: TypeAlias = Callable[[Call], TaskRun]
+"""How an engine carries out one call: attempts and delays; returns the outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """Ends a run that was cancelled.
+
+    Parameters
+    ----------
+    ledger, maps
+        Those of the run.
+    running
+        The calls that have begun, by step.
+    perform
+        As in `mxm.pipeline.execution.driver.drive`.
+    call
+        Makes the call of a step; None if it ends without one.
+    begin
+        Begins the call of a mapped step.
+    """
+
+    ledger: Ledger
+    maps: Maps
+    running: dict[str, Call]
+    perform: Perform
+    call: Callable[[Step], Call | None]
+    begin: Callable[[MappedStep], MappedCall]
+
+    def run(self, runner: Runner) -> None:
+        """Run the open steps that always run, within the grace of the options.
+
+        Parameters
+        ----------
+        runner
+            The runner of the run; it is stopped first: none of them runs beside a step upstream.
+        """
+        ledger, options = self.ledger, self.ledger.options
+        steps = [step for step in ledger.open() if step.task.run_if == "always"]
+        if not steps or not options.grace_s:
+            return
+        deadline = time.monotonic() + options.grace_s
+        always = {step.name for step in steps}
+        with ledger.observers.lock:
+            self.cancel(step for step in ledger.open() if step.name not in always)
+        runner.stop()
+        for task in runner.drain(options.grace_s):
+            if isinstance(task, TaskRun) and task.name in always:
+                ledger.add(task)
+        if not runner.idle():
+            return
+        # Not on this thread, which a second signal must reach.
+        kind = "processes" if options.runner == "processes" else "threads"
+        place = make_runner(replace(options, runner=kind, workers=1))
+        try:
+            for step in steps:
+                if step.name in self.running:  # it had begun, and was interrupted
+                    self.cancel([step])
+                elif step.name not in ledger.ended:
+                    self._run_step(step, place, kind, deadline)
+                if not place.idle():
+                    return
+        finally:
+            place.close()
+
+    def _run_step(self, step: Step, place: Runner, kind: str, deadline: float) -> None:
+        if step.task.mapped and step.outcome is None:
+            self._run_items(step, place, kind, deadline)
+            return
+        call = self.call(replace(step, task=replace(step.task, retries=0)))
+        if call is None:
+            return
+        self.running[step.name] = call
+        place.start(functools.partial(self.perform, call))
+        for task in place.drain(deadline - time.monotonic()):
+            if isinstance(task, TaskRun):
+                self.ledger.add(task)
+
+    def _run_items(self, step: Step, place: Runner, kind: str, deadline: float) -> None:
+        """Call the items of *step* that had not begun."""
+        mapped = self._opened(step)
+        if mapped is not None:
+            mapped.resume()
+        if mapped is None or (mapped.count and not mapped.ready and mapped.call is None):
+            self.cancel([step])
+            return
+        call = self.begin(mapped)
+        while mapped.ready:
+            places = mapped.take(kind, 1)
+
+            def work(places: list[int] = places) -> ItemsEnded:
+                observers = self.ledger.observers
+                call.within(lambda: mapped.run(places, call, observers, 1, stops=False))
+                return ItemsEnded(step.name, places, 1)
+
+            place.start(work)
+            for ended in place.drain(deadline - time.monotonic()):
+                if isinstance(ended, ItemsEnded):
+                    mapped.settle(ended.places)
+            if not place.idle():
+                return
+        if mapped.left:  # one was interrupted
+            self.cancel([step])
+            return
+        call.finish(mapped.outcome())
+        self.ledger.add(call.result())
+
+    def _opened(self, step: Step) -> MappedStep | None:
+        """*step* with its items; None if they are not known."""
+        maps: Mapping[str, MappedStep] = self.maps.open
+        if step.name in maps:
+            return maps[step.name]
+        chained = self.maps.chains.get(step.name, [])
+        if any(self._opened(self.ledger.step(name)) is None for name in chained):
+            return None
+        if self.maps.missing_lists(step):
+            return None
+        try:
+            mapped = self.maps.made(step)
+        except BaseException as error:  # also what the user's item_key raised
+            let_signals_pass(error)
+            return None
+        self.maps.open[step.name] = mapped
+        if step.name in self.ledger.ended:
+            mapped.cancel(_REASON)
+        return mapped
+
+    def cancel(self, steps: Iterable[Step]) -> None:
+        """End *steps* as cancelled."""
+        for step in steps:
+            mapped = self.maps.open.get(step.name)
+            call = self.running.get(step.name) or (mapped and mapped.call)
+            if mapped is not None:
+                mapped.cancel(_REASON)
+            if call:
+                self.ledger.end(call.cancelled(_REASON))
+            else:
+                self.ledger.end(TaskRun(step.name, State.CANCELLED, reason=_REASON))
+
+    def cancelled(self) -> FlowRun:
+        """The run as it is; the steps that have not ended are cancelled."""
+        with self.ledger.observers.lock:  # what threads still do comes before it, or not at all
+            self.cancel(self.ledger.open())
+            return self.ledger.flow_run(State.CANCELLED)
+
+
+_REASON = "the run was cancelled"
