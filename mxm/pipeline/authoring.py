@@ -242,7 +242,7 @@ class Task(_Mappable[P, R_co], TaskBase):
             if not self._asks:
                 return _called(self.fn, args, kwargs, in_body=False)
             # Loaded where something is opened.
-            from mxm.pipeline.execution.resources import call_plainly
+            from mxm.pipeline.execution.plain_resources import call_plainly
 
             called = functools.partial(_called, self.fn, in_body=False)
             return cast("R_co", call_plainly(self.fn, args, kwargs, called))

@@ -18,7 +18,8 @@ from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan
-from mxm.pipeline.execution.resources import Resources, resources_for, using
+from mxm.pipeline.execution.resources import Resources, using
+from mxm.pipeline.execution.run_resources import resources_for
 from mxm.pipeline.interrupts import forget_signal, note_signal
 from mxm.pipeline.params.limits import settle_limits
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id

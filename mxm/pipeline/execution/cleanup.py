@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.mapped import MappedCall, MappedStep
+from mxm.pipeline.execution.mapped import MappedStep
+from mxm.pipeline.execution.mapped_call import MappedCall
 from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner
@@ -103,7 +104,8 @@ class Cleanup:
         mapped = self._opened(step)
         if mapped is not None:
             mapped.resume()
-        if mapped is None or (mapped.count and not mapped.ready and mapped.call is None):
+        begun = step.name in self.maps.calls
+        if mapped is None or (mapped.count and not mapped.ready and not begun):
             self.cancel([step])
             return
         call = self.begin(mapped)
@@ -112,7 +114,7 @@ class Cleanup:
 
             def work(places: list[int] = places) -> ItemsEnded:
                 observers = self.ledger.observers
-                call.within(lambda: mapped.run(places, call, observers, 1, stops=False))
+                call.within(lambda: mapped.run(places, call.output, observers, 1, stops=False))
                 return ItemsEnded(step.name, places, 1)
 
             place.start(work)
@@ -151,7 +153,7 @@ class Cleanup:
         """End *steps* as cancelled."""
         for step in steps:
             mapped = self.maps.open.get(step.name)
-            call = self.running.get(step.name) or (mapped and mapped.call)
+            call = self.running.get(step.name) or self.maps.calls.get(step.name)
             if mapped is not None:
                 mapped.cancel(_REASON)
             if call:

@@ -16,7 +16,8 @@ from mxm.pipeline.execution.cleanup import Cleanup, Perform
 from mxm.pipeline.execution.gaps import gap_problem
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold, Limits
-from mxm.pipeline.execution.mapped import MappedCall, MappedStep
+from mxm.pipeline.execution.mapped import MappedStep
+from mxm.pipeline.execution.mapped_call import MappedCall
 from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
@@ -312,24 +313,26 @@ class _Drive:
 
         def work() -> ItemsEnded:
             call.within(
-                lambda: mapped.run(places, call, self.observers, slot, stops=fast, hold=hold)
+                lambda: mapped.run(places, call.output, self.observers, slot, stops=fast, hold=hold)
             )
             return ItemsEnded(step.name, places, slot)
 
         runner.start(work)
 
     def _begin(self, mapped: MappedStep, *, is_cleanup: bool = False) -> MappedCall:
-        if mapped.call is None:
-            mapped.call = MappedCall(
+        name = mapped.step.name
+        call = self.maps.calls.get(name)
+        if call is None:
+            call = self.maps.calls[name] = MappedCall(
                 mapped,
                 observers=self.observers,
-                ready=self.ready_at[mapped.step.name],
+                ready=self.ready_at[name],
                 guard=self.options.guard,
                 items=mapped.count,
                 is_cleanup=is_cleanup,
             )
-            mapped.call.begin(self.perform)
-        return mapped.call
+            call.begin(self.perform)
+        return call
 
     def _took(self, ended: ItemsEnded) -> None:
         """Take note of items that ended, and let what continues them start."""
@@ -353,7 +356,7 @@ class _Drive:
             return
         step = mapped.step
         outcome = mapped.outcome()
-        if mapped.call is None and mapped.count:  # none was called
+        if mapped.count and step.name not in self.maps.calls:  # none was called
             verdict = decide("succeeded", map(self.ledger.fate_of, mapped.sources), ())
             if verdict.runs:
                 verdict = Verdict(False, reason=outcome.reason or "")

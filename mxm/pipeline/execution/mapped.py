@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +9,20 @@ from enum import IntEnum
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
-from mxm.pipeline.errors import Skip, TaskCancelledError, described
-from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
+from mxm.pipeline.errors import Skip, described
 from mxm.pipeline.execution.events import Observers
-from mxm.pipeline.execution.items import Item, ItemCall, many_now, many_with, run_items
+from mxm.pipeline.execution.items import Item, ItemCall, run_items
 from mxm.pipeline.execution.limits import Hold
+from mxm.pipeline.execution.output import Output
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.failure import Failure
-from mxm.pipeline.interrupts import wait
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
-from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun, WrittenAsset
+from mxm.pipeline.taskruns import ItemRun, ItemRuns, State
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
-from mxm.pipeline.values.snapshot import Snapshot
 
-__all__ = ["ItemList", "MappedCall", "MappedStep", "Outcome", "PlaceState"]
+__all__ = ["ItemList", "MappedStep", "Outcome", "PlaceState"]
 
 
 class PlaceState(IntEnum):
@@ -102,7 +98,6 @@ class MappedStep:
         self.left: int = self.count
         self.at_work: int = 0
         self.begun: set[int] = set()
-        self.call: MappedCall | None = None
         self.offered: bool = False
         self._mean: float = 0.0  # seconds that an item takes
         self._ended = 0
@@ -231,7 +226,7 @@ class MappedStep:
     def run(
         self,
         places: Sequence[int],
-        call: MappedCall,
+        output: Output,
         observers: Observers,
         slot: int,
         *,
@@ -244,8 +239,8 @@ class MappedStep:
         ----------
         places
             The places.
-        call
-            The step's.
+        output
+            The step's: what its items print and log.
         observers
             Those of the run.
         slot
@@ -256,7 +251,7 @@ class MappedStep:
             The limits of the step, which its items hold one after the other.
         """
         items = (self.item(place) for place in places)
-        for place, run in run_items(items, observers, call.output, slot, hold):
+        for place, run in run_items(items, observers, output, slot, hold):
             self.runs[place] = run
             if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
                 break
@@ -459,139 +454,3 @@ def _text(binding: Each) -> str:
     if isinstance(items, Const):
         return "a constant"
     return f"a {items.kind.__name__}"
-
-
-class MappedCall(Call):
-    """A mapped step as an engine carries it out: one call, which waits for its items."""
-
-    def __init__(self, mapped: MappedStep, **options: Any) -> None:
-        once = replace(mapped.step, task=replace(mapped.step.task, retries=0))
-        super().__init__(mapped.flow, once, (), {}, slot=0, **options)
-        self._count_one()
-        self._mapped = mapped
-        self._done = threading.Event()
-        self._begun = threading.Event()
-        self._context: contextvars.Context | None = None
-        self._thread: threading.Thread | None = None
-        self._made: TaskRun | None = None
-        self._broke: BaseException | None = None
-        self._outcome: Outcome | None = None
-
-    def attempt(self) -> None:
-        """Wait until every item has ended.
-
-        Raises
-        ------
-        BaseException
-            That of the first failed item, where that fails the step.
-        """
-        self._context = contextvars.copy_context()
-        self._begun.set()
-        self._done.wait()
-        outcome = self._outcome
-        if outcome is None:
-            self._became(TaskCancelledError(f"task {self.step.name!r} was cancelled"), None)
-        else:
-            is_skipped = outcome.state is State.SKIPPED
-            self._became(outcome.error, Skip(outcome.reason or "") if is_skipped else None)
-
-    def begin(self, perform: Callable[[Call], TaskRun]) -> None:
-        """Let an engine carry the step out by *perform*, on a thread that holds no worker."""
-        context = contextvars.copy_context()
-        name = f"mxm-map-{self.step.name}"
-        target = context.run
-        self._thread = threading.Thread(
-            target=target, args=(self._carry_out, perform), name=name, daemon=True
-        )
-        self._thread.start()
-        wait(self._begun.wait)
-
-    def _carry_out(self, perform: Callable[[Call], TaskRun]) -> None:
-        try:
-            self._made = perform(self)
-        except BaseException as error:  # goes to the thread that drives the run
-            self._broke = error
-        finally:
-            self._begun.set()
-
-    def within(self, work: Callable[[], Any]) -> Any:
-        """What *work* gives, called in the engine's context of this step."""
-        if self._context is None:
-            return work()
-        here, many = invoke_now(), many_now()  # where functions run is the worker's to say
-
-        def inside() -> Any:
-            invoke_with(here)
-            many_with(many)
-            return work()
-
-        return self._context.copy().run(inside)
-
-    @property
-    def message(self) -> str | None:
-        """How many items succeeded, in words."""
-        if self._outcome is None:
-            return None
-        count = self._mapped.items().count()
-        return f"{count.get('succeeded', 0)} of {self._mapped.count} succeeded"
-
-    def retry_in(self) -> float | None:
-        """None: items are tried again, not the step."""
-        return None
-
-    def finish(self, outcome: Outcome | None) -> None:
-        """Let the engine go on with the *outcome* of the step; None where it is cancelled."""
-        self._outcome = outcome
-        self._done.set()
-
-    def result(self) -> TaskRun:
-        """What the engine made of the step, once that is over.
-
-        Raises
-        ------
-        BaseException
-            What ended the engine.
-        """
-        wait(self._has_ended)
-        if self._made is None:
-            raise self._broke or RuntimeError(f"no result of step {self.step.name!r}")
-        return self._made
-
-    def _has_ended(self, seconds: float) -> bool:
-        if self._thread is not None:
-            self._thread.join(seconds)
-        return self._thread is None or not self._thread.is_alive()
-
-    @property
-    def output(self) -> Any:
-        """What the items print and log."""
-        return self._output
-
-    def ended(self, failure: BaseException | None = None) -> TaskRun:
-        """What became of the step, once the engine is done with it."""
-        outcome, step = self._outcome, self.step
-        error = self.error or failure
-        items = self._mapped.items()
-        if outcome is None or error is not None:
-            error = error or TaskCancelledError(f"task {step.name!r} was cancelled")
-            allowed = step.task.allow_failure
-            reason = described(error)
-            return self._task(
-                State.FAILED, error=error, reason=reason, allowed=allowed, items=items
-            )
-        if outcome.state is State.SKIPPED:
-            return self._task(
-                State.SKIPPED, reason=outcome.reason, cause=outcome.cause, items=items
-            )
-        value = self._mapped.values()
-        if step.overridden:
-            return self._task(State.OVERRIDDEN, value=value, items=items)
-        declared = step.task.produces
-        asset = None if declared is None else WrittenAsset(declared.id, step.partition)
-        snapshot = Snapshot.of(value, whole=self._guard)
-        return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
-
-    def cancelled(self, reason: str) -> TaskRun:
-        """What became of the step where the run ended before it did."""
-        self.finish(None)
-        return self._task(State.CANCELLED, reason=reason, items=self._mapped.items())

@@ -10,6 +10,7 @@ from mxm.pipeline.bindings import Binding, Each, upstreams_in
 from mxm.pipeline.execution.flow_items import FlowItems
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.mapped import MappedStep
+from mxm.pipeline.execution.mapped_call import MappedCall
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Verdict, decide
 from mxm.pipeline.runs import gather
@@ -34,6 +35,8 @@ class Maps:
     ----------
     open
         By step, its items, once its lists are known.
+    calls
+        By step, its call, which an engine carries out, once it has begun.
     chains
         By step, the mapped steps whose items it continues.
     checks
@@ -44,6 +47,7 @@ class Maps:
         self._ledger = ledger
         self._offer = offer
         self.open: dict[str, MappedStep] = {}
+        self.calls: dict[str, MappedCall] = {}
         self.chains: dict[str, list[str]] = {}
         self.checks: deque[Step] = deque()
         self._followers: dict[str, list[Step]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxm.pipeline.execution.resources import replaced
+from mxm.pipeline.execution.replacements import replaced
 from mxm.pipeline.registry import collecting
 from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
 

@@ -1,0 +1,156 @@
+"""A mapped step as an engine carries it out: one call, which waits for its items."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mxm.pipeline.errors import Skip, TaskCancelledError, described
+from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
+from mxm.pipeline.execution.items import many_now, many_with
+from mxm.pipeline.execution.mapped import MappedStep, Outcome
+from mxm.pipeline.execution.output import Output
+from mxm.pipeline.interrupts import wait
+from mxm.pipeline.taskruns import State, TaskRun, WrittenAsset
+from mxm.pipeline.values.snapshot import Snapshot
+
+__all__ = ["MappedCall"]
+
+
+class MappedCall(Call):
+    """A mapped step as an engine carries it out: one call, which waits for its items."""
+
+    def __init__(self, mapped: MappedStep, **options: Any) -> None:
+        once = replace(mapped.step, task=replace(mapped.step.task, retries=0))
+        super().__init__(mapped.flow, once, (), {}, slot=0, **options)
+        self._count_one()
+        self._mapped = mapped
+        self._done = threading.Event()
+        self._begun = threading.Event()
+        self._context: contextvars.Context | None = None
+        self._thread: threading.Thread | None = None
+        self._made: TaskRun | None = None
+        self._broke: BaseException | None = None
+        self._outcome: Outcome | None = None
+
+    def attempt(self) -> None:
+        """Wait until every item has ended.
+
+        Raises
+        ------
+        BaseException
+            That of the first failed item, where that fails the step.
+        """
+        self._context = contextvars.copy_context()
+        self._begun.set()
+        self._done.wait()
+        outcome = self._outcome
+        if outcome is None:
+            self._became(TaskCancelledError(f"task {self.step.name!r} was cancelled"), None)
+        else:
+            is_skipped = outcome.state is State.SKIPPED
+            self._became(outcome.error, Skip(outcome.reason or "") if is_skipped else None)
+
+    def begin(self, perform: Callable[[Call], TaskRun]) -> None:
+        """Let an engine carry the step out by *perform*, on a thread that holds no worker."""
+        context = contextvars.copy_context()
+        name = f"mxm-map-{self.step.name}"
+        target = context.run
+        self._thread = threading.Thread(
+            target=target, args=(self._carry_out, perform), name=name, daemon=True
+        )
+        self._thread.start()
+        wait(self._begun.wait)
+
+    def _carry_out(self, perform: Callable[[Call], TaskRun]) -> None:
+        try:
+            self._made = perform(self)
+        except BaseException as error:  # goes to the thread that drives the run
+            self._broke = error
+        finally:
+            self._begun.set()
+
+    def within(self, work: Callable[[], Any]) -> Any:
+        """What *work* gives, called in the engine's context of this step."""
+        if self._context is None:
+            return work()
+        here, many = invoke_now(), many_now()  # where functions run is the worker's to say
+
+        def inside() -> Any:
+            invoke_with(here)
+            many_with(many)
+            return work()
+
+        return self._context.copy().run(inside)
+
+    @property
+    def message(self) -> str | None:
+        """How many items succeeded, in words."""
+        if self._outcome is None:
+            return None
+        count = self._mapped.items().count()
+        return f"{count.get('succeeded', 0)} of {self._mapped.count} succeeded"
+
+    def retry_in(self) -> float | None:
+        """None: items are tried again, not the step."""
+        return None
+
+    def finish(self, outcome: Outcome | None) -> None:
+        """Let the engine go on with the *outcome* of the step; None where it is cancelled."""
+        self._outcome = outcome
+        self._done.set()
+
+    def result(self) -> TaskRun:
+        """What the engine made of the step, once that is over.
+
+        Raises
+        ------
+        BaseException
+            What ended the engine.
+        """
+        wait(self._has_ended)
+        if self._made is None:
+            raise self._broke or RuntimeError(f"no result of step {self.step.name!r}")
+        return self._made
+
+    def _has_ended(self, seconds: float) -> bool:
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+    @property
+    def output(self) -> Output:
+        """What the items print and log."""
+        return self._output
+
+    def ended(self, failure: BaseException | None = None) -> TaskRun:
+        """What became of the step, once the engine is done with it."""
+        outcome, step = self._outcome, self.step
+        error = self.error or failure
+        items = self._mapped.items()
+        if outcome is None or error is not None:
+            error = error or TaskCancelledError(f"task {step.name!r} was cancelled")
+            allowed = step.task.allow_failure
+            reason = described(error)
+            return self._task(
+                State.FAILED, error=error, reason=reason, allowed=allowed, items=items
+            )
+        if outcome.state is State.SKIPPED:
+            return self._task(
+                State.SKIPPED, reason=outcome.reason, cause=outcome.cause, items=items
+            )
+        value = self._mapped.values()
+        if step.overridden:
+            return self._task(State.OVERRIDDEN, value=value, items=items)
+        declared = step.task.produces
+        asset = None if declared is None else WrittenAsset(declared.id, step.partition)
+        snapshot = Snapshot.of(value, whole=self._guard)
+        return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
+
+    def cancelled(self, reason: str) -> TaskRun:
+        """What became of the step where the run ended before it did."""
+        self.finish(None)
+        return self._task(State.CANCELLED, reason=reason, items=self._mapped.items())

@@ -1,0 +1,73 @@
+"""What stands in for resources: blocks of tests and options of a run replace them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from mxm.pipeline.errors import BackendError, repr_of
+from mxm.pipeline.introspection.uses import ResourceBase
+from mxm.pipeline.tracing.assembly import current
+
+__all__ = ["meant_by", "replaced", "replaced_now"]
+
+_NOTHING: Mapping[Any, Any] = {}
+_replaced: list[Mapping[ResourceBase, Any]] = []  # by blocks, in this process
+
+
+@contextlib.contextmanager
+def replaced(resources: Mapping[Any, object]) -> Generator[None, None, None]:
+    """Within this block, in runs and plain calls of any thread, put others in place of resources.
+
+    Parameters
+    ----------
+    resources
+        By resource, another one that is opened in its place, or the value itself.
+
+    Raises
+    ------
+    TypeError
+        A key is not a resource.
+    """
+    mapping = _checked(resources)
+    _replaced.append(mapping)
+    try:
+        yield
+    finally:
+        _replaced.remove(mapping)
+
+
+def _checked(resources: Mapping[Any, object]) -> Mapping[ResourceBase, Any]:
+    for key in resources:
+        if not isinstance(key, ResourceBase):
+            raise TypeError(f"resources are replaced by resource, and {repr_of(key)} is not one")
+    return dict(resources)
+
+
+def replaced_now(more: Mapping[Any, Any] = _NOTHING) -> Mapping[ResourceBase, Any]:
+    """What stands in for resources here, by blocks and by *more*."""
+    standing: dict[ResourceBase, Any] = {}
+    for mapping in (*_replaced, _checked(more)):
+        standing |= {current(key): value for key, value in mapping.items()}
+    return standing
+
+
+def meant_by(replaced: Mapping[ResourceBase, Any], resource: ResourceBase) -> Any:
+    """What is opened, or passed as it is, where *resource* is asked for.
+
+    Raises
+    ------
+    BackendError
+        They stand for each other.
+    """
+    seen: list[ResourceBase] = []
+    chosen: Any = current(resource)
+    while isinstance(chosen, ResourceBase) and chosen in replaced:
+        if chosen in seen:
+            names = " -> ".join(one.name for one in (*seen, chosen))
+            raise BackendError(f"resources that stand for each other: {names}")
+        seen.append(chosen)
+        value: Any = replaced[chosen]
+        chosen = current(value) if isinstance(value, ResourceBase) else value
+    return chosen
