@@ -234,3 +234,46 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     ]
     ended = {flows[run["flow_id"]]: run["state_name"] for run in runs.values()}
     assert (ended["ruled"], ended["failing"]) == ("Completed", "Failed")
+
+
+IN_WORKERS = """
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+import prefect
+
+@prefect.task
+def more(x): return x + 1
+
+@prefect.flow
+def inside(x): return more(x)
+
+def logs():
+    prefect.get_run_logger().info("from a worker")
+    return more(1) + inside(1)
+
+if __name__ == "__main__":
+    spec = FlowSpec("outside", [TaskSpec("logs", logs)])
+    assert compile_flow(spec, runner="processes").run().values == {"logs": 4}
+"""
+
+
+def test_a_task_in_a_worker_is_in_its_task_run_at_the_server(server: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(IN_WORKERS, encoding="utf-8")
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PREFECT_API_URL": server,
+        "PREFECT_HOME": str(tmp_path / "client"),
+    }
+    subprocess.run([sys.executable, script], env=environment, timeout=120, check=True)
+    deadline = time.monotonic() + 60
+    while len(tasks := ask(server, "task_runs")) < 4:
+        assert time.monotonic() < deadline, tasks
+        time.sleep(0.5)
+    (own,) = [task for task in tasks if task["name"].startswith("logs")]
+    (line,) = [line for line in ask(server, "logs") if line["message"] == "from a worker"]
+    assert (line["task_run_id"], line["flow_run_id"]) == (own["id"], own["flow_run_id"])
+    begun_there = [t for t in tasks if t["name"].startswith(("more", "inside"))]
+    parents = [task["task_inputs"].get("__parents__", []) for task in begun_there]
+    # The task inside the flow has none.
+    assert sorted([run["id"] for run in runs] for runs in parents) == [[], [own["id"]], [own["id"]]]

@@ -22,12 +22,15 @@ with prefect_fit.known_prefect():
     from prefect.states import Cancelled, Completed, Failed
     from pydantic_core import to_jsonable_python
 
+    from mxm.pipeline.adapters.prefect_worker import state_of_runs
+
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
 from mxm.pipeline.execution.call import Call, FatalError
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.places.engine_state import reporting
 from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
@@ -227,7 +230,8 @@ class _Flow(prefect.Flow[..., Any]):
         """Drive *request*; return the result that Prefect should record."""
         course = request.course
         try:
-            run = course.drive(_Perform(self._tasks, course))
+            with reporting(state_of_runs):
+                run = course.drive(_Perform(self._tasks, course))
         except BaseException as error:  # not from a task: for the caller, not for Prefect to store
             request.error = error
             if course.interrupted or not isinstance(error, Exception):
@@ -246,7 +250,8 @@ class _Flow(prefect.Flow[..., Any]):
         # Prefect fills in the signature's defaults; the plan has its own, unmasked.
         given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
         course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
-        run = course.drive(_Perform(self._tasks, course))
+        with reporting(state_of_runs):
+            run = course.drive(_Perform(self._tasks, course))
         if run.error is not None:
             return Failed(message=described(run.error[1]))
         return run.results

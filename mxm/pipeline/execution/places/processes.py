@@ -27,6 +27,7 @@ from mxm.pipeline.errors import (
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
+from mxm.pipeline.execution.places.engine_state import engine_state
 from mxm.pipeline.execution.places.worker import RAISED, READY, UNGUARDED, UNSENT
 from mxm.pipeline.execution.places.worker_process import (
     SECONDS_TO_END,
@@ -304,7 +305,7 @@ def _request(call: Invocation) -> tuple[bytes, bytes]:
     resources = active_resources()
     shared = resources.shared() if resources else None
     try:
-        return pack((call.flow, task, _levels(), fn, shared, None)), inputs
+        return pack((call.flow, task, _levels(), fn, shared, engine_state(), None)), inputs
     except BaseException as error:
         let_signals_pass(error)
         raise _unsendable("resources", task, error) from error
@@ -344,8 +345,8 @@ def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
         parts.append(part)
         if size > _LARGEST_CHUNK:
             break
-    flow, task, levels, fn, resources, _ = unpack(head)
-    head = pack((flow, task, levels, fn, resources, len(parts)))
+    *common, _ = unpack(head)
+    head = pack((*common, len(parts)))
     return head, [shared, *parts], len(parts)
 
 

@@ -7,6 +7,7 @@ decorator's module twice. What a task logs and prints goes back, too, for the pa
 from __future__ import annotations
 
 import atexit
+import functools
 import io
 import logging
 import logging.handlers
@@ -24,6 +25,7 @@ from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
 from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
+from mxm.pipeline.execution.places.engine_state import known_to_engine
 from mxm.pipeline.execution.resources import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
@@ -74,10 +76,13 @@ def serve(pipe: Connection) -> None:
     resources = Resources.of_process("the run")
     try:
         while not stopped and (request := _next_request(pipe)):
-            (flow, task, levels, fn, shared, _), inputs, parts = request
-            _set_levels(levels)
+            (flow, task, levels, fn, shared, engine, _), inputs, parts = request
+            set_levels = functools.partial(_set_levels, levels)
+            set_levels()
             resources.share(shared)
-            with within_task(flow, task), using(resources):
+            # An engine that the task imports sets up logging in its own way.
+            known = known_to_engine(engine, then=set_levels)
+            with within_task(flow, task), using(resources), known:
                 if parts is not None:
                     _answer_each(parent, resources, fn, inputs, parts)
                     continue

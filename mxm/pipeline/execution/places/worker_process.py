@@ -236,8 +236,8 @@ def _way_out(error: Exception) -> str:
 
 def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:
     log = logging.getLogger(record.name)
-    if log.isEnabledFor(record.levelno):
-        with _marked(task):
+    with _marked(task):
+        if log.isEnabledFor(record.levelno):
             log.handle(record)
 
 
