@@ -383,7 +383,14 @@ def test_text_and_lines_can_be_seen_on_every_ground(colours: Mapping[str, str]) 
     grounds = ["bg", "panel", "raise", "accent-bg"]
     for text, ground in itertools.product(["ink", "ink-2", "ink-3", "accent"], grounds):
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    states = ["succeeded", "failed", "running", "cached", "skipped", "cancelled", "retried"]
+    for text, ground in itertools.product(states, ["bg", "panel"]):
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    assert contrast(colours["failed"], colours["failed-bg"]) >= 4.5
+    assert contrast(colours["retried"], colours["retried-bg"]) >= 4.5
+    assert contrast(colours["pending"], colours["bg"]) >= 3  # of icons alone
     assert contrast(colours["edge"], colours["bg"]) >= 2.95
+    assert contrast(colours["failed-line"], colours["bg"]) >= 2.95
     assert set(LIGHT) == set(DARK)
 
 

@@ -379,7 +379,7 @@ def test_of_a_signature_in_an_error() -> None:
     assert "MXM104" in {p.code for p in problems}
     assert "limit=3" in str(problems)
     assert CANARY not in str(problems) + repr(problems)
-    assert signature_text(fn) == f"(a: 'int', key: 'SecretStr' = {MASK}, limit: 'int' = 3) -> 'int'"
+    assert signature_text(fn) == f"(a: int, key: SecretStr = {MASK}, limit: int = 3) -> int"
     task = mxm.task(fn)
 
     @mxm.flow

@@ -24,6 +24,7 @@ from mxm.pipeline.bindings import (
 from mxm.pipeline.errors import PipelineError, ResultError, described, repr_of
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.reprs import bundle
 from mxm.pipeline.spec import FlowSpec, last_of
 from mxm.pipeline.taskruns import (
     Attempt,
@@ -124,6 +125,10 @@ class FlowRun:
         error = self.error
         why = f": task {error[0]!r} raised {described(error[1]).splitlines()[0]}" if error else ""
         return f"{head}<FlowRun {self.flow.name!r}: {summary}{why}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        del include, exclude  # a notebook chooses among them
+        return bundle(self, repr(self))
 
     @property
     def uuid(self) -> UUID | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeAlias
 
@@ -22,7 +21,7 @@ from mxm.pipeline.cli.output import (
     say,
     stdout_has,
 )
-from mxm.pipeline.cli.written import open_file, write_file
+from mxm.pipeline.cli.written import written
 from mxm.pipeline.discovery.search import discover, find_flow, find_flows
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.graph import FlowGraph
@@ -212,20 +211,6 @@ def graph(
         if out is None and not to_open:
             say(text.removesuffix("\n"))
         else:
-            _write_out(text, out, f".{kind}", to_open=to_open)
+            written(text, out, "mxm-graph-", f".{kind}", to_open=to_open)
     if code:
         raise typer.Exit(code)
-
-
-def _write_out(text: str, out: str | None, ending: str, *, to_open: bool) -> None:
-    """Write *text* to the file *out*, without one to a new one; and open it."""
-    try:
-        if out is None:
-            handle, out = tempfile.mkstemp(ending, "mxm-graph-")
-            os.close(handle)
-        write_file(out, text if text.endswith("\n") else f"{text}\n")
-    except OSError as error:
-        print_error(f"cannot write {out!r}: {error.strerror}")
-        raise typer.Exit(ExitCode.USAGE) from None
-    if to_open:
-        open_file(out)

@@ -32,6 +32,7 @@ __all__ = [
     "print_warning",
     "say",
     "stdout_has",
+    "stdout_is_terminal",
     "tell",
 ]
 
@@ -146,6 +147,11 @@ def stdout_has(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def stdout_is_terminal() -> bool:
+    """Whether what is printed on stdout is shown on a terminal."""
+    return _stdout().isatty()
 
 
 def line_width() -> int:

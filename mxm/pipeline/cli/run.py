@@ -53,6 +53,7 @@ def _run_flow(
     options: Mapping[str, Any],
     verbosity: int,
     document: str,
+    report_file: str | None,
 ) -> ExitCode:
     """Run the flow *name* and print its JSON document.
 
@@ -72,6 +73,8 @@ def _run_flow(
         As in `logged`.
     document
         What to print on stdout: ``results`` by task, the flow's ``value``, or the whole ``run``.
+    report_file
+        Where to write the run's report; None for nowhere.
 
     Raises
     ------
@@ -80,6 +83,11 @@ def _run_flow(
     """
     run: FlowRun | None = None
     lines: Lines | None = None
+    report = None
+    if report_file is not None:
+        from mxm.pipeline.cli.run_report import RunReport
+
+        report = RunReport(report_file)
     with _Signals() as signals:
         with logged(verbosity), printed(verbosity):
             user_code_begins()
@@ -94,6 +102,8 @@ def _run_flow(
                 asked: dict[str, Any] = {"record": True, **of_project, **typed}
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
+                if report is not None:
+                    report.prepare(spec, asked)
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 set_aside()  # objects from the engine's modules stay: none of them is garbage
@@ -109,6 +119,8 @@ def _run_flow(
             if run is not None and lines is not None:
                 lines.end(run)
         code = ExitCode.OK if run is None else _print_run(run, document)
+        if report is not None and not report.write(run):
+            code = code or ExitCode.USAGE
         return signals.code or code
 
 
@@ -294,6 +306,14 @@ def run(
     no_record: Annotated[
         bool, typer.Option("--no-record", help="Keep nothing of the run in the project's .mxm.")
     ] = False,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write the run's report to this file: .html, .svg, or .json for a trace.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
     ] = False,
@@ -348,5 +368,6 @@ def run(
         },
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",
+        report_file=report,
     )
     raise typer.Exit(code)

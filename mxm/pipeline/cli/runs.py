@@ -29,6 +29,7 @@ from mxm.pipeline.store.history import (
     find_run,
     list_runs,
     load_run,
+    read_document,
     read_run,
     tasks_of,
 )
@@ -146,8 +147,9 @@ def show(
     with _open() as database:
         row = read_run(database, find_run(database, run))
         tasks = tasks_of(database, row)
+        definition = read_document(database, row["definition"])
     if as_json:
-        print_json(document_of(row, tasks))
+        print_json(document_of(row, tasks, definition))
     else:
         show_run(row, tasks, output=output)
 

@@ -7,8 +7,65 @@ import os
 import tempfile
 
 from mxm.pipeline.cli.output import tell
+from mxm.pipeline.errors import PipelineError
 
-__all__ = ["open_file", "write_file"]
+__all__ = ["open_file", "require_folder", "write_file", "written"]
+
+
+def written(
+    text: str,
+    out: str | None,
+    prefix: str,
+    ending: str,
+    *,
+    private: bool = False,
+    to_open: bool = False,
+) -> str:
+    """Write *text* to the file *out*, and open it in the browser; return its path.
+
+    Parameters
+    ----------
+    text
+        What it is to hold.
+    out
+        The file; None for a new one, named from *prefix* and *ending*.
+    prefix, ending
+        Of that name.
+    private
+        As in `write_file`.
+    to_open
+        Whether to open it.
+
+    Raises
+    ------
+    PipelineError
+        It cannot be written.
+    """
+    try:
+        if out is None:
+            handle, out = tempfile.mkstemp(ending, prefix)
+            os.close(handle)
+        write_file(out, text if text.endswith("\n") else f"{text}\n", private=private)
+    except OSError as error:
+        raise PipelineError(f"cannot write {out!r}: {error.strerror}") from None
+    if to_open:
+        open_file(out)
+    return out
+
+
+def require_folder(out: str) -> None:
+    """Refuse a file that cannot be written later: its folder is missing, or it is a folder.
+
+    Raises
+    ------
+    PipelineError
+        It is so.
+    """
+    folder = os.path.dirname(os.path.abspath(out))
+    if os.path.isdir(out):
+        raise PipelineError(f"cannot write {out!r}: it is a folder")
+    if not os.path.isdir(folder):
+        raise PipelineError(f"cannot write {out!r}: there is no folder {folder!r}")
 
 
 def write_file(path: str, text: str, *, private: bool = False) -> None:

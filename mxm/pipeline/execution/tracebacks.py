@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import traceback
 
 from mxm.pipeline.problems import Source
 
-__all__ = ["users_place", "users_traceback"]
+__all__ = ["lines_around", "users_place", "users_traceback"]
 
 
 def users_traceback(error: BaseException) -> str:
@@ -27,6 +28,16 @@ def users_place(error: BaseException) -> Source | None:
         if not _leads_in(file) and not _is_of_a_library(file):
             found = Source(file, line)
     return found
+
+
+def lines_around(place: Source) -> list[tuple[int, str]]:
+    """The lines of source from two before *place* to two after it, each with its number."""
+    if not place.line:
+        return []
+    source = linecache.getlines(place.file)
+    first = max(place.line - 3, 0)
+    lines = enumerate(source[first : place.line + 2], start=first + 1)
+    return [(number, line.rstrip("\n")) for number, line in lines]
 
 
 _STDLIB = os.path.dirname(os.__file__) + os.sep

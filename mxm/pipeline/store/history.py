@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -282,8 +282,20 @@ def read_document(database: Database, digest: str | None) -> Any:
     return json.loads(rows[0]["text"]) if rows else None
 
 
-def document_of(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A recorded run in the schema ``mxm.flowrun/2``, with what only a record has beside it."""
+def document_of(
+    row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], definition: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A recorded run in the schema ``mxm.flowrun/2``, with what only a record has beside it.
+
+    Parameters
+    ----------
+    row, tasks
+        As they are read.
+    definition
+        What the flow was, as its run has it; None where that was not recorded.
+    """
+    definition = definition or {}
+    defined = {task["name"]: task for task in definition.get("tasks", ())}
     params = json.loads(row["params"] or "[]")
     return {
         "schema": "mxm.flowrun/2",
@@ -298,14 +310,16 @@ def document_of(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> d
         "params": {p["name"]: p["value"] for p in params if p["origin"] in ("run", "flow")},
         "value": json.loads(row["value"]) if row["value"] else None,
         "warnings": json.loads(row["warnings"] or "[]"),
-        "tasks": [_task_document(task) for task in tasks],
+        "tasks": [_task_document(task, defined.get(task["name"], {})) for task in tasks],
         "record": {
             "parent": row["parent"],
+            "doc": definition.get("doc"),
             "place": row["place"],
             "workers": row["workers"],
             "host": row["host"],
             "user": row["user"],
             "pid": row["pid"],
+            "seen": _seen(row["heartbeat"]),
             "command": json.loads(row["command"] or "[]"),
             "git": json.loads(row["git"]) if row["git"] else None,
             "versions": json.loads(row["versions"] or "{}"),
@@ -316,7 +330,25 @@ def document_of(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
+def _seen(heartbeat: float | None) -> str | None:
+    """The last sign of life of a run."""
+    return None if heartbeat is None else iso_time(datetime.fromtimestamp(heartbeat, UTC))
+
+
+_DEFINED = (
+    "upstream",
+    "after",
+    "function",
+    "signature",
+    "doc",
+    "source",
+    "returns",
+    "mapped",
+    "asset",
+)
+
+
+def _task_document(task: Mapping[str, Any], defined: Mapping[str, Any]) -> dict[str, Any]:
     error, asset = task["error"], task["asset"]
     return {
         "name": task["name"],
@@ -344,6 +376,7 @@ def _task_document(task: Mapping[str, Any]) -> dict[str, Any]:
             "lines": error and error["lines"],
             "kept": task["value"] is not None,
             "unkept": task["unkept"],
+            **{name: defined.get(name) for name in _DEFINED},
         },
     }
 
@@ -468,7 +501,8 @@ def runs_of(
 
 def _loaded(database: Database, row: dict[str, Any]) -> RecordedRun:
     tasks = tasks_of(database, row)
-    document = document_of(row, tasks)
+    definition = read_document(database, row["definition"])
+    document = document_of(row, tasks, definition)
     secret = {p["name"] for p in document["record"]["params"] if p["secret"]}
     params = {
         k: Masked(MASK) if k in secret and v is not None else v

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.store.database import Statement
-from mxm.pipeline.store.masking import Secrets
 from mxm.pipeline.store.places import distrust
 
 __all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "keep", "load", "pack",

@@ -24,6 +24,7 @@ from mxm.pipeline.execution.events import (
     StepStarted,
     Warned,
 )
+from mxm.pipeline.execution.masking import Secrets, masked_command
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.interrupts import let_signals_pass
@@ -33,7 +34,6 @@ from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of
 from mxm.pipeline.store.database import Database, Statement
-from mxm.pipeline.store.masking import Secrets, masked_command
 from mxm.pipeline.store.places import has_store, root_of, store_of
 from mxm.pipeline.store.rows import (
     KeptValue,
@@ -66,14 +66,17 @@ class RunRecorder:
         The flow.
     expected
         Whether it is going to be: what takes time begins while the engine loads.
+    store
+        The folder of the store; None for the project's.
     """
 
-    def __init__(self, spec: FlowSpec, *, expected: bool = False) -> None:
+    def __init__(self, spec: FlowSpec, *, expected: bool = False, store: str | None = None) -> None:
         self._spec = spec
+        self._own_store = store
         self._about: About | None = None
         self._since = 0.0
         if expected:
-            self._look(store_of(spec))
+            self._look(store_of(spec) if store is None else store)
 
     def _look(self, store: str) -> About:
         file = self._spec.source.file if self._spec.source else None
@@ -85,7 +88,7 @@ class RunRecorder:
         self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
     ) -> Observer | None:
         """What records a run of *plan*, or None where the project records none."""
-        store = store_of(self._spec)
+        store = store_of(self._spec) if self._own_store is None else self._own_store
         if not options.record and not has_store(store):
             return None
         about, self._about = self._about, None  # of one run: the next one may see other code

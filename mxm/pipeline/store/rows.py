@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import inspect
 import json
-import linecache
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -14,15 +13,15 @@ from typing import Any, NamedTuple, TypeAlias
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
 from mxm.pipeline.errors import described, repr_of, text_of
 from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
+from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.plan import Plan, Step
-from mxm.pipeline.execution.tracebacks import users_place, users_traceback
-from mxm.pipeline.introspection.annotations import type_text
+from mxm.pipeline.execution.tracebacks import lines_around, users_place, users_traceback
+from mxm.pipeline.introspection.annotations import result_hint, type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.database import Statement
-from mxm.pipeline.store.masking import Secrets
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun, iso_time
 from mxm.pipeline.values.jsonvalue import Written, to_json
 from mxm.pipeline.values.parts import origins_in
@@ -235,20 +234,12 @@ class RowWriter:
     def _error(self, error: BaseException) -> str:
         """*error* with the lines of source around the place where it was raised."""
         place = users_place(error)
-        lines: list[list[Any]] = []
-        if place is not None and place.line:
-            source = linecache.getlines(place.file)
-            first = max(place.line - 3, 0)
-            lines = [
-                [first + 1 + i, line.rstrip("\n")]
-                for i, line in enumerate(source[first : place.line + 2])
-            ]
         return self._json(
             {
                 "type": type(error).__name__,
                 "message": text_of(error),
                 "place": None if place is None else str(place),
-                "lines": lines,
+                "lines": [] if place is None else lines_around(place),
                 "traceback": users_traceback(error),
             }
         )
@@ -353,10 +344,14 @@ def definition_of(plan: Plan, rows: RowWriter | None, root: str) -> list[Stateme
                 "name": task.name,
                 "upstream": list(task.upstream),
                 "after": list(task.after),
+                "function": getattr(fn, "__name__", None),
                 "signature": signature,
                 "doc": getattr(fn, "__doc__", None) if hasattr(fn, "__code__") else None,
                 "source": None if task.source is None else _place(task.source, root),
                 "code": _code_digest(fn, rows.key),
+                "returns": type_text(result_hint(fn)),
+                "mapped": task.mapped,
+                "asset": None if task.produces is None else task.produces.id,
             }
         )
     return rows.define(tasks, plan.flow.doc)

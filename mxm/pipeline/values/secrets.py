@@ -79,7 +79,20 @@ def signature_text(fn: Callable[..., Any], *, annotated: bool = True) -> str:
     if not annotated:
         shown = [p.replace(annotation=p.empty) for p in shown]
         signature = signature.replace(return_annotation=signature.empty)
-    return str(signature.replace(parameters=shown))
+    shown = [p.replace(annotation=_as_written(p.annotation)) for p in shown]
+    returned = _as_written(signature.return_annotation)
+    return str(signature.replace(parameters=shown, return_annotation=returned))
+
+
+class _Text(str):
+    """An annotation that is a string already; its repr has no quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _as_written(annotation: Any) -> Any:
+    return _Text(annotation) if type(annotation) is str else annotation
 
 
 def is_secret(annotation: Any) -> bool:

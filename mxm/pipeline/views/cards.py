@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.annotations import result_hint, type_text
@@ -16,9 +17,21 @@ from mxm.pipeline.views.markup import Keys
 from mxm.pipeline.views.names import stem
 from mxm.pipeline.views.picture import Card
 
-__all__ = ["View", "alone", "edges_of", "group_of", "overview", "result_text", "views_of"]
+__all__ = [
+    "FOLD",
+    "View",
+    "alone",
+    "edges_of",
+    "group_of",
+    "groups_of",
+    "overview",
+    "result_text",
+    "views_of",
+    "views_of_cards",
+]
 
-_FOLD = 150  # tasks, above which sub-flows are one card each
+FOLD = 150
+"""Tasks, above which sub-flows are one card each."""
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _ALL = 600  # tasks, above which everything is not drawn at once beside the folded drawing
 
@@ -33,7 +46,7 @@ class View:
         Its place in a page's address, beneath that of its flow; empty for the first.
     title
         What it shows.
-    cards, edges
+    cards, edges, critical
         As `draw` takes them.
     """
 
@@ -41,6 +54,7 @@ class View:
     title: str
     cards: Sequence[Card]
     edges: Sequence[Edge]
+    critical: Collection[tuple[str, str]] = ()
 
 
 def result_text(task: TaskSpec) -> str:
@@ -79,16 +93,46 @@ def views_of(spec: FlowSpec, keys: Keys, path: tuple[str, ...] = ()) -> list[Vie
         What goes before their names there: the flow's, where there are several.
     """
     graph = FlowGraph(spec)
-    order = graph.order()
-    edges = edges_of(graph)
-    cards = {name: _card(graph.tasks[name], keys.of(*path, name)) for name in order}
+    cards = {name: _card(graph.tasks[name], keys.of(*path, name)) for name in graph.order()}
+
+    def group_card(name: str, title: str, members: Sequence[str]) -> Card:
+        text = f"{len(members):,} tasks"
+        label = in_one_line(title)
+        link = f"#/{keys.of(*path, '', title)}"
+        return Card(name, label, text, f"{label}, {text}", link, many=True)
+
+    return views_of_cards(cards, edges_of(graph), group_card, keys, path)
+
+
+GroupCard: TypeAlias = Callable[[str, str, Sequence[str]], Card]
+"""Makes the card of what is folded: its name, its title, its members."""
+
+
+def views_of_cards(
+    cards: Mapping[str, Card],
+    edges: Sequence[Edge],
+    group_card: GroupCard,
+    keys: Keys,
+    path: tuple[str, ...] = (),
+) -> list[View]:
+    """The drawings of a graph; the first shows the whole, folded if it is large.
+
+    Parameters
+    ----------
+    cards, edges
+        The graph, each card after those upstream of it.
+    group_card
+        Makes the card of what is folded.
+    keys, path
+        As `views_of` takes them.
+    """
     everything = View("", "All tasks", list(cards.values()), edges)
-    groups = _groups(graph, order) if len(order) > _FOLD else {}
+    groups = groups_of(list(cards), edges) if len(cards) > FOLD else {}
     if not groups:
         return [everything]
-    views = [_folded(everything, groups, keys, path)]
+    views = [_folded(everything, groups, group_card)]
     views += _parts(cards, edges, groups, keys, path)
-    if len(order) <= _ALL:
+    if len(cards) <= _ALL:
         views.append(View("*", "All tasks", everything.cards, edges))
     return views
 
@@ -119,8 +163,16 @@ def alone(task: TaskSpec) -> View:
     return View("", task.name, [*cards, _card(task, "")], edges)
 
 
-def _groups(graph: FlowGraph, order: Sequence[str]) -> dict[str, list[str]]:
-    """What is folded together, by its title: sub-flows; without any, repeats of one layer."""
+def groups_of(order: Sequence[str], edges: Iterable[Edge]) -> dict[str, list[str]]:
+    """What is folded together, by its title: sub-flows; without any, repeats of one layer.
+
+    Parameters
+    ----------
+    order
+        The names, each after those upstream of it.
+    edges
+        Between them.
+    """
     found: dict[str, list[str]] = {}
     for name in order:
         if group_of(name):
@@ -128,10 +180,13 @@ def _groups(graph: FlowGraph, order: Sequence[str]) -> dict[str, list[str]]:
     found = {group: names for group, names in found.items() if len(names) > 1}
     if found:
         return found
+    upstreams: dict[str, list[str]] = {name: [] for name in order}
+    for edge in edges:
+        upstreams[edge.target].append(edge.source)
     layer: dict[str, int] = {}
     alike: dict[tuple[str, int], list[str]] = {}
     for name in order:
-        layer[name] = max((layer[other] + 1 for other in graph.upstreams[name]), default=0)
+        layer[name] = max((layer[other] + 1 for other in upstreams[name]), default=0)
         alike.setdefault((stem(name), layer[name]), []).append(name)
     titles: dict[str, list[str]] = {}
     for (text, at), names in alike.items():
@@ -141,21 +196,14 @@ def _groups(graph: FlowGraph, order: Sequence[str]) -> dict[str, list[str]]:
     return titles
 
 
-def _folded(
-    whole: View, groups: Mapping[str, Sequence[str]], keys: Keys, path: tuple[str, ...]
-) -> View:
+def _folded(whole: View, groups: Mapping[str, Sequence[str]], group_card: GroupCard) -> View:
     # A name that no task has: groups and tasks may be called alike.
-    group_card = {title: f"\0{title}" for title in groups}
-    member = {name: group_card[title] for title, names in groups.items() for name in names}
+    name_of = {title: f"\0{title}" for title in groups}
+    member = {name: name_of[title] for title, names in groups.items() for name in names}
     names, edges = fold([card.name for card in whole.cards], whole.edges, member)
     cards = {card.name: card for card in whole.cards}
     for title, members in groups.items():
-        text = f"{len(members):,} tasks"
-        label = in_one_line(title)
-        link = f"#/{keys.of(*path, '', title)}"
-        cards[group_card[title]] = Card(
-            group_card[title], label, text, f"{label}, {text}", link, many=True
-        )
+        cards[name_of[title]] = group_card(name_of[title], title, members)
     return View("", "Overview", [cards[name] for name in names], edges)
 
 

@@ -18,6 +18,18 @@ LIGHT: Mapping[str, str] = {
     "ink-3": "#656b77",
     "accent": "#2f55d4",
     "accent-bg": "#eef2fe",
+    "succeeded": "#0a7a59",
+    "failed": "#c5301f",
+    "failed-bg": "#fdf1ef",
+    "failed-line": "#d5766a",
+    "running": "#2f55d4",
+    "cached": "#0b7285",
+    "skipped": "#656b77",
+    "pending": "#7b818c",
+    "cancelled": "#656b77",
+    "retried": "#935700",
+    "retried-bg": "#fcf3e2",
+    "bar": "#a3aab5",
 }
 DARK: Mapping[str, str] = {
     "bg": "#0d0e11",
@@ -31,6 +43,18 @@ DARK: Mapping[str, str] = {
     "ink-3": "#8a909c",
     "accent": "#86a3ff",
     "accent-bg": "#1a2140",
+    "succeeded": "#4cc79b",
+    "failed": "#ff8170",
+    "failed-bg": "#26161a",
+    "failed-line": "#a4504a",
+    "running": "#86a3ff",
+    "cached": "#5cc3d6",
+    "skipped": "#959ba7",
+    "pending": "#7d838f",
+    "cancelled": "#959ba7",
+    "retried": "#e2a84b",
+    "retried-bg": "#2b2214",
+    "bar": "#5a606b",
 }
 
 

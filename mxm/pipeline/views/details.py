@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mxm.pipeline.bindings import Each, Param, PerItem, by_parameter, parts_in
 from mxm.pipeline.bindings import Upstream as UpstreamBinding
@@ -16,6 +16,7 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
 from mxm.pipeline.views.calls import constants_of, item_sources, rules_of, value_text
+from mxm.pipeline.views.fragments import Links, code, panel_head, section
 from mxm.pipeline.views.markup import Keys, escaped, shortened
 from mxm.pipeline.views.picture import icon
 
@@ -23,45 +24,14 @@ __all__ = [
     "chips_of",
     "doc_of",
     "flow_panel",
-    "keys_panel",
     "signature_text",
     "source_of",
     "task_panel",
 ]
 
-_MOST_LINKS = 60
+_MOST_PARTS = 60
 _MOST_ENDS = 20
 _MOST_CHIPS = 8
-_LONGEST_DOC = 600
-_KEYS = (
-    ("← → ↑ ↓", "move in the graph"),
-    ("n", "next task"),
-    ("/", "find a task"),
-    ("o", "overview"),
-    ("Esc", "back"),
-)
-
-
-class _Links:
-    def __init__(self, keys: Keys, path: tuple[str, ...]) -> None:
-        self.keys, self.path = keys, path
-
-    def to(self, name: str) -> str:
-        key = self.keys.of(*self.path, name)
-        return f'<a class="ref" href="#{key}">{_code(name, 120)}</a>'
-
-    def all(self, names: Sequence[str], most: int = _MOST_LINKS) -> str:
-        more = f'<span class="mut">and {len(names) - most:,} more</span>'
-        shown = "".join(map(self.to, names[:most]))
-        return f'<p class="refs">{shown}{more if len(names) > most else ""}</p>'
-
-
-def _code(text: str, most: int) -> str:
-    return f"<code>{escaped(shortened(in_one_line(text), most))}</code>"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h4>{title}</h4>{body}</section>"
 
 
 def doc_of(task: TaskSpec) -> str:
@@ -75,32 +45,25 @@ def source_of(thing: TaskSpec | FlowSpec) -> str:
     return str(thing.source) if thing.source else ""
 
 
-def _head(name: str, facts: Sequence[str], doc: str) -> str:
-    spans = "".join(f"<span>{fact}</span>" for fact in facts if fact)
-    text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}</p>' if doc else ""
-    title = f"<h3>{_code(name, 160)}</h3>"
-    return f'<header class="dh">{title}<p class="facts">{spans}</p>{text}</header>'
-
-
 def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
     """All that is known of *task* before a run."""
-    links = _Links(keys, path)
+    links = Links(keys, path)
     source = source_of(task)
     place = f'<code class="src">{escaped(shortened(source, 120))}</code>' if source else ""
     remarks = [*(f"each of {text}" for text in item_sources(task)), *rules_of(task)]
     facts = [*(escaped(remark) for remark in (*remarks, *_options(task))), place]
-    parts = [_head(task.name, facts, doc_of(task)), _section("Call", _call(task, links))]
+    parts = [panel_head(task.name, facts, doc_of(task)), section("Call", _call(task, links))]
     if task.produces:
         asset = task.produces
-        asset_html = f'<p class="asset">{icon("asset")}{_code(asset.id, 120)}'
+        asset_html = f'<p class="asset">{icon("asset")}{code(asset.id, 120)}'
         if asset.partition_key:
             asset_html += f'<span class="mut">by {escaped(asset.partition_key)}</span>'
-        parts.append(_section("Asset", asset_html + "</p>"))
+        parts.append(section("Asset", asset_html + "</p>"))
     after = [name for name in graph.upstreams[task.name] if name not in task.upstream]
     if after:
-        parts.append(_section("Runs after", links.all(after)))
+        parts.append(section("Runs after", links.all(after)))
     if graph.downstreams[task.name]:
-        parts.append(_section("Needed by", links.all(graph.downstreams[task.name])))
+        parts.append(section("Needed by", links.all(graph.downstreams[task.name])))
     return "".join(parts)
 
 
@@ -113,13 +76,13 @@ def _options(task: TaskSpec) -> list[str]:
     return options
 
 
-def _call(task: TaskSpec, links: _Links) -> str:
+def _call(task: TaskSpec, links: Links) -> str:
     """The signature, and where each argument comes from."""
     rows: list[str] = []
     constants = constants_of(task)
     for name, binding in by_parameter(task.fn, task.bindings).items():
         if name in constants:
-            said = _code(value_text(constants[name]), 200)
+            said = code(value_text(constants[name]), 200)
         else:
             # Some upstreams may not be in the flow, as where a task is shown alone.
             whole = binding.binding if isinstance(binding, PerItem) else binding
@@ -128,12 +91,12 @@ def _call(task: TaskSpec, links: _Links) -> str:
             said = many + " ".join(
                 links.to(part.name)
                 if isinstance(part, UpstreamBinding)
-                else f'{_code(str(part), 60)} <span class="or">parameter</span>'
+                else f'{code(str(part), 60)} <span class="or">parameter</span>'
                 if isinstance(part, Param)
-                else _code(value_text(part.value), 60)
-                for part in list(parts_in([inner]))[:_MOST_LINKS]
+                else code(value_text(part.value), 60)
+                for part in list(parts_in([inner]))[:_MOST_PARTS]
             )
-        rows.append(f"<tr><td>{_code(name, 60)}</td><td>{said}</td></tr>")
+        rows.append(f"<tr><td>{code(name, 60)}</td><td>{said}</td></tr>")
     table = f'<table class="kv">{"".join(rows)}</table>' if rows else ""
     return f'<pre class="sig">{escaped(shortened(signature_text(task), 600))}</pre>{table}'
 
@@ -188,30 +151,21 @@ def chips_of(spec: FlowSpec) -> str:
 
 def flow_panel(spec: FlowSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
     """What is known of *spec* as a whole."""
-    links = _Links(keys, path)
+    links = Links(keys, path)
     source = source_of(spec)
     place = f'<code class="src">{escaped(source)}</code>' if source else ""
     schedule = f"<code>{escaped(spec.schedule_cron)}</code>" if spec.schedule_cron else ""
-    parts = [_head(spec.name, ["flow", schedule, place], spec.doc)]
+    parts = [panel_head(spec.name, ["flow", schedule, place], spec.doc)]
     rows = [
-        f"<tr><td>{_code(p.name, 60)}</td><td>{_code(_default(p), 120)} "
+        f"<tr><td>{code(p.name, 60)}</td><td>{code(_default(p), 120)} "
         f'<span class="or">{escaped(shortened(type_text(p.annotation), 60))}</span></td></tr>'
         for p in parameters_of(spec)
     ]
     if rows:
-        parts.append(_section("Parameters", f'<table class="kv">{"".join(rows)}</table>'))
+        parts.append(section("Parameters", f'<table class="kv">{"".join(rows)}</table>'))
     order = graph.order()
     first = [name for name in order if not graph.upstreams[name]]
     last = [name for name in order if not graph.downstreams[name]]
-    parts.append(_section("Starts with", links.all(first, _MOST_ENDS)))
-    parts.append(_section("Ends with", links.all(last, _MOST_ENDS)))
+    parts.append(section("Starts with", links.all(first, _MOST_ENDS)))
+    parts.append(section("Ends with", links.all(last, _MOST_ENDS)))
     return "".join(parts)
-
-
-def keys_panel() -> str:
-    """The keys that the page knows."""
-    rows = "".join(
-        f"<dt>{''.join(f'<kbd>{key}</kbd>' for key in keys.split())}</dt><dd>{what}</dd>"
-        for keys, what in _KEYS
-    )
-    return f'<section class="keys"><h4>Keys</h4><dl>{rows}</dl></section>'

@@ -1,4 +1,4 @@
-"""Flows as text of one kind or another: SVG, a page of HTML, Mermaid."""
+"""Flows and runs as text of one kind or another: SVG, a page of HTML, Mermaid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.cards import overview, views_of
 from mxm.pipeline.views.diagram import draw_mermaid
@@ -15,8 +16,11 @@ from mxm.pipeline.views.layers import TooLargeError
 from mxm.pipeline.views.markup import Keys, escaped
 from mxm.pipeline.views.page import draw_page
 from mxm.pipeline.views.picture import MARGIN, Picture, draw, svg_file, unlinked
+from mxm.pipeline.views.report import draw_report
+from mxm.pipeline.views.reported import Report, report_of
+from mxm.pipeline.views.run_cards import bound_of_run, views_of_run
 
-__all__ = ["Flows", "HasSpec", "html", "mermaid", "specs_of", "svg"]
+__all__ = ["Flows", "HasSpec", "html", "mermaid", "run_svg", "specs_of", "svg"]
 
 
 @runtime_checkable
@@ -55,16 +59,17 @@ def specs_of(flows: Flows) -> list[FlowSpec]:
     return specs
 
 
-def svg(flows: Flows) -> str:
-    """Draw one flow, or several one below the other, as the text of an SVG file.
+def svg(flows: Flows | FlowRun) -> str:
+    """Draw a flow, or several one below the other, or a run, as the text of an SVG file.
 
-    A flow of more than 150 tasks has one card for each sub-flow; without any, one for repeats of
-    a task. The file has light and dark colours, and needs no other file. Nothing runs.
+    A run shows the state and the time of each task, and what its end waited for. A flow of more
+    than 150 tasks has one card for each sub-flow; without any, one for repeats of a task. The file
+    has light and dark colours, and needs no other file. Nothing runs.
 
     Parameters
     ----------
     flows
-        A flow, decorated or a `FlowSpec`, or several.
+        A flow, decorated or a `FlowSpec`, or several; or a `FlowRun`, just ended or loaded.
 
     Raises
     ------
@@ -81,6 +86,8 @@ def svg(flows: Flows) -> str:
     >>> svg(FlowSpec("risk", [TaskSpec("load", print)])).startswith("<svg")
     True
     """
+    if isinstance(flows, FlowRun):
+        return run_svg(report_of(flows))
     specs = specs_of(flows)
     keys = Keys()
     drawings: list[tuple[str, Picture]] = []
@@ -99,6 +106,22 @@ def svg(flows: Flows) -> str:
     return svg_file(_stacked(drawings), f"{len(specs)} flows") + "\n"
 
 
+def run_svg(run: Report) -> str:
+    """The drawing of *run* as the text of an SVG file.
+
+    Raises
+    ------
+    PipelineError
+        There is too much to draw.
+    """
+    view = views_of_run(run, bound_of_run(run), Keys())[0]
+    try:
+        drawn = draw([unlinked(c) for c in view.cards], view.edges, critical=view.critical)
+    except TooLargeError as error:
+        raise PipelineError(str(error), hint="the format html has a table") from None
+    return svg_file(drawn, in_one_line(f"run {run.id} of {run.flow}")) + "\n"
+
+
 def _stacked(drawings: Sequence[tuple[str, Picture]]) -> Picture:
     """Drawings below each other, each under its name."""
     parts: list[str] = []
@@ -113,12 +136,13 @@ def _stacked(drawings: Sequence[tuple[str, Picture]]) -> Picture:
     return Picture("".join(parts), max(picture.width for _, picture in drawings), y)
 
 
-def html(flows: Flows) -> str:
-    """Draw one flow, or several, as the text of a page that loads nothing from elsewhere.
+def html(flows: Flows | FlowRun) -> str:
+    """Draw a flow, several, or a run, as the text of a page that loads nothing from elsewhere.
 
     The page has the drawing, the tasks in a table, and the details of each; a large flow also a
     drawing of each sub-flow, several flows one of each and one of the assets that they write.
-    Nothing runs.
+    Nothing runs. Of a run it is the report: timeline, drawing, failures, and the details of each
+    task; secrets are masked.
 
     Parameters and errors are those of `svg`; what is too large is left out of the page.
 
@@ -128,6 +152,8 @@ def html(flows: Flows) -> str:
     >>> html(FlowSpec("risk", [TaskSpec("load", print)])).startswith("<!doctype html>")
     True
     """
+    if isinstance(flows, FlowRun):
+        return draw_report(report_of(flows))
     return draw_page(specs_of(flows))
 
 

@@ -9,43 +9,19 @@ from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.views.cards import View, group_of, overview, result_text, views_of
-from mxm.pipeline.views.colours import scheme_css
 from mxm.pipeline.views.details import (
     chips_of,
     doc_of,
     flow_panel,
-    keys_panel,
     source_of,
     task_panel,
 )
-from mxm.pipeline.views.layers import TooLargeError
+from mxm.pipeline.views.fragments import counted
+from mxm.pipeline.views.frame import graph_box, keys_panel, page_text, top_of
 from mxm.pipeline.views.markup import Keys, escaped, shortened
-from mxm.pipeline.views.picture import SYMBOLS, draw, icon, stylesheet
+from mxm.pipeline.views.picture import icon
 
 __all__ = ["draw_page"]
-
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "base-uri 'none'; form-action 'none'"
-)
-_THEME = (
-    '<button type="button" id="theme" aria-label="light or dark">'
-    '<svg class="i" viewBox="0 0 14 14">'
-    '<circle cx="7" cy="7" r="5.4" class="st"/><path d="M7 1.6a5.4 5.4 0 0 1 0 10.8z" class="fl"/>'
-    "</svg></button>"
-)
-_FIND = (
-    '<div class="find"><input id="q" type="search" placeholder="Find a task" '
-    'aria-label="Find a task" autocomplete="off" spellcheck="false"><kbd>/</kbd>'
-    '<ul id="hits" role="listbox" aria-label="Tasks found" hidden></ul></div>'
-)
-_ZOOM = (
-    '<div class="zoom"><button type="button" data-zoom="-" aria-label="smaller">'
-    "\N{MINUS SIGN}</button>"
-    '<button type="button" data-zoom="0" aria-label="fit">Fit</button>'
-    '<button type="button" data-zoom="+" aria-label="larger">+</button></div>'
-)
-_LINE = '<span><svg width="22" height="8"><path class="{}" d="M1 4H22"/></svg>{}</span>'
 
 
 def draw_page(specs: Sequence[FlowSpec]) -> str:
@@ -67,26 +43,13 @@ class _Page:
 
     def text(self) -> str:
         views = self._views()
-        head = (
-            '<meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            '<meta name="color-scheme" content="light dark">'
-            '<meta name="referrer" content="no-referrer">'
-            f"<title>{escaped(shortened(self._name(), 80))} · graph</title>"
-            f"<style>{scheme_css(':root')}{stylesheet('graph.css')}{stylesheet('style.css')}</style>"
-        )
-        panel = (
-            '<aside id="panel" aria-live="polite" aria-label="Details">'
-            f'<div id="flow">{self._panel()}</div><div id="task" hidden></div></aside>'
-        )
-        main = f"<main>{_graph_box(views)}{self._tables()}</main>"
-        return (
-            f'<!doctype html><html lang="en"><head>{head}</head><body>'
-            f'<svg class="defs" aria-hidden="true"><defs>{SYMBOLS}</defs></svg>'
-            f'{self._top()}<div class="cols">{main}{panel}</div>'
-            f"<footer>mxm-pipeline {escaped(__version__)}</footer>{self._details()}"
-            f"<script>{stylesheet('script.js')}</script></body></html>\n"
+        return page_text(
+            f"{shortened(self._name(), 80)} · graph",
+            top=self._top(),
+            main=graph_box(views) + self._tables(),
+            panel=self._panel(),
+            details=self._details(),
+            footer=f"mxm-pipeline {escaped(__version__)}",
         )
 
     def _name(self) -> str:
@@ -117,23 +80,19 @@ class _Page:
         edges = sum(len(others) for graph in self.graphs for others in graph.upstreams.values())
         every = [task for graph in self.graphs for task in graph.tasks.values()]
         assets = len({task.produces.id for task in every if task.produces})
-        facts = [f"<b>{_counted(tasks, 'task')}</b>", _counted(edges, "edge")]
+        facts = [f"<b>{counted(tasks, 'task')}</b>", counted(edges, "edge")]
         if len(self.specs) == 1:
             groups = len({group_of(task.name) for task in every} - {""})
-            facts += [_counted(groups, "sub-flow")] if groups else []
-        facts += [_counted(assets, "asset")] if assets else []
+            facts += [counted(groups, "sub-flow")] if groups else []
+        facts += [counted(assets, "asset")] if assets else []
         chips = ""
         if len(self.specs) == 1:
             source = source_of(self.specs[0])
             facts += [f"<code>{escaped(source)}</code>"] if source else []
-            chips = f'<p class="chips">{chips_of(self.specs[0])}</p>'
-        spans = "".join(f"<span>{fact}</span>" for fact in facts)
+            chips = chips_of(self.specs[0])
         name = escaped(shortened(self._name(), 120))
         title = f"<code>{name}</code>" if len(self.specs) == 1 else name
-        return (
-            f'<header class="top"><div class="who"><h1>{title}</h1></div>'
-            f'<div class="tools">{_FIND}{_THEME}</div><p class="facts">{spans}</p>{chips}</header>'
-        )
+        return top_of(f"<h1>{title}</h1>", facts, chips)
 
     def _tables(self) -> str:
         boxes: list[str] = []
@@ -168,14 +127,16 @@ class _Page:
 
     def _panel(self) -> str:
         if len(self.specs) == 1:
-            return flow_panel(self.specs[0], self.graphs[0], self.keys, ()) + keys_panel()
+            return flow_panel(self.specs[0], self.graphs[0], self.keys, ()) + keys_panel("task")
         rows = "".join(
             f'<tr><td><a class="ref" href="#/{self.keys.of("", *path)}">'
             f"<code>{escaped(shortened(in_one_line(spec.name), 60))}</code></a></td>"
             f"<td>{escaped(shortened(spec.doc.partition(chr(10))[0], 140))}</td></tr>"
             for spec, path in zip(self.specs, self.paths, strict=True)
         )
-        return f'<section><h4>Flows</h4><table class="kv">{rows}</table></section>{keys_panel()}'
+        return (
+            f'<section><h4>Flows</h4><table class="kv">{rows}</table></section>{keys_panel("task")}'
+        )
 
     def _details(self) -> str:
         return "".join(
@@ -194,42 +155,3 @@ def _paths(specs: Sequence[FlowSpec]) -> list[tuple[str, ...]]:
     return [
         (name,) if name not in names[:i] else (name, str(i + 1)) for i, name in enumerate(names)
     ]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def _graph_box(views: Sequence[tuple[View, str]]) -> str:
-    shown = "".join(
-        f'<div class="view" data-view="{key}"{" hidden" if i else ""}>{_drawing(view)}</div>'
-        for i, (view, key) in enumerate(views)
-    )
-    pick = ""
-    if len(views) > 1:
-        options = "".join(
-            f'<option value="{key}">{escaped(shortened(view.title, 60))}</option>'
-            for view, key in views
-        )
-        pick = (
-            '<label class="pick"><span class="sr">Drawing</span>'
-            f'<select id="view">{options}</select></label>'
-        )
-    legend = (
-        f'<p class="legend">{_LINE.format("e", "data")}{_LINE.format("e ord", "order")}'
-        f"<span>{icon('asset')}asset</span></p>"
-    )
-    return (
-        f'<section class="box" id="graph"><header class="bh"><h2>Graph</h2>{pick}{legend}{_ZOOM}'
-        f'</header><div class="canvas" tabindex="-1">{shown}</div></section>'
-    )
-
-
-def _drawing(view: View) -> str:
-    try:
-        return draw(view.cards, view.edges).svg(view.title)
-    except TooLargeError as error:
-        return (
-            f'<p class="note">Not drawn: {escaped(str(error))}. The table below has every task.</p>'
-            '<svg class="graph TB" viewBox="0 0 1 1" width="1" height="1"></svg>'
-        )

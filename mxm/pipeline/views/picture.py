@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -33,6 +33,8 @@ _NAME_PX = 7.55  # of a character of the name, in the fixed-width font
 _TEXT_PX = 6.0  # of one of the second line, on average
 _LEFT, _LEFT_OF_ICON = 14, 33  # px before the text
 _RIGHT = 14
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_BADGE = 26  # px that the number of attempts takes
 _LONGEST_NAME, _LONGEST_TEXT = 24, 30  # columns
 _NARROWEST = 96  # px
 _STEP = 8  # px, by which widths differ
@@ -41,9 +43,23 @@ _TWINS = 10  # cards between the same neighbours, from which on they share a fra
 _FRAME, _FRAME_GAP = 12, 10  # px inside a frame, and between its cards
 _FRAME_RATIO = 2.2  # columns to rows, squared
 
+# 14 x 14, in the colour of the text.
 _ICONS: Mapping[str, str] = {
+    "succeeded": '<path d="M2.8 7.4l2.9 2.9 5.5-6.2" class="st2"/>',
+    "failed": '<circle cx="7" cy="7" r="6.25" class="fl"/>'
+    '<path d="M4.8 4.8l4.4 4.4M9.2 4.8l-4.4 4.4" class="kn"/>',
+    "running": '<circle cx="7" cy="7" r="5.4" class="st" opacity=".28"/>'
+    '<path d="M7 1.6a5.4 5.4 0 0 1 5.4 5.4" class="st2"/>',
+    "skipped": '<circle cx="7" cy="7" r="5.4" class="st"/><path d="M3.4 10.6l7.2-7.2" class="st"/>',
+    "cached": '<path d="M7 1.4l5.6 5.6L7 12.6 1.4 7z" class="fl"/>',
+    "overridden": '<rect x="2.6" y="2.6" width="8.8" height="8.8" rx="1.6" class="fl"/>',
+    "pending": '<circle cx="7" cy="7" r="5.2" class="st" stroke-dasharray="1.6 2.4"/>',
+    "cancelled": '<rect x="2.4" y="2.4" width="9.2" height="9.2" rx="2" class="st"/>'
+    '<path d="M4.8 7h4.4" class="st2"/>',
+    "crashed": '<path d="M7 1.2l6 11H1z" class="fl"/><path d="M7 5v3.4M7 10.2v.3" class="kn"/>',
     "asset": '<ellipse cx="7" cy="3.4" rx="4.6" ry="1.9" class="st"/><path d="M2.4 3.4v7.2c0 1.05 '
     '2.06 1.9 4.6 1.9s4.6-.85 4.6-1.9V3.4" class="st"/>',
+    "open": '<path d="M5 3.5L9 7 5 10.5" class="st"/>',
 }
 _ARROW = (
     '<marker id="{}" viewBox="0 0 6 6" refX="5.6" refY="3" markerWidth="{}" markerHeight="{}" '
@@ -55,6 +71,7 @@ SYMBOLS = "".join(
     [
         *(f'<symbol id="i-{n}" viewBox="0 0 14 14">{body}</symbol>' for n, body in _ICONS.items()),
         _ARROW.format("tip", 6, 6),
+        _ARROW.format("tip-hot", 7, 7),
         _ARROW.format("tip-lit", 7, 7),
     ]
 )
@@ -82,6 +99,14 @@ class Card:
         Whether it stands for several: a mapped task, a sub-flow.
     is_asset
         Whether it is an asset itself.
+    state
+        That of the task in a run; empty where nothing ran.
+    attempts
+        How many calls it took.
+    counts
+        How many of what it stands for are in each state.
+    is_critical
+        Whether the end of the run waited for it.
     """
 
     name: str
@@ -92,6 +117,15 @@ class Card:
     writes: bool = False
     many: bool = False
     is_asset: bool = False
+    state: str = ""
+    attempts: int = 1
+    counts: tuple[tuple[str, int], ...] = ()
+    is_critical: bool = False
+
+    @property
+    def has_icon(self) -> bool:
+        """Whether there is one before its name."""
+        return self.is_asset or bool(self.state)
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,7 @@ def draw(
     *,
     page: tuple[float, float] = PAGE,
     direction: Direction | None = None,
+    critical: Collection[tuple[str, str]] = (),
 ) -> Picture:
     """Draw a graph.
 
@@ -153,6 +188,8 @@ def draw(
         Each pair of nodes once.
     page, direction
         As `lay_out` takes them.
+    critical
+        The edges, by their ends, that the end of a run waited for.
 
     Raises
     ------
@@ -171,7 +208,7 @@ def draw(
         columns_of[frame], sizes[frame] = _frame_size(len(members), wide, page[0])
     names = list(dict.fromkeys(frame_of.get(card.name, card.name) for card in cards))
     layout = lay_out(names, _framed(edges, frame_of), sizes, page=page, direction=direction)
-    body = [_path(edge, data, number) for edge, data in layout.paths]
+    body = _paths(layout.paths, number, _Look(cards, frame_of, critical))
     drawn = [f'<g transform="translate({MARGIN} {MARGIN})">{"".join(body)}</g>']
     boxes = dict(layout.boxes)
     for frame, members in frames.items():
@@ -186,8 +223,9 @@ def draw(
 
 def _width(card: Card) -> float:
     name = columns(middle_out(card.label, _LONGEST_NAME)) * _NAME_PX
+    name += _BADGE if card.attempts > 1 else 0
     text = columns(middle_out(card.text, _LONGEST_TEXT)) * _TEXT_PX + (20 if card.writes else 0)
-    left = _LEFT_OF_ICON if card.is_asset else _LEFT
+    left = _LEFT_OF_ICON if card.has_icon else _LEFT
     wide = left + max(name, text) + _RIGHT
     return max(_NARROWEST, -(-wide // _STEP) * _STEP)
 
@@ -242,14 +280,42 @@ def _frame(box: Box, height: float) -> str:
     return f'<rect class="frame" x="{x}" y="{y}" width="{wide}" height="{high}" rx="12"/>'
 
 
-def _path(edge: Edge, data: str, number: Mapping[str, int]) -> str:
-    kind = "e ord" if edge.order else "e"
-    ends = f"{number[edge.source]} {number[edge.target]}"
-    return f'<path class="{kind}" data-e="{ends}" d="{data}"/>'
+class _Look:
+    """How edges look, by the states of what they join."""
+
+    def __init__(
+        self,
+        cards: Sequence[Card],
+        frame_of: Mapping[str, str],
+        critical: Collection[tuple[str, str]],
+    ) -> None:
+        self._states: dict[str, set[str]] = {}
+        for card in cards:
+            self._states.setdefault(frame_of.get(card.name, card.name), set()).add(card.state)
+        self._critical = {(frame_of.get(a, a), frame_of.get(b, b)) for a, b in critical}
+
+    def of(self, edge: Edge) -> str:
+        """Its classes."""
+        kind = "e ord" if edge.order else "e"
+        if edge[:2] in self._critical:
+            return f"{kind} hot"
+        lost = self._states[edge.source] & {"failed", "skipped"}
+        return f"{kind} bad" if lost and "skipped" in self._states[edge.target] else kind
+
+
+def _paths(paths: Sequence[tuple[Edge, str]], number: Mapping[str, int], look: _Look) -> list[str]:
+    """Every edge as a path, the critical ones above the others."""
+    drawn: dict[bool, list[str]] = {False: [], True: []}
+    for edge, data in paths:
+        kind = look.of(edge)
+        ends = f"{number[edge.source]} {number[edge.target]}"
+        path = f'<path class="{kind}" data-e="{ends}" d="{data}"/>'
+        drawn[kind.endswith("hot")].append(path)
+    return drawn[False] + drawn[True]
 
 
 def _card(card: Card, box: Box, frame: int | None) -> str:
-    left = _LEFT_OF_ICON if card.is_asset else _LEFT
+    left = _LEFT_OF_ICON if card.has_icon else _LEFT
     wide = number_text(box.width)
     parts = [f"<title>{escaped(card.title or card.label)}</title>"]
     if card.many:
@@ -258,17 +324,44 @@ def _card(card: Card, box: Box, frame: int | None) -> str:
             f'<rect class="stack" x="5" y="5" width="{inset}" height="{_HEIGHT}" rx="{_RADIUS}"/>'
         )
     parts.append(f'<rect class="card" width="{wide}" height="{_HEIGHT}" rx="{_RADIUS}"/>')
-    if card.is_asset:
-        parts.append('<use class="as" href="#i-asset" x="11" y="7.5" width="14" height="14"/>')
+    if card.has_icon:
+        name, css = ("asset", "as") if card.is_asset else (card.state, "ic")
+        parts.append(f'<use class="{css}" href="#i-{name}" x="11" y="7.5" width="14" height="14"/>')
     name = escaped(middle_out(card.label, _LONGEST_NAME))
     text = escaped(middle_out(card.text, _LONGEST_TEXT))
     parts.append(f'<text class="nm" x="{left}" y="19">{name}</text>')
     parts.append(f'<text class="sb" x="{left}" y="34">{text}</text>')
+    if card.attempts > 1:
+        x = number_text(box.width - 33)
+        parts.append(
+            f'<g class="att" transform="translate({x} 7)"><rect width="24" height="15" rx="7.5"/>'
+            f'<text x="12" y="11">{_TIMES}{card.attempts}</text></g>'
+        )
     if card.writes:
         x = number_text(box.width - 23)
         parts.append(f'<use class="as" href="#i-asset" x="{x}" y="23.5" width="13" height="13"/>')
+    parts += _segments(card, box.width - 20)
     link = f' href="{escaped(card.link)}"' if card.link else ""
     framed = "" if frame is None else f' data-f="{frame}"'
     x, y = number_text(box.x + MARGIN), number_text(box.y + MARGIN)
     tag = "a" if card.link else "g"
-    return f'<{tag} class="n"{link}{framed} transform="translate({x} {y})">{"".join(parts)}</{tag}>'
+    kind = f"n s-{card.state}" if card.state else "n"
+    kind += " crit" if card.is_critical else ""
+    return (
+        f'<{tag} class="{kind}"{link}{framed} transform="translate({x} {y})">'
+        f"{''.join(parts)}</{tag}>"
+    )
+
+
+def _segments(card: Card, room: float) -> Iterator[str]:
+    """The bar that shows how many are in each state."""
+    total = sum(count for _, count in card.counts)
+    at = 10.0
+    for state, count in card.counts:
+        wide = room * count / total
+        shown = number_text(max(1.5, wide - 1))
+        yield (
+            f'<rect class="seg s-{state}" x="{number_text(at)}" y="{_HEIGHT - 5}" '
+            f'width="{shown}" height="2" rx="1"/>'
+        )
+        at += wide

@@ -5,7 +5,7 @@ const $$ = (selector, at = document) => [...at.querySelectorAll(selector)];
 const root = document.documentElement;
 root.classList.add('js');
 const canvas = $('.canvas'), flow = $('#flow'), panel = $('#task'), pick = $('#view');
-const rows = new Map($$('.tasks tbody tr').map(row => [row.id.slice(2), row]));
+const rows = new Map($$('.tasks tbody tr[id]').map(row => [row.id.slice(2), row]));
 const names = [...rows.keys()];
 const label = key => $('.tn code', rows.get(key)).textContent;
 let now = null, zoom = 1;
@@ -82,15 +82,32 @@ function around(svg, a) {
   });
   return { up, down };
 }
+// The details of a task that has none: there are too many tasks.
+function left(key) {
+  const head = document.createElement('header'), name = document.createElement('h3'), said = document.createElement('p');
+  head.className = 'dh';
+  said.className = 'doc';
+  name.textContent = label(key);
+  said.textContent = 'There are more than 5,000 tasks: the details of those that succeeded are left out. mxm-pipeline runs show has them.';
+  head.append(name, said);
+  return head;
+}
+function fold(body, open) {
+  body.hidden = !open;
+  $('button', body.previousElementSibling).setAttribute('aria-expanded', open);
+}
 function select(key) {
   $$('.sel, .near, .lit, .picked').forEach(x => x.classList.remove('sel', 'near', 'lit', 'picked'));
   now = rows.has(key) ? key : null;
   panel.hidden = !now;
   flow.hidden = !!now;
   if (!now) return;
-  panel.replaceChildren(document.getElementById('d-' + key).content.cloneNode(true));
+  const detail = document.getElementById('d-' + key);
+  if (detail) panel.replaceChildren(detail.content.cloneNode(true));
+  else panel.replaceChildren(left(key));
   $('#panel').scrollTop = 0;
   rows.get(key).classList.add('sel');
+  if (rows.get(key).parentNode.hidden) fold(rows.get(key).parentNode, true);
   const view = home(key);
   if (shown().dataset.view !== view) show(view);
   const a = card(key), svg = picture();
@@ -110,13 +127,28 @@ function select(key) {
 function read() {
   let at = location.hash.slice(1);
   try { at = decodeURIComponent(at); } catch { /* an address that nobody of ours wrote */ }
-  if (at.startsWith('/') || !at) { select(null); show(at.slice(1)); } else select(at);
+  if (at.startsWith('s:')) {
+    const first = names.find(k => rows.get(k).dataset.s === at.slice(2));
+    if (!first) return;
+    history.replaceState(null, '', '#' + first);
+    select(first);
+    rows.get(first).scrollIntoView({ block: 'center' });
+  } else if (at.startsWith('/') || !at) { select(null); show(at.slice(1)); } else select(at);
 }
 const go = key => { if (key && key !== now) location.hash = '#' + key; };
 addEventListener('hashchange', read);
 document.addEventListener('click', e => {
   const row = e.target.closest('.tasks tbody tr');
-  if (row && !e.target.closest('a')) go(row.id.slice(2));
+  if (row && row.id && !e.target.closest('a')) go(row.id.slice(2));
+  if (row && row.classList.contains('band')) {
+    const body = row.parentNode.nextElementSibling;
+    fold(body, body.hidden);
+  }
+  const copy = e.target.closest('[data-copy]');
+  if (copy) navigator.clipboard?.writeText(copy.dataset.copy).then(() => {
+    copy.textContent = 'Copied';
+    setTimeout(() => { copy.textContent = 'Copy'; }, 1500);
+  }, () => {});
 });
 
 // Search.
@@ -124,15 +156,17 @@ const q = $('#q'), hits = $('#hits');
 let on = 0, found = [];
 function search() {
   const want = q.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  found = want.length ? names.filter(k => want.every(w => label(k).toLowerCase().includes(w))) : [];
+  found = want.length ? names.filter(k => want.every(w => `${label(k)} ${rows.get(k).dataset.s || ''}`.toLowerCase().includes(w))) : [];
   on = 0;
   hits.hidden = !want.length;
   hits.replaceChildren(...found.slice(0, 40).map((key, i) => {
     const li = document.createElement('li'), code = document.createElement('code');
     code.textContent = label(key);
+    const icon = $('.state .i', rows.get(key));
+    if (icon) { li.classList.add('s-' + rows.get(key).dataset.s); li.append(icon.cloneNode(true)); }
     li.append(code);
     li.setAttribute('role', 'option');
-    li.className = i ? '' : 'on';
+    if (!i) li.classList.add('on');
     li.onpointerdown = e => { e.preventDefault(); choose(i); };
     return li;
   }));
@@ -188,7 +222,11 @@ addEventListener('keydown', e => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest('input, select, textarea')) return;
   if (e.key === '/') { e.preventDefault(); q.focus(); }
   else if (e.key.startsWith('Arrow')) { e.preventDefault(); step(e.key); }
-  else if (e.key === 'n') go(names[(names.indexOf(now) + 1) % names.length]);
+  else if (e.key === 'n') {
+    const bad = names.filter(k => rows.get(k).dataset.s === 'failed'), list = bad.length ? bad : names;
+    const next = names.indexOf(now) + 1;
+    go(list.find(k => names.indexOf(k) >= next) || list[0]);
+  }
   else if (e.key === 'o') location.hash = '';
   else if (e.key === 'Escape') {
     const view = shown().dataset.view;

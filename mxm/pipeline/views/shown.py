@@ -1,4 +1,4 @@
-"""Flows and tasks as prompts and notebooks show them: a tree in text, a drawing and a table."""
+"""Flows, tasks and runs as prompts and notebooks show them: in text, as a drawing and a table."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from mxm.pipeline.checks.declarations import find_errors
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.calls import rules_of, value_text
-from mxm.pipeline.views.cards import alone, result_text, views_of
+from mxm.pipeline.views.cards import View, alone, result_text, views_of
 from mxm.pipeline.views.details import doc_of, signature_text, source_of
 from mxm.pipeline.views.layers import TooLargeError
 from mxm.pipeline.views.markup import Keys, escaped, shortened
 from mxm.pipeline.views.names import wrapped
 from mxm.pipeline.views.picture import draw, svg_file, unlinked
+from mxm.pipeline.views.reported import Report, TaskReport, report_of
+from mxm.pipeline.views.run_cards import bound_of_run, views_of_run
+from mxm.pipeline.views.states import count_states, word
+from mxm.pipeline.views.times import lasted
 from mxm.pipeline.views.tree import tree_lines
+from mxm.pipeline.views.values import brief
 
 __all__ = ["html_of", "text_of"]
 
@@ -66,27 +73,35 @@ def _parameter(parameter: Parameter) -> str:
 
 
 def html_of(thing: object) -> str | None:
-    """A flow, or a task, as HTML for a notebook; None where it is not valid.
+    """A flow, a task or a run as HTML for a notebook; None where it is not valid.
 
     The drawing is an image of its own, so that no style of it reaches the notebook.
     """
+    if isinstance(thing, FlowRun):
+        run = report_of(thing)
+        view = views_of_run(run, bound_of_run(run), Keys())[0]
+        return _beside(view, f"run {run.id} of {run.flow}", _run_rows(run))
     spec = thing if isinstance(thing, FlowSpec) else getattr(thing, "spec", None)
     if isinstance(spec, TaskSpec):
-        view, rows = alone(spec), _task_rows(spec)
-    elif isinstance(spec, FlowSpec) and not find_errors(spec):
-        view, rows = views_of(spec, Keys())[0], _flow_rows(spec)
-    else:
-        return None
+        return _beside(alone(spec), spec.name, _task_rows(spec))
+    if isinstance(spec, FlowSpec) and not find_errors(spec):
+        return _beside(views_of(spec, Keys())[0], spec.name, _flow_rows(spec))
+    return None
+
+
+def _beside(view: View, name: str, rows: str) -> str:
+    """The drawing of *view* beside a table of *rows*; the table alone where there is too much."""
     table = f'<table style="font-size:12px;text-align:left">{rows}</table>'
     try:
-        picture = draw([unlinked(card) for card in view.cards], view.edges)
+        cards = [unlinked(card) for card in view.cards]
+        picture = draw(cards, view.edges, critical=view.critical)
     except TooLargeError:
         return table
-    data = base64.b64encode(f"{svg_file(picture, in_one_line(spec.name))}\n".encode()).decode()
+    data = base64.b64encode(f"{svg_file(picture, in_one_line(name))}\n".encode()).decode()
     if len(data) > _LARGEST:
         return table
     image = (
-        f'<img alt="the graph of {escaped(in_one_line(spec.name))}" style="max-width:100%" '
+        f'<img alt="the graph of {escaped(in_one_line(name))}" style="max-width:100%" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
     style = "display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start"
@@ -110,6 +125,31 @@ def _flow_rows(spec: FlowSpec) -> str:
     if len(spec.tasks) > _MOST_ROWS:
         rows.append(_cells(f"and {len(spec.tasks) - _MOST_ROWS:,} more"))
     return "".join(rows)
+
+
+def _run_rows(run: Report) -> str:
+    """The tasks of *run*, what failed first, and how the run ended."""
+    counts = count_states(task.state for task in run.tasks.values())
+    said = ", ".join(f"{count:,} {word(state)}" for state, count in counts.items())
+    rows = [
+        _cells(f"<b>{run.state}</b>", lasted(run.seconds), escaped(said)),
+        _cells("Task", "State", "Result", tag="th"),
+    ]
+    tasks = sorted(run.tasks.values(), key=lambda task: task.state != State.FAILED)
+    for task in tasks[:_MOST_ROWS]:
+        state = " ".join(filter(None, [word(task.state), lasted(task.took)]))
+        rows.append(_cells(_code(task.name), state, _outcome(task)))
+    if len(tasks) > _MOST_ROWS:
+        rows.append(_cells(f"and {len(tasks) - _MOST_ROWS:,} more"))
+    return "".join(rows)
+
+
+def _outcome(task: TaskReport) -> str:
+    if task.error is not None:
+        return escaped(shortened(in_one_line(f"{task.error.type}: {task.error.message}"), 200))
+    if task.has_result:
+        return f"<code>{escaped(brief(task.result, 80))}</code>"
+    return escaped(shortened(in_one_line(task.reason), 120))
 
 
 def _task_rows(task: TaskSpec) -> str:

@@ -1,4 +1,4 @@
-"""The secrets of one run, and text without them: none may reach the store."""
+"""The secrets of one run, and text without them: none may reach a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, cast
 from mxm.pipeline.bindings import Bindings, Collection, Const, by_parameter
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.secrets import MASK, Masked, secret_parameters
 
 __all__ = ["Secrets", "masked_command"]
@@ -27,19 +29,29 @@ class Secrets:
     """
 
     def __init__(self, plan: Plan) -> None:
-        texts: set[str] = set()
-        for name in plan.secrets:
-            texts.update(_texts(plan.params.get(name), secret=True))
-            texts.update(_texts(plan.flow.params.get(name), secret=True))
-        for fn in (plan.flow.fn, *(step.task.fn for step in plan.steps)):
-            texts.update(_default_texts(fn))
+        texts = _flow_texts(plan.flow, plan.params, plan.secrets)
         for step in plan.steps:
-            names = secret_parameters(step.task.fn)
-            bound = by_parameter(step.task.fn, Bindings(step.args, step.kwargs))
-            for name, binding in bound.items():
-                for value in _constants(binding):
-                    texts.update(_texts(value, secret=name in names or name in plan.secrets))
-        self.names: frozenset[str] = plan.secrets
+            bindings = Bindings(step.args, step.kwargs)
+            texts |= _bound_texts(step.task.fn, bindings, plan.secrets)
+        self._hold(texts, plan.secrets)
+
+    @classmethod
+    def of_run(cls, run: FlowRun) -> Secrets:
+        """The secrets of a run that has ended, as far as its parameters and its flow have them."""
+        names = frozenset(
+            name for name, value in run.params.items() if _has_method(value)
+        ) | frozenset(name for task in run.flow.tasks for name in secret_parameters(task.fn))
+        texts = _flow_texts(run.flow, run.params, names)
+        for task in run.flow.tasks:
+            texts |= _bound_texts(task.fn, task.bindings, names)
+            for name in names & task.params.keys():
+                texts.update(_texts(task.params[name], secret=True))
+        secrets = cls.__new__(cls)
+        secrets._hold(texts, names)
+        return secrets
+
+    def _hold(self, texts: Set[str], names: frozenset[str]) -> None:
+        self.names: frozenset[str] = names
         self._texts = sorted(
             (text for text in texts if len(text) >= _SHORTEST), key=len, reverse=True
         )
@@ -79,6 +91,26 @@ class Secrets:
     def is_in(self, parts: Iterable[bytes | bytearray | memoryview]) -> bool:
         """Whether a secret stands in one of *parts*."""
         return any(pattern.search(part) for part in parts for pattern in self._patterns)
+
+
+def _flow_texts(flow: FlowSpec, params: Mapping[str, Any], names: Set[str]) -> set[str]:
+    """The secrets among a run's parameters, and its flow's."""
+    texts: set[str] = set()
+    for name in names:
+        texts.update(_texts(params.get(name), secret=True))
+        texts.update(_texts(flow.params.get(name), secret=True))
+    texts.update(_default_texts(flow.fn))
+    return texts
+
+
+def _bound_texts(fn: Callable[..., Any], bindings: Bindings, names: Set[str]) -> set[str]:
+    """The secrets among the constants that *fn* is called with, and its defaults."""
+    texts = set(_default_texts(fn))
+    own = secret_parameters(fn)
+    for name, binding in by_parameter(fn, bindings).items():
+        for value in _constants(binding):
+            texts.update(_texts(value, secret=name in own or name in names))
+    return texts
 
 
 def _default_texts(fn: Callable[..., Any] | None) -> Iterator[str]:

@@ -1,0 +1,38 @@
+"""The states of tasks as they are named, ordered and summed up in drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mxm.pipeline.taskruns import State
+
+__all__ = ["ORDER", "count_states", "word", "worst"]
+
+ORDER = (
+    *(State.FAILED, State.CRASHED, State.RUNNING, State.SUCCEEDED, State.CACHED),
+    *(State.OVERRIDDEN, State.SKIPPED, State.CANCELLED, State.PENDING),
+)
+"""The states, those that a reader looks for first."""
+
+_LOUD = (State.FAILED, State.CRASHED, State.RUNNING, State.CANCELLED)
+
+
+def word(state: str) -> str:
+    """The word for *state*."""
+    return "waiting" if state == State.PENDING else str(state)
+
+
+def count_states(states: Iterable[str]) -> dict[str, int]:
+    """How often each state is in *states*, in `ORDER`."""
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state] = counts.get(state, 0) + 1
+    return {state.value: counts[state] for state in ORDER if state in counts}
+
+
+def worst(counts: Mapping[str, int]) -> str:
+    """The one state that stands for several."""
+    loud = next((state for state in _LOUD if counts.get(state)), None)
+    if loud is not None:
+        return loud.value
+    return next(iter(counts)) if len(counts) == 1 else State.SUCCEEDED.value

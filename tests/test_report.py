@@ -1,0 +1,620 @@
+"""Reports of runs: what happened is there, complete, in order, as text, and without secrets."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from command import call, invoke, write
+from pydantic import SecretStr
+
+from mxm.pipeline import load_run, runs_of, views
+from mxm.pipeline.api import compile_flow
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.views.bound import Span, bound_of
+from mxm.pipeline.views.report import draw_report
+from mxm.pipeline.views.reported import report_of, report_of_document
+from mxm.pipeline.views.times import clock, lasted
+from mxm.pipeline.views.trace import draw_trace
+
+BOOK = """
+import mxm
+from pydantic import SecretStr
+
+
+@mxm.task
+def symbols(token: SecretStr) -> list[str]:
+    '''Members of the index.'''
+    print("logged in with", token.get_secret_value())
+    return ["SAP", "ASML", "BAD"]
+
+
+calls = []
+
+
+@mxm.task(retries=2)
+def load(names: list[str]) -> dict[str, float]:
+    calls.append(names)
+    if len(calls) == 1:
+        raise TimeoutError("no answer <b>within</b> 5 s")
+    return {name: 1.5 for name in names}
+
+
+@mxm.task(on_item_error="skip")
+def gain(symbol: str) -> float:
+    if symbol == "BAD":
+        raise ValueError(f"no price of {symbol}")
+    return float(len(symbol))
+
+
+@mxm.task
+def total(prices: dict[str, float], window: int) -> float:
+    if window == 13:
+        raise ValueError("no window of 13")
+    return sum(prices.values())
+
+
+@mxm.task
+def send(x: float) -> None:
+    '''Send it to the desk.'''
+
+
+@mxm.flow
+def book(window: int = 20, token: SecretStr = SecretStr("vendor-token")):
+    '''Risk of the book.'''
+    names = symbols(token)
+    send(total(load(names), window))
+    return gain.map(names)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MXM_HOME")
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"pyproject.toml": "", "flows.py": BOOK})
+    return tmp_path
+
+
+def run(*args: str, code: int = 0) -> str:
+    ran = invoke("run", "book", "--backend", "inline", *args)
+    assert ran.code == code, ran.err
+    return ran.err
+
+
+def report(*args: str) -> str:
+    made = invoke("report", "--out", "report.html", *args)
+    assert made.code == 0, made.err
+    return Path("report.html").read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    return html.unescape(re.sub(r"(?s)<style>.*?</style>|<script>.*?</script>|<[^>]*>", " ", page))
+
+
+def panel_of(page: str, task: str) -> str:
+    [panel] = re.findall(f'(?s)<template id="d-{re.escape(task)}">(.*?)</template>', page)
+    return " ".join(text_of(panel).split())
+
+
+def row_of(page: str, task: str) -> str:
+    [row] = re.findall(f'(?s)<tr id="r-{re.escape(task)}".*?</tr>', page)
+    return str(row)
+
+
+def states_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<tr id="r-([^"]*)" class="[^"]*" data-s="([^"]*)"', page))
+
+
+# --- of recorded runs ------------------------------------------------------------------------
+
+
+def test_a_report_has_every_task_as_card_row_and_details(project: Path) -> None:
+    run("-p", "window=13", code=1)
+    page = report()
+    names = ["symbols", "load", "gain", "total", "send"]
+    expected = ["succeeded", "succeeded", "succeeded", "failed", "skipped"]
+    assert states_of(page) == dict(zip(names, expected, strict=True))
+    drawn = re.findall(r'<a class="n s-(\w+)[^"]*" href="#([^"]*)"', page)
+    assert {key: state for state, key in drawn} == states_of(page)
+    for name in names:
+        assert panel_of(page, name)
+
+
+def test_a_report_shows_why_a_run_failed(project: Path) -> None:
+    run("-p", "window=13", code=1)
+    page = report()
+    card = text_of(re.findall(r'(?s)<article class="fail">.*?</article>', page)[0])
+    assert "total" in card
+    assert "ValueError" in card
+    assert "no window of 13" in card
+    assert 'raise ValueError("no window of 13")' in card
+    assert "Traceback (most recent call last)" in card
+    assert "Skipped because of it" in card
+    assert "because <code>total</code> failed" in row_of(page, "send")
+    assert "Failed" in page.partition("<main>")[0]
+
+
+def test_a_report_shows_the_code_as_it_was_when_it_failed(project: Path) -> None:
+    run("-p", "window=13", code=1)
+    write(project, {"flows.py": "# all gone\n"})
+    assert 'raise ValueError("no window of 13")' in text_of(report())
+
+
+def test_details_of_a_task_say_what_it_was_given_and_made(project: Path) -> None:
+    run("-p", "window=40")
+    page = report()
+    assert "Members of the index." in panel_of(page, "symbols")
+    assert '["SAP", "ASML", "BAD"]' in panel_of(page, "symbols")
+    total = panel_of(page, "total")
+    assert "total(prices: dict[str, float], window: int) -> float" in total
+    assert "prices load" in total
+    assert "window 40 given" in total
+    assert "4.5" in total
+    load = panel_of(page, "load")
+    assert "TimeoutError: no answer <b>within</b> 5 s" in load
+    assert "&lt;b&gt;within" in page
+    gain = panel_of(page, "gain")
+    assert "3 items" in gain
+    assert "ValueError: no price of BAD" in gain
+    assert gain.index("BAD") < gain.index("ASML")  # what failed comes first
+
+
+def test_no_secret_is_in_a_report(project: Path) -> None:
+    for given in ([], ["-p", "token=hush-hush-1"]):
+        run(*given, "--report", "now.html")
+        pages = [report(), Path("now.html").read_text("utf-8"), report("-f", "svg")]
+        pages.append(report("-f", "trace"))
+        for page in pages:
+            assert "vendor-token" not in page
+            assert "hush-hush" not in page
+        assert "logged in with **********" in pages[0]
+
+
+def test_a_run_writes_its_report_recorded_or_not(project: Path) -> None:
+    run("--no-record", "--report", "unrecorded.html")
+    assert not (project / ".mxm").exists()
+    run("--report", "recorded.html")
+    assert report() == Path("recorded.html").read_text("utf-8")
+    [unrecorded, recorded] = [
+        text_of(Path(name).read_text("utf-8")) for name in ("unrecorded.html", "recorded.html")
+    ]
+    for said in ("Risk of the book.", "load(names: list[str])", "mxm-pipeline", "python"):
+        assert said in unrecorded, said
+        assert said in recorded, said
+
+
+def test_a_report_of_a_run_that_failed_is_written_at_its_end(project: Path) -> None:
+    run("-p", "window=13", "--report", "failed.svg", code=1)
+    assert ET.fromstring(Path("failed.svg").read_text("utf-8")).tag.endswith("svg")
+
+
+def test_a_report_is_for_its_owner_alone(project: Path) -> None:
+    run("--report", "now.html")
+    report()
+    if os.name == "posix":
+        for name in ("now.html", "report.html"):
+            assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
+
+
+def test_a_report_that_cannot_be_written_is_found_before_the_run(project: Path) -> None:
+    for name in ("missing/now.html", "."):
+        ran = invoke("run", "book", "--report", name)
+        assert ran.code == 2
+        assert "cannot write" in ran.err
+        assert "started" not in ran.err
+    assert not (project / ".mxm").exists()
+
+
+def test_what_report_does_not_know_is_an_error(project: Path) -> None:
+    assert "nothing is recorded" in invoke("report", "--out", "x.html").err
+    run()
+    cases = {
+        ("last", "--out", "x.html", "-f", "pdf"): "unknown format 'pdf'",
+        ("2001",): "no run '2001'",
+        ("last", "--json"): "where should the report go?",
+        ("--open", "-f", "trace"): "--open cannot open a trace",
+        ("--out", "missing/x.html"): "cannot write",
+    }
+    for args, said in cases.items():
+        made = invoke("report", *args)
+        assert made.code == 2, args
+        assert said in made.err, args
+
+
+def test_a_report_says_what_it_wrote_as_json(project: Path) -> None:
+    run()
+    made = invoke("report", "--out", "run.svg", "--json")
+    assert json.loads(made.out) == {
+        "schema": "mxm.report/1",
+        "run": runs_of("book")[0].id,
+        "format": "svg",
+        "file": "run.svg",
+    }
+
+
+def test_one_record_gives_one_text_whatever_the_hash_seed(project: Path) -> None:
+    run("-p", "window=13", code=1)
+    texts = {
+        call("report", "-f", kind, cwd=project, env={"PYTHONHASHSEED": seed, "MXM_HOME": None}).out
+        for seed in ("1", "2")
+        for kind in ("html", "svg", "trace")
+    }
+    assert len(texts) == 3
+
+
+def test_a_run_from_python_has_a_drawing_and_a_page(project: Path) -> None:
+    run()
+    found = load_run()
+    assert views.html(found) == report()
+    assert views.svg(found) == report("-f", "svg")
+
+
+# --- of runs in memory -----------------------------------------------------------------------
+
+
+def ran(spec: FlowSpec, **params: Any) -> FlowRun:
+    return compile_flow(spec, backend="inline", record=False).run(params)
+
+
+def one() -> int:
+    return 1
+
+
+def twice(x: int) -> int:
+    return 2 * x
+
+
+def fails(x: int) -> int:
+    raise LookupError("no such key")
+
+
+SPEC = FlowSpec(
+    "spec",
+    [
+        TaskSpec("one", one),
+        TaskSpec("twice", twice, upstream=["one"]),
+        TaskSpec("fails", fails, upstream=["one"]),
+        TaskSpec("after", one, after=["fails"], produces=AssetDecl("after/daily")),
+    ],
+)
+
+
+def test_a_run_that_nobody_recorded_has_a_report(tmp_path: Path) -> None:
+    page = views.html(ran(SPEC))
+    assert states_of(page) == {
+        "one": "succeeded",
+        "twice": "succeeded",
+        "fails": "failed",
+        "after": "skipped",
+    }
+    assert 'raise LookupError("no such key")' in text_of(page)
+    assert "not written: task skipped" in text_of(page)
+    assert ET.fromstring(views.svg(ran(SPEC)))
+
+
+def test_a_secret_that_a_task_prints_is_masked_in_a_run_that_nobody_recorded() -> None:
+    def log_in(token: SecretStr) -> str:
+        print("token", token.get_secret_value())
+        raise ValueError(f"refused {token.get_secret_value()}")
+
+    page = views.html(ran(FlowSpec("f", [TaskSpec("log_in", log_in)]), token="hush-hush-1"))
+    assert "token **********" in page
+    assert "hush-hush-1" not in page
+
+
+def test_a_notebook_shows_a_run_as_drawing_and_table() -> None:
+    shown: Any = ran(SPEC)
+    bundle: dict[str, str] = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(shown)
+    assert "data:image/svg+xml;base64," in bundle["text/html"]
+    said = text_of(bundle["text/html"])
+    assert "LookupError: no such key" in said
+    assert said.index("fails") < said.index("twice")
+    assert "<style" not in bundle["text/html"]
+
+
+# --- of made-up records ----------------------------------------------------------------------
+
+
+def moment(seconds: float | None) -> str | None:
+    return None if seconds is None else f"2026-11-27T17:30:{seconds:09.6f}+00:00"
+
+
+def task(name: str, state: str = "succeeded", **fields: Any) -> dict[str, Any]:
+    """A task of a record; *start* and *end* are seconds from the run's start."""
+    start, end = fields.pop("start", None), fields.pop("end", None)
+    record = {
+        "arguments": {}, "upstream": [], "after": [], "signature": None, "doc": None,
+        "source": None, "returns": None, "mapped": False, "asset": None, "traceback": None,
+        "place": None, "lines": None,
+    }  # fmt: skip
+    record |= {key: fields.pop(key) for key in list(fields) if key in record}
+    made = {
+        "name": name, "state": state, "allowed": False, "attempts": 1, "history": [],
+        "ready": moment(fields.pop("ready", None)), "started": moment(start), "ended": moment(end),
+        "seconds": None if start is None or end is None else end - start, "slot": 1,
+        "waited": None, "result": None, "error": None, "reason": None, "cause": None,
+        "output": "", "asset": None, "items": None,
+    }  # fmt: skip
+    return {**made, **fields, "record": record}
+
+
+def document(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {"workers": 4, "params": [], "command": [], "seen": None}
+    record |= {key: fields.pop(key) for key in ("seen", "workers", "doc", "git") if key in fields}
+    return {
+        "schema": "mxm.flowrun/2", "id": "20261127-173000-0123abcd", "flow": "flow",
+        "state": "succeeded", "backend": "inline", "runner": "threads", "started": moment(0),
+        "ended": moment(10), "seconds": 10.0, "params": {}, "value": None, "warnings": [],
+        "tasks": list(tasks), "record": record, **fields,
+    }  # fmt: skip
+
+
+def page_of(made: dict[str, Any]) -> str:
+    return draw_report(report_of_document(made))
+
+
+STATES = (
+    "succeeded", "failed", "skipped", "cached", "overridden", "cancelled", "running", "pending",
+)  # fmt: skip
+
+
+def test_every_state_has_an_icon_and_a_word() -> None:
+    page = page_of(document(*(task(state, state) for state in STATES)))
+    symbols = set(re.findall(r'<symbol id="i-(\w+)"', page))
+    for state in STATES:
+        word = "waiting" if state == "pending" else state
+        assert state in symbols
+        assert f'href="#i-{state}"/></svg>{word}</span>' in row_of(page, state)
+
+
+@pytest.mark.parametrize("state", ["running", "crashed"])
+def test_a_run_without_an_end_is_shown_as_far_as_it_is_known(state: str) -> None:
+    made = document(
+        task("load", start=0, end=4),
+        task("fit", "running" if state == "running" else "cancelled", start=4, upstream=["load"]),
+        task("send", "pending" if state == "running" else "cancelled", upstream=["fit"]),
+        state=state, ended=None, seconds=None, seen=moment(8),
+    )  # fmt: skip
+    page = page_of(made)
+    assert "8.0 s</b> so far as is known" in page
+    assert "Bound by" not in page
+    if state == "running":
+        assert "4.0 s" in row_of(page, "fit")
+        assert 'class="b now"' in row_of(page, "fit")
+
+
+def test_a_run_of_which_no_task_ran_has_a_report() -> None:
+    for made in (document(), document(task("a", "cancelled", reason="the run was cancelled"))):
+        made |= {"state": "cancelled", "seconds": 0.0}
+        assert "Cancelled" in text_of(page_of(made))
+
+
+def test_a_record_of_an_older_schema_is_drawn_by_its_arguments() -> None:
+    second = task("b", start=2, end=3)
+    second["record"] = {"arguments": {"x": {"upstream": "a[0]"}, "y": {"upstream": ["c"]}}}
+    made = document(task("a", start=0, end=1), task("c", start=0, end=2), second)
+    found = report_of_document(made)
+    assert found.tasks["b"].upstream == ("a", "c")
+    for each in made["tasks"]:
+        each.pop("record")
+    made.pop("record")
+    assert set(states_of(page_of(made))) == {"a", "b", "c"}
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    '"onmouseover="alert(1)',
+    "a&amp;<b>",
+    "日本語の株価",
+    "e\u0301",
+    "\u202eevil",
+    "x" * 300,
+    "]]>-->",
+    "javascript:alert(1)",
+    "a\nb\x00\x1b[31m",
+    "\ud800",
+    "'; drop table",
+]
+
+
+def test_hostile_names_and_values_are_text_everywhere() -> None:
+    tasks: list[dict[str, Any]] = []
+    for i, name in enumerate(HOSTILE):
+        made = task(
+            name,
+            "failed" if i % 3 == 0 else "succeeded",
+            start=i, end=i + 1, upstream=HOSTILE[i - 1 : i], doc=name, signature=name, source=name,
+            returns=name, asset=name, traceback=name, place=f"{name}:{i}", lines=[[i, name]],
+            error=f"{name}: {name}", output=name * 3, result={name: [name]}, mapped=True,
+            arguments={name: {"value": name}},
+            items={"over": name, "count": {"failed": 1}, "rows": [
+                {"key": name, "state": "failed", "attempts": 1, "seconds": 1.0, "value": None,
+                 "error": name, "reason": name}]},
+        )  # fmt: skip
+        tasks.append(made)
+    made = document(*tasks, flow=HOSTILE[0], state="failed", doc=HOSTILE[1])
+    made["record"]["params"] = [
+        {"name": n, "value": n, "type": n, "origin": "run", "from": n} for n in HOSTILE
+    ]
+    made["record"] |= {"versions": dict(zip(HOSTILE, HOSTILE, strict=True)), "host": HOSTILE[0]}
+    made["record"] |= {"command": HOSTILE, "git": {"commit": HOSTILE[0], "branch": HOSTILE[1]}}
+    made["warnings"] = [{"code": n, "message": n, "task": n} for n in HOSTILE]
+    page = page_of(made)
+    assert page.count("<script>") == 1
+    assert "alert(1)</script>" not in page
+    assert not re.search(r"<[^>]*\sonmouseover", page)
+    assert "\u202e" not in page
+    assert "\x1b" not in page
+    assert not re.search(r'(?:href|src)="(?!#)', page)
+    page.encode("utf-8")
+    assert len(states_of(page)) == len(HOSTILE)
+    json.loads(draw_trace(report_of_document(made)))
+
+
+def test_long_values_and_lists_are_cut_with_their_length() -> None:
+    rows = [
+        {"key": f"k{i}", "state": "succeeded", "attempts": 1, "seconds": 0.1, "value": 1,
+         "error": None, "reason": None}
+        for i in range(300)
+    ]  # fmt: skip
+    made = document(
+        task("log", start=0, end=1, output="z" * 1_000_000, result="y" * 1_000_000),
+        task("items", start=0, end=1,
+             items={"over": "a list", "count": {"succeeded": 300}, "rows": rows}),
+    )  # fmt: skip
+    page = page_of(made)
+    assert len(page) < 300_000
+    assert "(1,000,000 characters)" in panel_of(page, "log")
+    assert "and 100 more" in panel_of(page, "items")
+
+
+def test_tasks_that_failed_alike_share_a_card() -> None:
+    alike = {"error": "ValueError: away", "place": "f.py:3", "lines": [[3, "raise"]]}
+    tasks = [task(f"desk_{i}", "failed", start=0, end=1, **alike) for i in range(12)]
+    tasks.append(task("other", "failed", start=0, end=1, error="KeyError: 'x'", place="f.py:9"))
+    page = page_of(document(*tasks, state="failed"))
+    assert page.count('<article class="fail">') == 2
+    assert "and 11 more failed" in text_of(page)
+
+
+def test_a_large_run_is_folded_to_its_sub_flows_in_drawing_and_table() -> None:
+    tasks = [task("start", start=0, end=1)]
+    for desk in range(40):
+        for step in range(5):
+            above = f"desk_{desk}.t{step - 1}" if step else "start"
+            state = "failed" if (desk, step) == (7, 4) else "succeeded"
+            tasks.append(
+                task(f"desk_{desk}.t{step}", state, start=1 + step, end=2 + step, upstream=[above])
+            )
+    page = page_of(document(*tasks, state="failed"))
+    assert page.count('<tr class="band') == 40
+    first = page.partition('<div class="view"')[2].partition("</svg></div>")[0]
+    assert "1 of 5 failed" in first
+    assert len(re.findall('class="nm"', first)) == 41
+    assert len(states_of(page)) == 201
+    drawn = set(re.findall(r'<a class="n s-\w+[^"]*" href="#([^/"][^"]*)"', page))
+    assert drawn == set(states_of(page))
+    assert 'class="e hot"' in first
+
+
+def test_waits_attempts_and_cached_tasks_are_told_apart_in_the_bars() -> None:
+    history = [
+        {"started": moment(2), "ended": moment(3), "state": "failed", "error": "OSError: away"},
+        {"started": moment(5), "ended": moment(7), "state": "succeeded", "error": None},
+    ]
+    page = page_of(
+        document(
+            task("old", "cached", start=0, end=0),
+            task("load", start=2, end=7, ready=0, history=history, upstream=["old"]),
+        )
+    )
+    assert 'class="hit"' in row_of(page, "old")
+    bars = re.findall(r'<i class="([^"]*)" style="left:([\d.]+)%;width:([\d.]+)%"', page)
+    assert [b for b in bars if b[0] != "b"][:4] == [
+        ("wait", "0", "20"),
+        ("b try", "20", "10"),
+        ("wait", "30", "20"),
+        ("b crit", "50", "20"),
+    ]
+
+
+def test_warnings_of_a_run_are_on_its_page() -> None:
+    warning = {"code": "MXM501", "message": "result of task 'a': 3 NaN became null", "task": "a"}
+    assert "3 NaN became null" in text_of(page_of(document(task("a"), warnings=[warning])))
+
+
+# --- what bound a run ------------------------------------------------------------------------
+
+
+def span(*needs: str, ready: float = 0, start: float = 0, end: float = 0) -> Span:
+    return Span(needs, ready, start, end)
+
+
+def test_the_chain_leads_back_from_what_ended_last() -> None:
+    spans = {
+        "load": span(start=0, end=4),
+        "fast": span(start=0, end=1),
+        "fit": span("load", "fast", ready=4, start=4, end=9),
+        "side": span("fast", ready=1, start=1, end=2),
+    }
+    found = bound_of(spans, 10, 4)
+    assert found is not None
+    assert (found.chain, found.by, found.share) == (("load", "fit"), "chain", "9.0 s of 10.0 s")
+
+
+def test_workers_bound_a_run_whose_ready_tasks_waited() -> None:
+    spans = {f"t{i}": span(start=2 * (i // 2), end=2 * (i // 2) + 2) for i in range(10)}
+    spans["long"] = span(start=0, end=3)
+    found = bound_of(spans, 10, 2)
+    assert found is not None
+    assert found.by == "workers"
+    assert found.waited == sum(2 * (i // 2) for i in range(10))
+    assert found.chain == ("long",)  # the longest one, not the last to end
+
+
+def test_one_worker_is_said_to_be_one() -> None:
+    spans = {f"t{i}": span(start=i, end=i + 1) for i in range(10)}
+    found = bound_of(spans, 10, 1)
+    assert found is not None
+    assert (found.by, found.share) == ("one", "1.0 s of 10.0 s")
+
+
+def test_nothing_bound_a_run_without_an_end() -> None:
+    assert bound_of({"a": Span((), None, None, None)}, 3, 1) is None
+    assert bound_of({}, 3, 1) is None
+    assert bound_of({"a": span(end=0)}, 0, 1) is None
+
+
+def test_seconds_in_words() -> None:
+    assert [lasted(s) for s in (0, 0.0042, 0.0996, 14.63, 59.96, 372, 3599.6, 7500)] == [
+        "0 ms", "4 ms", "0.1 s", "14.6 s", "1:00 min", "6:12 min", "1:00 h", "2:05 h",
+    ]  # fmt: skip
+    assert [clock(s) for s in (-1, 0, 26.9, 3725)] == ["0:00", "0:00", "0:26", "1:02:05"]
+
+
+# --- traces ----------------------------------------------------------------------------------
+
+
+def test_a_trace_has_an_event_for_each_attempt_and_arrows_along_the_chain(project: Path) -> None:
+    run()
+    events = json.loads(report("-f", "trace"))["traceEvents"]
+    found = load_run()
+    attempts = sum(len(each.history) or 1 for each in found.tasks.values())  # 1: it is mapped
+    spans = [event for event in events if event["ph"] == "X"]
+    assert len(spans) == attempts
+    assert all(type(event["ts"]) is int and event["dur"] >= 0 for event in spans)
+    failed = [event["args"] for event in spans if event["args"]["state"] == "failed"]
+    assert failed[0]["error"] == "TimeoutError: no answer <b>within</b> 5 s"
+    starts = [event["id"] for event in events if event["ph"] == "s"]
+    assert starts == [event["id"] for event in events if event["ph"] == "f"]
+    assert starts
+    names = {e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert {"book", "worker 1", "mapped tasks"} <= names
+
+
+def test_a_run_that_still_goes_is_read_from_the_store(project: Path) -> None:
+    run()
+    [found] = runs_of("book")
+    with Database(str(project / ".mxm")) as database:
+        database.write(
+            [
+                ("UPDATE run SET state = 'running', ended = NULL, seconds = NULL", ()),
+                ("UPDATE task SET state = 'running', ended = NULL WHERE name = 'send'", ()),
+                ("UPDATE run SET pid = ?, process = NULL", (os.getpid(),)),
+            ]
+        )
+    assert report_of(load_run(found.id)).state == "running"
+    page = report(found.id)
+    assert "Running" in page.partition("<main>")[0]
+    assert states_of(page)["send"] == "running"
