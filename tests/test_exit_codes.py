@@ -61,7 +61,7 @@ WRONG = """
     """
 TWICE = "import mxm\n@mxm.task\ndef t(): ...\n@mxm.flow\ndef twice():\n    return t\n"
 BROKEN = "import mxm\nraise ValueError('broken')\n@mxm.flow\ndef f(): ...\n"
-OK, FAILED, USAGE, IMPORT, INVALID = (0, 1, 2, 3, 4)
+OK, FAILED, USAGE, IMPORT, INVALID, NOTHING = (0, 1, 2, 3, 4, 5)
 
 
 @pytest.fixture
@@ -96,6 +96,12 @@ def code(line: str) -> int:
         ("run good --help", OK),
         ("run good", OK),
         ("run good -p nosuch=1", OK),
+        ("run good --select load", OK),
+        ("run failing --exclude fails", OK),
+        ("run good --select nosuch", USAGE),
+        ("run good --exclude nosuch", USAGE),
+        ("run good --exclude load", NOTHING),
+        ("run failing --select load,fails", NOTHING),
         ("run skipping", OK),
         ("run describing", OK),
         ("run failing", FAILED),

@@ -119,6 +119,8 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
 
         recorder = RunRecorder(spec, expected=bool(chosen.record))
         chosen = chosen.changed({"recorder": recorder})
+    if chosen.states is None:
+        chosen = chosen.changed({"states": _last_states})
     compiled: MXMFlow = load_backend(backend)(spec, chosen)
     return compiled
 
@@ -157,6 +159,13 @@ def execute_flow(
             hint="compile it first: execute_flow(compile_flow(...))",
         )
     return flow.execute(params, options)
+
+
+def _last_states(spec: FlowSpec) -> Mapping[str, str]:
+    # Loaded by a selection with `state:`.
+    from mxm.pipeline.store.past import last_states
+
+    return last_states(spec)
 
 
 def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:

@@ -14,10 +14,12 @@ __all__ = [
     "EngineMissingError",
     "GraphError",
     "LoadError",
+    "NothingSelectedError",
     "ParameterError",
     "PipelineError",
     "ResourceError",
     "ResultError",
+    "SelectionError",
     "Skip",
     "SpecError",
     "StoreError",
@@ -107,6 +109,14 @@ class UnknownFlowError(PipelineError, KeyError):
 
 class AmbiguousFlowError(PipelineError, LookupError):
     """Two places register a flow of this name."""
+
+
+class SelectionError(PipelineError, ValueError):
+    """The tasks that a run selects cannot run alone, or there are none of that name."""
+
+
+class NothingSelectedError(SelectionError):
+    """A run selects no task at all."""
 
 
 class BackendError(PipelineError):

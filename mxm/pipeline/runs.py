@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "NOT_SELECTED",
     "Attempt",
     "FlowRun",
     "State",
@@ -50,6 +51,10 @@ __all__ = [
     "gather",
     "new_run_id",
 ]
+
+
+NOT_SELECTED = "not selected"
+"""The reason of a task that a run was asked to leave out."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -209,7 +214,10 @@ class FlowRun:
                     Const(None) if isinstance(part, Upstream) and part.name in valueless else part
                 ),
             )
-        return output, [_became_none(self.flow.name, self.tasks[name]) for name in valueless]
+        became = [self.tasks[name] for name in valueless]
+        return output, [
+            _became_none(self.flow.name, task) for task in became if task.reason != NOT_SELECTED
+        ]
 
     def value_json(self) -> tuple[JSONValue, list[Problem]]:
         """`value` as JSON, and warnings for parts that are missing or that JSON cannot hold.

@@ -16,6 +16,7 @@ from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_poi
 from mxm.pipeline.errors import (
     GraphError,
     LoadError,
+    NothingSelectedError,
     ParameterError,
     PipelineError,
     UnknownFlowError,
@@ -213,4 +214,6 @@ def _code(error: PipelineError) -> ExitCode:
         return ExitCode.INVALID_GRAPH
     if isinstance(error, LoadError):
         return ExitCode.IMPORT_FAILED
+    if isinstance(error, NothingSelectedError):
+        return ExitCode.NOTHING_SELECTED
     return ExitCode.USAGE

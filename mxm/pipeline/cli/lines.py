@@ -26,7 +26,7 @@ from mxm.pipeline.execution.events import (
 )
 from mxm.pipeline.execution.tracebacks import users_place, users_traceback
 from mxm.pipeline.printable import in_one_line, printable, without_sequences
-from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.runs import NOT_SELECTED, FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 
 __all__ = ["Lines", "duration"]
@@ -49,6 +49,7 @@ class Lines:
         self._strict_json = strict_json
         self._flow = ""
         self._skipped: list[TaskRun] = []  # consecutive skips with the same cause
+        self._left_out = 0  # tasks that are not selected
         self._ended = False
         # For mapped steps: the number of items, the count per state, and the time of the last line.
         self._of: dict[str, int] = {}
@@ -92,6 +93,8 @@ class Lines:
             return
         self._ended = True
         self._print_skipped(run.ended)
+        if self._left_out:
+            self._line(run.ended, f"skipped {self._left_out:,}: {NOT_SELECTED}")
         if not self._flow:  # a backend without events
             for problem in run.warnings:
                 print_error(problem)
@@ -162,6 +165,9 @@ class Lines:
             self._line(event.at, text, -1 if event.level >= logging.WARNING else 0)
 
     def _step(self, at: datetime, task: TaskRun) -> None:
+        if task.reason == NOT_SELECTED and self._verbosity <= 0:
+            self._left_out += 1
+            return
         if task.state is State.SKIPPED and task.cause and self._verbosity <= 0:
             if self._skipped and _why(self._skipped[0]) != _why(task):
                 self._print_skipped(at)

@@ -45,6 +45,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     IMPORT_FAILED = 3
     INVALID_GRAPH = 4
+    NOTHING_SELECTED = 5
     SIGINT = 130
     SIGTERM = 143
 

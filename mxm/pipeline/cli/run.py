@@ -284,6 +284,18 @@ def run(
             help=f"Number of tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
         ),
     ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--select",
+            metavar="TASKS",
+            help="Run only these tasks: 'load+ +report tag:eod', 'state:failed+'.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="TASKS", help="Do not run these tasks."),
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no more tasks after a failure.")
     ] = False,
@@ -359,6 +371,8 @@ def run(
             "runner": runner,
             "workers": workers,
             "fail_fast": fail_fast,
+            "select": select,
+            "exclude": exclude,
             "strict_params": strict_params,
             "strict_json": strict_json,
             "engine_logs": verbose > 1,

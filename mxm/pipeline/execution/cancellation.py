@@ -56,6 +56,11 @@ class CompiledFlow(ABC):
             from mxm.pipeline.execution.overrides import with_overrides
 
             plan = with_overrides(plan, chosen.overrides)
+        if chosen.select is not None or chosen.exclude:
+            # Loaded only for a selection.
+            from mxm.pipeline.execution.partial import with_selection
+
+            plan = with_selection(plan, chosen.select, chosen.exclude, chosen.states)
         chosen = chosen.recording(plan, params or {})
         return Course(plan, chosen, self.backend).follow(self._run)
 

@@ -383,7 +383,9 @@ class _Drive:
 
     def _stops(self, step: Step) -> bool:
         """Whether a failure has stopped the run, and *step* is not there for failures."""
-        return self.stopped_by is not None and step.task.run_if not in ("failed", "always")
+        if self.stopped_by is None or step.task.run_if in ("failed", "always"):
+            return False
+        return step.outcome is None or step.outcome.state is not State.SKIPPED
 
     def _is_stopped(self, step: Step) -> bool:
         """Skip *step* if a failure has stopped the run, unless it is there for failures."""

@@ -14,6 +14,7 @@ from mxm.pipeline.resources import Resource
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.events import Observer
+    from mxm.pipeline.execution.partial import LastStates
     from mxm.pipeline.execution.plan import Plan
 
 __all__ = [
@@ -51,6 +52,8 @@ class OptionsOfRun(TypedDict, total=False):
     resource_settings: Mapping[str, Mapping[str, object]]
     limits: Mapping[str, int]
     record: bool | None
+    select: str | Sequence[str] | None
+    exclude: str | Sequence[str]
 
 
 class Recorder(Protocol):
@@ -101,8 +104,15 @@ class RunOptions:
         one that is not named.
     record
         Whether the run is recorded in the project's store; None where there is a store already.
+    select
+        Which tasks run; None for all: expressions as in `mxm.pipeline.execution.selection`, one or
+        a list of them.
+    exclude
+        Which of them do not: expressions of the same kind.
     recorder
         What records it; `compile_flow` sets it.
+    states
+        What ``state:`` in a selection goes by; `compile_flow` sets it.
 
     Raises
     ------
@@ -130,7 +140,10 @@ class RunOptions:
     )
     limits: Mapping[str, int] = field(default_factory=lambda: _NONE)
     record: bool | None = None
+    select: str | Sequence[str] | None = None
+    exclude: str | Sequence[str] = ()
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
+    states: LastStates | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
@@ -166,6 +179,9 @@ class RunOptions:
                 f"not {overrides!r:.80}",
                 hint=hint,
             )
+        if self.select is not None:
+            object.__setattr__(self, "select", _expressions("select", self.select))
+        object.__setattr__(self, "exclude", _expressions("exclude", self.exclude))
         _check_resources(self.resources, self.resource_settings)
         if not _is_mapping(self.limits):
             raise BackendError(
@@ -206,6 +222,18 @@ class RunOptions:
         if options and _is_mapping(options.get("limits")):
             options = {**options, "limits": {**self.limits, **options["limits"]}}
         return replace(self, **options) if options else self
+
+
+def _expressions(option: str, given: Any) -> tuple[str, ...]:
+    """*given*, which is one expression or a list of them."""
+    listed = type(given) in (list, tuple, set, frozenset)
+    expressions: tuple[Any, ...] = tuple(given) if listed else (given,)
+    if all(isinstance(each, str) for each in expressions):
+        return expressions
+    raise BackendError(
+        f"{option} must be text or a list of texts, not {repr_of(given):.80}",
+        hint=f'name tasks: {option}="load+ tag:daily"',
+    )
 
 
 def _check_resources(resources: Any, settings: Any) -> None:

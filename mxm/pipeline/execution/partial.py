@@ -1,0 +1,139 @@
+"""A plan of which only the selected tasks run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from mxm.pipeline.errors import NothingSelectedError, SelectionError
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.selection import selected
+from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.runs import NOT_SELECTED
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.taskruns import State, TaskRun
+
+__all__ = ["LastStates", "with_selection"]
+
+LastStates: TypeAlias = Callable[[FlowSpec], Mapping[str, str]]
+"""How each task of a flow ended in the newest recorded run that it was selected in."""
+
+# How a task can end.
+_STATES = [s.value for s in State if s not in (State.PENDING, State.RUNNING, State.CRASHED)]
+
+
+def with_selection(
+    plan: Plan,
+    select: Sequence[str] | None,
+    exclude: Sequence[str],
+    states: LastStates | None = None,
+) -> Plan:
+    """*plan* with the steps skipped that are not selected.
+
+    Parameters
+    ----------
+    plan
+        The plan; steps whose outcome is known, of overrides, stay as they are.
+    select, exclude
+        As in `mxm.pipeline.execution.selection.selected`.
+    states
+        What ``state:`` goes by.
+
+    Raises
+    ------
+    NothingSelectedError
+        No step is selected.
+    SelectionError
+        An expression cannot be used; a selected step takes the result of one that is not.
+    """
+    chosen = selected_steps(plan, select, exclude, states)
+    lacking = _lacking(plan, chosen)
+    if lacking:
+        step, missing = lacking[0]
+        more = f" ({len(lacking):,} tasks are like that)" if len(lacking) > 1 else ""
+        names = " and ".join(map(repr, missing))
+        raise SelectionError(
+            f"task {step.name!r} takes the result of {names}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not selected{more}",
+            hint=f"select what it needs, too: {_needing(select, lacking)}",
+        )
+    steps = tuple(_left_out(s) if s.name not in chosen else _kept(s, chosen) for s in plan.steps)
+    downstreams: dict[str, list[str]] = {step.name: [] for step in steps}
+    for step in steps:
+        for name in step.needs:
+            downstreams[name].append(step.name)
+    return replace(plan, steps=steps, downstreams=downstreams)
+
+
+def selected_steps(
+    plan: Plan, select: Sequence[str] | None, exclude: Sequence[str], states: LastStates | None
+) -> set[str]:
+    """The names of the steps that are selected; the parameters as in `with_selection`."""
+
+    def in_state(value: str) -> Collection[str]:
+        if value not in _STATES:
+            raise SelectionError(f"unknown state {value!r}", hint=did_you_mean(value, _STATES))
+        last: Mapping[str, str] = states(plan.flow) if states else {}
+        return [name for name, state in last.items() if state == value]
+
+    def tagged(value: str) -> Collection[str]:
+        found = [step.name for step in plan.steps if value in step.task.tags]
+        if not found:
+            tags = {tag for step in plan.steps for tag in step.task.tags}
+            hint = did_you_mean(value, tags) if tags else "no task of the flow has a tag"
+            raise SelectionError(f"no task has the tag {value!r}", hint=hint)
+        return found
+
+    graph = {
+        step.name: tuple(dict.fromkeys((*step.task.upstream, *step.task.after)))
+        for step in plan.steps
+    }
+    chosen = selected(graph, select, exclude, {"tag": tagged, "state": in_state})
+    if not chosen:
+        asked = [f"{what} {text!r}" for what, texts in (("select", select), ("exclude", exclude))
+                 for text in texts or ()]  # fmt: skip
+        raise NothingSelectedError(
+            f"flow {plan.flow.name!r}: no task is selected by {', '.join(asked)}"
+        )
+    return chosen
+
+
+def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:
+    """The selected steps that take results which nothing in the run makes, and those."""
+    by_name = {step.name: step for step in plan.steps}
+    found: list[tuple[Step, list[str]]] = []
+    for step in plan.steps:
+        # What runs after a failure alone runs for none of what is left out.
+        if step.name not in chosen or step.outcome is not None or step.task.run_if == "failed":
+            continue
+        missing = [n for n in step.task.upstream if n not in chosen and by_name[n].outcome is None]
+        if missing:
+            found.append((step, missing))
+    return found
+
+
+def _needing(select: Sequence[str] | None, lacking: Sequence[tuple[Step, list[str]]]) -> str:
+    """What to select, so that the steps in *lacking* get what they take."""
+    if select is None:
+        return "leave out --exclude"
+    needing = [f"+{step.name}" for step, _ in lacking[:_MOST_NAMED]]
+    return f"--select {' '.join([*select, *needing])!r}"
+
+
+_MOST_NAMED = 3
+
+
+def _left_out(step: Step) -> Step:
+    if step.outcome is not None:
+        return step
+    outcome = TaskRun(step.name, State.SKIPPED, reason=NOT_SELECTED)
+    return replace(step, needs=(), chained=(), outcome=outcome)
+
+
+def _kept(step: Step, chosen: set[str]) -> Step:
+    """*step*, which no longer waits for those that are left out."""
+    if step.task.run_if == "failed":  # nothing that is left out has failed
+        return step
+    takes = step.task.upstream
+    return replace(step, needs=tuple(n for n in step.needs if n in chosen or n in takes))
