@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
+from mxm.pipeline.retries import backoff
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import RUN_RULES
 
@@ -74,11 +75,14 @@ _tasks = st.builds(
     st.sampled_from([take, give]),
     params=_params,
     retries=st.integers(0, 3),
-    retry_delay_s=_seconds | st.lists(_seconds, max_size=2),
+    retry_delay_s=_seconds
+    | st.lists(_seconds, max_size=2)
+    | st.builds(backoff, _seconds, st.integers(1, 3))
+    | st.just(take),
     produces=st.none()
     | st.builds(AssetDecl, _words, st.none() | _words, _words, st.none() | _words),
     after=st.lists(_words, max_size=2),
-    retry_on=st.sampled_from([Exception, (ValueError, OSError)]),
+    retry_on=st.sampled_from([Exception, (ValueError, OSError), take]),
     timeout_s=st.none() | st.floats(0.1, 9),
     tags=st.lists(_words, max_size=2),
     run_if=st.sampled_from(RUN_RULES),

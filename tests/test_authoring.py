@@ -261,7 +261,7 @@ def test_a_task_with_other_options_pickles_as_one(made: Task) -> None:
         ({"retrys": 1}, r"task 'load': with_options\(\) has no option 'retrys': did you mean"),
         ({"backend": "inline"}, "has no option 'backend'"),
         ({"name": ""}, r"task 'load': with_options\(\): name is a non-empty string"),
-        ({"retries": "3"}, "retries must be a whole number"),
+        ({"limits": "x"}, "limits must be a list of strings"),
         ({"produces": "x"}, "produces is an AssetDecl"),
     ],
 )
@@ -340,9 +340,7 @@ TASK_OPTIONS = {
     "of a flow": ({"tasks": []}, "no option 'tasks'"),
     "a name that is no string": ({"name": 3}, "name is a non-empty string, not 3"),
     "an empty name": ({"name": ""}, "name is a non-empty string, not ''"),
-    "retries": ({"retries": "3"}, "retries must be a whole number, not '3'"),
-    "retries that are a bool": ({"retries": True}, "retries must be a whole number, not True"),
-    "delay": ({"retry_delay_s": "1"}, "retry_delay_s must be a number of seconds"),
+    "tags": ({"tags": "x"}, "tags must be a list of strings, not 'x'"),
     "params": ({"params": [1]}, "params is a mapping"),
     "produces": ({"produces": "prices"}, "produces is an AssetDecl, not 'prices'"),
 }

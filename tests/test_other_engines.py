@@ -32,6 +32,8 @@ OF_TASKS = {
     "retry_delay": "retry_delay_s=",
     "retry_jitter_factor": "retry_delay_s=",
     "retry_condition_fn": "retry_on=",
+    "retry_exponential_backoff": r"backoff\(1\)",
+    "backoff": r"backoff\(1\)",
     "timeout_seconds": "timeout_s=",
     "execution_timeout": "timeout_s=",
     "task_run_name": r"named\('spy'\)",

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 FLOWS = """
 import json, sys, time
-from mxm.pipeline import FlowSpec, Skip, TaskSpec, compile_flow
+from mxm.pipeline import FlowSpec, RetryAfter, Skip, TaskSpec, backoff, compile_flow
 
 calls = []
 
@@ -32,6 +32,11 @@ def flaky(*_):
     calls.append(1)
     if len(calls) % 3: raise KeyError("not yet")
     return len(calls)
+def asked(*_):
+    calls.append(1)
+    if len(calls) == 1: raise RetryAfter(0.02)
+    if len(calls) == 2: raise KeyError("not yet")
+    return len(calls)
 def doze(*_): time.sleep(5)
 
 flows = [
@@ -40,6 +45,8 @@ flows = [
     FlowSpec("failing", [TaskSpec("a", one), TaskSpec("bad", fail, upstream=["a"]),
                          TaskSpec("behind", one, upstream=["bad"]), TaskSpec("beside", one)]),
     FlowSpec("retrying", [TaskSpec("a", flaky, retries=2, retry_delay_s=0.01)]),
+    FlowSpec("waiting", [TaskSpec("a", asked, retries=2, retry_delay_s=backoff(0.01),
+                                  retry_on=lambda error: "not yet" in str(error))]),
     FlowSpec("used up", [TaskSpec("a", fail, retries=2)]),
     FlowSpec("skipping", [TaskSpec("a", skip), TaskSpec("b", one, upstream=["a"])]),
     FlowSpec("late", [TaskSpec("a", doze, timeout_s=0.2)]),
@@ -206,14 +213,14 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     flows = {flow["id"]: flow["name"] for flow in ask(server, "flows")}
     runs = {run["id"]: run for run in ask(server, "flow_runs")}
     assert sorted(flows[run["flow_id"]] for run in runs.values()) == sorted(
-        2 * ["plain", "failing", "retrying", "used up", "skipping", "late", "ruled"]
+        2 * ["plain", "failing", "retrying", "waiting", "used up", "skipping", "late", "ruled"]
     )
     plain = [run for run in runs.values() if flows[run["flow_id"]] == "plain"]
     assert all(run["parameters"]["x"] == 3 for run in plain)
     assert all(run["state_name"] == "Completed" for run in plain)
 
     deadline = time.monotonic() + 60  # the server stores events of task runs in batches
-    expected = 2 * (3 + 3 + 1 + 1 + 1 + 1 + 3)
+    expected = 2 * (3 + 3 + 1 + 1 + 1 + 1 + 1 + 3)
     while len(tasks := ask(server, "task_runs")) < expected:
         assert time.monotonic() < deadline, [task["name"] for task in tasks]
         time.sleep(0.5)
@@ -222,8 +229,9 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     assert by_name["a"]["tags"] == ["quick"]
     assert {i["id"] for i in by_name["b"]["task_inputs"]["a"]} == {by_name["a"]["id"]}
     assert {i["id"] for i in by_name["c"]["task_inputs"]["after"]} == {by_name["b"]["id"]}
-    retried = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "retrying"]
-    assert [t["run_count"] for t in retried] == [3, 3]
+    for name in ("retrying", "waiting"):
+        retried = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == name]
+        assert [t["run_count"] for t in retried] == [3, 3]
     skipped = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "skipping"]
     assert {t["state_name"] for t in skipped} == {"Skipped"}
     ruled = [t for t in tasks if flows[runs[t["flow_run_id"]]["flow_id"]] == "ruled"]

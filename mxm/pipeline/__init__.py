@@ -14,11 +14,13 @@ __all__ = [
     "MXMFlow",
     "PipelineError",
     "Resource",
+    "RetryAfter",
     "Skip",
     "State",
     "Task",
     "TaskRun",
     "TaskSpec",
+    "backoff",
     "collecting",
     "compile_flow",
     "each",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
     from mxm.pipeline.resources import Resource, resource
+    from mxm.pipeline.retries import RetryAfter, backoff
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
     from mxm.pipeline.store.history import load_run, runs_of
@@ -52,6 +55,7 @@ else:
         "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
         "resources": ("Resource", "resource"),
+        "retries": ("RetryAfter", "backoff"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),
         "store.history": ("load_run", "runs_of"),

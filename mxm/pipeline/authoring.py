@@ -33,7 +33,14 @@ from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.resources import Resource
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
-from mxm.pipeline.task_options import CHECKED, OnItemError, RunIf, check_options
+from mxm.pipeline.task_options import (
+    CHECKED,
+    OnItemError,
+    RetryDelay,
+    RetryOn,
+    RunIf,
+    check_options,
+)
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.marks import Mark, each, refuse_each
@@ -103,8 +110,8 @@ class TaskOptions(TypedDict, total=False):
     after: AfterRefs
     params: Mapping[str, Any] | None
     retries: int
-    retry_delay_s: float | Sequence[float]
-    retry_on: type[Exception] | Sequence[type[Exception]]
+    retry_delay_s: RetryDelay
+    retry_on: RetryOn
     timeout_s: float | None
     tags: Iterable[str]
     run_if: RunIf
@@ -388,9 +395,12 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     retries
         How many times a failing task is tried again.
     retry_delay_s
-        Seconds between two attempts; a list gives one for each, and its last for those beyond.
+        Seconds between two attempts; a list gives one for each, and its last for those beyond; a
+        function gets the number of the attempt that failed, from 1: `mxm.pipeline.backoff(1)`.
+        A task that raises `mxm.pipeline.RetryAfter` names the seconds itself.
     retry_on
-        Types of exceptions to retry after.
+        Types of exceptions to retry after, or a function that gets the exception and says whether
+        to retry.
     timeout_s
         Seconds after which an attempt is given up and counts as failed.
     tags

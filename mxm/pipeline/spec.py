@@ -14,7 +14,14 @@ from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
-from mxm.pipeline.task_options import OnItemError, RunIf, as_sequence, check_options
+from mxm.pipeline.task_options import (
+    OnItemError,
+    RetryDelay,
+    RetryOn,
+    RunIf,
+    as_sequence,
+    check_options,
+)
 from mxm.pipeline.values.equality import alike, alike_mappings
 
 __all__ = [
@@ -123,13 +130,15 @@ class TaskSpec(_Spec):
     retries
         The number of further attempts after a failure.
     retry_delay_s
-        Seconds between attempts; a list gives one value per retry, and the last one repeats.
+        Seconds between attempts; a list gives one value per retry, and the last one repeats; a
+        function gets the number of the attempt that failed, from 1, such as
+        `mxm.pipeline.backoff`.
     produces
         The asset that a successful run of this task writes.
     after
         Names of tasks that must end first, without passing anything.
     retry_on
-        Types of exceptions to retry on.
+        Types of exceptions to retry on, or a function that gets the exception.
     timeout_s
         Seconds after which an attempt is abandoned and counts as failed; None for no limit.
     tags
@@ -178,8 +187,8 @@ class TaskSpec(_Spec):
     after: tuple[str, ...]
     params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     retries: int
-    retry_delay_s: float | tuple[float, ...]
-    retry_on: tuple[type[Exception], ...]
+    retry_delay_s: float | tuple[float, ...] | Callable[[int], float]
+    retry_on: tuple[type[Exception], ...] | Callable[[Exception], object]
     timeout_s: float | None
     tags: tuple[str, ...]
     run_if: RunIf
@@ -203,11 +212,11 @@ class TaskSpec(_Spec):
         upstream: UpstreamNames = (),
         params: Mapping[str, Any] | None = None,
         retries: int = 0,
-        retry_delay_s: float | Sequence[float] = 0,
+        retry_delay_s: RetryDelay = 0,
         produces: AssetDecl | None = None,
         *,
         after: Names = (),
-        retry_on: type[Exception] | Sequence[type[Exception]] = Exception,
+        retry_on: RetryOn = Exception,
         timeout_s: float | None = None,
         tags: Iterable[str] = (),
         run_if: RunIf = "succeeded",
@@ -272,8 +281,16 @@ class TaskSpec(_Spec):
         return self._upstream, self.after
 
     def retry_delay(self, attempts: int) -> float:
-        """Seconds to wait after *attempts* failed attempts."""
+        """Seconds to wait after *attempts* failed attempts.
+
+        Raises
+        ------
+        Exception
+            That of the function under ``retry_delay_s``.
+        """
         delays = self.retry_delay_s
+        if callable(delays):
+            return delays(attempts)
         if not isinstance(delays, tuple):
             return delays
         return delays[min(attempts, len(delays)) - 1] if delays else 0

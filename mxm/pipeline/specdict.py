@@ -23,6 +23,7 @@ from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoin
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
@@ -56,14 +57,10 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         },
         "after": list(spec.after),
         "params": _params_to_dict(spec.params, secrets),
-        "retries": spec.retries,
-        "retry_delay_s": (
-            list(spec.retry_delay_s)
-            if isinstance(spec.retry_delay_s, tuple)
-            else spec.retry_delay_s
-        ),
-        "retry_on": [_fn_to_dict(kind) for kind in spec.retry_on],
-        "timeout_s": spec.timeout_s,
+        "retries": _number_to_dict(spec.retries),
+        "retry_delay_s": _delay_to_dict(spec.retry_delay_s),
+        "retry_on": _retry_on_to_dict(spec.retry_on),
+        "timeout_s": _number_to_dict(spec.timeout_s),
         "tags": list(spec.tags),
         "run_if": spec.run_if,
         "allow_failure": spec.allow_failure,
@@ -133,10 +130,10 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         ),
         after=data.get("after", ()),
         params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
-        retries=data.get("retries", 0),
-        retry_delay_s=data.get("retry_delay_s", 0),
-        retry_on=[cast("Any", _fn_from_dict(t)) for t in data.get("retry_on", _ANY_EXCEPTION)],
-        timeout_s=data.get("timeout_s"),
+        retries=_number_from_dict(data.get("retries", 0)),
+        retry_delay_s=_delay_from_dict(data.get("retry_delay_s", 0)),
+        retry_on=_retry_on_from_dict(data.get("retry_on", _ANY_EXCEPTION)),
+        timeout_s=_number_from_dict(data.get("timeout_s")),
         tags=data.get("tags", ()),
         run_if=data.get("run_if", "succeeded"),
         allow_failure=data.get("allow_failure", False),
@@ -174,6 +171,45 @@ def _fn_from_dict(data: str | Mapping[str, str]) -> Callable[..., Any]:
     if isinstance(data, str):
         return resolve_entrypoint(data)
     raise SpecError(data["none"])
+
+
+def _number_to_dict(value: Any) -> Any:
+    plain = _value_to_dict(value)  # a spec with problems may hold anything
+    return plain.get("const", plain)
+
+
+def _number_from_dict(data: Any) -> Any:
+    return _value_from_dict(cast("Any", data)) if isinstance(data, Mapping) else data
+
+
+def _delay_to_dict(delay: Any) -> Any:
+    if isinstance(delay, Backoff):
+        return {"backoff": dataclasses.asdict(delay)}
+    if callable(delay):
+        return {"function": _fn_to_dict(delay)}
+    return _number_to_dict(list(cast("Any", delay)) if isinstance(delay, tuple) else delay)
+
+
+def _delay_from_dict(data: Any) -> Any:
+    if not isinstance(data, Mapping):
+        return data
+    plain = cast("Mapping[str, Any]", data)
+    if "backoff" in plain:
+        return Backoff(**plain["backoff"])
+    return _fn_from_dict(plain["function"]) if "function" in plain else _value_from_dict(plain)
+
+
+def _retry_on_to_dict(on: Any) -> Any:
+    if isinstance(on, tuple):
+        return [_fn_to_dict(kind) for kind in cast("Any", on)]
+    return {"function": _fn_to_dict(on)} if callable(on) else _number_to_dict(on)
+
+
+def _retry_on_from_dict(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        plain = cast("Mapping[str, Any]", data)
+        return _fn_from_dict(plain["function"]) if "function" in plain else _value_from_dict(plain)
+    return [_fn_from_dict(kind) for kind in data]
 
 
 def _params_to_dict(params: Mapping[str, Any], secrets: Set[str]) -> dict[str, Any]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.errors import repr_of
 
-__all__ = ["CHECKED", "RUN_RULES", "OnItemError", "RunIf", "as_sequence", "check_options"]
+__all__ = [
+    "ANY_EXCEPTION",
+    "CHECKED",
+    "RUN_RULES",
+    "OnItemError",
+    "RetryDelay",
+    "RetryOn",
+    "RunIf",
+    "as_sequence",
+    "check_options",
+]
 
 RunIf: TypeAlias = Literal["succeeded", "not_failed", "failed", "always"]
 """The run rules of a task: how its upstreams must have ended for it to run."""
@@ -16,11 +26,17 @@ RUN_RULES: tuple[RunIf, ...] = ("succeeded", "not_failed", "failed", "always")
 OnItemError: TypeAlias = Literal["fail", "skip"]
 """What a failed item of a mapped task does: fail the task, or be left out."""
 
-_DEFAULTS = (0, 0, Exception, None, (), "succeeded", False, None, "fail", ())
+RetryDelay: TypeAlias = float | Sequence[float] | Callable[[int], float]
+"""Seconds between attempts: a number, a list of them, or a function of the attempt that failed."""
+RetryOn: TypeAlias = type[Exception] | Sequence[type[Exception]] | Callable[[Exception], object]
+"""What to try again after: types of exceptions, or a function of the exception."""
+
+_DEFAULTS = ("succeeded", False, None, "fail", ())
 CHECKED: tuple[str, ...] = (
     *("retries", "retry_delay_s", "retry_on", "timeout_s", "tags"),
     *("run_if", "allow_failure", "item_key", "on_item_error", "limits"),
 )
+ANY_EXCEPTION: tuple[type[Exception], ...] = (Exception,)
 
 
 def check_options(
@@ -38,38 +54,25 @@ def check_options(
 ) -> dict[str, Any]:
     """The options in a TaskSpec's form: sequences as tuples.
 
+    Retries and seconds stay as given if they are invalid: `mxm.pipeline.checks` reports them with
+    all other problems of the flow.
+
     Raises
     ------
     TypeError, ValueError
-        An option is invalid; the error names task and option.
+        Another option is invalid; the error names task and option.
     """
     rest = (run_if, allow_failure, item_key, on_item_error)
-    given = (retries, retry_delay_s, retry_on, timeout_s, tags, *rest, limits)
-    if given == _DEFAULTS and type(retries) is type(retry_delay_s) is int:
-        return dict(zip(CHECKED, (0, 0, (Exception,), None, (), *rest, ()), strict=True))
-    if not isinstance(retries, int) or isinstance(retries, bool):
-        raise TypeError(f"task {name!r}: retries must be a whole number, not {repr_of(retries)}")
-    delays: tuple[Any, ...] = tuple(as_sequence(retry_delay_s))
-    for delay in delays:
-        if not _is_number(delay):
-            raise TypeError(
-                f"task {name!r}: retry_delay_s must be a number of seconds, or a list of them, "
-                f"not {repr_of(retry_delay_s)}"
-            )
-        if delay < 0:
-            raise ValueError(f"task {name!r}: retry_delay_s cannot be negative")
-    if retries < 0:
-        raise ValueError(f"task {name!r}: retries cannot be negative")
-    types = tuple(as_sequence(retry_on))
-    for kind in types:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise TypeError(
-                f"task {name!r}: retry_on must be a type of exception, not {repr_of(retry_on)}"
-            )
-    if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
-        raise TypeError(
-            f"task {name!r}: timeout_s must be a positive number, not {repr_of(timeout_s)}"
-        )
+    delays: object = tuple(retry_delay_s) if _is_list(retry_delay_s) else retry_delay_s
+    if retry_on is Exception:
+        types: object = ANY_EXCEPTION
+    elif isinstance(retry_on, type):
+        types = (retry_on,)
+    else:
+        types = tuple(as_sequence(retry_on)) if type(retry_on) in _GROUPS else retry_on
+    timed = (retries, delays, types, timeout_s)
+    if tags == () and (*rest, limits) == _DEFAULTS:
+        return dict(zip(CHECKED, (*timed, (), *rest, ()), strict=True))
     words = _words(name, "tags", tags)
     limited = tuple(sorted(set(_words(name, "limits", limits))))
     if not isinstance(run_if, str):
@@ -86,10 +89,14 @@ def check_options(
         raise ValueError(
             f"task {name!r}: on_item_error must be 'fail' or 'skip', not {repr_of(on_item_error)}"
         )
-    delay = delays if isinstance(retry_delay_s, (list, tuple)) else delays[0]
-    return dict(
-        zip(CHECKED, (retries, delay, types, timeout_s, words, *rest, limited), strict=True)
-    )
+    return dict(zip(CHECKED, (*timed, words, *rest, limited), strict=True))
+
+
+_GROUPS = (list, tuple, set, frozenset)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
@@ -109,10 +116,6 @@ def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
 
 def _is_listed(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_sequence(references: object) -> Sequence[Any]:

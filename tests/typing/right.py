@@ -15,8 +15,10 @@ from mxm.pipeline import (
     FlowSpec,
     MXMFlow,
     Resource,
+    RetryAfter,
     Task,
     TaskSpec,
+    backoff,
     compile_flow,
     execute_flow,
     flow,
@@ -49,6 +51,38 @@ async def fit(prices: list[float], other: float) -> float:
 async def fetch(day: date) -> dict[str, float]:
     return {}
 
+
+def is_passing(error: Exception) -> bool:
+    return isinstance(error, TimeoutError)
+
+
+def growing(attempt: int) -> float:
+    return 2.0 * attempt
+
+
+# Delays and conditions of retries in every form; limits.
+@task(retries=3, retry_delay_s=backoff(1, factor=3, most=600), retry_on=is_passing)
+def backed_off() -> int:
+    raise RetryAfter(30)
+
+
+@task(retries=3, retry_delay_s=growing, retry_on=[TimeoutError, OSError], limits=["bloomberg"])
+def grown() -> int:
+    return 1
+
+
+@task(
+    retries=3, retry_delay_s=lambda attempt: attempt * 2, retry_on=lambda error: "x" in str(error)
+)
+def by_lambdas() -> int:
+    return 1
+
+
+TaskSpec("a", grown.fn, retries=2, retry_delay_s=backoff(1), retry_on=is_passing, limits={"x"})
+assert_type(grown.with_options(retry_delay_s=[1, 2.5], retry_on=TimeoutError)(), int)
+assert_type(by_lambdas.with_options(retry_delay_s=backoff(1)(2), limits=("x", "y"))(), int)
+assert_type(backed_off(), int)
+assert_type(RetryAfter(3).seconds, float)
 
 # The signature survives bare and called forms, sync and async.
 assert_type(load(date(2024, 1, 2)), list[float])

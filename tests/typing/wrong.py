@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 
 import mxm
+from mxm.pipeline import RetryAfter, backoff
 
 
 @mxm.task
@@ -32,6 +33,14 @@ async def later(prices: list[float]) -> float:
     return 0
 
 
+def text_of_attempt(attempt: int) -> str:
+    return str(attempt)
+
+
+def two_arguments(error: Exception, attempt: int) -> bool:
+    return attempt < 2
+
+
 TODAY = date(2024, 1, 2)
 
 # A misspelt name of the front door.
@@ -51,6 +60,17 @@ other = later(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType
 load.named(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 load.with_options(retrys=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 load.with_options(retries="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(limits=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(limits=[3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_delay_s="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_delay_s=TODAY)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_delay_s=text_of_attempt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_on=int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_on=[ValueError, KeyboardInterrupt])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+load.with_options(retry_on=two_arguments)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+backoff("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+backoff()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+RetryAfter("30")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 load.with_options(upstream=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 load.with_options(retries=3)("2024-01-02")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 load.with_options(backend="inline")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

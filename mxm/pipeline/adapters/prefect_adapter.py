@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 # First: it imports Prefect, and says what to install if it is missing.
@@ -27,7 +27,7 @@ with prefect_fit.known_prefect():
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
-from mxm.pipeline.execution.call import Call, FatalError
+from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.engine_state import reporting
@@ -286,14 +286,14 @@ class _Perform:
         step = call.step
         if self._at_server:
             inputs = {k: [self._ids[n] for n in names] for k, names in _inputs(step).items()}
-            task = _prefect_task(step.task, step.task.tags, list(inputs))
+            task = _retried_by(_prefect_task(step.task, step.task.tags, list(inputs)), call)
             return prefect_api.run_task(task, call, run_id=self._ids[step.name], inputs=inputs)
-        return prefect_api.run_task(self._task(step.task), call)
+        return prefect_api.run_task(_retried_by(self._task(step.task), call), call)
 
     def _task(self, spec: TaskSpec) -> prefect.Task[..., Any]:
         found = self._tasks.get(spec.name)
         if found is None:
-            retries = (spec.retries, spec.retry_delay_s, spec.retry_on)
+            retries = (spec.retries, _shown_delay(spec))
             first = self._tasks.get(retries)  # a name is not a tuple
             if first is None:
                 # Tags are kept from Prefect in process: it would ask its API for a limit on each.
@@ -337,10 +337,6 @@ def _names(binding: Binding) -> list[str]:
 def _prefect_task(
     task: TaskSpec, tags: Sequence[str], inputs: Sequence[str]
 ) -> prefect.Task[..., Any]:
-    def retryable(_task: Any, _run: Any, state: Any) -> bool:
-        error = state.data.error if isinstance(state.data, _Carried) else state.data
-        return isinstance(error, task.retry_on) and not isinstance(error, FatalError)
-
     def attempt(call: Call, **_: Any) -> Any:
         try:
             call.attempt()
@@ -355,18 +351,38 @@ def _prefect_task(
     shown = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in inputs]
     first = inspect.Parameter("call", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     vars(attempt)["__signature__"] = inspect.Signature([first, *shown])
-    delays = task.retry_delay_s
     # Values bypass Prefect from call to call: it has nothing to visit, hash or store.
     return prefect.Task(
         attempt,
         name=_prefect_name(task.name),
         tags=tags,
         retries=task.retries,
-        retry_delay_seconds=list(delays) if isinstance(delays, tuple) else delays,
-        retry_condition_fn=retryable,
+        retry_delay_seconds=_shown_delay(task),
         persist_result=False,
         cache_policy=NO_CACHE,
     )
+
+
+def _shown_delay(task: TaskSpec) -> float:
+    """The delay that Prefect shows; a call sets the one that counts before each retry."""
+    delay = task.retry_delay_s
+    return delay if isinstance(delay, int | float) else 0
+
+
+def _retried_by(task: prefect.Task[..., Any], call: Call) -> prefect.Task[..., Any]:
+    """*task* for a single run, in which *call* decides on each retry and its delay."""
+    if not task.retries:
+        return task
+    mine: Any = copy.copy(task)
+
+    def retryable(_task: Any, _run: Any, _state: Any) -> bool:
+        delay = call.retry_in()
+        # Prefect reads it next. Its own lists end after 50 delays, and know no RetryAfter.
+        mine.retry_delay_seconds = delay
+        return delay is not None
+
+    mine.retry_condition_fn = retryable
+    return cast("prefect.Task[..., Any]", mine)
 
 
 class _Carried(Exception):  # noqa: N818 - stands for another

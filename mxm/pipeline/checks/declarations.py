@@ -11,6 +11,7 @@ from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.checks.iterators import iterator_problems
 from mxm.pipeline.checks.resources import resource_problems
+from mxm.pipeline.checks.retries import retry_problems
 from mxm.pipeline.errors import GraphError, repr_of
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.decorated import tasks_beside
@@ -36,6 +37,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(_signatures(spec))
     problems.extend(_not_passed(spec))
     problems.extend(_rules(spec))
+    problems.extend(retry_problems(spec))
     problems.extend(default_problems(spec))
     problems.extend(iterator_problems(spec))
     problems.extend(resource_problems(spec))

@@ -20,7 +20,7 @@ from mxm.pipeline.registry import Registration
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
 from mxm.pipeline.values.secrets import mask, secret_parameters
-from mxm.pipeline.views.calls import call_text, constants_of, rules_of
+from mxm.pipeline.views.calls import call_text, constants_of, delays_of, rules_of, seconds_text
 from mxm.pipeline.views.names import grouped
 
 __all__ = [
@@ -272,13 +272,9 @@ def _inputs(task: TaskSpec) -> str:
 def _options(task: TaskSpec) -> str:
     options: list[str] = []
     if task.retries:
-        delays = (
-            task.retry_delay_s if isinstance(task.retry_delay_s, tuple) else (task.retry_delay_s,)
-        )
-        delay = f", {' '.join(f'{d:g}' for d in delays)} s apart" if any(delays) else ""
-        options.append(f"retries {task.retries}{delay}")
-    if task.timeout_s:
-        options.append(f"timeout {task.timeout_s:g} s")
+        options.append(f"retries {task.retries}{delays_of(task)}")
+    if task.timeout_s is not None:
+        options.append(f"timeout {seconds_text(task.timeout_s)}")
     options += rules_of(task)
     if task.limits:
         options.append("limits " + few(task.limits))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, TaskCancelledError, TaskTimeoutError, described
@@ -27,6 +27,7 @@ from mxm.pipeline.execution.loop import EventLoop, Started
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import Resources, active_resources, using
+from mxm.pipeline.execution.retrying import NO_RETRY, Retry, decide_retry
 from mxm.pipeline.interrupts import ends_the_run, wait
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
@@ -133,7 +134,8 @@ class Call:
         self.skipped: Skip | None = None
         self.started: datetime = datetime.now(UTC)
         self._clock = time.perf_counter()
-        self._fatal = False
+        self._retry: Retry = NO_RETRY  # what follows the last attempt
+        self._is_over = False
         self._observers = observers
         self.slot: int = slot
         self._ready = ready
@@ -162,6 +164,9 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
+        self._retry = NO_RETRY
+        if self._is_over:  # the run was cancelled while an engine waited to try again
+            self._stop(TaskCancelledError(f"task {self.step.name!r} was cancelled"))
         if self._hold is not None:
             self._take_limits(self._hold)
         self._begin()
@@ -176,13 +181,15 @@ class Call:
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED
         except BaseException as raised:
-            self.error, self._fatal = attempt_error(raised)
             state = State.FAILED
+            self.error, is_fatal = attempt_error(raised)
+            if not is_fatal:
+                self._retry = decide_retry(self, self.attempts, self.error)
             if isinstance(raised, Exception):
                 raise
             raise FatalError(raised) from raised
         finally:
-            if self._hold is not None and state is State.FAILED and self.retry_in() is not None:
+            if self._hold is not None and self._retry.delay is not None:
                 self._hold.pause()
             restore_output(token)
             self._end(state)
@@ -191,8 +198,12 @@ class Call:
         try:
             hold.take()
         except TaskCancelledError as error:
-            self.error, self._fatal = error, True
-            raise FatalError(error) from error
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> NoReturn:
+        """End the step with *error*: another attempt is pointless."""
+        self.error = error
+        raise FatalError(error) from error
 
     def give_back(self) -> None:
         """Give the limits of the step back, which has ended."""
@@ -205,8 +216,7 @@ class Call:
         if isinstance(error, Exception):
             raise error
         if error is not None:
-            self._fatal = True
-            raise FatalError(error) from error
+            self._stop(error)
 
     def _count_one(self) -> None:
         self.attempts = 1
@@ -218,10 +228,7 @@ class Call:
 
     def retry_in(self) -> float | None:
         """Seconds until the next attempt; None if there should be no other."""
-        task = self.step.task
-        if self._fatal or self.attempts > task.retries or not isinstance(self.error, task.retry_on):
-            return None
-        return task.retry_delay(self.attempts)
+        return self._retry.delay
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
         """The outcome of the step, once the engine is done with it.
@@ -234,7 +241,10 @@ class Call:
         error = self.error or failure
         if error is not None:
             allowed = self.step.task.allow_failure
-            return self._task(State.FAILED, error=error, reason=described(error), allowed=allowed)
+            reason = described(error)
+            if self._retry.why_not:
+                reason += f" ({self._retry.why_not})"
+            return self._task(State.FAILED, error=error, reason=reason, allowed=allowed)
         if self.skipped is not None:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
         if self.step.overridden:  # the replacement function writes no asset
@@ -246,6 +256,7 @@ class Call:
 
     def cancelled(self, reason: str) -> TaskRun:
         """The outcome of a step that was still running when the run ended."""
+        self._is_over = True
         self._end(State.CANCELLED)
         return self._task(State.CANCELLED, reason=reason)
 
@@ -287,10 +298,10 @@ class Call:
         if self._observers:
             self._output.end_lines()
             name, most = self.step.name, self.step.task.retries + 1
-            retry_in = None if error is None else self.retry_in()
+            delay = self._retry.delay
             self._observers.notify(
                 AttemptEnded(
-                    self._observers.run, now, name, self.attempts, state, error, most, retry_in
+                    self._observers.run, now, name, self.attempts, state, error, most, delay
                 )
             )
 

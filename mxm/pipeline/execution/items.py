@@ -23,6 +23,7 @@ from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.retrying import NO_RETRY, decide_retry
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
 
@@ -69,7 +70,12 @@ def many_now() -> InvokeMany | None:
 
 
 def run_items(
-    items: Iterable[Item], observers: Observers, output: Output, slot: int, hold: Hold | None = None
+    items: Iterable[Item],
+    observers: Observers,
+    output: Output,
+    slot: int,
+    hold: Hold | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, ItemRun]]:
     """Call each of *items* until it succeeds or its retries are used up; place and run of each.
 
@@ -85,6 +91,8 @@ def run_items(
         The worker, counted from 1.
     hold
         The limits of the step, given back while the worker waits to try again.
+    is_over
+        Whether the run was cancelled: nothing more is called.
 
     Raises
     ------
@@ -95,11 +103,13 @@ def run_items(
     invoke_many = _many.get()
     if invoke_many is None:
         for trial in trials:
-            while (delay := trial.attempt()) is not None:
+            while not is_over() and (delay := trial.attempt()) is not None:
                 _pause(delay, hold)
+            if is_over():
+                return
             yield trial.item.place, trial.finished()
         return
-    for trial in _in_chunks(list(trials), invoke_many, hold):
+    for trial in _in_chunks(list(trials), invoke_many, hold, is_over):
         yield trial.item.place, trial.finished()
 
 
@@ -113,7 +123,7 @@ def _pause(seconds: float, hold: Hold | None) -> None:
 
 
 def _in_chunks(
-    trials: list[_Trial], invoke_many: InvokeMany, hold: Hold | None
+    trials: list[_Trial], invoke_many: InvokeMany, hold: Hold | None, is_over: Callable[[], bool]
 ) -> Iterator[_Trial]:
     """Each of *trials* once it is over; those to be tried again wait until the others are done."""
     waiting: list[tuple[float, _Trial]] = []
@@ -121,6 +131,8 @@ def _in_chunks(
         if not trials:
             due = min(when for when, _ in waiting)
             _pause(max(0.0, due - time.monotonic()), hold)
+            if is_over():
+                return
             trials = [trial for when, trial in waiting if when <= due]
             waiting = [(when, trial) for when, trial in waiting if when > due]
         left = dict(enumerate(trials))
@@ -193,22 +205,23 @@ class _Trial:
         """
         if self._began is None:  # its worker died before it could begin
             self.begin()
-        if self._token is not None:
-            restore_output(self._token)
         run, task = self.run, self.item.call.step.task
         if raised is None and self.item.call.step.unpacked:
             raised = _wrong_count(self.item.call.step, value)
-        fatal = False
+        retry = NO_RETRY
         run.value, run.error, run.reason, run.state = value, None, None, State.SUCCEEDED
-        if isinstance(raised, Skip):
-            run.state, run.reason = State.SKIPPED, raised.reason or None
-        elif raised is not None:
-            run.error, fatal = attempt_error(raised)
-            run.state, run.reason = State.FAILED, described(run.error)
+        try:
+            if isinstance(raised, Skip):
+                run.state, run.reason = State.SKIPPED, raised.reason or None
+            elif raised is not None:
+                run.error, is_fatal = attempt_error(raised)
+                run.state, run.reason = State.FAILED, described(run.error)
+                if not is_fatal:
+                    retry = decide_retry(self.item.call, run.attempts, run.error)
+        finally:
+            if self._token is not None:
+                restore_output(self._token)
         run.ended = datetime.now(UTC)
-        again = run.error is not None and not fatal and run.attempts <= task.retries
-        again = again and isinstance(run.error, task.retry_on)
-        delay = task.retry_delay(run.attempts) if again else None
         if self._observers:
             self._output.end_lines()
             self._observers.notify(
@@ -220,18 +233,20 @@ class _Trial:
                     run.state,
                     run.error,
                     task.retries + 1,
-                    delay,
+                    retry.delay,
                     self.item.key,
                 )
             )
         attempt = Attempt(self._began or run.ended, run.ended, run.state, run.reason)
         self._began = None
-        if self._history is None and not again:
+        if self._history is None and retry.delay is None:
             run.history = (attempt,)
         else:
             self._history = [*(self._history or ()), attempt]
             run.history = tuple(self._history)
-        return delay
+        if retry.why_not:
+            run.reason = f"{run.reason} ({retry.why_not})"
+        return retry.delay
 
     def finished(self) -> ItemRun:
         """The item's run, which is over."""

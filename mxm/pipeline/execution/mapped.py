@@ -66,6 +66,8 @@ class MappedStep:
         Places whose function was called, and which have not ended.
     offered
         Whether the driver knows that some may start.
+    is_over
+        Whether the run was cancelled.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class MappedStep:
         self.at_work: int = 0
         self.begun: set[int] = set()
         self.offered: bool = False
+        self.is_over: bool = False
         self._mean: float = 0.0  # seconds that an item takes
         self._ended = 0
 
@@ -251,7 +254,7 @@ class MappedStep:
             The limits of the step, which its items hold one after the other.
         """
         items = (self.item(place) for place in places)
-        for place, run in run_items(items, observers, output, slot, hold):
+        for place, run in run_items(items, observers, output, slot, hold, lambda: self.is_over):
             self.runs[place] = run
             if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
                 break
@@ -289,6 +292,7 @@ class MappedStep:
 
     def cancel(self, reason: str) -> None:
         """Call no further item: the run was cancelled."""
+        self.is_over = True
         ended = [
             p for p, what in enumerate(self.places) if what is PlaceState.READY and self.runs[p]
         ]

@@ -11,6 +11,7 @@ from mxm.pipeline.errors import BackendError, repr_of
 from mxm.pipeline.other_engines import option_hint
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.resources import Resource
+from mxm.pipeline.seconds import wrong_seconds
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.events import Observer
@@ -161,9 +162,9 @@ class RunOptions:
         record: Any = self.record
         if record is not None and not isinstance(record, bool):
             raise BackendError(f"record must be True, False or None, not {repr_of(record)}")
-        grace: Any = self.grace_s
-        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < _YEAR:
-            raise BackendError(f"grace_s must be a number of seconds, not {repr_of(grace)}")
+        wrong = wrong_seconds(self.grace_s)
+        if wrong is not None:
+            raise BackendError(f"grace_s {wrong}")
         observers: Any = self.observers
         if type(observers) not in (list, tuple) or not all(map(callable, observers)):
             hint = "give a list of functions that take one event"
@@ -258,8 +259,6 @@ def _check_resources(resources: Any, settings: Any) -> None:
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
-
-_YEAR = 366 * 24 * 3600.0  # seconds; a timer takes no infinite value
 
 ENTRY_POINTS = "mxm.backends"
 

@@ -22,6 +22,7 @@ import io
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ import pytest
 
 from mxm.pipeline.api import MXMFlow
 from mxm.pipeline.authoring import task, use
-from mxm.pipeline.bindings import Bindings, Collection, Const, Param, Upstream
+from mxm.pipeline.bindings import Bindings, Collection, Const, Each, Param, Upstream
 from mxm.pipeline.errors import ParameterError, Skip, TaskTimeoutError
 from mxm.pipeline.execution.events import (
     AssetWritten,
@@ -46,6 +47,7 @@ from mxm.pipeline.execution.events import (
 )
 from mxm.pipeline.logs import TaskFilter, TaskLines
 from mxm.pipeline.resources import resource
+from mxm.pipeline.retries import RetryAfter, backoff
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
@@ -357,6 +359,88 @@ def test_retry_on_names_what_is_worth_another_attempt(compiled: Compiled, tmp_pa
     assert compiled(spec).run().tasks["value"].attempts == 1
     run = compiled(FlowSpec("f", [tasks[1]])).run({"error": "KeyError"})
     assert run.tasks["key"].attempts == 3
+
+
+def is_early(error: Exception) -> bool:
+    return "not yet" in str(error)
+
+
+def growing(attempt: int) -> float:
+    return 0.05 * attempt
+
+
+def test_functions_decide_on_retries_and_delays(compiled: Compiled, tmp_path: Any) -> None:
+    options: dict[str, Any] = {"retries": 2, "retry_delay_s": growing, "retry_on": is_early}
+    tasks = [
+        TaskSpec("a", flaky, params={"path": str(tmp_path / "n")}, **options),
+        TaskSpec("b", fail, **options),
+    ]
+    began = time.monotonic()
+    run = compiled(FlowSpec("f", tasks)).run()
+    assert time.monotonic() - began >= 0.15
+    assert (run.values, run.tasks["a"].attempts) == ({"a": 3}, 3)
+    assert (run.tasks["b"].attempts, type(run.tasks["b"].error)) == (1, ZeroDivisionError)
+
+
+def asks(path: str) -> int:
+    """Fail once, and ask to be tried again after a while."""
+    try:
+        return flaky(path)
+    except ValueError:
+        raise RetryAfter(0.1) from None
+
+
+def test_a_task_says_when_it_is_tried_again(compiled: Compiled, tmp_path: Any) -> None:
+    params = {"path": str(tmp_path / "n")}
+    task = TaskSpec("a", asks, params=params, retries=2, retry_delay_s=60, retry_on=KeyError)
+    began = time.monotonic()
+    run = compiled(FlowSpec("f", [task])).run()
+    assert 0.2 <= time.monotonic() - began < 60
+    assert (run.values, run.tasks["a"].attempts) == ({"a": 3}, 3)
+    never = TaskSpec("a", asks, params={"path": str(tmp_path / "m")}, retries=1)
+    error = compiled(FlowSpec("f", [never])).run().tasks["a"].error
+    assert isinstance(error, RetryAfter)
+    assert error.seconds == 0.1
+
+
+def test_a_backoff_waits_between_attempts(compiled: Compiled, tmp_path: Any) -> None:
+    params = {"path": str(tmp_path / "n")}
+    delay = backoff(0.05, factor=3, jitter=0)
+    flow = compiled(
+        FlowSpec("f", [TaskSpec("a", flaky, params=params, retries=2, retry_delay_s=delay)])
+    )
+    began = time.monotonic()
+    flow.run()
+    assert time.monotonic() - began >= 0.2
+
+
+def at_once(folder: str) -> int:
+    """How many calls are at work, counted in files so that it counts in any process."""
+    mine = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115
+    with mine:
+        time.sleep(0.02)
+        return len(os.listdir(folder))
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_limit_bounds_the_attempts_at_work(compiled: Compiled, tmp_path: Any, most: int) -> None:
+    given = Bindings((Const(str(tmp_path)),))
+    tasks = [TaskSpec(f"t{i}", at_once, bindings=given, limits=["x"]) for i in range(5)]
+    items = Bindings((Each(Const([str(tmp_path)] * 4)),))
+    tasks.append(TaskSpec("m", at_once, bindings=items, limits=["x", "y"]))
+    run = compiled(FlowSpec("f", tasks), limits={"x": most, "y": 4}).run()
+    found = [run.values[f"t{i}"] for i in range(5)] + run.values["m"]
+    assert len(found) == 9
+    assert max(found) <= most
+
+
+def test_a_retry_waits_without_its_limit(compiled: Compiled, tmp_path: Any) -> None:
+    params = {"path": str(tmp_path / "n")}
+    options: dict[str, Any] = {"retries": 2, "limits": ["x"]}
+    tasks = [TaskSpec("a", asks, params=params, **options), TaskSpec("b", one, limits=["x"])]
+    run = compiled(FlowSpec("f", tasks), limits={"x": 1}).run()
+    assert run.values == {"a": 3, "b": 1}
+    assert run.tasks["a"].attempts == 3
 
 
 def test_delays_between_attempts_are_waited_for(compiled: Compiled, tmp_path: Any) -> None:

@@ -21,17 +21,22 @@ from mxm.pipeline.bindings import (
     Upstream,
     by_parameter,
 )
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import TaskSpec
+from mxm.pipeline.task_options import as_sequence
 from mxm.pipeline.values.secrets import mask, secret_parameters
 
 __all__ = [
     "call_text",
     "constants_of",
+    "delays_of",
     "inputs_text",
     "item_sources",
     "rules_of",
+    "seconds_text",
     "value_text",
 ]
 
@@ -101,6 +106,23 @@ def rules_of(task: TaskSpec) -> list[str]:
     """In words, when *task* runs and whether it may fail; empty where neither is special."""
     rules = [_RULES[task.run_if]] if task.run_if in _RULES else []
     return [*rules, "may fail"] if task.allow_failure else rules
+
+
+def delays_of(task: TaskSpec) -> str:
+    """The delays between the attempts of *task*: ``, 1 5 s apart``; empty where there are none."""
+    delays: Any = task.retry_delay_s
+    if isinstance(delays, Backoff):
+        return f", {delays!r}"
+    if callable(delays):
+        return f", after {getattr(delays, '__name__', None) or repr_of(delays)}()"
+    given = list(as_sequence(delays))
+    text = " ".join(seconds_text(delay).removesuffix(" s") for delay in given)
+    return "" if set(text.split()) <= {"0"} else f", {text} s apart"
+
+
+def seconds_text(given: object) -> str:
+    """``2.5 s``; what is not a number, in a flow with problems, as it is."""
+    return f"{given:g} s" if isinstance(given, int | float) else f"{repr_of(given):.40}"
 
 
 # "succeeded" is the rule of all tasks that name none.

@@ -15,7 +15,7 @@ from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
-from mxm.pipeline.views.calls import constants_of, item_sources, rules_of, value_text
+from mxm.pipeline.views.calls import constants_of, item_sources, rules_of, seconds_text, value_text
 from mxm.pipeline.views.fragments import Links, code, panel_head, section
 from mxm.pipeline.views.markup import Keys, escaped, shortened
 from mxm.pipeline.views.picture import icon
@@ -71,8 +71,8 @@ def _options(task: TaskSpec) -> list[str]:
     options: list[str] = []
     if task.retries:
         options.append(f"{task.retries} retr{'y' if task.retries == 1 else 'ies'}")
-    if task.timeout_s:
-        options.append(f"timeout {task.timeout_s:g} s")
+    if task.timeout_s is not None:
+        options.append(f"timeout {seconds_text(task.timeout_s)}")
     return options
 
 
