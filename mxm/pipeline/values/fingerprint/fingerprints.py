@@ -1,0 +1,254 @@
+"""Fingerprints of functions: all that their results depend on, before and at a call."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable
+from types import FunctionType, ModuleType
+from typing import Any
+
+from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
+from mxm.pipeline.values.fingerprint.constants import is_fixed, try_digest
+from mxm.pipeline.values.fingerprint.graph import Graph
+from mxm.pipeline.values.fingerprint.items import Item, Reason, hash_of
+from mxm.pipeline.values.fingerprint.memory import FileMemory
+from mxm.pipeline.values.fingerprint.nodes import MISSING, Node, reachable, value_in
+
+__all__ = ["Fingerprint", "Fingerprints"]
+
+_shared = FileMemory()
+_SCHEME = "mxm.fingerprint/1"
+
+
+class Fingerprint:
+    """All that a function's result depends on, as far as code can tell.
+
+    Attributes
+    ----------
+    items
+        Each thing with its digest, in the order of their labels.
+    digest
+        Of everything that stays as it is during a run.
+    dynamic
+        Why it is not known what the function reaches; nothing of it may be stored without a version.
+    impure
+        Where clock, random, network, databases or other programs are reached.
+    edited
+        Where the code that runs is not what its file says; nothing of it may be stored.
+    environment
+        The environment variables that are read, by constant names.
+    """
+
+    def __init__(self, owner: Fingerprints, value: Any, root: Node) -> None:
+        self._owner: Fingerprints | None = owner
+        self._value = value
+        nodes = list(reachable(root))
+        self._nodes = nodes
+        self._held = [node for node in nodes if node.held is not None]
+        self._loose = [node for node in nodes if node.kind == "constant" and node.held is None]
+        reads = any(node.reads_annotations for node in nodes)
+        self.items: tuple[Item, ...] = _items(nodes, annotated=reads)
+        self.digest: str = _digest(nodes, annotated=reads)
+        reasons = dict.fromkeys(reason for node in nodes for reason in node.reasons)
+        self.dynamic: tuple[Reason, ...] = tuple(r for r in reasons if r.kind == "dynamic")
+        self.impure: tuple[Reason, ...] = tuple(r for r in reasons if r.kind != "dynamic")
+        self.edited: tuple[Reason, ...] = tuple(
+            dict.fromkeys(reason for node in nodes for reason in node.edited)
+        )
+        self.environment: tuple[str, ...] = tuple(
+            sorted({name for node in nodes for name in node.environment})
+        )
+        self._unloaded = dict(owner.graph.unloaded)
+        bindings = {
+            (id(b.scope), b.name): b for node in nodes for b in node.bindings if b.scope is not None
+        }
+        self._bindings = list(bindings.values())
+        self._names = {
+            (id(node.held[0]), node.held[1]): node
+            for node in self._held
+            if node.held[0] is not None
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("items", "digest", "dynamic", "impure", "edited", "environment")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._owner = None
+
+    def at_call(self) -> str:
+        """The digest of what can change during a run, as it is now.
+
+        Raises
+        ------
+        RuntimeError
+            It comes from another process, whose objects are not here.
+        """
+        return hash_of(*(f"{item.kind} {item.label} {item.digest}" for item in self.call_items()))
+
+    def call_items(self) -> tuple[Item, ...]:
+        """What can change during a run, as it is now: constants, and names bound to other objects.
+
+        Raises
+        ------
+        RuntimeError
+            It comes from another process, whose objects are not here.
+        """
+        owner = self._owner
+        if owner is None:
+            raise RuntimeError("a fingerprint of another process; make it anew in this one")
+        with owner.lock:
+            return self._call_items(owner)
+
+    def _call_items(self, owner: Fingerprints) -> tuple[Item, ...]:
+        found: list[Item] = []
+        fresh = False
+        rebound: set[int] = set()
+        for binding in self._bindings:
+            now = value_in(binding.scope, binding.name)
+            if now is binding.value:
+                continue
+            if binding.foreign:
+                fresh = fresh or owner.graph.is_of_project(now) or owner.graph.is_of_project(
+                    binding.value
+                )  # fmt: skip
+            elif _is_code(now) or _is_code(binding.value) or now is MISSING:
+                fresh = True
+            else:
+                digest = owner.digest_now(now, owner.graph.places.root)
+                if digest is None:
+                    digest = f"{type(now).__qualname__} {id(now)}"
+                found.append(Item(f"{binding.name} (bound anew)", digest, "constant"))
+                node = self._names.get((id(binding.scope), binding.name))
+                if node is not None:
+                    rebound.add(id(node))
+                fresh = fresh or not is_fixed(now)
+        for node in self._held:
+            if id(node) not in rebound:
+                digest = owner.digest_now(node.value, node.held[2]) or node.content
+                found.append(Item(node.label, digest, "constant", node.file, node.line))
+        if fresh:
+            again = owner.anew().of(self._value)
+            found += [item._replace(label=f"{item.label} (now)") for item in again.items]
+            found.append(Item("code that was bound anew", again.digest, "function"))
+        return tuple(sorted(found, key=lambda item: item[:3]))
+
+    def recheck(self) -> tuple[Reason, ...]:
+        """Modules that were not imported when the function was read, and that differ since."""
+        return tuple(
+            Reason("edited", f"{name} was edited before it was imported", path)
+            for name, (path, digest) in sorted(self._unloaded.items())
+            if _bytes_digest(path) != digest
+        )
+
+
+def _bytes_digest(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, FunctionType | type | ModuleType | TaskBase | FlowBase) or (
+        callable(value)
+    )
+
+
+def _items(nodes: list[Node], *, annotated: bool) -> tuple[Item, ...]:
+    found: dict[str, Item] = {}
+    for node in nodes:
+        if not node.kind:
+            continue
+        label, number = node.label, 1
+        while label in found:
+            number += 1
+            label = f"{node.label} #{number}"
+        content = node.content
+        if annotated and node.annotations:
+            content = hash_of(content, node.annotations)
+        found[label] = Item(label, content, node.kind, node.file, node.line)
+    return tuple(sorted(found.values(), key=lambda item: item[:3]))
+
+
+def _digest(nodes: list[Node], *, annotated: bool) -> str:
+    """The digest of a graph: each node's content, and where its names lead."""
+    numbers = {id(node): number for number, node in enumerate(nodes)}
+    lines = [_SCHEME]
+    for node in nodes:
+        content = "" if node.held is not None else node.content
+        if annotated:
+            content = f"{content} {node.annotations}"
+        edges = " ".join(f"{name!r}={numbers[id(node.edges[name])]}" for name in sorted(node.edges))
+        lines.append(f"{node.kind} {content} {edges}")
+    return f"sha256-{hash_of(*lines)}"
+
+
+class Fingerprints:
+    """Makes the fingerprints of one run; each definition of the project is read once.
+
+    Parameters
+    ----------
+    root
+        The project's folder: paths below it count relative to it.
+    memory
+        What earlier runs know of files; None for this process only.
+    key
+        Of the store: constants go in with it, so that nobody can find them out.
+    also
+        What counts for every function: the flow, whose module may set options of libraries.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        memory: FileMemory | None = None,
+        *,
+        key: bytes | None = None,
+        also: Iterable[object] = (),
+    ) -> None:
+        self._root = root
+        self._memory = _shared if memory is None else memory
+        self._key = key
+        self._also = tuple(also)
+        self.lock = threading.RLock()
+        self.graph = Graph(root, self._memory, key)
+        self._made: dict[int, tuple[Any, Fingerprint]] = {}
+
+    def of(self, value: Any) -> Fingerprint:
+        """The fingerprint of a function, a task, a flow, a resource, a class or a module."""
+        with self.lock:
+            known = self._made.get(id(value))
+            if known is None:
+                root = self.graph.root(value)
+                for number, each in enumerate(self._also):
+                    self.graph.link_statements(root, f"also {number}", each)
+                self.graph.drain()
+                known = self._made[id(value)] = value, Fingerprint(self, value, root)
+            return known[1]
+
+    def of_types(self, types: Iterable[type]) -> tuple[Item, ...]:
+        """What values of *types* bring with them: classes of the project, distributions."""
+        found: dict[Item, None] = {}
+        for each in types:
+            found.update(dict.fromkeys(self.of(each).items))
+        return tuple(sorted(found, key=lambda item: item[:3]))
+
+    def anew(self) -> Fingerprints:
+        """The same for the objects as they are now."""
+        return Fingerprints(self._root, self._memory, key=self._key, also=self._also)
+
+    def digest_now(self, value: Any, root: str) -> str | None:
+        """The digest of a constant as it is now; None if it has no content."""
+
+        def code(thing: object) -> str:
+            return self.of(thing).digest
+
+        return try_digest(value, code, self._key, root)
+
+    def save(self) -> None:
+        """Write what is known of files for later runs, where the memory has a place for it."""
+        self._memory.save()

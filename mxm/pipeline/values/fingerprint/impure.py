@@ -1,0 +1,155 @@
+"""Which names of Python and of libraries give something else each time: clock, random, network."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+from types import BuiltinFunctionType, MethodType
+from typing import Any
+
+from mxm.pipeline.values.fingerprint.instructions import Chain
+
+__all__ = ["Reach", "environment_of", "is_dynamic", "kind_of", "kind_of_package"]
+
+Reach = tuple[str, str]
+"""Kind and name of what is reached."""
+
+_MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
+    "time": (
+        "clock",
+        frozenset(
+            "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns localtime gmtime ctime "
+            "strftime process_time process_time_ns".split()
+        ),
+    ),
+    "uuid": ("random", frozenset({"uuid1", "uuid4"})),
+    "os": ("random", frozenset({"urandom", "getrandom"})),
+    "numpy.random": (
+        "random",
+        frozenset(
+            "beta binomial bytes chisquare choice dirichlet exponential f gamma geometric gumbel "
+            "hypergeometric laplace logistic lognormal logseries multinomial multivariate_normal "
+            "negative_binomial noncentral_chisquare noncentral_f normal pareto permutation poisson "
+            "power rand randint randn random random_integers random_sample ranf rayleigh sample "
+            "shuffle standard_cauchy standard_exponential standard_gamma standard_normal standard_t "
+            "triangular uniform vonmises wald weibull zipf seed".split()
+        ),
+    ),
+}
+_CLOCKS = frozenset({"now", "utcnow", "today"})
+_UNSEEDED = frozenset({"default_rng", "Random", "RandomState", "SeedSequence", "SystemRandom"})
+_PACKAGES = {
+    **dict.fromkeys(
+        "requests httpx urllib urllib3 aiohttp socket http ftplib smtplib websocket websockets "
+        "paramiko boto3 botocore s3fs gcsfs grpc yfinance pandas_datareader blpapi".split(),
+        "network",
+    ),
+    **dict.fromkeys(
+        "sqlite3 sqlalchemy psycopg psycopg2 asyncpg pymysql MySQLdb mysql oracledb cx_Oracle pyodbc "
+        "duckdb pymongo redis snowflake clickhouse_driver clickhouse_connect".split(),
+        "database",
+    ),
+    "secrets": "random",
+    "subprocess": "process",
+}
+_HARMLESS = frozenset({"urllib.parse", "http.HTTPStatus"})
+_SYSTEM = frozenset({"system", "popen"})
+
+
+def kind_of_package(name: str) -> str | None:
+    """What the top-level module *name* reaches: network, database, random, process; or None."""
+    top = name.partition(".")[0]
+    return None if name in _HARMLESS else _PACKAGES.get(top)
+
+
+def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | None:
+    """What the attribute *name* of *owner*, which is *value*, gives, if it is something else each time.
+
+    Parameters
+    ----------
+    owner
+        A module or a class; None for a global of that name.
+    name
+        The attribute.
+    value
+        What it is.
+    chain
+        By which it was reached, if that ends with it.
+    """
+    called_bare = chain is not None and chain.after == ("()",)
+    module = getattr(owner, "__name__", "") if owner is not None else ""
+    if name in _UNSEEDED and called_bare and _module_of(value).startswith(("numpy", "random")):
+        return "random", f"{name}()"
+    if isinstance(owner, type) and name in _CLOCKS and _tells_time(owner):
+        return "clock", f"{owner.__name__}.{name}"
+    hidden = getattr(sys.modules.get("random"), "_inst", None)
+    if isinstance(value, MethodType | BuiltinFunctionType):
+        bound: Any = value.__self__
+        if (
+            hidden is not None
+            and bound is hidden
+            and value.__name__ not in ("getstate", "setstate")
+        ):
+            return "random", f"random.{value.__name__}"
+        own = getattr(value, "__name__", name)
+        if bound is not None and type(bound).__name__ == "RandomState" and own in (
+            _MEMBERS["numpy.random"][1]
+        ):  # fmt: skip
+            return "random", f"numpy.random.{own}"
+        if isinstance(bound, type) and own in _CLOCKS and _tells_time(bound):
+            return "clock", f"{bound.__name__}.{own}"
+    of = _module_of(value) or module
+    own = getattr(value, "__name__", name)
+    if callable(value):
+        of = {"posix": "os", "nt": "os"}.get(of, of)
+        kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
+        if own in members:
+            return kind, f"{of}.{own}"
+        if of == "os" and own in _SYSTEM:
+            return "process", f"os.{own}"
+    return None
+
+
+def _module_of(value: Any) -> str:
+    module = getattr(value, "__module__", None)
+    return module if isinstance(module, str) else ""
+
+
+def _tells_time(kind: type) -> bool:
+    import datetime
+
+    return issubclass(kind, datetime.date)
+
+
+_READS = frozenset({"get", "setdefault", "pop", "__getitem__", "__contains__"})
+
+
+def environment_of(chain: Chain, values: list[Any]) -> str | None:
+    """How *chain* reads the environment: ``c:NAME``, ``g:GLOBAL``, ``?`` if not known; or None.
+
+    Parameters
+    ----------
+    chain
+        Names.
+    values
+        What each of its names is, as far as that is known.
+    """
+    for number, value in enumerate(values):
+        last = number == len(chain.names) - 1
+        if value is os.environ or value is os.environb:
+            rest = chain.names[number + 1 :]
+            if (not rest or (len(rest) == 1 and rest[0] in _READS)) and len(chain.after) == 2:
+                return f"{chain.after[0]}:{chain.after[1]}"
+            return "?"
+        if value is os.getenv or value is getattr(os, "getenvb", None):
+            return f"{chain.after[0]}:{chain.after[1]}" if last and len(chain.after) == 2 else "?"
+    return None
+
+
+_DYNAMIC = {id(builtins.eval): "eval", id(builtins.exec): "exec", id(builtins.compile): "compile"}
+
+
+def is_dynamic(value: Any) -> str | None:
+    """What makes code unknowable in *value*: ``eval``, ``exec``; or None."""
+    return _DYNAMIC.get(id(value))

@@ -1,0 +1,96 @@
+"""What a fingerprint is made of, and how two of them differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ["Difference", "Item", "Reason", "differences", "hash_of"]
+
+
+class Item(NamedTuple):
+    """One thing that a function's result depends on.
+
+    Parameters
+    ----------
+    label
+        Its name: ``lib.rates.rate``, ``pandas``.
+    digest
+        Of its content.
+    kind
+        ``function``, ``class``, ``constant``, ``statement``, ``module``, ``package`` or ``file``.
+    file
+        Relative to its project; None where it has none.
+    line
+        In that file, from 1; it does not count.
+    """
+
+    label: str
+    digest: str
+    kind: str
+    file: str | None = None
+    line: int | None = None
+
+
+class Reason(NamedTuple):
+    """Something in the code that the user must know about.
+
+    Parameters
+    ----------
+    kind
+        ``dynamic``, ``edited``, or of what is impure ``clock``, ``random``, ``network``,
+        ``database`` or ``process``.
+    text
+        What the code does: ``reads time.time``.
+    file, line
+        Where; None where that is not known.
+    """
+
+    kind: str
+    text: str
+    file: str | None = None
+    line: int | None = None
+
+
+class Difference(NamedTuple):
+    """One item that differs.
+
+    Parameters
+    ----------
+    label
+        Its name.
+    kind
+        Of the item.
+    before, after
+        The items; None where there is none.
+    """
+
+    label: str
+    kind: str
+    before: Item | None
+    after: Item | None
+
+
+def differences(before: Iterable[Item], after: Iterable[Item]) -> list[Difference]:
+    """The items that differ, those that changed first, then new ones, then those that are gone."""
+    one, other = ({(i.kind, i.label): i for i in items} for items in (before, after))
+    found = [
+        Difference(label, kind, one.get((kind, label)), other.get((kind, label)))
+        for kind, label in {**one, **other}
+        if _digest(one.get((kind, label))) != _digest(other.get((kind, label)))
+    ]
+    return sorted(found, key=lambda d: 2 if d.after is None else 1 if d.before is None else 0)
+
+
+def _digest(item: Item | None) -> str | None:
+    return None if item is None else item.digest
+
+
+def hash_of(*parts: str) -> str:
+    """The digest of some texts, in their order."""
+    stream = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        stream.update(b"%d:" % len(data) + data)
+    return stream.hexdigest()[:40]
