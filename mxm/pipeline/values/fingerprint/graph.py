@@ -25,6 +25,8 @@ from types import (
 )
 from typing import Any
 
+from mxm.pipeline.errors import described
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.uses import ResourceBase, Use
 from mxm.pipeline.values.fingerprint import impure
@@ -46,7 +48,7 @@ from mxm.pipeline.values.fingerprint.instructions import (
 )
 from mxm.pipeline.values.fingerprint.items import Reason, hash_of
 from mxm.pipeline.values.fingerprint.memory import FileMemory
-from mxm.pipeline.values.fingerprint.nodes import MISSING, Binding, Node
+from mxm.pipeline.values.fingerprint.nodes import MISSING, Binding, Node, attribute_of
 from mxm.pipeline.values.fingerprint.packages import Package, Packages
 from mxm.pipeline.values.fingerprint.places import Origin, Places
 from mxm.pipeline.values.fingerprint.sources import (
@@ -81,7 +83,7 @@ _UNKNOWABLE: dict[int, str] = {
 _first_seen: dict[int, tuple[Any, Any, str]] = {}
 # Modules that were not imported when they were read first stay so for the process: a task that
 # imports them must not change what counts for the next run.
-_lazy: set[str] = set()
+_lazy: dict[str, str] = {}  # by name, the file
 
 
 class Graph:
@@ -103,7 +105,7 @@ class Graph:
         self._memory = memory
         self._packages = Packages(memory)
         self._nodes: dict[Any, tuple[Any, Node]] = {}
-        self._todo: deque[Callable[[], None]] = deque()
+        self._todo: deque[tuple[Node, Callable[[], None]]] = deque()
         self._files: dict[str, FileFacts | None] = {}
         self._patches: dict[int, list[tuple[str, Any, Any, str]]] = {}
         self._package_nodes: dict[str, Node] = {}
@@ -124,7 +126,13 @@ class Graph:
     def drain(self) -> None:
         """Read what was found and not yet read."""
         while self._todo:
-            self._todo.popleft()()
+            node, fill = self._todo.popleft()
+            try:
+                fill()
+            except BaseException as error:  # of objects of users and libraries
+                let_signals_pass(error)
+                text = f"{node.label or 'code'} cannot be read: {described(error)}"
+                node.reasons.append(Reason("dynamic", text[:300], node.file, node.line))
 
     def file(self, path: str) -> FileFacts | None:
         """What a source file holds; None if it cannot be read or is not Python."""
@@ -197,7 +205,7 @@ class Graph:
     def _add(self, key: Any, keep: Any, node: Node, fill: Callable[[], None] | None = None) -> Node:
         self._nodes[key] = keep, node
         if fill is not None:
-            self._todo.append(fill)
+            self._todo.append((node, fill))
         return node
 
     def _known(self, key: Any) -> Node | None:
@@ -314,7 +322,7 @@ class Graph:
         elif isinstance(value, MethodType):
             inside += [value.__func__]
         elif not isinstance(value, type):
-            inside += [getattr(value, "__dict__", {}).get("__wrapped__")]
+            inside += [attribute_of(value, "__wrapped__")]
         for each in inside:
             if each is None or isinstance(each, ModuleType):
                 continue
@@ -493,7 +501,7 @@ class Graph:
 
     def _module_by_name(self, node: Node, name: str, code: Any, at: str) -> None:
         module = sys.modules.get(name)
-        if module is not None and name not in _lazy:
+        if module is not None and not _is_lazy(name):
             if self.places.of_module(module)[0] in _OF_PROJECT:
                 self._widen(node, f"module {name}", module)
             else:
@@ -790,10 +798,12 @@ class Graph:
                 continue
             for part in _with_parents(name):
                 module = sys.modules.get(part)
-                if module is None or part in _lazy:
+                if module is None or _is_lazy(part):
                     self._unloaded(node, part)
             module = sys.modules.get(name)
-            if module is None or name in _lazy:
+            if module is None or _is_lazy(name):
+                for part in each.names:
+                    self._unloaded(node, f"{name}.{part}")
                 continue
             top = sys.modules.get(name.partition(".")[0])
             self._module(node, f"import {name}", module, facts)
@@ -806,7 +816,7 @@ class Graph:
                 value = vars(module).get(part, MISSING)
                 if value is MISSING and f"{name}.{part}" not in sys.modules:
                     self._unloaded(node, f"{name}.{part}")
-                elif f"{name}.{part}" in _lazy:
+                elif _is_lazy(f"{name}.{part}"):
                     self._unloaded(node, f"{name}.{part}")
                 elif number < len(each.variables):
                     local[each.variables[number]] = (
@@ -836,7 +846,7 @@ class Graph:
             return True
         if origin is not Origin.PROJECT:
             return True
-        _lazy.add(name)
+        _lazy[name] = path
         key = ("unloaded", name)
         target = self._known(key)
         if target is None:
@@ -867,7 +877,7 @@ class Graph:
         for each in facts.imports:
             full = _absolute(each, package)
             module = sys.modules.get(full)
-            if module is None or full in _lazy:
+            if module is None or _is_lazy(full):
                 self._unloaded(node, full)
                 for part in each.names:
                     self._unloaded(node, f"{full}.{part}")
@@ -918,9 +928,9 @@ class Graph:
             return
         for kind in kinds_in(value):
             self._class(node, f"type {kind.__module__}.{kind.__qualname__}", kind, scope)
-        wrapped: Any = getattr(value, "__dict__", {})
-        if isinstance(wrapped, dict) and "__wrapped__" in wrapped:
-            self.link(node, "__wrapped__", wrapped["__wrapped__"])
+        wrapped = attribute_of(value, "__wrapped__")
+        if wrapped is not None:
+            self.link(node, "__wrapped__", wrapped)
         root = self.places.root_of(path) if path else self.places.root
 
         def code(thing: object) -> str:
@@ -967,6 +977,13 @@ class Graph:
 _DEPTH = 4
 
 
+def _is_lazy(name: str) -> bool:
+    """Whether the module was read before it was imported."""
+    file = _lazy.get(name)
+    module = sys.modules.get(name)
+    return file is not None and (module is None or vars(module).get("__file__") == file)
+
+
 def _to_json(facts: FileFacts | None) -> Any:
     return None if facts is None else facts.to_json()
 
@@ -986,9 +1003,7 @@ def _module_name(value: Any) -> str | None:
     """The module that *value* or its type is of."""
     if isinstance(value, ModuleType):
         return value.__name__
-    name: Any = None
-    with contextlib.suppress(Exception):  # of an object that computes its attributes
-        name = getattr(value, "__module__", None)
+    name = attribute_of(value, "__module__")
     if not isinstance(name, str):
         name = type(value).__module__
     return name if isinstance(name, str) else None

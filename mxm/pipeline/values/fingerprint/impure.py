@@ -5,10 +5,11 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
 from mxm.pipeline.values.fingerprint.instructions import Chain
+from mxm.pipeline.values.fingerprint.nodes import attribute_of
 
 __all__ = ["Reach", "environment_of", "is_dynamic", "kind_of", "kind_of_package"]
 
@@ -78,7 +79,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
         By which it was reached, if that ends with it.
     """
     called_bare = chain is not None and chain.after == ("()",)
-    module = getattr(owner, "__name__", "") if owner is not None else ""
+    module = owner.__name__ if isinstance(owner, ModuleType | type) else ""
     if name in _UNSEEDED and called_bare and _module_of(value).startswith(("numpy", "random")):
         return "random", f"{name}()"
     if isinstance(owner, type) and name in _CLOCKS and _tells_time(owner):
@@ -100,7 +101,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
         if isinstance(bound, type) and own in _CLOCKS and _tells_time(bound):
             return "clock", f"{bound.__name__}.{own}"
     of = _module_of(value) or module
-    own = getattr(value, "__name__", name)
+    own = attribute_of(value, "__name__") or name
     if callable(value):
         of = {"posix": "os", "nt": "os"}.get(of, of)
         kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
@@ -112,7 +113,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
 
 
 def _module_of(value: Any) -> str:
-    module = getattr(value, "__module__", None)
+    module = attribute_of(value, "__module__")
     return module if isinstance(module, str) else ""
 
 

@@ -229,6 +229,8 @@ class _Reading:
             if name in _GLOBAL:
                 if following is not None and following.value == "__module__":
                     continue  # the head of a class
+                if value == "__annotations__" and _is_annotating(steps, at):
+                    continue
                 self._chain(steps, at, str(value), "g")
             elif name in _ATTRIBUTE or name in _OTHER_ATTRIBUTE:
                 self.attributes[value] = None
@@ -287,6 +289,11 @@ def _variables(code: CodeType, name: str, number: int) -> list[str]:
         return [local[number >> 4], local[number & 15]]
     both = [*local, *(each for each in code.co_cellvars if each not in local), *code.co_freevars]
     return both[number : number + 1]
+
+
+def _is_annotating(steps: list[_Step], at: int) -> bool:
+    """Whether ``__annotations__`` is loaded to write down one of a class."""
+    return len(steps) > at + 2 and steps[at + 2].name == "STORE_SUBSCR"
 
 
 def _after(steps: list[_Step], start: int, end: int) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import CellType
+from types import CellType, ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from mxm.pipeline.values.fingerprint.items import Reason
 from mxm.pipeline.values.fingerprint.sources import FileFacts
 
-__all__ = ["MISSING", "Binding", "Graphed", "Node", "reachable", "value_in"]
+__all__ = ["MISSING", "Binding", "Graphed", "Node", "attribute_of", "reachable", "value_in"]
 
 
 class _Missing:
@@ -51,6 +51,20 @@ def value_in(scope: Any, name: str) -> Any:
             return MISSING
     namespace: Mapping[str, Any] = scope
     return namespace.get(name, MISSING)
+
+
+def attribute_of(value: Any, name: str) -> Any:
+    """The attribute *name* of *value*, or None, without running code that computes attributes."""
+    if isinstance(value, ModuleType):
+        return vars(value).get(name)
+    kind: Any = type(value)
+    if hasattr(kind, "__getattr__"):
+        own: Any = getattr(value, "__dict__", {}) if "__dict__" in dir(kind) else {}
+        return own.get(name) if isinstance(own, dict) else None
+    try:
+        return getattr(value, name, None)
+    except Exception:  # a property of the user's
+        return None
 
 
 class Node:
