@@ -369,7 +369,7 @@ class Graph:
         self, node: Node, facts: CodeFacts, namespace: Any, code: Any = None, *, cells: Any = None
     ) -> None:
         """Make *node* depend on all that *facts* reach from *namespace*."""
-        local = self._imported(node, facts, namespace)
+        local, named = self._imported(node, facts, namespace)
         for name, cell in (cells or {}).items():
             with contextlib.suppress(ValueError):
                 local[name] = cell.cell_contents
@@ -377,7 +377,9 @@ class Graph:
             root = chain.names[0]
             if chain.scope == "l":
                 value = local.get(root, MISSING)
-                if value is not MISSING:
+                if root in named:
+                    self._note_named(node, chain, named[root], code)
+                elif value is not MISSING:
                     self._reach(node, chain, value, facts, namespace, code)
                 continue
             value = namespace.get(root, MISSING)
@@ -436,7 +438,7 @@ class Graph:
         if read is not None:
             self._environment(node, read, space, code, chain)
         owner: Any = None
-        deepest = ""
+        modules: list[str] = []
         for number, value in enumerate(values):
             name = chain.names[number]
             at_end = number == len(chain.names) - 1
@@ -450,14 +452,19 @@ class Graph:
                 self._own_module(node, chain, value, space, code, name)
             elif value is importlib.import_module or value is builtins.__import__:
                 self._import_by_text(node, chain, space, code, name)
-            if isinstance(value, ModuleType):
-                deepest = value.__name__
-            elif not deepest or isinstance(owner, ModuleType):
-                deepest = _module_name(value) or deepest
+            if not number or isinstance(owner, ModuleType):
+                modules.append(_module_name(value) or "")
             owner = value
-        kind = impure.kind_of_package(deepest)
-        if kind is not None and self._origin_of(values[0]) not in _OF_PROJECT:
-            self._reason(node, kind, f"uses {deepest.partition('.')[0]}", code, chain.names[0])
+        kinds = {impure.kind_of_package(name): name.partition(".")[0] for name in modules}
+        for kind, name in kinds.items():
+            if kind is not None and self._origin_of(values[0]) not in _OF_PROJECT:
+                self._reason(node, kind, f"uses {name}", code, chain.names[0])
+
+    def _note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
+        """What *chain* is, of a module that is not loaded yet."""
+        found = impure.kind_of_name(".".join((name, *chain.names[1:])), chain)
+        if found is not None:
+            self._reason(node, found[0], found[1], code, chain.names[-1])
 
     def _reason(self, node: Node, kind: str, text: str, code: Any, name: str) -> None:
         line = line_of(code, name) if isinstance(code, CodeType) else node.line
@@ -666,10 +673,11 @@ class Graph:
                 node.edges["file"] = self._content_of(path)
             return
         where, label = self.places.relative(path), self.places.label(path)
-        first = _first_seen.setdefault(id(space), (space, space.get("__spec__"), file.digest))
-        if first[1] is not space.get("__spec__"):  # loaded again
-            _first_seen[id(space)] = (space, space.get("__spec__"), file.digest)
-        elif first[2] != file.digest and not self._is_same(file, space, path):
+        now = space.get("__spec__"), file.ran_once()
+        first = _first_seen.get(id(space))
+        if first is None or first[0] is not space or first[1] is not now[0]:  # or loaded again
+            _first_seen[id(space)] = (space, *now)
+        elif first[2] != now[1]:
             node.edited.append(
                 Reason("edited", "the file was edited after it was imported", where, None)
             )
@@ -694,27 +702,6 @@ class Graph:
                 inner = Node("", "")
                 self._statements_of(inner, target, target_path)
                 node.edges[f"import {self.places.label(target_path)}"] = inner
-
-    def _is_same(self, file: FileFacts, space: Any, path: str) -> bool:
-        """Whether an edit since the import left the statements of a module alone."""
-        return False if file.effects or file.decorated else self._only_moved(file, space, path)
-
-    def _only_moved(self, file: FileFacts, space: Any, path: str) -> bool:
-        """Whether every function and class of the module is still what the file says."""
-        names = {name for name, _ in file.codes.values()}
-        for value in list(space.values()):
-            if isinstance(value, FunctionType) and self.places.of_file(value.__code__.co_filename)[
-                1
-            ] == path and (raw_digest(value.__code__) not in file.codes):  # fmt: skip
-                facts = facts_of(value.__code__)
-                same = [n for n, f in file.codes.values() if f.digest == facts.digest]
-                if value.__code__.co_qualname not in same:
-                    return False
-            if isinstance(value, type) and value.__module__ == space.get("__name__") and (
-                value.__qualname__ not in names
-            ):  # fmt: skip
-                return False
-        return True
 
     def _content_of(self, path: str) -> Node:
         key = ("file", path)
@@ -788,9 +775,15 @@ class Graph:
 
     # Imports inside functions.
 
-    def _imported(self, node: Node, facts: CodeFacts, space: Any) -> dict[str, Any]:
-        """What the imports in a function bind; modules that are not loaded count by their file."""
+    def _imported(
+        self, node: Node, facts: CodeFacts, space: Any
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the imports in a function bind; of modules that are not loaded, the full names.
+
+        Such a module of the project counts by its file.
+        """
         local: dict[str, Any] = {}
+        named: dict[str, str] = {}
         package = space.get("__package__") or ""
         for each in facts.imports:
             name = _absolute(each, package)
@@ -804,6 +797,7 @@ class Graph:
             if module is None or _is_lazy(name):
                 for part in each.names:
                     self._unloaded(node, f"{name}.{part}")
+                named.update(_names_of(each, name))
                 continue
             top = sys.modules.get(name.partition(".")[0])
             self._module(node, f"import {name}", module, facts)
@@ -823,7 +817,7 @@ class Graph:
                         sys.modules[f"{name}.{part}"] if value is MISSING else value
                     )
                     self._bound_import(node, f"{name}.{part}", value, module)
-        return local
+        return local, named
 
     def _bound_import(self, node: Node, label: str, value: Any, module: ModuleType) -> None:
         if isinstance(value, ModuleType) or value is MISSING:
@@ -874,6 +868,7 @@ class Graph:
         node.content = facts.digest
         package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
         space: dict[str, Any] = {"__package__": package, "__name__": name, "__file__": path}
+        named: dict[str, str] = {}
         for each in facts.imports:
             full = _absolute(each, package)
             module = sys.modules.get(full)
@@ -881,6 +876,7 @@ class Graph:
                 self._unloaded(node, full)
                 for part in each.names:
                     self._unloaded(node, f"{full}.{part}")
+                named.update(_names_of(each, full))
                 continue
             if self.places.of_module(module)[0] in _OF_PROJECT:
                 self._widen(node, f"import {full}", module)
@@ -888,10 +884,9 @@ class Graph:
                 self._foreign_module(node, full)
             for variable, part in zip(each.variables, each.names or (None,), strict=False):
                 space[variable] = module if part is None else getattr(module, part, None)
-        self._note_unloaded(node, facts, space)
-
-    def _note_unloaded(self, node: Node, facts: CodeFacts, space: dict[str, Any]) -> None:
         for chain in facts.chains:
+            if chain.names[0] in named:
+                self._note_named(node, chain, named[chain.names[0]], None)
             value = space.get(chain.names[0], vars(builtins).get(chain.names[0], MISSING))
             if value is not MISSING and value is not None and value is not builtins.globals:
                 self._note(node, chain, _values_of(chain, value), space, None)
@@ -1039,6 +1034,17 @@ def _resolved(names: tuple[str, ...], space: Any) -> Any:
         else:
             break
     return value
+
+
+def _names_of(imported: Import, module: str) -> dict[str, str]:
+    """The full names of what an import binds."""
+    if imported.names:
+        return {
+            variable: f"{module}.{name}"
+            for variable, name in zip(imported.variables, imported.names, strict=False)
+        }
+    top = module.partition(".")[0]
+    return {variable: top if variable == top else module for variable in imported.variables}
 
 
 def _absolute(imported: Import, package: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from mxm.pipeline.values.fingerprint.instructions import Chain
 from mxm.pipeline.values.fingerprint.nodes import attribute_of
 
-__all__ = ["Reach", "environment_of", "is_dynamic", "kind_of", "kind_of_package"]
+__all__ = ["Reach", "environment_of", "is_dynamic", "kind_of", "kind_of_name", "kind_of_package"]
 
 Reach = tuple[str, str]
 """Kind and name of what is reached."""
@@ -54,7 +54,7 @@ _PACKAGES = {
     "secrets": "random",
     "subprocess": "process",
 }
-_HARMLESS = frozenset({"urllib.parse", "http.HTTPStatus"})
+_HARMLESS = frozenset({"urllib", "urllib.parse", "http", "http.cookies"})
 _SYSTEM = frozenset({"system", "popen"})
 
 
@@ -110,6 +110,24 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
         if of == "os" and own in _SYSTEM:
             return "process", f"os.{own}"
     return None
+
+
+def kind_of_name(name: str, chain: Chain) -> Reach | None:
+    """What *name* gives, of a module that is not loaded: ``uuid.uuid4``, ``httpx.get``."""
+    module, _, last = name.rpartition(".")
+    kind, members = _MEMBERS.get(module, ("", frozenset[str]()))
+    if last in members:
+        return kind, f"reads {name}"
+    if last in _UNSEEDED and chain.after == ("()",):
+        return "random", f"reads {last}()"
+    if last in _CLOCKS and module.rpartition(".")[2] in ("datetime", "date", "Timestamp"):
+        return "clock", f"reads {name}"
+    top = name.partition(".")[0]
+    if top == "random" and module == "random":
+        return "random", f"reads {name}"
+    harmless = any(name == each or module == each for each in _HARMLESS)
+    found = None if harmless else kind_of_package(top + ".")
+    return None if found is None else (found, f"uses {top}")
 
 
 def _module_of(value: Any) -> str:

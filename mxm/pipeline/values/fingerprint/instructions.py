@@ -316,8 +316,15 @@ def _after(steps: list[_Step], start: int, end: int) -> tuple[str, ...]:
 def line_of(code: CodeType, name: str) -> int:
     """The first line of *code* that reads *name*; where it starts if none does."""
     for each in codes_in(code):
-        if name in each.co_names:
+        if name in each.co_names or name in each.co_varnames or name in each.co_freevars:
             for instruction in dis.get_instructions(each):
-                if instruction.argval == name and instruction.positions is not None:
-                    return instruction.positions.lineno or each.co_firstlineno
+                loads = instruction.opname.startswith("LOAD_") and instruction.opname != "LOAD_CONST"
+                if loads and _is_of(instruction.argval, name):
+                    return (instruction.positions and instruction.positions.lineno) or (
+                        each.co_firstlineno
+                    )
     return code.co_firstlineno
+
+
+def _is_of(value: Any, name: str) -> bool:
+    return value == name if isinstance(value, str) else isinstance(value, tuple) and name in value

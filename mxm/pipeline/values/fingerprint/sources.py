@@ -18,6 +18,8 @@ from mxm.pipeline.values.fingerprint.instructions import (
     raw_digest,
 )
 
+from mxm.pipeline.values.fingerprint.items import hash_of
+
 __all__ = ["FileFacts", "Statement", "binding", "module_facts", "read_source"]
 
 
@@ -80,6 +82,15 @@ class FileFacts(NamedTuple):
     decorated: dict[str, list[Statement]]
     effects: list[Statement]
     imports: list[Import]
+
+    def ran_once(self) -> str:
+        """The digest of what ran when the module was imported, and is gone: not its functions."""
+        return hash_of(
+            *(each.digest for each in self.effects),
+            *(each.digest for found in self.decorated.values() for each in found),
+            *(each.digest for found in self.decorators.values() for each in found),
+            *(each.annotated for found in self.classes.values() for each in found),
+        )
 
     def to_json(self) -> list[Any]:
         """As JSON."""
