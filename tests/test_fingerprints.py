@@ -43,7 +43,9 @@ def reasons(found: Fingerprint) -> list[tuple[str, str, int | None]]:
 
 
 def test_items_say_what_counts_and_where_it_is(tmp_path: Path) -> None:
-    found = made(tmp_path, "LIMIT = 1\ndef h(x):\n    return x + LIMIT\ndef t(x):\n    return h(x)\n")
+    found = made(
+        tmp_path, "LIMIT = 1\ndef h(x):\n    return x + LIMIT\ndef t(x):\n    return h(x)\n"
+    )
     assert [(i.label, i.kind, i.file, i.line) for i in found.items] == [
         ("tasks.LIMIT", "constant", "tasks.py", None),
         ("tasks.h", "function", "tasks.py", 2),
@@ -132,7 +134,9 @@ def test_future_flags_of_a_module_count(tmp_path: Path) -> None:
 
 
 def test_constant_that_can_change_counts_at_the_call(tmp_path: Path) -> None:
-    write(tmp_path, {"tasks.py": "TABLE = {'a': 1}\nLIMIT = 1\ndef t(x):\n    return TABLE, LIMIT\n"})
+    write(
+        tmp_path, {"tasks.py": "TABLE = {'a': 1}\nLIMIT = 1\ndef t(x):\n    return TABLE, LIMIT\n"}
+    )
     with imported(tmp_path) as module:
         found = Fingerprints(str(tmp_path)).of(module.t)
         before, called = found.digest, found.at_call()
@@ -203,9 +207,16 @@ def test_standard_output_taken_away_is_not_bound_anew(tmp_path: Path) -> None:
 def test_constants_go_in_with_the_key_of_the_store(tmp_path: Path) -> None:
     write(tmp_path, {"tasks.py": "TOKEN = 'abc'\ndef t(x):\n    return TOKEN\n"})
     with imported(tmp_path) as module:
-        [open_] = [i for i in Fingerprints(str(tmp_path)).of(module.t).items if i.kind == "constant"]
-        keyed = [Fingerprints(str(tmp_path), key=key).of(module.t) for key in (b"k" * 32, b"l" * 32)]
-    assert len({open_.digest, *(i.digest for f in keyed for i in f.items if i.kind == "constant")}) == 3
+        [open_] = [
+            i for i in Fingerprints(str(tmp_path)).of(module.t).items if i.kind == "constant"
+        ]
+        keyed = [
+            Fingerprints(str(tmp_path), key=key).of(module.t) for key in (b"k" * 32, b"l" * 32)
+        ]
+    assert (
+        len({open_.digest, *(i.digest for f in keyed for i in f.items if i.kind == "constant")})
+        == 3
+    )
 
 
 def test_what_has_no_content_never_stops_a_fingerprint(tmp_path: Path) -> None:
@@ -236,15 +247,23 @@ def test_what_has_no_content_never_stops_a_fingerprint(tmp_path: Path) -> None:
 
 
 def test_statement_that_binds_what_has_no_content_counts(tmp_path: Path) -> None:
-    one = made(tmp_path / "a", "import itertools\nC = itertools.count(1)\ndef g():\n    yield 1\nG = g()\ndef t(x):\n    return C, G\n")
-    two = made(tmp_path / "b", "import itertools\nC = itertools.count(1)\ndef g():\n    yield 2\nG = g()\ndef t(x):\n    return C, G\n")
+    one = made(
+        tmp_path / "a",
+        "import itertools\nC = itertools.count(1)\ndef g():\n    yield 1\nG = g()\ndef t(x):\n    return C, G\n",
+    )
+    two = made(
+        tmp_path / "b",
+        "import itertools\nC = itertools.count(1)\ndef g():\n    yield 2\nG = g()\ndef t(x):\n    return C, G\n",
+    )
     assert one.digest != two.digest
 
 
 # Paths count relative to the project.
 
 
-PLACED = "import pathlib\nHERE = pathlib.Path(__file__).parent\ndef t(x):\n    return __file__, HERE\n"
+PLACED = (
+    "import pathlib\nHERE = pathlib.Path(__file__).parent\ndef t(x):\n    return __file__, HERE\n"
+)
 
 
 def test_copy_of_a_project_has_the_same_fingerprint(tmp_path: Path) -> None:
@@ -300,13 +319,17 @@ def test_this_package_never_counts(tmp_path: Path) -> None:
 # Packages.
 
 
-def _install(site: Path, version: str, text: str = "def f(x):\n    return x\n", requires: str = "") -> None:
+def _install(
+    site: Path, version: str, text: str = "def f(x):\n    return x\n", requires: str = ""
+) -> None:
     info = site / f"acme-{version}.dist-info"
     for old in site.glob("acme-*.dist-info"):
         shutil.rmtree(old)
     write(site, {"acme/__init__.py": text})
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme\nVersion: {version}\n{requires}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: acme\nVersion: {version}\n{requires}\n"
+    )
     import hashlib
 
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -359,13 +382,21 @@ def test_package_counts_by_version_and_content(tmp_path: Path) -> None:
 )
 def test_package_counts_however_it_is_reached(text: str, tmp_path: Path) -> None:
     site = tmp_path / "site-packages"
-    _install(site, "1.0", "def f(x):\n    return x\nclass C:\n    pass\ndef deco(f):\n    def w(*a):\n        return f(*a)\n    return w\n")
+    _install(
+        site,
+        "1.0",
+        "def f(x):\n    return x\nclass C:\n    pass\ndef deco(f):\n    def w(*a):\n        return f(*a)\n    return w\n",
+    )
     assert "acme" in labels(_with_acme(tmp_path / "p", site, text))
 
 
 def test_what_an_installed_decorator_wraps_counts(tmp_path: Path) -> None:
     site = tmp_path / "site-packages"
-    _install(site, "1.0", "def deco(n):\n    def d(f):\n        def w(*a):\n            return f(*a)\n        return w\n    return d\n")
+    _install(
+        site,
+        "1.0",
+        "def deco(n):\n    def d(f):\n        def w(*a):\n            return f(*a)\n        return w\n    return d\n",
+    )
     text = "import acme\n@acme.deco(1)\ndef h(x):\n    return g(x)\ndef g(x):\n    return x + 1\ndef t(x):\n    return h(x)\n"
     one = _with_acme(tmp_path / "p", site, text)
     helper = _with_acme(tmp_path / "p", site, text.replace("+ 1", "+ 2"))
@@ -392,7 +423,10 @@ def test_module_of_no_distribution_counts_by_its_files(tmp_path: Path) -> None:
 def test_types_bring_their_packages_and_classes(tmp_path: Path) -> None:
     import pandas as pd
 
-    write(tmp_path, {"tasks.py": "class A:\n    def m(self):\n        return 1\ndef t(x):\n    return x\n"})
+    write(
+        tmp_path,
+        {"tasks.py": "class A:\n    def m(self):\n        return 1\ndef t(x):\n    return x\n"},
+    )
     with imported(tmp_path) as module:
         prints = Fingerprints(str(tmp_path))
         assert {"pandas", "numpy"} <= {i.label for i in prints.of_types([pd.DataFrame])}
@@ -429,12 +463,20 @@ def test_code_that_nobody_can_know_is_dynamic(body: str, tmp_path: Path) -> None
 
 
 def test_helpers_are_dynamic_for_the_task(tmp_path: Path) -> None:
-    found = made(tmp_path, "import lib\ndef t(x):\n    return lib.h(x)\n", lib="\ndef h(x):\n    return eval(x)\n")
+    found = made(
+        tmp_path,
+        "import lib\ndef t(x):\n    return lib.h(x)\n",
+        lib="\ndef h(x):\n    return eval(x)\n",
+    )
     assert [(r.text, r.file, r.line) for r in found.dynamic] == [("calls eval", "lib.py", 3)]
 
 
 def test_dynamic_code_behind_a_lazy_import_is_dynamic(tmp_path: Path) -> None:
-    found = made(tmp_path, "def t(x):\n    import lib\n    return lib.h(x)\n", lib="import os\ndef h(x):\n    return os.environ[x], eval(x)\n")
+    found = made(
+        tmp_path,
+        "def t(x):\n    import lib\n    return lib.h(x)\n",
+        lib="import os\ndef h(x):\n    return os.environ[x], eval(x)\n",
+    )
     assert [r.file for r in found.dynamic] == ["lib.py", "lib.py"]
 
 
@@ -487,7 +529,11 @@ def test_clock_random_and_network_are_reported(
     body: str, kind: str, where: str, tmp_path: Path
 ) -> None:
     line, _, rest = body.partition("\n    ")
-    text = f"def t(x):\n    {line}\n    {rest}\n" if where == "inside" else f"{line}\ndef t(x):\n    {rest}\n"
+    text = (
+        f"def t(x):\n    {line}\n    {rest}\n"
+        if where == "inside"
+        else f"{line}\ndef t(x):\n    {rest}\n"
+    )
     found = made(tmp_path, text)
     assert {(r.kind, r.file, r.line) for r in found.impure} == {(kind, "tasks.py", 3)}
     assert found.dynamic == ()
@@ -512,7 +558,11 @@ def test_what_gives_the_same_each_time_is_not_reported(
     body: str, where: str, tmp_path: Path
 ) -> None:
     line, _, rest = body.partition("\n    ")
-    text = f"def t(x):\n    {line}\n    {rest}\n" if where == "inside" else f"{line}\ndef t(x):\n    {rest}\n"
+    text = (
+        f"def t(x):\n    {line}\n    {rest}\n"
+        if where == "inside"
+        else f"{line}\ndef t(x):\n    {rest}\n"
+    )
     assert made(tmp_path, text).impure == ()
 
 
@@ -534,7 +584,11 @@ def test_what_gives_the_same_each_time_is_not_reported(
 @pytest.mark.parametrize("where", ["inside", "above"])
 def test_variables_of_the_environment_are_named(body: str, where: str, tmp_path: Path) -> None:
     line, _, rest = body.partition("\n    ")
-    text = f"NAME = 'A'\ndef t(x):\n    {body}\n" if where == "inside" else f"{line}\nNAME = 'A'\ndef t(x):\n    {rest}\n"
+    text = (
+        f"NAME = 'A'\ndef t(x):\n    {body}\n"
+        if where == "inside"
+        else f"{line}\nNAME = 'A'\ndef t(x):\n    {rest}\n"
+    )
     found = made(tmp_path, text)
     assert (found.environment, found.dynamic) == (("A",), ())
 
@@ -543,7 +597,10 @@ def test_variables_of_the_environment_are_named(body: str, where: str, tmp_path:
 
 
 def test_statements_of_the_flows_module_count_for_every_task(tmp_path: Path) -> None:
-    files = {"flows.py": "import lib\nimport sys\nsys.flag = 1\ndef f():\n    return lib.t\n", "lib.py": ONE}
+    files = {
+        "flows.py": "import lib\nimport sys\nsys.flag = 1\ndef f():\n    return lib.t\n",
+        "lib.py": ONE,
+    }
     write(tmp_path, files)
 
     def found(also: bool) -> str:
@@ -563,7 +620,10 @@ def test_statements_of_the_flows_module_count_for_every_task(tmp_path: Path) -> 
 def test_attribute_of_an_installed_module_set_elsewhere_counts(tmp_path: Path) -> None:
     site = tmp_path / "site-packages"
     _install(site, "1.0")
-    write(tmp_path / "p", {"tasks.py": USES, "patch.py": "import acme\ndef mine(x):\n    return 1\nacme.f = mine\n"})
+    write(
+        tmp_path / "p",
+        {"tasks.py": USES, "patch.py": "import acme\ndef mine(x):\n    return 1\nacme.f = mine\n"},
+    )
 
     def found() -> Fingerprint:
         with imported(tmp_path / "p", site) as module:
@@ -592,7 +652,9 @@ def test_module_edited_before_its_lazy_import_is_reported(tmp_path: Path) -> Non
         found = Fingerprints(str(tmp_path)).of(module.t)
         edit(tmp_path, "lib.py", "+ 1", "+ 2")
         assert module.t(1) == 3
-    assert [(r.kind, r.text) for r in found.recheck()] == [("edited", "lib was edited before it was imported")]
+    assert [(r.kind, r.text) for r in found.recheck()] == [
+        ("edited", "lib was edited before it was imported")
+    ]
 
 
 def test_extension_of_the_project_counts_by_its_content(tmp_path: Path) -> None:
@@ -605,7 +667,9 @@ def test_extension_of_the_project_counts_by_its_content(tmp_path: Path) -> None:
     if source is None:  # built into Python
         return
     library = site / f"_elementtree{EXTENSION_SUFFIXES[0]}"
-    (site / "tasks.py").write_text("def t(x):\n    import _elementtree\n    return _elementtree.XMLParser()\n")
+    (site / "tasks.py").write_text(
+        "def t(x):\n    import _elementtree\n    return _elementtree.XMLParser()\n"
+    )
     shutil.copy(source, library)
     loaded = sys.modules.pop("_elementtree")
     try:
@@ -713,25 +777,27 @@ def test_other_processes_find_the_same(tmp_path: Path) -> None:
 
 
 def test_each_definition_is_read_once_for_all_tasks(tmp_path: Path) -> None:
-    text = "def h(x):\n    return x\n" + "".join(f"def t{n}(x):\n    return h(x)\n" for n in range(5))
+    text = "def h(x):\n    return x\n" + "".join(
+        f"def t{n}(x):\n    return h(x)\n" for n in range(5)
+    )
     write(tmp_path, {"tasks.py": text})
-    from mxm.pipeline.values.fingerprint import graph
+    from mxm.pipeline.values.fingerprint import functions
 
     read: list[str] = []
-    original = graph.raw_digest
+    original = functions.raw_digest
 
     def counted(code: Any) -> str:
         read.append(code.co_name)
         return original(code)
 
-    graph.raw_digest = counted
+    functions.raw_digest = counted
     try:
         with imported(tmp_path) as module:
             prints = Fingerprints(str(tmp_path))
             for n in range(5):
                 prints.of(getattr(module, f"t{n}"))
     finally:
-        graph.raw_digest = original
+        functions.raw_digest = original
     assert read.count("h") == 1
 
 

@@ -15,7 +15,8 @@ from mxm.pipeline.values.fingerprint.places import Origin, Places
 __all__ = ["accessors_of", "fill_class", "home_of_class"]
 
 _PLAIN_METAS = (type, ABCMeta, enum.EnumMeta)
-_SIMPLE = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset)
+_SIMPLE = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset,
+           FunctionType)  # fmt: skip
 _SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
@@ -28,17 +29,16 @@ def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, A
         A namespace in which it was found.
     """
     for value in list(vars(cls).values()):
-        function = getattr(value, "__func__", getattr(value, "fget", value))
+        function: Any = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, FunctionType) and function.__qualname__.startswith(
             f"{cls.__qualname__}."
         ):
-            space = function.__globals__
-            if space.get("__name__") == cls.__module__:
-                return (*places.of_file(space.get("__file__")), space)
-    if isinstance(scope, dict):
-        space: Any = scope
-        if space.get("__name__") == cls.__module__ and "__file__" in space:
-            return (*places.of_file(space["__file__"]), space)
+            home = function.__globals__
+            if home.get("__name__") == cls.__module__:
+                return (*places.of_file(home.get("__file__")), home)
+    space: Any = scope
+    if isinstance(scope, dict) and space.get("__name__") == cls.__module__ and "__file__" in space:
+        return (*places.of_file(space["__file__"]), space)
     module = sys.modules.get(cls.__module__)
     if isinstance(module, ModuleType):
         origin, path = places.of_module(module)
@@ -59,9 +59,9 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
         for each in found:
             if each.raw in facts.codes:
                 graph.follow(node, facts.codes[each.raw][1], space)
-        for number, each in enumerate(facts.decorators.get(cls.__qualname__, [])):
+        for number, decorator in enumerate(facts.decorators.get(cls.__qualname__, [])):
             annotated = f"{annotated} decorated {number}"
-            graph.follow(node, each.facts, space)
+            graph.follow(node, decorator.facts, space)
     else:
         node.content = hash_of(*sorted(own))
         annotated = hash_of(repr(own.get("__annotations__")))
@@ -77,12 +77,12 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
         for name, member in cls.__members__.items():
             graph.link(node, f"member {name}", member.value)
     for name, value in own.items():
-        if not _is_written(name, value, cls):
+        if not _is_written(name, value, cls):  # pyright: ignore[reportUnknownArgumentType]
             continue
-        if foreign and not (accessors_of(value) or isinstance(value, (*_SIMPLE, FunctionType))):
+        if foreign and not (accessors_of(value) or isinstance(value, _SIMPLE)):
             continue  # state of a library, whose statement counts
-        graph.bind(node, vars(cls), name, value)
-        graph.link(node, f".{name}", value, vars(cls))
+        graph.bind(node, vars(cls), name, value)  # pyright: ignore[reportUnknownArgumentType]
+        graph.link(node, f".{name}", value, vars(cls))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _is_foreign(cls: type) -> bool:
@@ -106,7 +106,8 @@ def _is_written(name: str, value: Any, cls: type) -> bool:
 _OF_ENUMS = {
     "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_", "_member_type_",
     "_value_repr_", "_new_member_", "_use_args_", "_hashable_values_", "_unhashable_values_map_",
-    "_flag_mask_", "_singles_mask_", "_all_bits_", "_boundary_", "_inverted_", "_generate_next_value_",
+    "_flag_mask_", "_singles_mask_", "_all_bits_", "_boundary_", "_inverted_",
+    "_generate_next_value_",
 }  # fmt: skip
 
 
@@ -121,8 +122,8 @@ def accessors_of(value: Any) -> list[tuple[str, Any]]:
         ]
         return [(name, each) for name, each in both if each is not None]
     if isinstance(value, classmethod | staticmethod):
-        inner: Any = value.__func__
-        return [("function", inner)]
+        wrapper: Any = value  # pyright: ignore[reportUnknownVariableType]
+        return [("function", wrapper.__func__)]
     if kind.__module__ == "functools":
         if kind.__name__ == "_lru_cache_wrapper":
             return [

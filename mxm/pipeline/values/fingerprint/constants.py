@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -22,8 +22,8 @@ from mxm.pipeline.values.fingerprint.instructions import WORD
 __all__ = ["is_fixed", "kinds_in", "try_digest", "without_content", "words_of"]
 
 _FIXED = (
-    int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range, slice,
-    datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal,
+    int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range,
+    dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal,
     fractions.Fraction, pathlib.PurePath, uuid.UUID, re.Pattern, zoneinfo.ZoneInfo, enum.Enum,
     type, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.GenericAlias,
     types.UnionType,
@@ -36,10 +36,9 @@ def is_fixed(value: Any) -> bool:
     """Whether the content of *value* can never change."""
     if isinstance(value, tuple | frozenset):
         members = cast("tuple[Any, ...]", value)
-        return not getattr(value, "__dict__", None) and all(map(is_fixed, members))
+        return not getattr(value, "__dict__", None) and all(map(is_fixed, members))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, _FIXED):
-        kind = type(value)
-        return kind.__module__ != "__main__" and not _has_state(value)
+        return not _has_state(value)
     return type(value).__module__ == "numpy" and hasattr(value, "dtype") and (
         type(value).__name__ != "ndarray"
     )  # fmt: skip
@@ -61,7 +60,7 @@ def kinds_in(value: Any) -> list[type]:
     """The types of *value* and of what it contains, as far as a quick look tells."""
     found: dict[type, None] = {type(value): None}
     if isinstance(value, dict):
-        pairs = cast("dict[Any, Any]", value)
+        pairs: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
         for each in list(pairs.values())[:_SOME]:
             found[type(each)] = None
     elif isinstance(value, list | tuple | set | frozenset):
@@ -77,7 +76,8 @@ def words_of(value: Any) -> Iterator[str]:
     if isinstance(value, list | tuple | set | frozenset):
         texts = list(cast("list[Any]", value))[:_SOME]
     elif isinstance(value, dict):
-        texts = list(cast("dict[Any, Any]", value).values())[:_SOME]
+        pairs: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        texts = list(pairs.values())[:_SOME]
     for text in texts:
         if type(text) is str:
             yield from WORD.findall(text[:_TEXT])

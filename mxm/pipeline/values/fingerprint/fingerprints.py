@@ -31,7 +31,7 @@ class Fingerprint:
     digest
         Of everything that stays as it is during a run.
     dynamic
-        Why it is not known what the function reaches; nothing of it may be stored without a version.
+        Why it is not known what the function reaches: not to be stored without a version.
     impure
         Where clock, random, network, databases or other programs are reached.
     edited

@@ -20,8 +20,20 @@ _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
     "time": (
         "clock",
         frozenset(
-            "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns localtime gmtime ctime "
-            "strftime process_time process_time_ns".split()
+            [
+                "time",
+                "time_ns",
+                "monotonic",
+                "monotonic_ns",
+                "perf_counter",
+                "perf_counter_ns",
+                "localtime",
+                "gmtime",
+                "ctime",
+                "strftime",
+                "process_time",
+                "process_time_ns",
+            ]
         ),
     ),
     "uuid": ("random", frozenset({"uuid1", "uuid4"})),
@@ -29,12 +41,56 @@ _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
     "numpy.random": (
         "random",
         frozenset(
-            "beta binomial bytes chisquare choice dirichlet exponential f gamma geometric gumbel "
-            "hypergeometric laplace logistic lognormal logseries multinomial multivariate_normal "
-            "negative_binomial noncentral_chisquare noncentral_f normal pareto permutation poisson "
-            "power rand randint randn random random_integers random_sample ranf rayleigh sample "
-            "shuffle standard_cauchy standard_exponential standard_gamma standard_normal standard_t "
-            "triangular uniform vonmises wald weibull zipf seed".split()
+            [
+                "beta",
+                "binomial",
+                "bytes",
+                "chisquare",
+                "choice",
+                "dirichlet",
+                "exponential",
+                "f",
+                "gamma",
+                "geometric",
+                "gumbel",
+                "hypergeometric",
+                "laplace",
+                "logistic",
+                "lognormal",
+                "logseries",
+                "multinomial",
+                "multivariate_normal",
+                "negative_binomial",
+                "noncentral_chisquare",
+                "noncentral_f",
+                "normal",
+                "pareto",
+                "permutation",
+                "poisson",
+                "power",
+                "rand",
+                "randint",
+                "randn",
+                "random",
+                "random_integers",
+                "random_sample",
+                "ranf",
+                "rayleigh",
+                "sample",
+                "shuffle",
+                "standard_cauchy",
+                "standard_exponential",
+                "standard_gamma",
+                "standard_normal",
+                "standard_t",
+                "triangular",
+                "uniform",
+                "vonmises",
+                "wald",
+                "weibull",
+                "zipf",
+                "seed",
+            ]
         ),
     ),
 }
@@ -42,13 +98,50 @@ _CLOCKS = frozenset({"now", "utcnow", "today"})
 _UNSEEDED = frozenset({"default_rng", "Random", "RandomState", "SeedSequence", "SystemRandom"})
 _PACKAGES = {
     **dict.fromkeys(
-        "requests httpx urllib urllib3 aiohttp socket http ftplib smtplib websocket websockets "
-        "paramiko boto3 botocore s3fs gcsfs grpc yfinance pandas_datareader blpapi".split(),
+        [
+            "requests",
+            "httpx",
+            "urllib",
+            "urllib3",
+            "aiohttp",
+            "socket",
+            "http",
+            "ftplib",
+            "smtplib",
+            "websocket",
+            "websockets",
+            "paramiko",
+            "boto3",
+            "botocore",
+            "s3fs",
+            "gcsfs",
+            "grpc",
+            "yfinance",
+            "pandas_datareader",
+            "blpapi",
+        ],
         "network",
     ),
     **dict.fromkeys(
-        "sqlite3 sqlalchemy psycopg psycopg2 asyncpg pymysql MySQLdb mysql oracledb cx_Oracle pyodbc "
-        "duckdb pymongo redis snowflake clickhouse_driver clickhouse_connect".split(),
+        [
+            "sqlite3",
+            "sqlalchemy",
+            "psycopg",
+            "psycopg2",
+            "asyncpg",
+            "pymysql",
+            "MySQLdb",
+            "mysql",
+            "oracledb",
+            "cx_Oracle",
+            "pyodbc",
+            "duckdb",
+            "pymongo",
+            "redis",
+            "snowflake",
+            "clickhouse_driver",
+            "clickhouse_connect",
+        ],
         "database",
     ),
     "secrets": "random",
@@ -65,7 +158,7 @@ def kind_of_package(name: str) -> str | None:
 
 
 def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | None:
-    """What the attribute *name* of *owner*, which is *value*, gives, if it is something else each time.
+    """What the attribute *name* of *owner*, which is *value*, gives, if not the same each time.
 
     Parameters
     ----------
@@ -136,9 +229,9 @@ def _module_of(value: Any) -> str:
 
 
 def _tells_time(kind: type) -> bool:
-    import datetime
+    import datetime as dt
 
-    return issubclass(kind, datetime.date)
+    return issubclass(kind, dt.date)
 
 
 _READS = frozenset({"get", "setdefault", "pop", "__getitem__", "__contains__"})

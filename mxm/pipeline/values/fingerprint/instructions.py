@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 __all__ = ["WORD", "Chain", "CodeFacts", "Import", "codes_in", "facts_of", "line_of", "raw_digest"]
 
@@ -121,8 +121,8 @@ def _constant(value: Any, of_code: Any) -> str:
     if isinstance(value, CodeType):
         return str(of_code(value))
     if isinstance(value, frozenset):  # in no order of its own
-        members: Any = value
-        return f"frozenset{sorted(_constant(each, of_code) for each in members)}"
+        members = sorted(_constant(each, of_code) for each in value)  # pyright: ignore[reportUnknownVariableType]
+        return f"frozenset{members}"
     return f"{type(value).__name__} {value!r}"
 
 
@@ -233,11 +233,11 @@ class _Reading:
                     continue
                 self._chain(steps, at, str(value), "g")
             elif name in _ATTRIBUTE or name in _OTHER_ATTRIBUTE:
-                self.attributes[value] = None
+                self.attributes[str(value)] = None
             elif name in _STORED:
-                self.stored[value] = None
+                self.stored[str(value)] = None
             elif name == "IMPORT_NAME":
-                self._import(code, steps, at, value)
+                self._import(code, steps, at, str(value))
             elif "LOAD_FAST" in name or name in _DEREFERENCED:
                 for variable in _variables(code, name, number):
                     self._chain(steps, at, variable, "l")
@@ -265,7 +265,7 @@ class _Reading:
                 variables += found[:1]
             elif step.name not in _WHILE_IMPORTING:
                 break
-        taken = tuple(names) if isinstance(names, tuple) else ()
+        taken = tuple(names) if isinstance(names, tuple) else ()  # pyright: ignore[reportUnknownArgumentType]
         self.imports[Import(module, level or 0, taken, tuple(variables))] = None
         self.modules.update(variables)
 
@@ -273,8 +273,7 @@ class _Reading:
         if isinstance(value, str):
             self.words.update(dict.fromkeys(WORD.findall(value)))
         elif isinstance(value, tuple | frozenset):
-            members: Any = value
-            for each in members:
+            for each in cast("tuple[Any, ...]", value):
                 self._texts(each)
 
 
@@ -318,7 +317,9 @@ def line_of(code: CodeType, name: str) -> int:
     for each in codes_in(code):
         if name in each.co_names or name in each.co_varnames or name in each.co_freevars:
             for instruction in dis.get_instructions(each):
-                loads = instruction.opname.startswith("LOAD_") and instruction.opname != "LOAD_CONST"
+                loads = (
+                    instruction.opname.startswith("LOAD_") and instruction.opname != "LOAD_CONST"
+                )
                 if loads and _is_of(instruction.argval, name):
                     return (instruction.positions and instruction.positions.lineno) or (
                         each.co_firstlineno

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CellType, ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
+from mxm.pipeline.values.fingerprint.instructions import Chain, CodeFacts
 from mxm.pipeline.values.fingerprint.items import Reason
+from mxm.pipeline.values.fingerprint.places import Origin, Places
 from mxm.pipeline.values.fingerprint.sources import FileFacts
 
 __all__ = ["MISSING", "Binding", "Graphed", "Node", "attribute_of", "reachable", "value_in"]
@@ -57,11 +59,10 @@ def attribute_of(value: Any, name: str) -> Any:
     """The attribute *name* of *value*, or None, without running code that computes attributes."""
     if isinstance(value, ModuleType):
         return vars(value).get(name)
-    kind: Any = type(value)
-    if hasattr(kind, "__getattr__"):
-        own: Any = getattr(value, "__dict__", {}) if "__dict__" in dir(kind) else {}
-        return own.get(name) if isinstance(own, dict) else None
     try:
+        kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+        if hasattr(kind, "__getattr__"):
+            return cast("dict[str, Any]", object.__getattribute__(value, "__dict__")).get(name)
         return getattr(value, name, None)
     except Exception:  # a property of the user's
         return None
@@ -107,6 +108,11 @@ class Node:
         self.annotations = ""
         self.reads_annotations = False
 
+    def forget_reasons(self) -> None:
+        """Of code that ran when it was imported, only what it made counts."""
+        self.reasons.clear()
+        self.environment.clear()
+
 
 def reachable(root: Node) -> Iterator[Node]:
     """*root* and all that it depends on, each once, in an order that only the code decides."""
@@ -125,6 +131,11 @@ def reachable(root: Node) -> Iterator[Node]:
 class Graphed(Protocol):
     """What reads a kind of definition asks of the graph."""
 
+    places: Places
+    key: bytes | None
+    nodes: dict[Any, tuple[Any, Node]]
+    unloaded: dict[str, tuple[str, str]]
+
     def link(self, node: Node, name: str, value: Any, scope: Any = None) -> str:
         """Make *node* depend on *value*, which it calls *name*; what it counts as in a digest."""
         ...
@@ -133,10 +144,81 @@ class Graphed(Protocol):
         """Note that *node* looked up *name*."""
         ...
 
-    def follow(self, node: Node, facts: Any, namespace: Any, code: Any = None) -> None:
+    def follow(
+        self, node: Node, facts: CodeFacts, namespace: Any, code: Any = None, *, cells: Any = None
+    ) -> None:
         """Make *node* depend on all that *facts* reach from *namespace*."""
+        ...
+
+    def note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
+        """Note what the names of *chain* are beside something to depend on."""
+        ...
+
+    def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
+        """Note what *chain* is, of a module that is not loaded yet."""
         ...
 
     def file(self, path: str) -> FileFacts | None:
         """What a source file holds; None if it cannot be read."""
+        ...
+
+    def add(self, key: Any, keep: Any, node: Node, fill: Callable[[], None] | None = None) -> Node:
+        """Keep *node* under *key* while *keep* lives; *fill* reads it later."""
+        ...
+
+    def known(self, key: Any) -> Node | None:
+        """The node that was kept under *key*."""
+        ...
+
+    def module(
+        self,
+        node: Node,
+        name: str,
+        module: ModuleType,
+        facts: CodeFacts | None,
+        bare: ModuleType | None = None,
+    ) -> None:
+        """Make *node* depend on what *facts* take of *module*."""
+        ...
+
+    def widen(self, node: Node, name: str, space: Any) -> None:
+        """Make *node* depend on every name of a module."""
+        ...
+
+    def foreign_module(self, node: Node, name: str) -> None:
+        """Make *node* depend on the distribution of an installed module."""
+        ...
+
+    def foreign_file(self, node: Node, path: str) -> None:
+        """Make *node* depend on the distribution that the installed file *path* belongs to."""
+        ...
+
+    def statements_of(self, node: Node, space: Any, path: str) -> None:
+        """Make *node* depend on what importing its module does."""
+        ...
+
+    def imported(
+        self, node: Node, facts: CodeFacts, space: Any
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the imports in a function bind, and the names of those that are not loaded."""
+        ...
+
+    def unloaded_module(self, node: Node, name: str) -> bool:
+        """Make *node* depend on a module that is not imported yet; whether it is found."""
+        ...
+
+    def origin_of(self, value: Any) -> Origin | None:
+        """Where *value* comes from; None if that is not known."""
+        ...
+
+    def is_of_project(self, value: Any) -> bool:
+        """Whether *value* is a function or a class of the project."""
+        ...
+
+    def label_of(self, space: Any, path: str) -> str:
+        """The name of a module."""
+        ...
+
+    def relative(self, path: str) -> str | None:
+        """*path* relative to its project; None for no path."""
         ...

@@ -34,7 +34,7 @@ class Package(NamedTuple):
 
 
 _NAME = re.compile(r"[-_.]+")
-_REQUIRED = re.compile(r"^Requires-Dist: *([A-Za-z0-9._-]+)([^\n]*)$", re.M)
+_REQUIRED = re.compile(r"^Requires-Dist: *([A-Za-z0-9._-]+)([^\n]*)$", re.MULTILINE)
 # They say how and where it was installed, not what.
 _OF_INSTALLER = ("/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json", "/uv_cache.json")
 

@@ -12,7 +12,7 @@ from typing import Any
 import mxm.pipeline
 from mxm.pipeline.projects import nearest_project
 
-__all__ = ["Origin", "Places"]
+__all__ = ["OF_PROJECT", "Origin", "Places"]
 
 
 class Origin(enum.Enum):
@@ -24,6 +24,9 @@ class Origin(enum.Enum):
     OWN = "own"
     TYPED = "typed"  # in no file: a cell, `exec`, what dataclasses write
 
+
+OF_PROJECT = (Origin.PROJECT, Origin.TYPED)
+"""What is followed."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _OWN = os.path.dirname(os.path.abspath(mxm.pipeline.__file__)) + os.sep
@@ -64,16 +67,15 @@ class Places:
     def of_code(self, code: CodeType, namespace: Any) -> tuple[Origin, str]:
         """The origin of *code*, whose globals are *namespace*."""
         origin, path = self.of_file(code.co_filename)
-        if origin is not Origin.TYPED or not isinstance(namespace, dict):
+        if origin is not Origin.TYPED:
             return origin, path
         # Written by dataclasses, attrs or a decorator's library: what it belongs to decides.
-        scope: Any = namespace
-        around, _ = self.of_file(scope.get("__file__"))
+        around, _ = self.of_file(namespace.get("__file__"))
         return (origin if around is Origin.PROJECT else around), ""
 
     def of_module(self, module: Any) -> tuple[Origin, str]:
         """The origin of a module, and its file or folder."""
-        file = vars(module).get("__file__")
+        file: Any = vars(module).get("__file__")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if isinstance(file, str):
             return self.of_file(file)
         try:

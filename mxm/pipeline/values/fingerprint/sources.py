@@ -17,7 +17,6 @@ from mxm.pipeline.values.fingerprint.instructions import (
     facts_of,
     raw_digest,
 )
-
 from mxm.pipeline.values.fingerprint.items import hash_of
 
 __all__ = ["FileFacts", "Statement", "binding", "module_facts", "read_source"]
@@ -325,7 +324,7 @@ def _is_guard(test: ast.expr) -> bool:
 _CHANGES = re.compile(
     r"_?(set|reg|seed|use|config|enable|disable|init|patch|install|activate|load|insert|append|"
     r"add|filter|simplefilter|monkey)",
-    re.I,
+    re.IGNORECASE,
 )
 
 

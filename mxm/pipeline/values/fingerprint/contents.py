@@ -1,0 +1,128 @@
+"""Reads constants: by their content, or by the statements that bind them."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from mxm.pipeline.values.fingerprint.chains import absolute
+from mxm.pipeline.values.fingerprint.constants import (
+    is_fixed,
+    kinds_in,
+    try_digest,
+    without_content,
+)
+from mxm.pipeline.values.fingerprint.items import hash_of
+from mxm.pipeline.values.fingerprint.nodes import Graphed, Node, attribute_of
+from mxm.pipeline.values.fingerprint.places import Origin
+from mxm.pipeline.values.fingerprint.sources import binding
+
+__all__ = ["Contents"]
+
+
+class Contents:
+    """Makes nodes of constants.
+
+    Parameters
+    ----------
+    graph
+        What asks it.
+    """
+
+    def __init__(self, graph: Graphed) -> None:
+        self._graph = graph
+
+    def constant(self, node: Node, name: str, value: Any, scope: Any) -> None:
+        """Make *node* depend on a value, which it calls *name* and *scope* binds to it."""
+        key: Any = (
+            ("constant", id(scope), name) if scope is not None else ("constant", id(node), name)
+        )
+        target = self._graph.known(key)
+        if target is not None and target.value is not value:
+            key = (*key, id(value))
+            target = self._graph.known(key)
+        if target is None:
+            space: Any = scope
+            if not (isinstance(scope, dict) and "__name__" in space):
+                space = {}
+            origin, path = self._graph.places.of_file(space.get("__file__"))
+            path = path if origin is Origin.PROJECT else ""
+            if space:
+                label = f"{self._graph.label_of(space, path)}.{name}"
+            else:
+                label = f"{node.label}{'' if name.startswith('.') else ' '}{name}"
+            made = Node(label, "constant", self._graph.relative(path) or node.file, None)
+            made.value = value
+            target = self._graph.add(
+                key,
+                (scope, node),
+                made,
+                lambda: self._fill_constant(made, name, scope, path),
+            )
+        node.edges[name] = target
+
+    def _fill_constant(self, node: Node, name: str, scope: Any, path: str) -> None:
+        value = node.value
+        if without_content(value):
+            node.content = type(value).__qualname__
+            return
+        for kind in kinds_in(value):
+            self._graph.link(node, f"type {kind.__module__}.{kind.__qualname__}", kind, scope)
+        wrapped = attribute_of(value, "__wrapped__")
+        if wrapped is not None:
+            self._graph.link(node, "__wrapped__", wrapped)
+        root = self._graph.places.root_of(path) if path else self._graph.places.root
+
+        def code(thing: object) -> str:
+            return self._inside(node, thing)
+
+        digest = try_digest(value, code, self._graph.key, root)
+        if digest is not None:
+            node.content = digest
+            if not is_fixed(value):
+                node.held = (scope, name, root)
+            return
+        node.content = f"{type(value).__module__}.{type(value).__qualname__}"
+        if isinstance(scope, dict):
+            self._by_statements(node, name, scope, path, 0)
+
+    def _inside(self, node: Node, thing: object) -> str:
+        """Make *node* depend on a function or a class that its value contains."""
+        alone = Node("", "")
+        label = self._graph.link(alone, "it", thing)
+        for target in alone.edges.values():
+            name, number = f"in {label}", 1
+            while node.edges.get(name, target) is not target:
+                number += 1
+                name = f"in {label} {number}"
+            node.edges[name] = target
+        return label
+
+    def _by_statements(self, node: Node, name: str, space: Any, path: str, depth: int) -> None:
+        """Make the value of *name*, which has no content, count by what binds it."""
+        if not path or depth > _DEPTH:
+            return
+        try:
+            with open(path, "rb") as file:
+                statements, imports = binding(file.read(), path, name)
+        except (OSError, SyntaxError, ValueError, RecursionError):
+            return
+        for number, each in enumerate(statements):
+            node.line = node.line or each.line
+            node.content = hash_of(node.content, each.digest)
+            inner = Node("", "")
+            self._graph.follow(inner, each.facts, space)
+            inner.forget_reasons()
+            inner.edges = {key: to for key, to in inner.edges.items() if to is not node}
+            node.edges[f"bound by {number}"] = inner
+        for taken in imports:
+            module = sys.modules.get(absolute(taken, space.get("__package__") or ""))
+            if isinstance(module, ModuleType) and taken.names:
+                at = taken.variables.index(name)
+                origin, other = self._graph.places.of_module(module)
+                if origin is Origin.PROJECT:
+                    self._by_statements(node, taken.names[at], vars(module), other, depth + 1)
+
+
+_DEPTH = 4

@@ -1,0 +1,155 @@
+"""Links with modules: what is taken of them, their distribution, what was put into them."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, ModuleType
+from typing import Any
+
+from mxm.pipeline.values.fingerprint.classes import accessors_of
+from mxm.pipeline.values.fingerprint.instructions import CodeFacts
+from mxm.pipeline.values.fingerprint.items import hash_of
+from mxm.pipeline.values.fingerprint.memory import FileMemory
+from mxm.pipeline.values.fingerprint.nodes import MISSING, Graphed, Node
+from mxm.pipeline.values.fingerprint.packages import Package, Packages
+from mxm.pipeline.values.fingerprint.places import OF_PROJECT, Origin
+
+__all__ = ["Modules"]
+
+
+class Modules:
+    """Links nodes with modules.
+
+    Parameters
+    ----------
+    graph
+        What asks it.
+    memory
+        What is known of files.
+    """
+
+    def __init__(self, graph: Graphed, memory: FileMemory) -> None:
+        self._graph = graph
+        self._packages = Packages(memory)
+        self._patches: dict[int, list[tuple[str, Any, Any, str]]] = {}
+        self._package_nodes: dict[str, Node] = {}
+
+    def module(
+        self,
+        node: Node,
+        name: str,
+        module: ModuleType,
+        facts: CodeFacts | None,
+        bare: ModuleType | None = None,
+    ) -> None:
+        """Make *node* depend on what it takes of *module*: all, if it is not known what."""
+        stack = [(name, module)]
+        seen: set[int] = set()
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            origin, path = self._graph.places.of_module(module)
+            space = vars(module)
+            if origin is Origin.OWN:
+                continue
+            project = origin in OF_PROJECT
+            if project:
+                if facts is None or module is bare:
+                    self.widen(node, name, space)
+                    continue
+                self._graph.statements_of(node, space, path)
+            else:
+                self.foreign_module(node, module.__name__)
+                for label, value, scope, attribute in self._patched(module):
+                    self._graph.bind(node, scope, attribute, value, foreign=True)
+                    self._graph.link(node, label, value)
+            for attribute in (*(facts.attributes if facts else ()), "__getattr__"):
+                value = space.get(attribute, MISSING)
+                if value is MISSING:
+                    if project:
+                        self._graph.bind(node, space, attribute, value)
+                elif isinstance(value, ModuleType):
+                    if project:
+                        self._graph.bind(node, space, attribute, value)
+                    stack.append((f"{name}.{attribute}", value))
+                elif project:
+                    self._graph.bind(node, space, attribute, value)
+                    self._graph.link(node, f"{name}.{attribute}", value, space)
+                elif callable(value):
+                    self._graph.bind(node, space, attribute, value, foreign=True)
+
+    def _patched(self, module: ModuleType) -> list[tuple[str, Any, Any, str]]:
+        """What code of the project put into an installed module, or into a class of it."""
+        if id(module) not in self._patches:
+            found: list[tuple[str, Any, Any, str]] = []
+            for name, value in list(vars(module).items()):
+                if isinstance(value, FunctionType):
+                    if self._graph.is_of_project(value):
+                        found.append((f"{module.__name__}.{name}", value, vars(module), name))
+                elif isinstance(value, type):
+                    cls: type = value
+                    for inner, each in list(vars(cls).items()):
+                        functions = [each, *(one for _, one in accessors_of(each))]
+                        if any(
+                            isinstance(one, FunctionType) and self._graph.is_of_project(one)
+                            for one in functions
+                        ):
+                            label = f"{module.__name__}.{name}.{inner}"
+                            found.append((label, each, vars(cls), inner))
+            self._patches[id(module)] = found
+        return self._patches[id(module)]
+
+    def widen(self, node: Node, name: str, space: Any) -> None:
+        """Make *node* depend on every name of a module."""
+        key = ("module", id(space))
+        target = self._graph.known(key)
+        if target is None:
+            origin, path = self._graph.places.of_file(space.get("__file__"))
+            path = path if origin is Origin.PROJECT else ""
+            made = Node(self._graph.label_of(space, path), "module", self._graph.relative(path))
+            target = self._graph.add(key, space, made, lambda: self._fill_module(made, space, path))
+        node.edges[name] = target
+
+    def _fill_module(self, node: Node, space: Any, path: str) -> None:
+        names = sorted(name for name in space if not name.startswith("__"))
+        node.content = hash_of(*names)
+        self._graph.statements_of(node, space, path)
+        for name in [*names, "__getattr__"]:
+            value = space.get(name, MISSING)
+            if value is not MISSING:
+                self._graph.bind(node, space, name, value)
+                self._graph.link(node, name, value, space)
+
+    def foreign_module(self, node: Node, name: str) -> None:
+        """Make *node* depend on the distribution of an installed module."""
+        module = sys.modules.get(name) or sys.modules.get(name.partition(".")[0])
+        if module is None:
+            return
+        origin, path = self._graph.places.of_module(module)
+        if origin is not Origin.INSTALLED:
+            return
+        self.foreign_file(node, path)
+
+    def foreign_file(self, node: Node, path: str) -> None:
+        """Make *node* depend on the distribution that the installed file *path* belongs to."""
+        package = self._packages.of_file(path)
+        if package is not None:
+            node.edges[f"package {package.name}"] = self._package(package)
+
+    def _package(self, package: Package) -> Node:
+        target = self._package_nodes.get(package.name)
+        if target is None:
+            for each in self._packages.with_required(package):
+                if each.name not in self._package_nodes:
+                    made = Node(each.name, "package")
+                    made.content = each.digest
+                    self._package_nodes[each.name] = made
+            target = self._package_nodes[package.name]
+            for each in self._packages.with_required(package):
+                if each.name != package.name:
+                    target.edges[f"package {each.name}"] = self._package_nodes[each.name]
+        return target
+
+    # Statements of modules.
