@@ -1,13 +1,20 @@
-"""The pytest plugin: runs of a test session are recorded in a folder of its own."""
+"""The pytest plugin: a store of the session's own, and fixtures that run flows in tests."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["pytest_configure", "pytest_unconfigure"]
+import pytest
+
+if TYPE_CHECKING:
+    from mxm.pipeline.registry import FlowRegistry
+    from mxm.pipeline.runs import FlowRun
+
+__all__ = ["mxm_registry", "mxm_run", "pytest_configure", "pytest_unconfigure"]
 
 _folder: str | None = None
 _before: str | None = None
@@ -34,3 +41,26 @@ def pytest_unconfigure(config: Any) -> None:
             os.environ["MXM_HOME"] = _before
         shutil.rmtree(_folder, ignore_errors=True)
         _folder = None
+
+
+# What the fixtures need is loaded by the first test that asks for one.
+
+
+@pytest.fixture
+def mxm_registry() -> Iterator[FlowRegistry]:
+    """A registry of the test's own: flows that the test defines register there."""
+    from mxm.pipeline.registry import collecting
+
+    with collecting() as registry:
+        yield registry
+
+
+@pytest.fixture
+def mxm_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., FlowRun]:
+    """Run a flow without an engine, with a store of the test's own; see `run_flow`."""
+    from mxm.pipeline.testing.running import run_flow
+
+    monkeypatch.setenv("MXM_HOME", str(tmp_path_factory.mktemp("mxm") / "store"))
+    return run_flow

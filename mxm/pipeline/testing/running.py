@@ -1,0 +1,221 @@
+"""Runs flows in tests: in this process, with values in place of tasks' results."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from mxm.pipeline.api import compile_flow
+from mxm.pipeline.errors import PipelineError, repr_of
+from mxm.pipeline.introspection.decorated import TaskBase
+from mxm.pipeline.introspection.signatures import unwrapped
+from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.testing.guard import guarded_inputs
+from mxm.pipeline.tracing.assembly import current
+
+__all__ = ["assert_same_everywhere", "no_delays", "options_of", "run_flow", "spec_of"]
+
+_NOTHING: Mapping[Any, Any] = {}
+
+
+def spec_of(flow: Any) -> FlowSpec:
+    """The spec of *flow*, a decorated flow or a spec.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    spec = flow if isinstance(flow, FlowSpec) else getattr(flow, "spec", None)
+    if not isinstance(spec, FlowSpec):
+        raise TypeError(f"{repr_of(flow):.80} is not a flow")
+    return spec
+
+
+def options_of(flow: Any) -> dict[str, Any]:
+    """The options that ``with_options`` gave *flow*."""
+    return dict(getattr(flow, "run_options", _NOTHING))
+
+
+def run_flow(
+    flow: Any,
+    *,
+    params: Mapping[str, Any] | None = None,
+    overrides: Mapping[Any, object] = _NOTHING,
+    resources: Mapping[Any, object] = _NOTHING,
+    only: Iterable[Any] | None = None,
+    **options: Any,
+) -> FlowRun:
+    """Run *flow* in this process, without an engine; the fixture ``mxm_run`` is this function.
+
+    A task that changes its input in place fails. A failed task does not raise.
+
+    Parameters
+    ----------
+    flow
+        A decorated flow, or a spec.
+    params
+        The parameters of the run.
+    overrides
+        By task or name, the value in place of its result, or a callable in place of its function.
+    resources
+        By resource, another one, or the value itself.
+    only
+        The tasks, or names, that run; None for all. Those in *overrides* are among them.
+    **options
+        Others of `RunOptions`: ``backend="prefect"``, ``runner="threads"``.
+
+    Raises
+    ------
+    PipelineError
+        The flow has problems, a parameter is missing, or a task is unknown.
+    TypeError
+        *flow* is not a flow.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load() -> float:
+    ...     raise ConnectionError
+    >>> @mxm.task
+    ... def double(price: float) -> float:
+    ...     return 2 * price
+    >>> @mxm.flow
+    ... def risk():
+    ...     return double(load())
+    >>> run_flow(risk, overrides={load: 21.0}).value()
+    42.0
+    """
+    spec = spec_of(flow)
+    _warn_of_patches(spec)
+    own = options_of(flow)
+    chosen: dict[str, Any] = {"backend": "inline", **own, **options}
+    chosen["overrides"] = {**own.get("overrides", {}), **overrides}
+    chosen["resources"] = {**own.get("resources", {}), **resources}
+    if only is not None:
+        keys = [*only, *chosen["overrides"]]
+        chosen["select"] = list(dict.fromkeys(name for key in keys for name in _names(spec, key)))
+    with guarded_inputs():
+        return compile_flow(spec, **chosen).run(params or {})
+
+
+def _names(spec: FlowSpec, key: Any) -> list[str]:
+    """The tasks of *spec* that *key* means: a name, a task, or a function."""
+    names = [task.name for task in spec.tasks]
+    if isinstance(key, str):
+        if key in names:
+            return [key]
+        raise PipelineError(
+            f"flow {spec.name!r} has no task {key!r}", hint=did_you_mean(key, names)
+        )
+    fn = current(key).fn if isinstance(key, TaskBase) else key
+    meant = [task.name for task in spec.tasks if task.fn is fn]
+    if not meant:
+        name = getattr(key, "name", None) or getattr(key, "__name__", repr_of(key))
+        raise PipelineError(
+            f"flow {spec.name!r} has no task made from {name!r}",
+            hint=did_you_mean(str(name), names),
+        )
+    return meant
+
+
+def _warn_of_patches(spec: FlowSpec) -> None:
+    for task in spec.tasks:
+        fn = unwrapped(task.fn)
+        module = sys.modules.get(getattr(fn, "__module__", None) or "")
+        name = getattr(fn, "__qualname__", "")
+        there = getattr(module, name, None) if name.isidentifier() else None
+        if there is None or isinstance(there, TaskBase) or there in (fn, task.fn):
+            continue
+        place = getattr(there, "__module__", None), getattr(there, "__qualname__", None)
+        if place == (fn.__module__, name):  # defined twice there
+            continue
+        warnings.warn(
+            f"{fn.__module__}.{name} was replaced, which changes nothing: flow {spec.name!r} was "
+            f"built from the task when its module was imported. Give mxm_run "
+            f"overrides={{{task.name!r}: ...}}",
+            stacklevel=3,
+        )
+
+
+def no_delays(flow: Any) -> FlowSpec:
+    """*flow* with tasks that retry at once.
+
+    Raises
+    ------
+    TypeError
+        *flow* is not a flow.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task(retries=2, retry_delay_s=60)
+    ... def load() -> float:
+    ...     raise ConnectionError
+    >>> @mxm.flow
+    ... def risk():
+    ...     return load()
+    >>> run_flow(no_delays(risk)).tasks["load"].attempts
+    3
+    """
+    spec = spec_of(flow)
+    return replace(spec, tasks=tuple(_at_once(task) for task in spec.tasks))
+
+
+def _at_once(task: TaskSpec) -> TaskSpec:
+    return replace(task, retry_delay_s=0)
+
+
+_WAYS = [
+    (backend, runner)
+    for backend in ("inline", "prefect")
+    for runner in ("sequential", "threads", "processes")
+]
+
+
+def assert_same_everywhere(flow: Any, *, params: Mapping[str, Any] | None = None) -> None:
+    """Run *flow* on each backend and runner, and compare the states and results of its tasks.
+
+    Parameters
+    ----------
+    flow
+        A decorated flow, or a spec.
+    params
+        The parameters of each run.
+
+    Raises
+    ------
+    AssertionError
+        They differ; it names the task, and what differs.
+    PipelineError
+        As for `run_flow`.
+    """
+    outcomes: dict[str, dict[str, Any]] = {}
+    for backend, runner in _WAYS:
+        options = {**options_of(flow), "backend": backend, "runner": runner}
+        run = compile_flow(spec_of(flow), **cast("Any", options)).run(params or {})
+        outcomes[f"{backend}, {runner}"] = {
+            name: _outcome(run, name) for name in (task.name for task in run.flow.tasks)
+        }
+    (first, expected), *others = outcomes.items()
+    for way, outcome in others:
+        for name, one in expected.items():
+            if outcome[name] != one:
+                raise AssertionError(
+                    f"task {name!r} of flow {spec_of(flow).name!r} is not the same everywhere:\n"
+                    f"  {first}: {one}\n  {way}: {outcome[name]}"
+                )
+
+
+def _outcome(run: FlowRun, name: str) -> str:
+    task = run.tasks[name]
+    if task.has_value:
+        value, _ = task.to_json()
+        return f"{task.state}: {repr_of(value)}"
+    return f"{task.state}: {task.reason}" if task.reason else str(task.state)

@@ -1,0 +1,200 @@
+"""The page on testing holds: its tests pass for its module, and each assertion can fail."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mxm
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.testing import (
+    assert_flows_valid,
+    assert_graph,
+    assert_same_everywhere,
+    no_delays,
+    run_flow,
+)
+
+PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
+Run = Callable[..., FlowRun]
+
+
+def pytest_in(folder: Path) -> subprocess.CompletedProcess[str]:
+    plugin = ("-p", "mxm.pipeline.testing.plugin")  # also where the project is not installed
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *plugin,
+        "-W",
+        "error",
+    ]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
+    module, *tests = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "flows.py").write_text(module, "utf-8")
+    for number, test in enumerate(tests):
+        (tmp_path / f"test_{number}.py").write_text(test, "utf-8")
+    ran = pytest_in(tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(tests) == 6
+    assert not (tmp_path / ".mxm").exists()
+
+
+@mxm.task
+def load(symbol: str = "SPY") -> list[float]:
+    raise ConnectionError(symbol)
+
+
+@mxm.task
+def total(prices: list[float]) -> float:
+    return sum(prices)
+
+
+@mxm.task
+def spoil(prices: list[float]) -> float:
+    prices.append(1.0)
+    return sum(prices)
+
+
+@mxm.task
+def both(a: float, b: float) -> float:
+    return a + b
+
+
+@mxm.flow
+def book(symbol: str = "SPY"):
+    prices = load(symbol)
+    return both(total(prices), total(prices))
+
+
+@mxm.flow
+def spoilt():
+    return spoil(load())
+
+
+def test_values_stand_in_for_results(mxm_run: Run) -> None:
+    run = mxm_run(book, overrides={load: [1.0, 2.0]})
+    assert run.raise_for_failure().value() == 6.0
+    assert (run.backend, run.tasks["load"].state) == ("inline", "overridden")
+
+
+def test_a_callable_stands_in_for_a_function(mxm_run: Run) -> None:
+    run = mxm_run(book, overrides={load: lambda symbol: [len(symbol)]}, params={"symbol": "ABCD"})
+    assert run.value() == 8
+
+
+def test_overrides_of_the_flow_hold_too(mxm_run: Run) -> None:
+    flow = book.with_options(overrides={load: [1.0]})
+    assert mxm_run(flow, overrides={"total": 5.0}).value() == 6.0
+
+
+def test_only_some_tasks_run(mxm_run: Run) -> None:
+    run = mxm_run(book, overrides={load: [1.0]}, only=["total"])
+    states = {name: str(task.state) for name, task in run.tasks.items()}
+    assert states == {
+        "load": "overridden", "total": "succeeded", "total_2": "skipped", "both": "skipped",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["totl", spoil])
+def test_only_names_what_it_does_not_know(mxm_run: Run, key: Any) -> None:
+    with pytest.raises(PipelineError, match=r"flow 'book' has no task"):
+        mxm_run(book, only=[key])
+
+
+def test_a_task_that_changes_its_input_fails(mxm_run: Run) -> None:
+    run = mxm_run(spoilt, overrides={load: [1.0]})
+    assert run.state == "failed"
+    assert "in place" in str(run.tasks["spoil"].error)
+
+
+def test_runs_of_two_tests_share_no_store(mxm_run: Run, tmp_path: Path) -> None:
+    first = mxm_run(book, overrides={load: [1.0]}, record=True)
+    assert mxm.pipeline.load_run(first.id).state == "succeeded"
+    assert len(mxm.pipeline.runs_of(book)) == 1
+
+
+def test_runs_of_two_tests_share_no_store_either(mxm_run: Run) -> None:
+    mxm_run(book, overrides={load: [1.0]}, record=True)
+    assert len(mxm.pipeline.runs_of(book)) == 1
+
+
+def test_a_patched_name_is_warned_of(mxm_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "load", lambda symbol: [1.0])
+    with pytest.warns(UserWarning, match=r"load was replaced, which changes nothing.*overrides"):
+        assert mxm_run(book).state == "failed"
+
+
+def test_what_is_no_flow_is_refused() -> None:
+    with pytest.raises(TypeError, match="is not a flow"):
+        run_flow(total)
+
+
+def test_retries_without_waiting() -> None:
+    @mxm.task(retries=2, retry_delay_s=[60, 600])
+    def fails() -> None:
+        raise ValueError
+
+    @mxm.flow
+    def f():
+        return fails()
+
+    assert run_flow(no_delays(f)).tasks["fails"].attempts == 3
+
+
+def test_a_graph_is_compared() -> None:
+    assert_graph(book, "load -> total, total_2 -> both")
+    assert_graph(book, "load -> total -> both\nload -> total_2; total_2 -> both")
+    with pytest.raises(AssertionError) as caught:
+        assert_graph(book, "load -> total -> both; extra")
+    assert str(caught.value).splitlines()[1:] == [
+        "  + load -> total_2", "  + total_2 -> both", "  - extra", "  + total_2",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="a name is missing"):
+        assert_graph(book, "load ->")
+
+
+def test_flows_of_a_module_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = "import mxm\n@mxm.task{}\ndef a(): return 1\n@mxm.flow(tasks=[a])\ndef f_{}(): ...\n"
+    (tmp_path / "good_flows.py").write_text(text.format("", "good"))
+    (tmp_path / "bad_flows.py").write_text(text.format("(upstream='nope')", "bad"))
+    (tmp_path / "empty_flows.py").write_text("")
+    try:
+        assert_flows_valid("good_flows")
+        with pytest.raises(AssertionError, match="MXM102 unknown upstream 'nope'"):
+            assert_flows_valid("bad_flows")
+        with pytest.raises(AssertionError, match="no flow in empty_flows"):
+            assert_flows_valid("empty_flows")
+        with pytest.raises(AssertionError, match="missing_flows"):
+            assert_flows_valid("missing_flows")
+    finally:
+        for name in ("good_flows", "bad_flows", "empty_flows"):
+            sys.modules.pop(name, None)
+
+
+def test_flows_that_are_not_the_same_everywhere() -> None:
+    import os
+
+    def process() -> int:
+        return os.getpid()
+
+    with pytest.raises(AssertionError, match=r"task 'where' .* not the same everywhere"):
+        assert_same_everywhere(
+            mxm.pipeline.FlowSpec("f", [mxm.pipeline.TaskSpec("where", os.getpid)])
+        )
+    assert process()
