@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,120 @@ def test_every_other_verb_ends_as_python_does(project: Path, arguments: list[str
     assert ran.code == 0, ran.err
     assert len((project / "rows.csv").read_text().splitlines()) == 1_000
     assert (project / "notes.txt").read_text().splitlines() == ["thread at import", "exit handler"]
+
+
+# What leaves 1,000 lines in "done.txt" when the process ends: of the module, and of the task.
+LEFT = {
+    "a suspended generator": (
+        """
+        def write():
+            with open("done.txt", "w") as out:
+                while True:
+                    out.write((yield))
+        WRITER = write()
+        """,
+        "next(WRITER); [WRITER.send(line) for line in LINES]",
+    ),
+    "a suspended generator in a cycle": (
+        """
+        class Box: ...
+        def write():
+            box = Box()
+            box.writer = yield box
+            try:
+                yield
+            finally:
+                DONE(LINES)
+        """,
+        "writer = write(); next(writer); writer.send(writer)",
+    ),
+    "a suspended coroutine in a cycle": (
+        """
+        import types
+        @types.coroutine
+        def pause():
+            yield
+        async def write(own):
+            own.append(own)
+            try:
+                await pause()
+            finally:
+                DONE(LINES)
+        """,
+        "own = []; own.append(write(own)); own[0].send(None)",
+    ),
+    "an object with __del__ in a cycle": (
+        """
+        class Writer:
+            def __del__(self):
+                DONE(LINES)
+        """,
+        "writer = Writer(); writer.itself = writer",
+    ),
+    "a file that a thread opens after the run": (
+        """
+        import threading, time
+        KEPT = []
+        def later():
+            time.sleep(0.5)
+            KEPT.append(open("done.txt", "w"))
+            KEPT[0].writelines(LINES)
+        """,
+        "threading.Thread(target=later).start()",
+    ),
+    "a file that an exit handler opens": (
+        """
+        import atexit
+        KEPT = []
+        def later():
+            KEPT.append(open("done.txt", "w"))
+            KEPT[0].writelines(LINES)
+        """,
+        "atexit.register(later)",
+    ),
+    "a buffering log handler of the module": (
+        """
+        import logging, logging.handlers
+        LOG = logging.getLogger("rows")
+        LOG.propagate = False
+        LOG.setLevel("INFO")
+        LOG.addHandler(logging.handlers.MemoryHandler(
+            5000, logging.CRITICAL, logging.FileHandler("done.txt")))
+        """,
+        "[LOG.info(line.strip()) for line in LINES]",
+    ),
+    "a class that refuses to be inspected": (
+        """
+        class Refuses(type):
+            def __getattr__(cls, name): raise SystemExit(7)
+            def __eq__(cls, other): raise SystemExit(7)
+            def __hash__(cls): raise SystemExit(7)
+        class Odd(metaclass=Refuses):
+            __module__ = None
+            def __del__(self): ...
+        KEPT = [Odd()]
+        """,
+        "DONE(LINES)",
+    ),
+}
+
+FLOW = """
+import mxm
+
+LINES = [f"row {i}\\n" for i in range(1000)]
+def DONE(lines, open=open):
+    with open("done.txt", "w") as out:
+        out.writelines(lines)
+"""
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+@pytest.mark.parametrize("kind", LEFT)
+def test_what_a_task_left_is_written_at_the_end(tmp_path: Path, kind: str, backend: str) -> None:
+    module, task = LEFT[kind]
+    flow = f"@mxm.task\ndef leaves() -> int:\n    {task}\n    return 1\n\n@mxm.flow\ndef f():\n"
+    code = f"{FLOW}{textwrap.dedent(module)}\n{flow}    return leaves()\n"
+    write(tmp_path, {"flows.py": code})
+    ran = call("run", "f", "-q", "--no-record", "--backend", backend, cwd=tmp_path)
+    assert (ran.code, ran.out, ran.err) == (0, '{\n  "leaves": 1\n}\n', "")
+    assert len((tmp_path / "done.txt").read_text().splitlines()) == 1_000

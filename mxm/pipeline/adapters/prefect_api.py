@@ -73,7 +73,7 @@ def _import_prefect() -> None:
             with contextlib.redirect_stderr(io.StringIO()) as captured:
                 importlib.import_module("prefect")
             # Its main module sets up logging, which would otherwise happen with the first flow.
-            with _few_settings_written():
+            with _few_settings_written(), _handlers_kept():
                 importlib.import_module("prefect.main")
             sys.stderr.write(captured.getvalue())  # if this fails, our own error is one line
     except ModuleNotFoundError as error:
@@ -155,6 +155,24 @@ def _few_settings_written() -> Generator[None, None, None]:
         yield
     finally:
         configuration.get_current_settings = real
+
+
+@contextmanager
+def _handlers_kept() -> Generator[None, None, None]:
+    """Keep Prefect's logging setup from closing the handlers that exist.
+
+    A closed `MemoryHandler` of a user's module would lose what it gets later.
+    """
+    names: Any = getattr(logging, "_handlers", {})
+    in_order: list[Any] = getattr(logging, "_handlerList", [])  # flushed at exit
+    by_name, before = dict(names), in_order[:]
+    names.clear()
+    in_order.clear()
+    try:
+        yield
+    finally:
+        names.update(by_name)
+        in_order[:0] = before
 
 
 class _FewSettings:

@@ -13,20 +13,44 @@ import gc
 import io
 import os
 import sys
-from typing import Any, NoReturn, cast
+import types
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from typing import NoReturn
 
-__all__ = ["cut_short", "leave", "set_aside", "user_code_begins"]
+__all__ = ["cut_short", "end_like_python", "engine_loaded", "set_aside", "user_code_begins"]
 
 # These have finalizers but nothing to write: they only read, run or wait.
 _IDLE = (io.BufferedReader, io.BytesIO, io.StringIO, io.FileIO)
-_IDLE_MODULES = ("builtins", "socket", "asyncio", "_asyncio")
+_IDLE_MODULES = ("socket", "asyncio", "_asyncio")
+# By id, because any type may refuse to be hashed and compared. The attribute has the frame as long
+# as there is one: a `finally` in it may be due.
+_FRAMES = {
+    id(types.GeneratorType): "gi_frame",
+    id(types.CoroutineType): "cr_frame",
+    id(types.AsyncGeneratorType): "ag_frame",
+}
+_HARMLESS = (sys.stdlib_module_names - {"_dbm", "_gdbm"}) | {"pydantic_core", "yaml"}
+# Not as attributes: a metaclass may have some of these names.
+_bases_of = type.__dict__["__mro__"].__get__
+_names_of = type.__dict__["__dict__"].__get__
+_module_of = type.__dict__["__module__"].__get__
 
 _must_collect = False
+_known_extensions: set[str] = set()
+
+
+def end_like_python() -> None:
+    """Let the process end like Python does; call it before any user code runs.
+
+    What is registered first runs last at exit, after threads and exit handlers of user code.
+    """
+    atexit.register(_skip_the_search)
 
 
 def user_code_begins() -> None:
     """Set aside existing objects: they are ours and Python's, and live to the end."""
     gc.freeze()
+    _known_extensions.update(_extensions())
 
 
 def set_aside() -> None:
@@ -36,30 +60,62 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def leave(code: object) -> NoReturn:
-    """End the process like Python does: buffers, exit handlers, threads."""
-    if _must_collect or _something_writes():
-        gc.unfreeze()
-    else:
-        gc.freeze()
-    sys.exit(cast("Any", code))
+def engine_loaded() -> None:
+    """Set aside what an engine has just loaded, like our own objects."""
+    user_code_begins()
 
 
 def cut_short(code: int) -> NoReturn:
     """End the process after a signal, without waiting: a thread that a task left may never end."""
-    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
-    with contextlib.suppress(OSError, ValueError):  # the reader closed it
+    with contextlib.suppress(BaseException):  # the reader closed it; a second signal
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
 
 
+def _skip_the_search() -> None:
+    if _must_collect or _something_writes():
+        gc.unfreeze()
+        gc.collect()  # finalizers may use modules, which Python then takes apart
+    else:
+        gc.freeze()
+
+
 def _something_writes() -> bool:
-    """Whether an object that was not set aside has a finalizer that may write."""
-    return any(
-        hasattr(kind, "__del__") and not _idle(kind) for kind in set(map(type, gc.get_objects()))
+    """Whether an object that was not set aside may write as it ends."""
+    objects = gc.get_objects()
+    kinds = list(map(type, objects))
+    ids = list(map(id, kinds))
+    return (
+        any(map(_finalizes, dict(zip(ids, kinds, strict=True)).values()))
+        or any(
+            getattr(objects[i], _FRAMES[number]) is not None
+            for i, number in enumerate(ids)
+            if number in _FRAMES
+        )
+        # Objects of extension modules may write as they are freed, without a finalizer.
+        or not _extensions() <= _known_extensions
     )
 
 
-def _idle(kind: type) -> bool:
-    return kind in _IDLE or kind.__module__.partition(".")[0] in _IDLE_MODULES
+def _finalizes(kind: type) -> bool:
+    if any(kind is idle for idle in _IDLE) or id(kind) in _FRAMES:
+        return False
+    owner = next((base for base in _bases_of(kind) if "__del__" in _names_of(base)), None)
+    if owner is None:
+        return False
+    module = _module_of(owner)
+    return not isinstance(module, str) or module.partition(".")[0] not in _IDLE_MODULES
+
+
+def _extensions() -> set[str]:
+    """The extension modules that are loaded, except those known to write nothing at exit."""
+    return {
+        name
+        for name, module in tuple(sys.modules.items())
+        if type(module) is types.ModuleType
+        and isinstance(spec := vars(module).get("__spec__"), ModuleSpec)
+        and isinstance(spec.loader, ExtensionFileLoader)
+        and name.partition(".")[0] not in _HARMLESS
+    }

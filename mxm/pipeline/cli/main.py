@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mxm.pipeline.cli.ending import cut_short, leave
+from mxm.pipeline.cli.ending import cut_short, end_like_python
 from mxm.pipeline.cli.output import ExitCode, open_streams, print_error
 from mxm.pipeline.problems import closest
 
@@ -105,18 +105,19 @@ def main() -> None:
     # Modules and specs live as long as the command: collecting garbage finds none among them, and
     # takes a sixth of the time of `list`. `run` turns collection on again for the tasks.
     gc.disable()
+    end_like_python()
     open_streams()
     try:
         app(obj="the process")
     except SystemExit as ended:
         if isinstance(ended.code, int) and ended.code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             cut_short(ended.code)
-        leave(ended.code)
+        raise
     except OSError as error:  # stdout that accepts neither `--help` nor `--version`
         if "--debug" in sys.argv:
             raise
         print_error(error)
-        leave(ExitCode.USAGE)
+        sys.exit(ExitCode.USAGE)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import typer
 
 from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
 from mxm.pipeline.cli.describe import parameter_rows, resource_rows
-from mxm.pipeline.cli.ending import set_aside, user_code_begins
+from mxm.pipeline.cli.ending import engine_loaded, set_aside, user_code_begins
 from mxm.pipeline.cli.lines import Lines
 from mxm.pipeline.cli.output import (
     ExitCode,
@@ -105,8 +105,9 @@ def _run_flow(
                 if report is not None:
                     report.prepare(spec, asked)
                 lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
+                set_aside()
                 compiled = compile_flow(spec, **asked, observers=[lines])
-                set_aside()  # objects from the engine's modules stay: none of them is garbage
+                engine_loaded()  # objects from its modules stay: none of them is garbage
                 gc.enable()
                 run = compiled.run(given)
                 signals.raises = False
