@@ -29,6 +29,7 @@ __all__ = [
     "UnknownFlowError",
     "UseError",
     "WorkerDiedError",
+    "add_note",
     "described",
     "repr_of",
     "text_of",
@@ -228,6 +229,15 @@ def described(error: BaseException) -> str:
     kind = type(error).__name__
     text = text_of(error)
     return f"{kind}: {text}" if text else kind
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add *note* to *error*, once; a frozen exception, or one with code of its own, may refuse."""
+    try:
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    except BaseException as refused:
+        let_signals_pass(refused)
 
 
 def text_of(value: object) -> str:

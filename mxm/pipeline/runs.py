@@ -21,7 +21,8 @@ from mxm.pipeline.bindings import (
     upstreams_in,
     value_of,
 )
-from mxm.pipeline.errors import PipelineError, ResultError, described, repr_of
+from mxm.pipeline.errors import PipelineError, ResultError, add_note, described, repr_of
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.reprs import bundle
@@ -48,6 +49,7 @@ __all__ = [
     "State",
     "TaskRun",
     "WrittenAsset",
+    "attach_run",
     "gather",
     "new_run_id",
 ]
@@ -264,12 +266,8 @@ class FlowRun:
         note += "s" * (attempts != 1)
         if others:
             note += "; failed too: " + ", ".join(map(repr, others))
-        try:
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-            error.mxm_run = self  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-        except Exception:  # a frozen one, for example, keeps its type and gets no note
-            pass
+        add_note(error, note)
+        attach_run(error, self)
         raise error
 
     def to_dict(self) -> dict[str, JSONValue]:
@@ -301,6 +299,14 @@ class FlowRun:
 
 
 _MOST_NAMED = 3
+
+
+def attach_run(error: BaseException, run: FlowRun) -> None:
+    """Set *run* as the ``mxm_run`` of *error*, unless it takes no attributes."""
+    try:
+        error.mxm_run = run  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    except BaseException as refused:  # a frozen one, or one with code of its own
+        let_signals_pass(refused)
 
 
 def _became_none(flow: str, task: TaskRun) -> Problem:

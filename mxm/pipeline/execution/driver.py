@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import heapq
 import time
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import add_note, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
 from mxm.pipeline.execution.gaps import gap_problem
@@ -28,7 +27,7 @@ from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, work
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
 from mxm.pipeline.logs import logger
-from mxm.pipeline.runs import FlowRun, gather
+from mxm.pipeline.runs import FlowRun, attach_run, gather
 from mxm.pipeline.taskruns import State, TaskRun
 
 __all__ = ["Perform", "drive"]
@@ -110,8 +109,7 @@ class _Drive:
                 except BaseException as broken:
                     if not ends_the_run(broken):  # else a second signal
                         logger.error("the cancelled run was not cleaned up: %s", described(broken))
-                with contextlib.suppress(Exception):  # a frozen exception keeps its type
-                    error.mxm_run = self.cleanup.cancelled()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+                attach_run(error, self.cleanup.cancelled())
                 runner.close()  # completely, if that was interrupted before
                 raise
 
@@ -245,8 +243,7 @@ class _Drive:
 
     def _refused(self, step: Step, error: BaseException, when: str) -> TaskRun:
         """The outcome of *step*, whose inputs could not be read."""
-        with contextlib.suppress(Exception):  # a frozen one goes without
-            error.add_note(f"{when} of task {step.name!r} from its upstreams")
+        add_note(error, f"{when} of task {step.name!r} from its upstreams")
         reason = f"its inputs could not be read: {described(error)}"
         allowed = step.task.allow_failure
         return TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import FunctionType, MethodType
 from typing import Any, Protocol, TypeAlias
 
 from mxm.pipeline.errors import described
@@ -331,4 +332,5 @@ class Observers:
 
 def _name(observer: Observer) -> str:
     """The name of a function, or of the class of an object."""
-    return getattr(observer, "__qualname__", None) or type(observer).__qualname__
+    owner = observer if isinstance(observer, FunctionType | MethodType) else type(observer)
+    return owner.__qualname__

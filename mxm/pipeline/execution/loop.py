@@ -11,6 +11,7 @@ from concurrent.futures import Future, wait
 from contextvars import Context
 from typing import Any
 
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.interrupts import wait as until
 
 __all__ = ["EventLoop", "Started", "result_of"]
@@ -149,8 +150,10 @@ class EventLoop:
             if not started.outcome.done():  # a signal came
                 started.cancel()
                 if self.answers():
-                    with contextlib.suppress(Exception, asyncio.CancelledError):
+                    try:
                         started.outcome.result()
+                    except BaseException as error:  # what it raised as it was cancelled
+                        let_signals_pass(error)
             raise
 
     def begin(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Started:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
-from mxm.pipeline.errors import Skip, described
+from mxm.pipeline.errors import Skip, add_note, described
 from mxm.pipeline.execution.events import Observers
 from mxm.pipeline.execution.items import Item, ItemCall, run_items
 from mxm.pipeline.execution.limits import Hold
@@ -374,11 +374,7 @@ class MappedStep:
         if others:
             note += f", and so did {', '.join(others)}" + (f" and {more:,} more" if more else "")
             note += f" ({len(failed):,} of {count:,} items)"
-        try:
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-        except Exception:  # a frozen one goes without
-            return
+        add_note(error, note)
 
     def left_out(self, flow: str) -> Problem | None:
         """A warning of the items that failed and are left out of the result."""

@@ -241,7 +241,8 @@ def load(store: str, digest: str, data: bytes | None) -> Any:
     try:
         body, *buffers = _parts(data)
         return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
-    except Exception as error:
+    except BaseException as error:  # code of users
+        let_signals_pass(error)
         raise StoreError(f"it cannot be loaded: {described(error)}", store=store) from error
 
 

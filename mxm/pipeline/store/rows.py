@@ -16,6 +16,7 @@ from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
 from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.tracebacks import lines_around, users_place, users_traceback
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import result_hint, type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, Source
@@ -269,7 +270,8 @@ def _shown(value: Any, secrets: Secrets) -> Any:
     else:
         try:
             shown = to_json(value).value
-        except Exception:
+        except BaseException as error:  # code of users
+            let_signals_pass(error)
             shown = repr_of(value)
         if type(value) is not str and len(json.dumps(shown)) > _LONGEST_ARGUMENT:
             shown = {"type": type(value).__name__, "repr": repr_of(value)[:200]}

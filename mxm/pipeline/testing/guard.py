@@ -10,6 +10,7 @@ from typing import Any
 
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.call import Invocation, Invoke, invoking
+from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["InputChangedError", "guarded_inputs"]
 
@@ -67,5 +68,6 @@ def _marks(call: Invocation) -> dict[int | str, bytes | None]:
 def _mark(value: object) -> bytes | None:
     try:
         return hashlib.blake2b(pickle.dumps(value)).digest()
-    except Exception:  # any type may refuse to be pickled, in its own way
+    except BaseException as error:  # any type may refuse to be pickled, in its own way
+        let_signals_pass(error)
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.tracing.marks import Mark
@@ -105,15 +106,19 @@ def outcomes_of(
     """The value of each of *calls*, or a `Failure` in its place; of async tasks, to be awaited."""
     keys = item_keys([item for item, _ in calls], task.options.get("item_key"))
 
-    def failed(key: str, error: Exception) -> Failure:
+    def failed(key: str, error: BaseException) -> Failure:
         return Failure(task.name, error, 1, key)
 
     if inspect.iscoroutinefunction(unwrapped(task.fn)):
+        import asyncio
 
         async def one(key: str, item: Any, kwargs: dict[str, Any]) -> Any:
             try:
                 return await call(item, **kwargs)
-            except Exception as error:
+            except (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:  # as in a run, where SystemExit is a failure, too
+                let_signals_pass(error)
                 return failed(key, error)
 
         return gathered(one(key, *each) for key, each in zip(keys, calls, strict=True))
@@ -121,6 +126,9 @@ def outcomes_of(
     for key, (item, kwargs) in zip(keys, calls, strict=True):
         try:
             values.append(call(item, **kwargs))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in a run, where SystemExit is a failure, too
+            let_signals_pass(error)
             values.append(failed(key, error))
     return values

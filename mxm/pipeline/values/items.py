@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, cast
 from uuid import UUID
 
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.arrays import is_table
 from mxm.pipeline.values.iterators import read_once
 
@@ -74,7 +75,8 @@ def _in_order(members: Any, kind: str) -> list[Any]:
     try:
         items = sorted(members)
         ordered = all(a < b for a, b in itertools.pairwise(items))
-    except Exception as error:  # the user's types compare as they like
+    except BaseException as error:  # the user's types compare as they like
+        let_signals_pass(error)
         raise TypeError(_UNSORTED.format(kind)) from error
     if not ordered:
         raise TypeError(_UNSORTED.format(kind))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import pickle
@@ -185,9 +184,11 @@ def _same(was: Any, now: Any) -> bool:
         return alike and was.tobytes() == now.tobytes()
     if was != was:  # NaN
         return bool(now != now)
-    with contextlib.suppress(Exception):  # of members that are arrays, say
+    try:
         if was == now:
             return True
+    except BaseException as error:  # of members that are arrays, say
+        let_signals_pass(error)
     state = _state(was)
     return bool(state) and _same(state, _state(now))
 

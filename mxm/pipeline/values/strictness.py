@@ -18,6 +18,9 @@ from typing import Any, NoReturn, cast
 
 from pydantic_core import PydanticCustomError
 
+from mxm.pipeline.errors import repr_of, text_of
+from mxm.pipeline.interrupts import let_signals_pass
+
 __all__ = ["strict_schema"]
 
 Schema = dict[str, Any]
@@ -231,8 +234,9 @@ def _converted(kind: Any, name: str, sources: tuple[type, ...], value: Any) -> A
         return value
     try:
         return kind(value)
-    except Exception as error:
-        _refuse(f"{value!r} does not fit {kind.__name__}: {error}")
+    except BaseException as error:  # the user's own class of that kind
+        let_signals_pass(error)
+        _refuse(f"{repr_of(value)} does not fit {kind.__name__}: {text_of(error)}")
 
 
 def _numpy_time(kind: Any, name: str, value: Any) -> Any:
@@ -255,8 +259,9 @@ def _numpy_number(kind: Any, value: Any) -> Any:
     try:
         with sys.modules["numpy"].errstate(all="ignore"):
             made = kind(value)
-    except Exception as error:
-        _refuse(f"{value!r} does not fit {kind.__name__}: {error}")
+    except BaseException as error:  # the user's own class of that kind
+        let_signals_pass(error)
+        _refuse(f"{repr_of(value)} does not fit {kind.__name__}: {text_of(error)}")
     infinite = math.isinf(float(made.real)) and "inf" not in str(value).lower()
     if infinite:
         _refuse(f"{value!r} is out of the range of {kind.__name__}")
