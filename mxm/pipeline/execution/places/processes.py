@@ -35,6 +35,7 @@ from mxm.pipeline.execution.places.worker_process import (
     DiedError,
     LateError,
     Worker,
+    ending_of,
 )
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import active_resources
@@ -101,7 +102,8 @@ class WorkerPool:
             except DiedError as died:
                 code = self._drop(worker)
                 if not (died.begun or fresh):
-                    continue  # it was idle when it died, and has not started this
+                    _warn_of_idle(worker, code, task)
+                    continue  # it has not started this
                 raise self._died(task, code, begun=died.begun) from None
             except BaseException:
                 self._drop(worker)
@@ -137,6 +139,8 @@ class WorkerPool:
             code = self._drop(worker)
             if number >= 0 or fresh:
                 yield Done(max(number, 0), error=self._died(task, code, begun=number >= 0))
+            else:
+                _warn_of_idle(worker, code, task)
         except BaseException:
             self._drop(worker)
             raise
@@ -228,7 +232,7 @@ class WorkerPool:
         return worker.exitcode
 
     def _died(self, task: str, code: int | None, *, begun: bool) -> Exception:
-        what = f"the worker process of task {task!r} ended with exit code {code}"
+        what = f"the worker process of task {task!r} ended with {ending_of(code)}"
         if begun:
             return WorkerDiedError(what, hint="run it with --runner sequential to see what it does")
         if code == UNGUARDED:
@@ -245,6 +249,16 @@ class WorkerPool:
             what,
             hint=shadow_hint() or "run it with --runner sequential to see what it does",
         )
+
+
+def _warn_of_idle(worker: Worker, code: int | None, task: str) -> None:
+    logger.warning(
+        "worker process %s ended with %s before task %r began in it: another one runs the task; "
+        "what tasks before it had not written yet in that process may be lost",
+        worker.pid,
+        ending_of(code),
+        task,
+    )
 
 
 def _refuse_at_import() -> Source | None:

@@ -21,7 +21,7 @@ from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Problem
 
-__all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker"]
+__all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of"]
 
 SECONDS_TO_END = 1.0
 """How long a worker that is interrupted may take to end, and how long one that ends by itself is
@@ -148,9 +148,9 @@ class Worker:
         code = self._process.exitcode
         if code and not self._killed:
             logger.warning(
-                "a worker process ended with exit code %s after its last task: output "
-                "that its tasks had not written may be lost",
-                code,
+                "a worker process ended with %s after its last task: output that its tasks had "
+                "not written may be lost",
+                ending_of(code),
             )
         self.kill()
 
@@ -180,6 +180,11 @@ class Worker:
     def join(self, seconds: float) -> None:
         """Wait until it is gone, while another thread reads what it says."""
         self._process.join(seconds)
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process."""
+        return self._process.pid
 
     @property
     def exitcode(self) -> int | None:
@@ -226,6 +231,14 @@ class Worker:
         except (EOFError, OSError):
             self._process.join(SECONDS_TO_END)  # by itself: it has an exit code of its own
             raise DiedError from None
+
+
+def ending_of(code: int | None) -> str:
+    """The exit code *code* in words, or the signal that it stands for."""
+    try:
+        return signal.Signals(-(code or 0)).name
+    except ValueError:
+        return f"exit code {code}"
 
 
 def _way_out(error: Exception) -> str:
