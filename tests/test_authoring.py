@@ -246,6 +246,23 @@ def test_order_can_be_given_for_one_use() -> None:
     assert (last.after, last.upstream) == (("load",), ("b",))
 
 
+@pytest.mark.parametrize("option", ["after", "upstream", "each"])
+@pytest.mark.parametrize("many", [False, True])
+def test_a_result_of_the_body_as_an_upstream_by_option_is_a_problem(
+    option: str, many: bool
+) -> None:
+    @mxm.flow
+    def f() -> list[str]:
+        first: Any = load("d")
+        options: Any = {option: [first] if many else first}
+        given: Any = ("e",) if option == "after" else ()
+        return load.with_options(**options)(*given)
+
+    found = [problem.message for problem in find_problems(f.spec) if problem.code == "MXM102"]
+    assert "<result of task 'load', known when the flow runs>" in found[0]
+    assert found[0].endswith("is not a task")
+
+
 @pytest.mark.parametrize(
     "made", [load.with_options(retries=2), load.named("spy").with_options(tags=["x"])]
 )

@@ -1,9 +1,10 @@
-"""Ten pipelines of the field: what each gives, also where something fails, on every runner."""
+"""Eleven pipelines of the field: what each gives, also where something fails, on every runner."""
 
 from __future__ import annotations
 
 import ast
 import re
+import sqlite3
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from field import (
     airflow_branches,
     airflow_mapping,
     airflow_teardown,
+    dagster_database,
     dagster_files,
     hamilton_stars,
     luigi_toplist,
@@ -212,6 +214,48 @@ def test_dagster_files_of_which_one_has_gone(run: Run, tmp_path: Path) -> None:
     assert empty.value() == 0
 
 
+SHOP = {
+    "customers": "id,first_name,last_name\n1,Ann,A.\n2,Bob,B.\n3,Cy,C.\n",
+    "orders": "id,user_id,order_date,status\n1,1,2026-01-02,done\n2,1,2026-01-03,done\n"
+    "3,2,2026-01-04,done\n",
+    "payments": "id,order_id,payment_method,amount\n1,1,card,10\n2,2,card,5\n3,2,coupon,2\n",
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where the database goes
+    for name, text in SHOP.items():
+        (tmp_path / f"raw_{name}.csv").write_text(text, encoding="utf-8")
+    return str(tmp_path)
+
+
+def test_dagster_database(run: Run, shop: str) -> None:
+    value = [("Ann", 2, 3, 17), ("Bob", 1, 0, 0), ("Cy", 0, 0, 0)]
+    ran = run(dagster_database.shop, folder=shop)
+    assert ran.value() == dagster_database.shop(shop) == value
+    assert Path("shop.db").exists()
+
+
+def test_dagster_database_without_one_file(run: Run, shop: str) -> None:
+    Path("raw_orders.csv").unlink()
+    ran = run(dagster_database.shop, folder=shop)
+    assert items(ran, "table") == {
+        "customers": "succeeded",
+        "orders": "failed",
+        "payments": "succeeded",
+    }
+    assert outcomes(ran)["aggregated"] == "skipped"
+    assert failure(ran) is FileNotFoundError
+
+
+def test_dagster_database_with_another_connection(shop: str) -> None:
+    with sqlite3.connect(":memory:", check_same_thread=False) as opened:
+        given = dagster_database.shop.with_options(resources={dagster_database.db: opened})
+        assert given(shop) == given.run(folder=shop).value() != []
+    assert not Path("shop.db").exists()
+
+
 # Metaflow
 
 
@@ -361,4 +405,4 @@ def test_page_shows_the_tested_module_and_counts_its_lines(path: Path) -> None:
 
 
 def test_page_shows_nothing_else() -> None:
-    assert PAGE.read_text(encoding="utf-8").count("```python\n") == len(PROGRAMS) == 10
+    assert PAGE.read_text(encoding="utf-8").count("```python\n") == len(PROGRAMS) == 11

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 
 from hypothesis import given, note, settings
@@ -42,6 +42,35 @@ async def c(x, y=2):
     return _made("c", x, y)
 
 
+class Opened:
+    """What a resource gives: alike in every plain call and run."""
+
+    def __init__(self, of: str) -> None:
+        self.made = _made("opened", of)
+
+
+@mxm.resource
+def base(of: str = "base") -> Iterator[Opened]:
+    yield Opened(of)
+
+
+@mxm.resource
+async def upper(below: Opened = mxm.use(base)) -> AsyncIterator[Opened]:
+    await asyncio.sleep(0)
+    yield Opened(f"upper of {below.made['k'][0]}")
+
+
+@mxm.task
+def e(x, *more, opened: Opened = mxm.use(base)):
+    return _made("e", x, more, opened.made)
+
+
+@mxm.task
+async def g(x, opened: Opened = mxm.use(upper), other: Opened = mxm.use(base)):
+    await asyncio.sleep(0)
+    return _made("g", x, opened.made, other.made)
+
+
 class Pair(NamedTuple):
     left: Any
     right: tuple[Any, Any]
@@ -57,6 +86,8 @@ CALLS = {  # how each task may be called, E standing for an expression
     "b": ("()", "(E)", "(E, E)", "(E, z=E)", "(z=E, y=E, k=E)"),
     "c": ("(E)", "(E, E)", "(y=E, x=E)"),
     "d": ("()", "(E)", "(E, k=E)"),
+    "e": ("(E)", "(E, E)", "(x=E)"),
+    "g": ("(E)", "(x=E)"),
 }
 # How what `d` makes is unpacked: the form, how many names it takes, and which of them have the PARTS.
 FORMS = (
@@ -83,6 +114,8 @@ MAPS = {
         ".with_options(on_item_error='skip').map(L)",
     ),
     "c": (".map(L)", ".map(L, y=E)", ".map(L, y=mxm.each(L))", ".outcomes(L)"),
+    "e": (".map(L)", ".outcomes(L)"),
+    "g": (".map(L)", ".outcomes(L)"),
 }
 FLOW_MAPS = (".map(W)", ".map(W, q=V)", ".map(W, q=V, r=mxm.each(W))", ".map(W, r=V)")
 FLOW_CALLS = ("(E)", "(E, E)", "(E, r=E)", "(r=E, q=E, p=E)")
@@ -164,9 +197,9 @@ class Writer:
 
     def call(self, depth: int = 2) -> str:
         """A call of a task, perhaps under a name of its own."""
-        task = self.one_of("a", "b", *("c" if self.is_async else ""))
+        task = self.one_of("a", "a", "b", "b", "e", *("ccg" if self.is_async else ""))
         text = self.call_of(task, depth)
-        return f"(await {text})" if task == "c" else text
+        return f"(await {text})" if task in "cg" else text
 
     def call_of(self, task: str, depth: int) -> str:
         form = self.one_of(*CALLS[task])
@@ -193,9 +226,9 @@ class Writer:
 
     def map(self, depth: int = 1) -> str:
         """A map of a task."""
-        task = self.one_of("a", *("c" if self.is_async else ""))
+        task = self.one_of("a", "a", "e", *("ccg" if self.is_async else ""))
         text = task + self.mapping(self.one_of(*MAPS[task]), depth)
-        return f"(await {text})" if task == "c" else text
+        return f"(await {text})" if task in "cg" else text
 
     def mapping(self, form: str, depth: int = 1) -> str:
         """*form* with its lists and values filled in."""
@@ -350,7 +383,7 @@ def test_calling_a_traced_flow_and_running_it_give_the_same_value(
     program: str, params: dict[str, Any]
 ) -> None:
     note(program)
-    scope: dict[str, Any] = {"mxm": mxm, "a": a, "b": b, "c": c, "d": d}
+    scope: dict[str, Any] = {"mxm": mxm, "a": a, "b": b, "c": c, "d": d, "e": e, "g": g}
     scope |= {"Q": _made("q"), "R": _made("r"), "__name__": "law"}
     exec(compile(program, "<law>", "exec"), scope)
     flow: Flow = scope["flow"]

@@ -44,7 +44,7 @@ from mxm.pipeline.task_options import (
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
 from mxm.pipeline.tracing.marks import Mark, each, refuse_each
-from mxm.pipeline.tracing.placeholders import TracingError, body_source
+from mxm.pipeline.tracing.placeholders import StandIn, TracingError, body_source
 from mxm.pipeline.tracing.recorder import Trace, active_trace
 from mxm.pipeline.tracing.subflows import inline, inline_map
 
@@ -340,7 +340,12 @@ class Task(_Mappable[P, R_co], TaskBase):
         """
         where = f"task {self.name!r}: with_options()"
         check_given(where, "task", options, _KNOWN)
-        changed: dict[str, Any] = {k: v for k, v in options.items() if (k, v) != ("name", None)}
+        changed: dict[str, Any] = {
+            # A result of the body compares with nothing; in a list it is reported as it is.
+            k: [v] if isinstance(v, StandIn) else v
+            for k, v in options.items()
+            if k != "name" or v is not None
+        }
         return Task(self.fn, {**self.options, **changed}, self, changed)
 
     @property

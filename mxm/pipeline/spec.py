@@ -446,7 +446,11 @@ def _name_of(
 def not_a_task(task: str, reference: object, source: Source | None) -> Problem:
     """The problem of an upstream that is not a task, such as a plain function."""
     name = getattr(reference, "__name__", None)
-    if isinstance(getattr(reference, "spec", None), FlowSpec):
+    try:
+        is_flow = isinstance(getattr(reference, "spec", None), FlowSpec)
+    except Exception:  # a value of the run, in a body, refuses its attributes
+        is_flow = False
+    if is_flow:
         return Problem(
             "MXM102",
             f"unknown upstream of task {task!r}: {name!r} is a flow, not a task",

@@ -189,10 +189,11 @@ class Call:
                 raise
             raise FatalError(raised) from raised
         finally:
-            if self._hold is not None and self._retry.delay is not None:
-                self._hold.pause()
             restore_output(token)
             self._end(state)
+            # After its end is recorded: others may begin at once.
+            if self._hold is not None and self._retry.delay is not None:
+                self._hold.pause()
 
     def _take_limits(self, hold: Hold) -> None:
         try:
