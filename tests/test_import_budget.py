@@ -97,6 +97,7 @@ def test_importing_mxm_loads_no_module_of_ours_before_it_is_used(project: Path) 
         ["graph", "light"],
         ["graph", "light", "--format", "mermaid"],
         ["check"],
+        ["plan", "light"],
         ["--version"],
         ["run", "light", "--help"],
         ["runs"],

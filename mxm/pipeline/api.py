@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Unpack, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 
 from mxm.pipeline.adapters.base import load_backend
 from mxm.pipeline.checks.declarations import find_problems, require_valid
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import OptionsOfRun, RunOptions
+from mxm.pipeline.execution.planning import plan_with
 from mxm.pipeline.params.limits import limit_problems
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
-__all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow"]
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.outlook import Outlook
+    from mxm.pipeline.execution.partial import Past
+
+__all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow", "plan_flow"]
 
 
 class HasSpec(Protocol):
@@ -112,15 +117,13 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
         An option is unknown.
     """
     backend = options.pop("backend", "prefect")
-    chosen = RunOptions().changed(options, also=["backend"])
+    chosen = RunOptions(past=_past_of).changed(options, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))  # reported first, with or without an engine
     if chosen.recorder is None:
         from mxm.pipeline.store.recorder import RunRecorder
 
         recorder = RunRecorder(spec, expected=bool(chosen.record))
         chosen = chosen.changed({"recorder": recorder})
-    if chosen.states is None:
-        chosen = chosen.changed({"states": _last_states})
     compiled: MXMFlow = load_backend(backend)(spec, chosen)
     return compiled
 
@@ -161,11 +164,48 @@ def execute_flow(
     return flow.execute(params, options)
 
 
-def _last_states(spec: FlowSpec) -> Mapping[str, str]:
-    # Loaded by a selection with `state:`.
-    from mxm.pipeline.store.past import last_states
+def plan_flow(
+    spec_or_flow: FlowSpec | HasSpec,
+    params: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionsOfRun],
+) -> Outlook:
+    """What a run would do with each task, and why; nothing runs, and no engine is loaded.
 
-    return last_states(spec)
+    Parameters
+    ----------
+    spec_or_flow
+        A spec, or a decorated flow.
+    params
+        The run's parameters.
+    **options
+        As in `compile_flow`.
+
+    Raises
+    ------
+    GraphError
+        The graph has errors; it lists all of them.
+    ParameterError
+        Parameters are missing or do not fit.
+    SelectionError
+        The tasks that are selected cannot run alone, or there are none.
+
+    Examples
+    --------
+    >>> [(task.name, task.verdict) for task in plan_flow(risk).tasks]
+    """
+    options.pop("backend", None)
+    chosen = RunOptions(past=_past_of).changed(options, also=["backend"])
+    spec = require_valid(_spec(spec_or_flow))
+    from mxm.pipeline.execution.outlook import outlook
+
+    return outlook(plan_with(spec, params or {}, chosen), chosen, _past_of(spec))
+
+
+def _past_of(spec: FlowSpec) -> Past:
+    # Loaded by `plan`, and by a selection with `state:`.
+    from mxm.pipeline.store.past import past_of
+
+    return past_of(spec)
 
 
 def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:

@@ -16,7 +16,7 @@ from mxm.pipeline.problems import closest
 
 __all__ = ["app", "main"]
 
-VERBS = ("list", "show", "graph", "check", "explain", "run", "runs", "report")
+VERBS = ("list", "show", "graph", "check", "explain", "plan", "run", "runs", "report")
 
 
 class _Verbs(TyperGroup):

@@ -297,6 +297,13 @@ def run(
         list[str] | None,
         typer.Option("--exclude", metavar="TASKS", help="Do not run these tasks."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run every task, whatever earlier runs kept.")
+    ] = False,
+    force_task: Annotated[
+        list[str] | None,
+        typer.Option("--force-task", metavar="TASKS", help="Run these, whatever was kept."),
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no more tasks after a failure.")
     ] = False,
@@ -374,6 +381,7 @@ def run(
             "fail_fast": fail_fast,
             "select": select,
             "exclude": exclude,
+            "force": force or force_task,
             "strict_params": strict_params,
             "strict_json": strict_json,
             "engine_logs": verbose > 1,

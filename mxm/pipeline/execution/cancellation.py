@@ -17,7 +17,8 @@ from mxm.pipeline.execution.call import Call, Invocation, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, make_plan
+from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.planning import plan_with
 from mxm.pipeline.execution.resources import Resources, using
 from mxm.pipeline.execution.run_resources import resources_for
 from mxm.pipeline.interrupts import forget_signal, note_signal
@@ -50,17 +51,7 @@ class CompiledFlow(ABC):
     ) -> FlowRun:
         """Run the flow; a failed task does not raise. See `mxm.pipeline.api.MXMFlow`."""
         chosen = self.options.changed(options)
-        plan = make_plan(self.spec, params or {}, strict_params=chosen.strict_params)
-        if chosen.overrides:
-            # Loaded only for overrides.
-            from mxm.pipeline.execution.overrides import with_overrides
-
-            plan = with_overrides(plan, chosen.overrides)
-        if chosen.select is not None or chosen.exclude:
-            # Loaded only for a selection.
-            from mxm.pipeline.execution.partial import with_selection
-
-            plan = with_selection(plan, chosen.select, chosen.exclude, chosen.states)
+        plan = plan_with(self.spec, params or {}, chosen)
         chosen = chosen.recording(plan, params or {})
         return Course(plan, chosen, self.backend).follow(self._run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
@@ -15,8 +15,9 @@ from mxm.pipeline.seconds import wrong_seconds
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.events import Observer
-    from mxm.pipeline.execution.partial import LastStates
+    from mxm.pipeline.execution.partial import Past
     from mxm.pipeline.execution.plan import Plan
+    from mxm.pipeline.spec import FlowSpec
 
 __all__ = [
     "BACKENDS",
@@ -55,6 +56,7 @@ class OptionsOfRun(TypedDict, total=False):
     record: bool | None
     select: str | Sequence[str] | None
     exclude: str | Sequence[str]
+    force: bool | str | Sequence[str]
 
 
 class Recorder(Protocol):
@@ -110,10 +112,13 @@ class RunOptions:
         a list of them.
     exclude
         Which of them do not: expressions of the same kind.
+    force
+        Which tasks run although an earlier run kept their results: True for all, or expressions of
+        the same kind.
     recorder
         What records it; `compile_flow` sets it.
-    states
-        What ``state:`` in a selection goes by; `compile_flow` sets it.
+    past
+        Gives what is known of a flow's earlier runs; `compile_flow` sets it.
 
     Raises
     ------
@@ -143,8 +148,9 @@ class RunOptions:
     record: bool | None = None
     select: str | Sequence[str] | None = None
     exclude: str | Sequence[str] = ()
+    force: bool | str | Sequence[str] = False
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
-    states: LastStates | None = field(default=None, repr=False, compare=False)
+    past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
@@ -183,6 +189,8 @@ class RunOptions:
         if self.select is not None:
             object.__setattr__(self, "select", _expressions("select", self.select))
         object.__setattr__(self, "exclude", _expressions("exclude", self.exclude))
+        if not isinstance(self.force, bool):
+            object.__setattr__(self, "force", _expressions("force", self.force))
         _check_resources(self.resources, self.resource_settings)
         if not _is_mapping(self.limits):
             raise BackendError(

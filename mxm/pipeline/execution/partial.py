@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mxm.pipeline.errors import NothingSelectedError, SelectionError
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.selection import selected
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.runs import NOT_SELECTED
-from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.taskruns import State, TaskRun
 
-__all__ = ["LastStates", "with_selection"]
+__all__ = ["Past", "forced_steps", "with_selection"]
 
-LastStates: TypeAlias = Callable[[FlowSpec], Mapping[str, str]]
-"""How each task of a flow ended in the newest recorded run that it was selected in."""
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of the tasks of a flow from its recorded runs.
+
+    Parameters
+    ----------
+    states
+        By task, how it ended in the newest run that it was selected in.
+    seconds
+        By task, how long it took when it succeeded.
+    """
+
+    states: Mapping[str, str]
+    seconds: Mapping[str, float]
+
 
 # How a task can end.
 _STATES = [s.value for s in State if s not in (State.PENDING, State.RUNNING, State.CRASHED)]
@@ -27,7 +39,7 @@ def with_selection(
     plan: Plan,
     select: Sequence[str] | None,
     exclude: Sequence[str],
-    states: LastStates | None = None,
+    past: Past | None = None,
 ) -> Plan:
     """*plan* with the steps skipped that are not selected.
 
@@ -37,7 +49,7 @@ def with_selection(
         The plan; steps whose outcome is known, of overrides, stay as they are.
     select, exclude
         As in `mxm.pipeline.execution.selection.selected`.
-    states
+    past
         What ``state:`` goes by.
 
     Raises
@@ -47,7 +59,13 @@ def with_selection(
     SelectionError
         An expression cannot be used; a selected step takes the result of one that is not.
     """
-    chosen = selected_steps(plan, select, exclude, states)
+    chosen = _selected(plan, select, exclude, past)
+    if not chosen:
+        asked = [f"{what} {text!r}" for what, texts in (("select", select), ("exclude", exclude))
+                 for text in texts or ()]  # fmt: skip
+        raise NothingSelectedError(
+            f"flow {plan.flow.name!r}: no task is selected by {', '.join(asked)}"
+        )
     lacking = _lacking(plan, chosen)
     if lacking:
         step, missing = lacking[0]
@@ -66,15 +84,32 @@ def with_selection(
     return replace(plan, steps=steps, downstreams=downstreams)
 
 
-def selected_steps(
-    plan: Plan, select: Sequence[str] | None, exclude: Sequence[str], states: LastStates | None
+def forced_steps(plan: Plan, force: bool | Sequence[str], past: Past | None = None) -> set[str]:
+    """The names of the steps that run although an earlier run kept their results.
+
+    Raises
+    ------
+    SelectionError
+        An expression cannot be used.
+    """
+    if isinstance(force, bool):
+        return {step.name for step in plan.steps} if force else set()
+    return _selected(plan, force, (), past, "force")
+
+
+def _selected(
+    plan: Plan,
+    select: Sequence[str] | None,
+    exclude: Sequence[str],
+    past: Past | None,
+    option: str = "select",
 ) -> set[str]:
     """The names of the steps that are selected; the parameters as in `with_selection`."""
 
     def in_state(value: str) -> Collection[str]:
         if value not in _STATES:
             raise SelectionError(f"unknown state {value!r}", hint=did_you_mean(value, _STATES))
-        last: Mapping[str, str] = states(plan.flow) if states else {}
+        last: Mapping[str, str] = past.states if past else {}
         return [name for name, state in last.items() if state == value]
 
     def tagged(value: str) -> Collection[str]:
@@ -89,14 +124,7 @@ def selected_steps(
         step.name: tuple(dict.fromkeys((*step.task.upstream, *step.task.after)))
         for step in plan.steps
     }
-    chosen = selected(graph, select, exclude, {"tag": tagged, "state": in_state})
-    if not chosen:
-        asked = [f"{what} {text!r}" for what, texts in (("select", select), ("exclude", exclude))
-                 for text in texts or ()]  # fmt: skip
-        raise NothingSelectedError(
-            f"flow {plan.flow.name!r}: no task is selected by {', '.join(asked)}"
-        )
-    return chosen
+    return selected(graph, select, exclude, {"tag": tagged, "state": in_state}, option)
 
 
 def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:

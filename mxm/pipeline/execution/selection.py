@@ -25,6 +25,7 @@ def selected(
     select: Sequence[str] | None,
     exclude: Sequence[str] = (),
     methods: Methods | None = None,
+    option: str = "select",
 ) -> set[str]:
     """The tasks that *select* means, without those that *exclude* means.
 
@@ -39,6 +40,8 @@ def selected(
         The same, of which a task may be in none.
     methods
         What ``tag:x`` and the like mean.
+    option
+        What errors about *select* call it.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def selected(
     ['load', 'save']
     """
     graph = _Graph(upstreams, methods or {})
-    found = set(upstreams) if select is None else graph.any_of("select", select)
+    found = set(upstreams) if select is None else graph.any_of(option, select)
     return found - graph.any_of("exclude", exclude) if exclude else found
 
 

@@ -1,10 +1,11 @@
-"""How the tasks of a flow ended before."""
+"""What is known of the tasks of a flow from its recorded runs: how they ended, and their times."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
 
+from mxm.pipeline.execution.partial import Past
 from mxm.pipeline.runs import NOT_SELECTED
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store.database import Database
@@ -12,32 +13,42 @@ from mxm.pipeline.store.history import list_runs
 from mxm.pipeline.store.places import has_store, store_of
 from mxm.pipeline.taskruns import State
 
-__all__ = ["last_states"]
+__all__ = ["past_of"]
 
 _RUNS = 20  # that are looked at; more are seldom kept
+_TIMES = 5  # of a task, whose median is what it takes
 
 
-def last_states(spec: FlowSpec) -> Mapping[str, str]:
-    """By task, how it ended in the newest recorded run that it was selected in."""
+def past_of(spec: FlowSpec) -> Past:
+    """What the newest runs of *spec* say of its tasks; nothing where none is recorded."""
     store = store_of(spec)
-    if not has_store(store):
-        return {}
-    found: dict[str, str] = {}
-    wanted = {task.name for task in spec.tasks}
-    with Database(store) as database:
-        for run in list_runs(database, spec.name, last=_RUNS):
-            if run["state"] == State.RUNNING:
-                continue
-            rows = database.read(
-                "SELECT seq, state, reason FROM task WHERE run = ? AND place = -1", (run["id"],)
-            )
-            ended = {row["seq"]: row for row in rows}
-            for seq, (name, _) in enumerate(json.loads(run["steps"] or "[]")):
-                row = ended.get(seq)
-                if row is None or row["state"] == State.RUNNING:  # its process ended before it did
-                    found.setdefault(name, State.CANCELLED.value)
-                elif row["reason"] != NOT_SELECTED:
-                    found.setdefault(name, row["state"])
-            if wanted <= found.keys():
-                break
-    return found
+    states: dict[str, str] = {}
+    times: dict[str, list[float]] = {}
+    if has_store(store):
+        with Database(store) as database:
+            for run in list_runs(database, spec.name, last=_RUNS):
+                if run["state"] != State.RUNNING:
+                    rows = database.read(_TASKS, (run["id"],))
+                    _add({row["seq"]: row for row in rows}, run["steps"], states, times)
+    seconds = {name: statistics.median(found[:_TIMES]) for name, found in times.items()}
+    return Past(states, seconds)
+
+
+_TASKS = "SELECT seq, state, reason, seconds FROM task WHERE run = ? AND place = -1"
+
+
+def _add(
+    ended: dict[int, dict[str, object]],
+    steps: str | None,
+    states: dict[str, str],
+    times: dict[str, list[float]],
+) -> None:
+    for seq, (name, _) in enumerate(json.loads(steps or "[]")):
+        row = ended.get(seq)
+        if row is None or row["state"] == State.RUNNING:  # its process ended before it did
+            states.setdefault(name, State.CANCELLED.value)
+        elif row["reason"] != NOT_SELECTED:
+            states.setdefault(name, str(row["state"]))
+            seconds = row["seconds"]
+            if row["state"] == State.SUCCEEDED and isinstance(seconds, float):
+                times.setdefault(name, []).append(seconds)
