@@ -103,6 +103,8 @@ def text_of(page: str) -> str:
 
 def panel_of(page: str, task: str) -> str:
     [panel] = re.findall(f'(?s)<template id="d-{re.escape(task)}">(.*?)</template>', page)
+    # The script puts names into links.
+    panel = re.sub(r'<a class="ref" href="#([^"]*)"></a>', r"\1 ", panel)
     return " ".join(text_of(panel).split())
 
 
@@ -112,7 +114,7 @@ def row_of(page: str, task: str) -> str:
 
 
 def states_of(page: str) -> dict[str, str]:
-    return dict(re.findall(r'<tr id="r-([^"]*)" class="[^"]*" data-s="([^"]*)"', page))
+    return dict(re.findall(r'<tr id="r-([^"]*)" class="s-([^"]*)"', page))
 
 
 # --- of recorded runs ------------------------------------------------------------------------

@@ -47,12 +47,12 @@ def source_of(thing: TaskSpec | FlowSpec) -> str:
 
 def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
     """All that is known of *task* before a run."""
-    links = Links(keys, path)
+    links = Links(keys, path, bare=True)
     source = source_of(task)
     place = f'<code class="src">{escaped(shortened(source, 120))}</code>' if source else ""
     remarks = [*(f"each of {text}" for text in item_sources(task)), *rules_of(task)]
     facts = [*(escaped(remark) for remark in (*remarks, *_options(task))), place]
-    parts = [panel_head(task.name, facts, doc_of(task)), section("Call", _call(task, links))]
+    parts = [panel_head("", facts, doc_of(task)), section("Call", _call(task, links))]
     if task.produces:
         asset = task.produces
         asset_html = f'<p class="asset">{icon("asset")}{code(asset.id, 120)}'

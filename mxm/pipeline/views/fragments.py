@@ -26,14 +26,23 @@ class Links:
         As `views_of` takes them.
     states
         By task, its state in a run; none where nothing ran.
+    bare
+        Whether the page's script fills them, from the rows of its table: in what is shown by the
+        script alone. At 2,000 tasks that is a megabyte.
     """
 
     def __init__(
-        self, keys: Keys, path: tuple[str, ...] = (), states: Mapping[str, str] | None = None
+        self,
+        keys: Keys,
+        path: tuple[str, ...] = (),
+        states: Mapping[str, object] | None = None,
+        *,
+        bare: bool = False,
     ) -> None:
         self._keys = keys
         self._path = path
         self._states = states
+        self._bare = bare
 
     def key(self, name: str) -> str:
         """The place of the task *name* in the page's address."""
@@ -41,6 +50,8 @@ class Links:
 
     def to(self, name: str) -> str:
         """A link to the task *name*."""
+        if self._bare and (self._states is None or name in self._states):
+            return f'<a class="ref" href="#{self.key(name)}"></a>'
         if self._states is None:
             return f'<a class="ref" href="#{self.key(name)}">{code(name, 120)}</a>'
         state = self._states.get(name)
@@ -73,10 +84,18 @@ def section(title: str, body: str) -> str:
 
 
 def panel_head(name: str, facts: Sequence[str], doc: str, more: str = "") -> str:
-    """The head of the panel of *name*: facts as HTML in a line, its docstring, and *more* HTML."""
+    """The head of a panel: facts as HTML in a line, a docstring, and *more* HTML.
+
+    Parameters
+    ----------
+    name
+        What it is of; empty for a task, whose name, state and time the page's script puts in.
+    facts, doc, more
+        What follows.
+    """
     spans = "".join(f"<span>{fact}</span>" for fact in facts if fact)
     text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}</p>' if doc else ""
-    title = f"<h3>{code(name, 160)}</h3>"
+    title = f"<h3>{code(name, 160) if name else ''}</h3>"
     return f'<header class="dh">{title}<p class="facts">{spans}</p>{text}{more}</header>'
 
 

@@ -117,7 +117,7 @@ class _Page:
         if task.produces:
             name = escaped(shortened(in_one_line(task.produces.id), 60))
             asset = f'<span class="asset">{icon("asset")}<code>{name}</code></span>'
-        name = escaped(shortened(in_one_line(task.name), 80))
+        name = escaped(shortened(in_one_line(task.name), 120))
         return (
             f'<tr id="r-{key}"><td class="tn"><a href="#{key}"><code>{name}</code></a></td>'
             f'<td><code class="mut">{escaped(shortened(result_text(task), 60))}</code></td>'

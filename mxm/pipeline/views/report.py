@@ -46,6 +46,7 @@ class _Page:
         self.links = Links(self.keys, (), {name: task.state for name, task in run.tasks.items()})
         for name in run.tasks:  # before sub-flows: what tasks are called is in links from elsewhere
             self.links.key(name)
+        self.bare = Links(self.keys, (), run.tasks, bare=True)
         self.bound = bound_of_run(run)
         self.downstreams: dict[str, list[str]] = {name: [] for name in run.tasks}
         for name, task in run.tasks.items():
@@ -193,7 +194,7 @@ class _Page:
             tasks = [task for task in tasks if task.state != State.SUCCEEDED]
         return "".join(
             f'<template id="d-{self.links.key(task.name)}">'
-            f"{task_panel(task, self.run, self.downstreams[task.name], self.links)}</template>"
+            f"{task_panel(task, self.run, self.downstreams[task.name], self.bare)}</template>"
             for task in tasks
         )
 

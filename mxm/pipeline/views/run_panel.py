@@ -75,9 +75,7 @@ def task_panel(task: TaskReport, run: Report, downstreams: Sequence[str], links:
 
 
 def _head(task: TaskReport, links: Links) -> str:
-    facts = [pill(task.state), "failure allowed" if task.allowed else ""]
-    if task.took is not None and task.state != State.CACHED:
-        facts.append(lasted(task.took))
+    facts = ["failure allowed"] if task.allowed else []
     if len(task.attempts) > 1:
         facts.append(f'<span class="badge">{TIMES}{len(task.attempts)} attempts</span>')
     if task.slot:
@@ -89,7 +87,7 @@ def _head(task: TaskReport, links: Links) -> str:
         text = escaped(shortened(task.reason, 400))
         cause = links.to(task.cause) if task.cause and task.cause != task.name else ""
         why = f'<p class="why">{word(task.state).capitalize()}: {text} {cause}</p>'
-    return panel_head(task.name, facts, task.doc, why)
+    return panel_head("", facts, task.doc, why)
 
 
 def error_html(error: Failed) -> str:

@@ -7,6 +7,9 @@ root.classList.add('js');
 const canvas = $('.canvas'), flow = $('#flow'), panel = $('#task'), pick = $('#view');
 const rows = new Map($$('.tasks tbody tr[id]').map(row => [row.id.slice(2), row]));
 const names = [...rows.keys()];
+// A row has the class of its task's state alone, until it is selected.
+const target = a => (a?.getAttribute('href') || '').slice(1);
+const state = key => (rows.get(key).className.match(/s-(\w+)/) || [])[1];
 const label = key => $('.tn code', rows.get(key)).textContent;
 let now = null, zoom = 1;
 
@@ -82,6 +85,25 @@ function around(svg, a) {
   });
   return { up, down };
 }
+// What the details have of a task, its own or another, is in the rows: name, state, time.
+function filled(key, details) {
+  const row = rows.get(key), facts = $('.facts', details), now = $('.state', row);
+  $('h3', details).append($('.tn code', row).cloneNode(true));
+  if (now) {
+    const time = $('.num', row).textContent, of = [now.cloneNode(true)];
+    of[0].classList.add('s-' + state(key));
+    if (time) of.push(time);
+    facts.prepend(...of.map(each => { const span = document.createElement('span'); span.append(each); return span; }));
+  }
+  $$('a.ref:empty', details).forEach(a => {
+    const other = target(a);
+    if (!rows.has(other)) return;
+    const icon = $('.state .i', rows.get(other));
+    if (icon) { a.classList.add('s-' + state(other)); a.append(icon.cloneNode(true)); }
+    a.append($('.tn code', rows.get(other)).cloneNode(true));
+  });
+  return details;
+}
 // The details of a task that has none: there are too many tasks.
 function left(key) {
   const head = document.createElement('header'), name = document.createElement('h3'), said = document.createElement('p');
@@ -103,8 +125,7 @@ function select(key) {
   flow.hidden = !!now;
   if (!now) return;
   const detail = document.getElementById('d-' + key);
-  if (detail) panel.replaceChildren(detail.content.cloneNode(true));
-  else panel.replaceChildren(left(key));
+  panel.replaceChildren(detail ? filled(key, detail.content.cloneNode(true)) : left(key));
   $('#panel').scrollTop = 0;
   rows.get(key).classList.add('sel');
   if (rows.get(key).parentNode.hidden) fold(rows.get(key).parentNode, true);
@@ -128,7 +149,7 @@ function read() {
   let at = location.hash.slice(1);
   try { at = decodeURIComponent(at); } catch { /* an address that nobody of ours wrote */ }
   if (at.startsWith('s:')) {
-    const first = names.find(k => rows.get(k).dataset.s === at.slice(2));
+    const first = names.find(k => state(k) === at.slice(2));
     if (!first) return;
     history.replaceState(null, '', '#' + first);
     select(first);
@@ -156,14 +177,14 @@ const q = $('#q'), hits = $('#hits');
 let on = 0, found = [];
 function search() {
   const want = q.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  found = want.length ? names.filter(k => want.every(w => `${label(k)} ${rows.get(k).dataset.s || ''}`.toLowerCase().includes(w))) : [];
+  found = want.length ? names.filter(k => want.every(w => `${label(k)} ${state(k) || ''}`.toLowerCase().includes(w))) : [];
   on = 0;
   hits.hidden = !want.length;
   hits.replaceChildren(...found.slice(0, 40).map((key, i) => {
     const li = document.createElement('li'), code = document.createElement('code');
     code.textContent = label(key);
     const icon = $('.state .i', rows.get(key));
-    if (icon) { li.classList.add('s-' + rows.get(key).dataset.s); li.append(icon.cloneNode(true)); }
+    if (icon) { li.classList.add('s-' + state(key)); li.append(icon.cloneNode(true)); }
     li.append(code);
     li.setAttribute('role', 'option');
     if (!i) li.classList.add('on');
@@ -201,7 +222,6 @@ q.onkeydown = e => {
 
 // Keys.
 const place = x => { const r = x.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]; };
-const target = a => (a?.getAttribute('href') || '').slice(1);
 function step(key) {
   const svg = picture(), a = now && card(now), level = svg.classList.contains('LR');
   if (!a) return go(cards(svg).map(target).find(k => rows.has(k)));
@@ -223,7 +243,7 @@ addEventListener('keydown', e => {
   if (e.key === '/') { e.preventDefault(); q.focus(); }
   else if (e.key.startsWith('Arrow')) { e.preventDefault(); step(e.key); }
   else if (e.key === 'n') {
-    const bad = names.filter(k => rows.get(k).dataset.s === 'failed'), list = bad.length ? bad : names;
+    const bad = names.filter(k => state(k) === 'failed'), list = bad.length ? bad : names;
     const next = names.indexOf(now) + 1;
     go(list.find(k => names.indexOf(k) >= next) || list[0]);
   }

@@ -76,7 +76,7 @@ class _Rows:
     def _row(self, task: TaskReport) -> str:
         state = task.state
         key = self.links.key(task.name)
-        name = f'<a href="#{key}">{code(task.name, 80)}</a>'
+        name = f'<a href="#{key}">{code(task.name, 120)}</a>'
         if task.items:
             name += f'<span class="count">{sum(task.items["count"].values()):,}</span>'
         tries = len(task.attempts)
@@ -86,8 +86,8 @@ class _Rows:
         if state == State.RUNNING and task.started is not None:
             time = lasted(self.run.seconds - task.started)
         return (
-            f'<tr id="r-{key}" class="s-{state}" data-s="{state}"><td class="tn">{name}</td>'
-            f'<td>{pill(state)}</td><td class="num">{time}</td>'
+            f'<tr id="r-{key}" class="s-{state}"><td class="tn">{name}</td><td>'
+            f'<span class="state">{icon(state)}{word(state)}</span></td><td class="num">{time}</td>'
             f"{_CRITICAL if task.name in self.critical else '<td></td>'}"
             f'<td class="tl">{_inside(self._bars(task))}</td></tr>'
         )
