@@ -155,7 +155,7 @@ class _Page:
     def _timeline(self) -> str:
         table = timeline(self.run, self.links, self.bound.chain if self.bound else ())
         return (
-            '<section class="box" id=":tasks"><header class="bh"><h2>Tasks '
+            '<section class="box tasks-of"><header class="bh"><h2>Tasks '
             f'<span class="mut">{len(self.run.tasks):,}</span></h2>{_LEGEND}</header>'
             f"{table}</section>"
         )
