@@ -306,7 +306,7 @@ def test_output_of_which_only_a_part_fits_keeps_the_end() -> None:
 
 def test_a_progress_bar_is_passed_on_as_it_moves() -> None:
     lines: list[str] = []
-    output = Output(lambda text, stream, level: lines.append(text))
+    output = Output(lambda text, stream, level, is_bar: lines.append(text))
     for part in ("\r10%", "\r20%"):
         output.write(part, "stderr")
     assert lines == ["10%", "20%"]  # though its line has no end yet

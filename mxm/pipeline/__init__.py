@@ -29,6 +29,7 @@ __all__ = [
     "get_flow",
     "list_flows",
     "load_run",
+    "progress",
     "register_flow",
     "resource",
     "runs_of",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
     from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
     from mxm.pipeline.errors import PipelineError, Skip
+    from mxm.pipeline.execution.progressing import progress
     from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
     from mxm.pipeline.resources import Resource, resource
@@ -52,6 +54,7 @@ else:
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
         "authoring": ("Flow", "Task", "each", "flow", "task", "use"),
         "errors": ("PipelineError", "Skip"),
+        "execution.progressing": ("progress",),
         "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
         "resources": ("Resource", "resource"),

@@ -17,6 +17,7 @@ from mxm.pipeline.execution.events import (
     Event,
     ItemEnded,
     OutputLine,
+    Progressed,
     RunEnded,
     RunStarted,
     StepEnded,
@@ -29,7 +30,17 @@ from mxm.pipeline.printable import in_one_line, printable, without_sequences
 from mxm.pipeline.runs import NOT_SELECTED, FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 
-__all__ = ["Lines", "duration"]
+__all__ = [
+    "Lines",
+    "duration",
+    "first_line",
+    "item_counts",
+    "output_text",
+    "print_failures",
+    "print_result_warnings",
+    "raised_at",
+    "why_skipped",
+]
 
 
 class Lines:
@@ -84,7 +95,7 @@ class Lines:
                 self.end(event.flow_run)
             case ItemEnded():
                 self._item(event)
-            case AttemptStarted():
+            case AttemptStarted() | Progressed():
                 pass
 
     def end(self, run: FlowRun) -> None:
@@ -99,16 +110,8 @@ class Lines:
             for problem in run.warnings:
                 print_error(problem)
             for task in run.tasks.values():
-                self._print_result(task)
-        for task in run.tasks.values():
-            if task.error is not None:
-                tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
-                what = f"task {task.name!r} of flow {run.flow.name!r} failed{tries}"
-                if task.allowed:
-                    print_warning(f"{what}; allow_failure lets the run succeed")
-                else:
-                    print_error(what)
-                tell(users_traceback(task.error))
+                print_result_warnings(task, strict=self._strict_json)
+        print_failures(run)
         counts: dict[str, int] = {}
         for task in run.tasks.values():
             counts[task.outcome] = counts.get(task.outcome, 0) + 1
@@ -144,7 +147,7 @@ class Lines:
         now = time.monotonic()
         if now - self._shown.setdefault(event.step, now) >= _SECONDS_BETWEEN:
             self._shown[event.step] = now
-            self._line(event.at, f"{event.step} {items_text(counts, self._of.get(event.step))}")
+            self._line(event.at, f"{event.step} {item_counts(counts, self._of.get(event.step))}")
 
     def _retry(self, event: AttemptEnded) -> None:
         if event.retry_in is None or event.error is None:
@@ -152,12 +155,10 @@ class Lines:
         then = f"next in {event.retry_in:g} s" if event.retry_in else "next now"
         which = f"attempt {event.attempt} of {event.attempts}"
         step = event.step if event.item is None else f"{event.step}[{event.item}]"
-        self._line(event.at, f"retry {step} {which}: {_first_line(event.error)}; {then}")
+        self._line(event.at, f"retry {step} {which}: {first_line(event.error)}; {then}")
 
     def _output(self, event: OutputLine) -> None:
-        item = "" if event.item is None else f"[{event.item}]"
-        place = in_one_line(f"[{self._flow}/{event.step}{item}]")
-        text = f"{place} {printable(without_sequences(event.text))}"
+        text = output_text(self._flow, event)
         if event.level is None:
             if self._verbosity >= 0 or is_warning(event.text):
                 tell(text)
@@ -169,7 +170,7 @@ class Lines:
             self._left_out += 1
             return
         if task.state is State.SKIPPED and task.cause and self._verbosity <= 0:
-            if self._skipped and _why(self._skipped[0]) != _why(task):
+            if self._skipped and why_skipped(self._skipped[0]) != why_skipped(task):
                 self._print_skipped(at)
             self._skipped.append(task)
             return
@@ -179,39 +180,62 @@ class Lines:
             took += f", waited {duration(task.waited)}"
         tries = f", {task.attempts} attempts" if task.attempts > 1 else ""
         if task.items is not None:
-            tries += f", {items_text(task.items.count(), len(task.items))}"
+            tries += f", {item_counts(task.items.count(), len(task.items))}"
         if task.error is not None:
-            reason = task.reason if task.started is None else _first_line(task.error)
+            reason = task.reason if task.started is None else first_line(task.error)
             self._line(
-                at, f"{task.outcome} {task.name}{took}{tries}: {reason}{_place(task.error)}", -1
+                at, f"{task.outcome} {task.name}{took}{tries}: {reason}{raised_at(task.error)}", -1
             )
         elif task.state is State.SKIPPED:
-            self._line(at, f"skipped {task.name}" + (f": {_why(task)}" if task.reason else ""))
+            self._line(
+                at, f"skipped {task.name}" + (f": {why_skipped(task)}" if task.reason else "")
+            )
         elif task.state is not State.CANCELLED:  # the run is over: the summary counts them
             self._line(at, f"{task.state} {task.name}{took}{tries}")
-        self._print_result(task)
-
-    def _print_result(self, task: TaskRun) -> None:
-        """Make the JSON of *task*'s result now, before it changes; print what JSON cannot hold."""
-        if task.has_value:
-            try:
-                for warning in task.to_json(strict=self._strict_json)[1]:
-                    print_error(warning)
-            except PipelineError as error:
-                print_error(error)
+        print_result_warnings(task, strict=self._strict_json)
 
     def _print_skipped(self, at: datetime | None) -> None:
         skipped, self._skipped = self._skipped, []
         if skipped:
             what = skipped[0].name if len(skipped) == 1 else f"{len(skipped):,}"
-            self._line(at, f"skipped {what}: {_why(skipped[0])}")
+            self._line(at, f"skipped {what}: {why_skipped(skipped[0])}")
+
+
+def print_failures(run: FlowRun) -> None:
+    """Print the traceback of each failed task of *run*."""
+    for task in run.tasks.values():
+        if task.error is not None:
+            tries = f" after {task.attempts} attempts" if task.attempts > 1 else ""
+            what = f"task {task.name!r} of flow {run.flow.name!r} failed{tries}"
+            if task.allowed:
+                print_warning(f"{what}; allow_failure lets the run succeed")
+            else:
+                print_error(what)
+            tell(users_traceback(task.error))
+
+
+def print_result_warnings(task: TaskRun, *, strict: bool) -> None:
+    """Make the JSON of *task*'s result now, before it changes; print what JSON cannot hold."""
+    if task.has_value:
+        try:
+            for warning in task.to_json(strict=strict)[1]:
+                print_error(warning)
+        except PipelineError as error:
+            print_error(error)
+
+
+def output_text(flow: str, event: OutputLine) -> str:
+    """A line that a task of *flow* wrote, behind its place."""
+    item = "" if event.item is None else f"[{event.item}]"
+    place = in_one_line(f"[{flow}/{event.step}{item}]")
+    return f"{place} {printable(without_sequences(event.text))}"
 
 
 _LEAST_WAIT_S = 0.05
 _SECONDS_BETWEEN = 2.0  # lines of one mapped step
 
 
-def items_text(counts: Mapping[str, int], total: int | None) -> str:
+def item_counts(counts: Mapping[str, int], total: int | None) -> str:
     """``312 of 500, 2 failed``: the number of items that have ended, and of those not succeeded."""
     done = sum(counts.values())
     rest = [f"{n:,} {state}" for state, n in counts.items() if state != State.SUCCEEDED]
@@ -231,18 +255,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of the text of *error*."""
     return described(error).partition("\n")[0]
 
 
-def _place(error: BaseException) -> str:
+def raised_at(error: BaseException) -> str:
     """The place where the user's code raised *error*, in brackets."""
     place = users_place(error)
     return f" ({place})" if place else ""
 
 
-def _why(task: TaskRun) -> str:
+def why_skipped(task: TaskRun) -> str:
     """Why *task* was skipped, with the full name of its cause."""
     reason = task.reason or ""
     for kind in ("upstream", "task"):

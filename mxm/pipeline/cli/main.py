@@ -14,9 +14,11 @@ from mxm.pipeline.cli.ending import cut_short, end_like_python
 from mxm.pipeline.cli.output import ExitCode, open_streams, print_error
 from mxm.pipeline.problems import closest
 
-__all__ = ["app", "main"]
+__all__ = ["VERBS", "app", "main"]
 
-VERBS = ("list", "show", "graph", "check", "explain", "plan", "run", "runs", "report")
+VERBS: tuple[str, ...] = (
+    *("list", "show", "graph", "check", "explain", "plan", "run", "runs", "report"),
+)
 
 
 class _Verbs(TyperGroup):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,9 +31,15 @@ from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
+from mxm.pipeline.execution.output import pass_on_open_lines
 from mxm.pipeline.interrupts import note_signal
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.runs import FlowRun, State
+from mxm.pipeline.spec import FlowSpec
+
+if TYPE_CHECKING:
+    from mxm.pipeline.cli.block import Block
+    from mxm.pipeline.cli.live import Live
 
 __all__ = ["app"]
 
@@ -82,14 +90,14 @@ def _run_flow(
         Anything that keeps the flow from running.
     """
     run: FlowRun | None = None
-    lines: Lines | None = None
+    lines: Lines | Live | None = None
     report = None
     if report_file is not None:
         from mxm.pipeline.cli.run_report import RunReport
 
         report = RunReport(report_file)
     with _Signals() as signals:
-        with logged(verbosity), printed(verbosity):
+        with _terminal(verbosity) as block, logged(verbosity), printed(verbosity):
             user_code_begins()
             try:
                 spec = find_flow(name, modules, warn=print_warning).spec()
@@ -104,8 +112,12 @@ def _run_flow(
                 asked["limits"] = given_limits(limits)
                 if report is not None:
                     report.prepare(spec, asked)
-                lines = Lines(verbosity, strict_json=bool(asked.get("strict_json")))
                 set_aside()
+                strict_json = bool(asked.get("strict_json"))
+                if block is None:
+                    lines = Lines(verbosity, strict_json=strict_json)
+                else:
+                    lines = _live(block, spec, asked, strict_json=strict_json)
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 engine_loaded()  # objects from its modules stay: none of them is garbage
                 gc.enable()
@@ -135,6 +147,47 @@ def _print_run(run: FlowRun, document: str) -> ExitCode:
             print_error(warning)
         print_json(value if document == "value" else run.to_dict())
     return ExitCode.FAILED if run.state is State.FAILED or not complete else ExitCode.OK
+
+
+@contextlib.contextmanager
+def _terminal(verbosity: int) -> Generator[Block | None]:
+    """The block for live progress, where stderr is a terminal and nothing else is asked for."""
+    stderr = sys.stderr
+    if verbosity != 0 or stderr is None or not stderr.isatty():
+        yield None
+        return
+    from mxm.pipeline.cli.block import can_show, shown_below
+
+    if not can_show(stderr):
+        yield None
+        return
+    with shown_below(stderr, pass_on_open_lines) as block:
+        yield block
+
+
+def _live(block: Block, spec: FlowSpec, asked: Mapping[str, Any], *, strict_json: bool) -> Live:
+    """Live progress of a run of *spec* with the options *asked* for."""
+    from mxm.pipeline.cli.live import Live
+    from mxm.pipeline.store.history import usual_seconds
+    from mxm.pipeline.store.places import store_of
+
+    store = store_of(spec)
+
+    def usual(flow: str) -> Mapping[str, float]:
+        try:
+            return usual_seconds(store, flow)
+        except PipelineError:  # a store that cannot be read is reported by what records the run
+            return {}
+
+    def hints(run: FlowRun) -> Iterable[tuple[str, str]]:
+        from mxm.pipeline.cli.main import VERBS
+
+        if asked.get("record"):
+            if run.state is not State.SUCCEEDED and "resume" in VERBS:
+                yield "resume after a fix", f"mxm-pipeline resume {run.id}"
+            yield "see it", "mxm-pipeline report --open"
+
+    return Live(block, strict_json=strict_json, usual=usual, hints=hints)
 
 
 class _Signals:

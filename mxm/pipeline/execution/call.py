@@ -20,6 +20,7 @@ from mxm.pipeline.execution.events import (
     AttemptStarted,
     Observers,
     OutputLine,
+    Progressed,
     StepStarted,
 )
 from mxm.pipeline.execution.limits import Hold
@@ -144,7 +145,7 @@ class Call:
         self._hold = hold
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
-        self._output = Output(self._line if observers else None)
+        self._output = Output(self._line, self._progress) if observers else Output()
         if observers:
             observers.notify(
                 StepStarted(observers.run, self.started, step.name, slot, ready, items)
@@ -306,9 +307,15 @@ class Call:
                 )
             )
 
-    def _line(self, text: str, stream: str, level: int | None) -> None:
+    def _line(self, text: str, stream: str, level: int | None, is_bar: bool) -> None:
         run, name = self._observers.run, self.step.name
-        self._observers.notify(OutputLine(run, datetime.now(UTC), name, text, stream, level))
+        self._observers.notify(
+            OutputLine(run, datetime.now(UTC), name, text, stream, level, is_bar=is_bar)
+        )
+
+    def _progress(self, done: int, total: int | None) -> None:
+        run, name = self._observers.run, self.step.name
+        self._observers.notify(Progressed(run, datetime.now(UTC), name, done, total))
 
 
 class Invocation(Protocol):

@@ -28,6 +28,7 @@ __all__ = [
     "Observer",
     "Observers",
     "OutputLine",
+    "Progressed",
     "RunEnded",
     "RunStarted",
     "StepEnded",
@@ -190,6 +191,8 @@ class OutputLine:
         The level of a log record, as in `logging`; None for printed text.
     item
         Key of the item, where the step is mapped.
+    is_bar
+        Whether the next line is written over it: it ended with a carriage return.
     """
 
     run: str
@@ -199,6 +202,24 @@ class OutputLine:
     stream: str
     level: int | None = None
     item: str | None = None
+    is_bar: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progressed:
+    """A task says how far it is, by `mxm.pipeline.progress`.
+
+    Parameters
+    ----------
+    done, total
+        How many are done, and of how many; the second is None if it is not known.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    done: int
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,6 +272,7 @@ Event: TypeAlias = (
     | AttemptStarted
     | AttemptEnded
     | OutputLine
+    | Progressed
     | ItemEnded
     | AssetWritten
     | Warned

@@ -20,7 +20,7 @@ from mxm.pipeline.execution.events import (
     OutputLine,
 )
 from mxm.pipeline.execution.limits import Hold
-from mxm.pipeline.execution.output import Output, output_to, restore_output
+from mxm.pipeline.execution.output import OnLine, Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.retrying import NO_RETRY, decide_retry
@@ -271,10 +271,10 @@ def _wrong_count(step: Step, value: Any) -> BaseException | None:
     return None
 
 
-def _line(observers: Observers, step: str, key: str) -> Callable[[str, str, int | None], object]:
-    def pass_on(text: str, stream: str, level: int | None) -> None:
+def _line(observers: Observers, step: str, key: str) -> OnLine:
+    def pass_on(text: str, stream: str, level: int | None, is_bar: bool) -> None:
         observers.notify(
-            OutputLine(observers.run, datetime.now(UTC), step, text, stream, level, key)
+            OutputLine(observers.run, datetime.now(UTC), step, text, stream, level, key, is_bar)
         )
 
     return pass_on

@@ -16,7 +16,18 @@ from mxm.pipeline.errors import text_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import current_task
 
-__all__ = ["LIMIT", "Output", "captured", "is_passed_on", "output_to", "restore_output"]
+__all__ = [
+    "LIMIT",
+    "OnLine",
+    "Output",
+    "captured",
+    "is_passed_on",
+    "output_to",
+    "pass_on_open_lines",
+    "pass_on_progress",
+    "restore_output",
+    "send_progress",
+]
 
 LIMIT = 65_536
 """How many characters of a task's output are kept: the last."""
@@ -27,10 +38,18 @@ _taken = threading.RLock()  # a signal handler may print during a print
 
 
 class OnLine(Protocol):
-    """Takes a line, the name of its stream, and the level of a log record."""
+    """Takes a line, the name of its stream, the level of a log record, and whether it is a bar."""
 
-    def __call__(self, text: str, stream: str, level: int | None, /) -> object:
+    def __call__(self, text: str, stream: str, level: int | None, is_bar: bool, /) -> object:
         """Take the line."""
+        ...
+
+
+class OnProgress(Protocol):
+    """Takes how many are done, and of how many."""
+
+    def __call__(self, done: int, total: int | None, /) -> object:
+        """Take them."""
         ...
 
 
@@ -41,6 +60,8 @@ class Output:
     ----------
     on_line
         Called with each complete line; None if nobody listens.
+    on_progress
+        Called with how far the step says it is.
 
     Attributes
     ----------
@@ -50,12 +71,18 @@ class Output:
         The output of the task that runs this task's flow; it keeps these lines, too.
     """
 
-    __slots__ = ("_bars", "_kept", "_on_line", "_open", "_size", "around", "closed")
+    __slots__ = (
+        *("_bars", "_kept", "_on_line", "_on_progress", "_open", "_size"),
+        *("around", "closed"),
+    )
 
-    def __init__(self, on_line: OnLine | None = None) -> None:
+    def __init__(
+        self, on_line: OnLine | None = None, on_progress: OnProgress | None = None
+    ) -> None:
         self.closed: bool = False
         self.around: Output | None = _output.get()
         self._on_line = on_line
+        self._on_progress = on_progress
         self._kept: deque[str] | None = None  # most tasks are silent
         self._size = 0
         self._open: dict[str, str] | None = None
@@ -77,7 +104,13 @@ class Output:
             self._keep(text)
             if self._on_line is not None:
                 lines = self._whole(text, stream)
-        self._pass_on(lines, stream)
+            is_bar = stream in self._bars  # of the last line, and of what it was written over
+        self._pass_on(lines, stream, is_bar=is_bar)
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Pass on how far the step says it is."""
+        if self._on_progress is not None:
+            self._on_progress(done, total)
 
     def _whole(self, text: str, stream: str) -> list[str]:
         """The lines that *text* completes; the rest waits."""
@@ -129,10 +162,12 @@ class Output:
             self._size -= len(self._kept.popleft())
 
     # Outside the lock: a thread with the observers' lock may want this one.
-    def _pass_on(self, lines: list[str], stream: str, level: int | None = None) -> None:
+    def _pass_on(
+        self, lines: list[str], stream: str, level: int | None = None, *, is_bar: bool = False
+    ) -> None:
         if self._on_line is not None:
             for line in lines:
-                self._on_line(line, stream, level)
+                self._on_line(line, stream, level, is_bar)
 
 
 def output_to(output: Output) -> Token[Output | None]:
@@ -150,6 +185,31 @@ def _current_output() -> Output | None:
     if output is None or output.closed or current_task() is None:
         return None
     return output
+
+
+def pass_on_open_lines() -> None:
+    """Pass on what the task of this context wrote without an end: a question, before it waits."""
+    output = _current_output()
+    if output is not None:
+        output.end_lines()
+
+
+_elsewhere: list[OnProgress] = []  # the way to another process that runs this task
+
+
+def send_progress(to: OnProgress) -> None:
+    """From now on, progress of tasks of this process goes to another one."""
+    _elsewhere[:] = [to]
+
+
+def pass_on_progress(done: int, total: int | None) -> None:
+    """Pass on how far the task of this context says it is; nothing outside of one."""
+    if _elsewhere:
+        _elsewhere[0](done, total)
+        return
+    output = _current_output()
+    if output is not None:
+        output.progress(done, total)
 
 
 def is_passed_on() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ __all__ = [
     "runs_of",
     "state_of",
     "tasks_of",
+    "usual_seconds",
 ]
 
 _GONE_S = 60.0
@@ -274,6 +276,26 @@ _NOTHING: Mapping[str, Any] = MappingProxyType(
         "attempts": 0, "allowed": 0, "history": [], "has_result": False,
     }
 )  # fmt: skip
+
+
+_USUAL = """
+SELECT task.name, task.seconds FROM task JOIN (
+    SELECT id FROM run WHERE flow = ? AND state = 'succeeded' AND NOT overridden
+    ORDER BY started DESC LIMIT ?
+) AS latest ON task.run = latest.id
+WHERE task.place = -1 AND task.state = 'succeeded' AND task.seconds IS NOT NULL
+"""
+
+
+def usual_seconds(store: str, flow: str, *, last: int = 10) -> dict[str, float]:
+    """The median seconds of each task in the *last* runs of *flow* that succeeded; may be empty."""
+    if not has_store(store):
+        return {}
+    found: dict[str, list[float]] = {}
+    with Database(store) as database:
+        for row in database.read(_USUAL, (flow, last)):
+            found.setdefault(row["name"], []).append(row["seconds"])
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def read_document(database: Database, digest: str | None) -> Any:

@@ -35,7 +35,7 @@ class Links:
         self,
         keys: Keys,
         path: tuple[str, ...] = (),
-        states: Mapping[str, object] | None = None,
+        states: Mapping[str, str] | None = None,
         *,
         bare: bool = False,
     ) -> None:

@@ -43,10 +43,11 @@ class _Page:
     def __init__(self, run: Report) -> None:
         self.run = run
         self.keys = Keys()
-        self.links = Links(self.keys, (), {name: task.state for name, task in run.tasks.items()})
+        states = {name: task.state for name, task in run.tasks.items()}
+        self.links = Links(self.keys, (), states)
         for name in run.tasks:  # before sub-flows: what tasks are called is in links from elsewhere
             self.links.key(name)
-        self.bare = Links(self.keys, (), run.tasks, bare=True)
+        self.bare = Links(self.keys, (), states, bare=True)
         self.bound = bound_of_run(run)
         self.downstreams: dict[str, list[str]] = {name: [] for name in run.tasks}
         for name, task in run.tasks.items():

@@ -24,6 +24,7 @@ from typing import Any
 from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
 from mxm.pipeline.execution.loop import EventLoop
+from mxm.pipeline.execution.output import send_progress
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.places.engine_state import known_to_engine
 from mxm.pipeline.execution.resources import Resources, using
@@ -35,6 +36,7 @@ __all__ = [
     "END",
     "LOGGED",
     "PRINTED",
+    "PROGRESSED",
     "RAISED",
     "READY",
     "RETURNED",
@@ -49,6 +51,7 @@ __all__ = [
 READY = b"ready"  # the function and its inputs are here: nothing
 LOGGED = b"logged"  # the task, a record
 PRINTED = b"printed"  # the task, the stream's name, a text
+PROGRESSED = b"progressed"  # the task, how many are done, of how many
 RETURNED = b"returned"  # the value
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
@@ -168,6 +171,7 @@ class _Parent:
         # Whatever loggers and handlers the user's module sets up: the parent has the same.
         _set_handling(lambda _, record: logs.handle(record))
         sys.stdout, sys.stderr = self._streams = self._stream("stdout"), self._stream("stderr")
+        send_progress(self._progressed)
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._leave)
 
@@ -179,6 +183,9 @@ class _Parent:
                 self._pipe.send_bytes(kind)
                 self._pipe.send_bytes(content)
                 self._whole = True
+
+    def _progressed(self, done: int, total: int | None) -> None:
+        self.tell(PROGRESSED, pack((current_task(), done, total)))
 
     def flush(self) -> None:
         """Tell the lines that have no end."""

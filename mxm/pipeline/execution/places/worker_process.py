@@ -15,8 +15,17 @@ from multiprocessing.connection import wait
 
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.output import pass_on_progress
 from mxm.pipeline.execution.pickling import unpack
-from mxm.pipeline.execution.places.worker import END, LOGGED, PRINTED, READY, WARNED, serve
+from mxm.pipeline.execution.places.worker import (
+    END,
+    LOGGED,
+    PRINTED,
+    PROGRESSED,
+    READY,
+    WARNED,
+    serve,
+)
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Problem
@@ -220,9 +229,11 @@ class Worker:
             _log(*unpack(content))
         elif kind == PRINTED:
             _print(*unpack(content))
+        elif kind == PROGRESSED:
+            _progress(*unpack(content))
         elif kind == WARNED:
             self._problems.append(unpack(content))
-        return kind in (LOGGED, PRINTED, WARNED)
+        return kind in (LOGGED, PRINTED, PROGRESSED, WARNED)
 
     @contextlib.contextmanager
     def _dying(self) -> Generator[None, None, None]:
@@ -259,6 +270,11 @@ def _print(task: tuple[str, str] | None, stream: str, text: str) -> None:
     if beneath is not None:  # as where there is no console
         with _marked(task):
             beneath.write(text)
+
+
+def _progress(task: tuple[str, str] | None, done: int, total: int | None) -> None:
+    with _marked(task):
+        pass_on_progress(done, total)
 
 
 def _marked(task: tuple[str, str] | None) -> contextlib.AbstractContextManager[None]:

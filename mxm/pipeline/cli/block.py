@@ -1,0 +1,261 @@
+"""A block of lines at the end of a terminal, redrawn in place; other output goes above it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TextIO
+
+from mxm.pipeline.views.markup import columns
+
+__all__ = ["Block", "Frame", "can_show", "cut", "shown_below"]
+
+Frame = Callable[[float, int, int], Sequence[str]]
+"""Makes the lines of the block: at a time by the monotonic clock, of a width, at most so many."""
+
+_EVERY_S = 0.125
+_MOST_LINES = 15
+_NARROWEST, _LOWEST = 40, 6  # columns and lines of a terminal
+_COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[^\[\]])")
+_AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"  # a terminal that knows it shows what is between at once
+
+
+def can_show(stream: TextIO) -> bool:
+    """Whether *stream* is a terminal on which a block can be drawn."""
+    if os.environ.get("CI") or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    try:
+        size = os.get_terminal_size(stream.fileno()) if stream.isatty() else None
+    except (OSError, ValueError):
+        return False
+    return size is not None and size.columns >= _NARROWEST and size.lines >= _LOWEST
+
+
+def cut(line: str, width: int) -> str:
+    """*line* in at most *width* columns; colours take none."""
+    if columns(_COLOUR.sub("", line)) <= width:
+        return line
+    kept: list[str] = []
+    room = width - 1
+    for i, part in enumerate(_COLOUR.split(line)):
+        if i % 2:
+            kept.append(part)
+            continue
+        for character in part:
+            room -= columns(character)
+            if room < 0:
+                return f"{''.join(kept)}…\x1b[0m"
+            kept.append(character)
+    return "".join(kept)
+
+
+class Block(io.TextIOBase):
+    """A text stream: what is written to it goes above the block.
+
+    Parameters
+    ----------
+    stream
+        The terminal.
+    size
+        Its columns and lines, asked each time.
+
+    Attributes
+    ----------
+    lock
+        Held while something is written or drawn. What a frame is made of changes under it, too: a
+        lock of its own would be taken in the other order.
+    """
+
+    encoding: str = "utf-8"
+    errors: str | None = "backslashreplace"
+
+    def __init__(self, stream: TextIO, size: Callable[[], tuple[int, int]] | None = None) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding or "utf-8"
+        self.errors = stream.errors
+        self._size = size or self._size_of_stream
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self._frame: Frame | None = None
+        self._drawn: list[str] = []  # the block as it stands on the terminal
+        self._above: list[str] = []  # lines that wait to be written
+        self._open = ""  # a line that has no end yet
+        self._last = 0.0
+        self._paused = 0
+        self._over = threading.Event()
+
+    def show(self, frame: Frame) -> None:
+        """Show what *frame* makes, several times a second, until `finish`."""
+        self._frame = frame
+        threading.Thread(target=self._redraw, name="mxm-progress", daemon=True).start()
+
+    def finish(self) -> None:
+        """Remove the block; what is written from now on is written at once."""
+        self._over.set()
+        with self.lock:
+            self._frame = None
+            self.draw()
+            if self._open:
+                self._put(self._open)
+                self._open = ""
+
+    def write(self, text: str, /) -> int:
+        """Write *text*: whole lines go above the block, the rest waits for its end.
+
+        Of a line with carriage returns the last part stays, as on a terminal.
+        """
+        with self.lock:
+            if self._frame is None or self._paused:
+                self._put(self._open + text)
+                self._open = ""
+                return len(text)
+            *lines, self._open = (self._open + text).replace("\r\n", "\n").split("\n")
+            self._above += [_last_part(_SEQUENCE.sub("", line)) for line in lines]
+            before, over, after = self._open.rpartition("\r")
+            self._open = after or _last_part(before) + over
+            if lines and time.monotonic() - self._last >= _EVERY_S:
+                self.draw()
+        return len(text)
+
+    @contextlib.contextmanager
+    def paused(self) -> Generator[None]:
+        """Within this block of code there is none on the terminal: something is asked there."""
+        with self.lock:
+            self._paused += 1
+            self.draw()
+            if self._open:
+                self._put(self._open)
+                self._open = ""
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._paused -= 1
+
+    def draw(self, now: float | None = None) -> None:
+        """Write what waits, and the block below it, in one write."""
+        with self.lock:
+            now = time.monotonic() if now is None else now
+            self._last = now
+            width, height = self._size()
+            lines: list[str] = []
+            if self._frame is not None and not self._paused:
+                most = min(_MOST_LINES, height - 1)
+                lines = [cut(line, width - 1) for line in self._frame(now, width, most)][-most:]
+            above, self._above = self._above, []
+            if not (above or lines or self._drawn):
+                return
+            rows = sum(_rows(line, width) for line in self._drawn)
+            self._drawn = lines
+            up = f"\x1b[{rows}F" if rows else ""
+            text = "".join(f"{line}\x1b[K\n" for line in (*above, *lines))
+            self._put(f"{_AT_ONCE[0]}{up}{text}\x1b[J{_AT_ONCE[1]}")
+
+    def flush(self) -> None:
+        """Flush the terminal."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the terminal, for code that bypasses this object."""
+        return self._stream.fileno()
+
+    def close(self) -> None:
+        """Do nothing: this object does not own the terminal."""
+
+    def _put(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone; the run goes on
+            self._frame = None
+            self._over.set()
+
+    def _redraw(self) -> None:
+        while not self._over.wait(_EVERY_S):
+            with self.lock:
+                if self._frame is not None and not self._paused:
+                    self.draw()
+
+    def _size_of_stream(self) -> tuple[int, int]:
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            return 80, 24
+        return max(size.columns, 20), max(size.lines, 4)
+
+
+def _last_part(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _rows(line: str, width: int) -> int:
+    """How many rows *line* takes: more than one where the terminal has become narrower."""
+    return max(1, -(-columns(_COLOUR.sub("", line)) // width))
+
+
+class _Asking:
+    """Standard input that removes the block while something is read: a debugger, a question."""
+
+    def __init__(self, stream: Any, block: Block, before: Callable[[], None]) -> None:
+        self._stream = stream
+        self._block = block
+        self._before = before
+
+    def readline(self, *args: int) -> Any:
+        """Read one line."""
+        return self._read(self._stream.readline, *args)
+
+    def read(self, *args: int) -> Any:
+        """Read all, or so many characters."""
+        return self._read(self._stream.read, *args)
+
+    def _read(self, read: Callable[..., Any], *args: int) -> Any:
+        self._before()
+        with self._block.paused():
+            return read(*args)
+
+    def __iter__(self) -> Any:
+        return iter(self.readline, "")
+
+    def __next__(self) -> Any:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def shown_below(stream: TextIO, before_reading: Callable[[], None]) -> Generator[Block]:
+    """Let ``sys.stderr`` be a block's on the terminal *stream*, and ``sys.stdin`` one that asks.
+
+    Parameters
+    ----------
+    stream
+        The terminal.
+    before_reading
+        Called before something is read from it: a question is there by then.
+    """
+    block = Block(stream)
+    errors, questions = sys.stderr, sys.stdin
+    sys.stderr = block
+    if questions is not None:
+        sys.stdin = _Asking(questions, block, before_reading)
+    try:
+        yield block
+    finally:
+        block.finish()
+        sys.stderr, sys.stdin = errors, questions
