@@ -23,7 +23,7 @@ LAYERS = [
     ["errors"],
     ["introspection", "failure", "pyproject", "seconds"],
     ["values", "resources", "retries"],
-    ["bindings", "task_options"],
+    ["assets", "bindings", "task_options"],
     ["spec"],
     ["graph", "registry", "taskruns", "misuse"],
     ["runs"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.2.0"
 __all__ = [
     "AssetDecl",
+    "Check",
     "Failure",
     "Flow",
     "FlowRun",
@@ -39,6 +40,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
+    from mxm.pipeline.assets.declared import AssetDecl, Check
     from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
     from mxm.pipeline.errors import PipelineError, Skip
     from mxm.pipeline.execution.progressing import progress
@@ -47,11 +49,12 @@ if TYPE_CHECKING:
     from mxm.pipeline.resources import Resource, resource
     from mxm.pipeline.retries import RetryAfter, backoff
     from mxm.pipeline.runs import FlowRun, State, TaskRun
-    from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+    from mxm.pipeline.spec import FlowSpec, TaskSpec
     from mxm.pipeline.store.history import load_run, runs_of
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
+        "assets.declared": ("AssetDecl", "Check"),
         "authoring": ("Flow", "Task", "each", "flow", "task", "use"),
         "errors": ("PipelineError", "Skip"),
         "execution.progressing": ("progress",),
@@ -60,7 +63,7 @@ else:
         "resources": ("Resource", "resource"),
         "retries": ("RetryAfter", "backoff"),
         "runs": ("FlowRun", "State", "TaskRun"),
-        "spec": ("AssetDecl", "FlowSpec", "TaskSpec"),
+        "spec": ("FlowSpec", "TaskSpec"),
         "store.history": ("load_run", "runs_of"),
     }
 

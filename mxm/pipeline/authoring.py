@@ -121,6 +121,7 @@ class TaskOptions(TypedDict, total=False):
     on_item_error: OnItemError
     limits: Iterable[str]
     produces: AssetDecl | None
+    reads: AssetDecl | str | Sequence[AssetDecl | str]
 
 
 _KNOWN: Mapping[str, Sequence[str]] = {
@@ -430,6 +431,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ``--limit`` or ``limits=`` of the run says; 1 where none does.
     produces
         The asset that a successful run writes.
+    reads
+        Assets that it reads by itself, or their names: those of other flows, above all.
 
     Raises
     ------

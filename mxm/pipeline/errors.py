@@ -10,6 +10,8 @@ from mxm.pipeline.problems import Problem, Source
 
 __all__ = [
     "AmbiguousFlowError",
+    "AssetClashError",
+    "AssetError",
     "BackendError",
     "EngineMissingError",
     "GraphError",
@@ -180,6 +182,14 @@ class StoreError(PipelineError):
         super().__init__(message, hint=hint)
         self.store = store
         self.passing = passing
+
+
+class AssetError(PipelineError, RuntimeError):
+    """An asset cannot be written, checked or read as it is declared."""
+
+
+class AssetClashError(AssetError):
+    """Two tasks, or two items of one, write the same file."""
 
 
 class TaskTimeoutError(PipelineError, TimeoutError):

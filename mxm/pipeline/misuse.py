@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 
+from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.other_engines import attribute_hint, option_hint
 from mxm.pipeline.problems import Source, did_you_mean
-from mxm.pipeline.spec import AssetDecl
 
 __all__ = ["check_function", "check_given", "no_attribute", "no_operator"]
 

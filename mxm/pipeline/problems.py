@@ -76,6 +76,16 @@ CODES: dict[str, str] = {
     "MXM609": "unknown setting of a resource",
     "MXM610": "a resource that does not yield once",
     "MXM611": "a resource that could not be closed",
+    "MXM801": "an unknown format of an asset",
+    "MXM802": "a path template that cannot be read",
+    "MXM803": "an unknown field of a path template",
+    "MXM804": "two tasks that write one file",
+    "MXM805": "items that all write one file",
+    "MXM806": "a path that leaves the project",
+    "MXM807": "a result that the format cannot hold",
+    "MXM808": "a secret in the path of an asset",
+    "MXM809": "types that a format does not keep",
+    "MXM812": "a value that cannot be part of a path",
 }
 """Every code with its title; a page each in docs/errors."""
 

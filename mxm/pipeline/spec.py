@@ -1,4 +1,4 @@
-"""TaskSpec, FlowSpec and AssetDecl: a pipeline as plain frozen data."""
+"""TaskSpec and FlowSpec: a pipeline as plain frozen data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
 from mxm.pipeline import reprs
+from mxm.pipeline.assets.declared import AssetDecl, asset_ids
 from mxm.pipeline.bindings import Binding, Bindings, Each, Unpacked, Upstream, upstreams_in
 from mxm.pipeline.errors import SpecError, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
@@ -35,28 +36,6 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 _NO_BINDINGS = Bindings()
-
-
-@dataclass(frozen=True)
-class AssetDecl:
-    """Something a task produces that outlives the run: a table, a file.
-
-    Parameters
-    ----------
-    id
-        Name of the asset, such as ``"prices/daily"``.
-    partition_key
-        Name of the parameter whose value is the partition that a run writes.
-    format
-        Storage format.
-    path_template
-        Storage path, for readers.
-    """
-
-    id: str
-    partition_key: str | None = None
-    format: str = "parquet"
-    path_template: str | None = None
 
 
 UpstreamNames: TypeAlias = (
@@ -135,6 +114,8 @@ class TaskSpec(_Spec):
         `mxm.pipeline.backoff`.
     produces
         The asset that a successful run of this task writes.
+    reads
+        Assets that the task reads by itself, or their names: those of other flows, above all.
     after
         Names of tasks that must end first, without passing anything.
     retry_on
@@ -200,6 +181,7 @@ class TaskSpec(_Spec):
     over: Each | None
     by_item: tuple[str, ...]
     produces: AssetDecl | None
+    reads: tuple[str, ...]
     source: Source | None = field(compare=False)
     problems: tuple[Problem, ...]
     _upstream: tuple[str, ...] = field(repr=False, compare=False, init=False)
@@ -229,6 +211,7 @@ class TaskSpec(_Spec):
         over: Each | None = None,
         by_item: Iterable[str] = (),
         bindings: Bindings | None = None,
+        reads: AssetDecl | str | Iterable[AssetDecl | str] = (),
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
@@ -258,6 +241,7 @@ class TaskSpec(_Spec):
             after=after,
             params=MappingProxyType(dict(params)) if params else _EMPTY,
             produces=produces,
+            reads=asset_ids(name, reads) if reads != () else (),
             source=source,
             problems=tuple(found),
             outcomes=outcomes,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
+from mxm.pipeline.assets.declared import AssetDecl, Check, checks_of
 from mxm.pipeline.bindings import (
     Binding,
     Bindings,
@@ -24,7 +25,7 @@ from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.retries import Backoff
-from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["flow_from_dict", "flow_to_dict", "task_to_dict"]
@@ -71,6 +72,7 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         "over": None if spec.over is None else _binding_to_dict(spec.over),
         "by_item": list(spec.by_item),
         "produces": _asset_to_dict(spec.produces),
+        "reads": list(spec.reads),
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
     }
 
@@ -143,7 +145,8 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         outcomes=data.get("outcomes", False),
         over=cast("Any", _binding_from_dict(data["over"])) if data.get("over") else None,
         by_item=data.get("by_item", ()),
-        produces=AssetDecl(**data["produces"]) if data.get("produces") else None,
+        produces=_asset_from_dict(data["produces"]) if data.get("produces") else None,
+        reads=data.get("reads", ()),
         problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
     )
 
@@ -245,7 +248,23 @@ def _asset_to_dict(asset: AssetDecl | None) -> dict[str, Any] | None:
         "partition_key": asset.partition_key,
         "format": asset.format,
         "path_template": asset.path_template,
+        "freshness_s": asset.freshness_s,
+        "description": asset.description,
+        "checks": [_check_to_dict(check) for check in checks_of(asset)],
     }
+
+
+def _check_to_dict(check: Check) -> dict[str, Any]:
+    return {"test": _fn_to_dict(check.test), "severity": check.severity, "name": check.name}
+
+
+def _asset_from_dict(data: Mapping[str, Any]) -> AssetDecl:
+    plain = dict(data)
+    plain["checks"] = [
+        Check(_fn_from_dict(each["test"]), each["severity"], each["name"])
+        for each in data.get("checks", ())
+    ]
+    return AssetDecl(**plain)
 
 
 def _binding_to_dict(binding: Binding, *, secret: bool = False) -> dict[str, Any]:

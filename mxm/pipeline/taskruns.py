@@ -87,10 +87,63 @@ class WrittenAsset:
         Its name, as declared.
     partition
         ``key:value``, if it has partitions.
+    path
+        The file relative to the project's root; None where the declaration has no path.
+    format
+        Its format.
+    digest
+        ``sha256-`` and the digest of the file.
+    size
+        Bytes of the file.
+    rows, columns
+        The number of rows, and the type of each column by name, where that is known.
+    index
+        The name and the type of each level of a table's index, if it is more than a count.
+    library
+        The library of a table, for readers.
+    by
+        Who wrote the file: ``value``, if it is what the task returned, or ``task`` itself.
+    upstream
+        The names of the assets that it is made from.
+    problems
+        Warnings.
     """
 
     id: str
     partition: str | None = None
+    path: str | None = None
+    format: str | None = None
+    digest: str | None = None
+    size: int | None = None
+    rows: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    index: Sequence[Sequence[str | None]] = field(default=(), hash=False)
+    library: str = ""
+    by: str = ""
+    upstream: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The asset in the form of its run's document."""
+        named: dict[str, JSONValue] = {"id": self.id, "partition": self.partition}
+        if self.path is None:
+            return named
+        columns: dict[str, JSONValue] = {**self.columns}
+        index: list[JSONValue] = [[*level] for level in self.index]
+        upstream: list[JSONValue] = [*self.upstream]
+        return {
+            **named,
+            "path": self.path,
+            "format": self.format,
+            "digest": self.digest,
+            "size": self.size,
+            "rows": self.rows,
+            "columns": columns,
+            "index": index,
+            "library": self.library,
+            "by": self.by,
+            "upstream": upstream,
+        }
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +157,7 @@ class ItemRun:
     state
         How it ended. It is ``skipped``, too, if it was not called because an upstream item is
         missing or failed.
-    value, error, reason, attempts, started, ended, seconds, history, slot
+    value, error, reason, attempts, started, ended, seconds, history, slot, asset
         As in `TaskRun`.
     """
 
@@ -119,6 +172,7 @@ class ItemRun:
     seconds: float | None = None
     history: tuple[Attempt, ...] = ()
     slot: int | None = None
+    asset: WrittenAsset | None = None
 
     def to_dict(self) -> dict[str, JSONValue]:
         """The item in the form of its run's document."""
@@ -134,6 +188,7 @@ class ItemRun:
             "value": value,
             "error": error,
             "reason": self.reason,
+            **({} if self.asset is None else {"asset": self.asset.to_dict()}),
         }
 
 
@@ -337,7 +392,7 @@ class TaskRun:
             "reason": self.reason,
             "cause": self.cause,
             "output": self.output,
-            "asset": None if asset is None else {"id": asset.id, "partition": asset.partition},
+            "asset": None if asset is None else asset.to_dict(),
             "items": None if self.items is None else self.items.to_dict(),
         }
 

@@ -41,6 +41,10 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(default_problems(spec))
     problems.extend(iterator_problems(spec))
     problems.extend(resource_problems(spec))
+    if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
+        from mxm.pipeline.checks.assets import asset_problems  # few flows write files
+
+        problems.extend(asset_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
     return problems
 

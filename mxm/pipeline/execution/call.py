@@ -41,6 +41,7 @@ __all__ = [
     "Invoke",
     "attempt_error",
     "call_function",
+    "declared_only",
     "invoke",
     "invoke_now",
     "invoke_with",
@@ -137,6 +138,7 @@ class Call:
         self._clock = time.perf_counter()
         self._retry: Retry = NO_RETRY  # what follows the last attempt
         self._is_over = False
+        self._asset: WrittenAsset | None = None
         self._observers = observers
         self.slot: int = slot
         self._ready = ready
@@ -174,10 +176,14 @@ class Call:
         state = State.CANCELLED
         token = output_to(self._output)
         try:
+            target = self.step.target
+            aim = None if target is None else target.aim(self.args, self.kwargs)
             self.value = _invoke.get()(self)
             for one in self.step.unpacked:
                 value = value_of(one.binding, lambda _: self.value)
                 require_count(value, one.count, f"the result of task {str(one.binding)!r}")
+            if aim is not None:
+                self._asset = aim.publish(self.value, self.flow, self._observers.run)
             state = State.SUCCEEDED
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED
@@ -251,8 +257,7 @@ class Call:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
         if self.step.overridden:  # the replacement function writes no asset
             return self._task(State.OVERRIDDEN, value=self.value)
-        declared = self.step.task.produces
-        asset = None if declared is None else WrittenAsset(declared.id, self.step.partition)
+        asset = self._asset or declared_only(self.step)
         snapshot = Snapshot.of(self.value, whole=self._guard)
         return self._task(State.SUCCEEDED, value=self.value, asset=asset, snapshot=snapshot)
 
@@ -316,6 +321,14 @@ class Call:
     def _progress(self, done: int, total: int | None) -> None:
         run, name = self._observers.run, self.step.name
         self._observers.notify(Progressed(run, datetime.now(UTC), name, done, total))
+
+
+def declared_only(step: Step) -> WrittenAsset | None:
+    """The asset of *step* that its function writes by itself, if at all: it has no path."""
+    declared = step.task.produces
+    if declared is None or declared.path_template is not None:
+        return None
+    return WrittenAsset(declared.id, step.partition)
 
 
 class Invocation(Protocol):

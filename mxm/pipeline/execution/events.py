@@ -224,12 +224,13 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AssetWritten:
-    """A step that declares an asset succeeded; sent before its `StepEnded`."""
+    """A step that declares an asset, or its *item*, succeeded; sent before that it ended."""
 
     run: str
     at: datetime
     step: str
     asset: WrittenAsset
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
-from mxm.pipeline.errors import Skip, described
+from mxm.pipeline.errors import AssetError, Skip, described
 from mxm.pipeline.execution.call import Invocation, attempt_error, invoke
 from mxm.pipeline.execution.events import (
     AttemptEnded,
@@ -24,8 +24,12 @@ from mxm.pipeline.execution.output import OnLine, Output, output_to, restore_out
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.retrying import NO_RETRY, decide_retry
+from mxm.pipeline.execution.written import announce
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.publishing import Aim
 
 __all__ = ["Item", "ItemCall", "many_now", "many_with", "run_items"]
 
@@ -136,6 +140,8 @@ def _in_chunks(
             trials = [trial for when, trial in waiting if when <= due]
             waiting = [(when, trial) for when, trial in waiting if when > due]
         left = dict(enumerate(trials))
+        for trial in trials:
+            trial.take_aim()
         for event in invoke_many([trial.item.call for trial in trials]):
             trial = left[event.number]
             if isinstance(event, Begun):
@@ -154,7 +160,7 @@ class _Trial:
     """The attempts of one item."""
 
     __slots__ = (
-        *("_began", "_clock", "_history", "_observers", "_output", "_token"),
+        *("_aim", "_began", "_clock", "_history", "_observers", "_output", "_token"),
         *("item", "run"),
     )
 
@@ -165,6 +171,7 @@ class _Trial:
         self._clock = 0.0
         self._history: list[Attempt] | None = None
         self._began: datetime | None = None
+        self._aim: Aim | BaseException | None = None
         self._token: Token[Output | None] | None = None
         self._output = output
         if observers:
@@ -174,11 +181,23 @@ class _Trial:
     def attempt(self) -> float | None:
         """Call the function once, here; seconds until the next attempt, None for none."""
         self.begin()
+        self.take_aim()
+        if isinstance(self._aim, BaseException):
+            return self.end(None, self._aim)
         try:
             value = invoke(self.item.call)
         except BaseException as error:
             return self.end(None, error)
         return self.end(value, None)
+
+    def take_aim(self) -> None:
+        """Find the file that the item writes, before its function may write it."""
+        call = self.item.call
+        if call.step.target is not None:
+            try:
+                self._aim = call.step.target.aim(call.args, call.kwargs, self.item.key)
+            except AssetError as error:
+                self._aim = error
 
     def begin(self) -> None:
         """Take note that the function is about to be called."""
@@ -208,6 +227,8 @@ class _Trial:
         run, task = self.run, self.item.call.step.task
         if raised is None and self.item.call.step.unpacked:
             raised = _wrong_count(self.item.call.step, value)
+        if raised is None and self._aim is not None:
+            raised = self._publish(value)
         retry = NO_RETRY
         run.value, run.error, run.reason, run.state = value, None, None, State.SUCCEEDED
         try:
@@ -248,10 +269,23 @@ class _Trial:
             run.reason = f"{run.reason} ({retry.why_not})"
         return retry.delay
 
+    def _publish(self, value: Any) -> BaseException | None:
+        """Write the item's asset; why that is not possible, or None."""
+        aim, call = self._aim, self.item.call
+        if aim is None or isinstance(aim, BaseException):
+            return aim
+        try:
+            self.run.asset = aim.publish(value, call.flow, self._observers.run, self.item.key)
+        except BaseException as error:
+            return error
+        return None
+
     def finished(self) -> ItemRun:
         """The item's run, which is over."""
         run = self.run
         run.seconds = time.perf_counter() - self._clock
+        if run.asset is not None:
+            announce(self._observers, self.item.call.step.name, run.asset, run.ended, run.key)
         if self._observers:
             name = self.item.call.step.name
             at = run.ended or datetime.now(UTC)

@@ -12,7 +12,6 @@ from typing import Any
 from mxm.pipeline.bindings import Absent
 from mxm.pipeline.errors import TaskCancelledError
 from mxm.pipeline.execution.events import (
-    AssetWritten,
     Observers,
     RunEnded,
     RunStarted,
@@ -23,6 +22,7 @@ from mxm.pipeline.execution.events import (
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
+from mxm.pipeline.execution.written import announce, asset_warnings
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
@@ -123,11 +123,10 @@ class Ledger:
         self.ended[task.name] = task
         at = task.ended or datetime.now(UTC)
         if task.asset is not None:
-            partition = f" partition={task.asset.partition}" if task.asset.partition else ""
-            logger.info("ASSET write %s%s", task.asset.id, partition, extra=_EVENT)
-            if self.observers:
-                event = AssetWritten(self.observers.run, at, task.name, task.asset)
-                self.observers.notify(event)
+            announce(self.observers, task.name, task.asset, at)
+        if self.step(task.name).target is not None:
+            for problem in asset_warnings(task):
+                self.warn(problem)
         # Thousands may never have begun, all because of one that is reported.
         level = logging.DEBUG if task.started is None else logging.INFO
         if task.state is State.FAILED:

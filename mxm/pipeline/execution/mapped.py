@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
-from mxm.pipeline.errors import Skip, add_note, described
+from mxm.pipeline.errors import AssetClashError, Skip, add_note, described
 from mxm.pipeline.execution.events import Observers
 from mxm.pipeline.execution.items import Item, ItemCall, run_items
 from mxm.pipeline.execution.limits import Hold
@@ -350,6 +350,9 @@ class MappedStep:
         if task.outcomes:
             failed = []
         fails = failed and (task.on_item_error == "fail" or not good)
+        clashes = [run for run in runs if isinstance(run.error, AssetClashError)]
+        if clashes:  # under every rule: which of the two the file is for is not known
+            failed, fails = clashes, clashes
         if fails:
             error = cast("BaseException", failed[0].error)
             self._note(error, failed, len(called))

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from mxm.pipeline.errors import Skip, TaskCancelledError, described
-from mxm.pipeline.execution.call import Call, invoke_now, invoke_with
+from mxm.pipeline.execution.call import Call, declared_only, invoke_now, invoke_with
 from mxm.pipeline.execution.items import many_now, many_with
 from mxm.pipeline.execution.mapped import MappedStep, Outcome
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.interrupts import wait
-from mxm.pipeline.taskruns import State, TaskRun, WrittenAsset
+from mxm.pipeline.taskruns import State, TaskRun
 from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["MappedCall"]
@@ -145,8 +145,7 @@ class MappedCall(Call):
         value = self._mapped.values()
         if step.overridden:
             return self._task(State.OVERRIDDEN, value=value, items=items)
-        declared = step.task.produces
-        asset = None if declared is None else WrittenAsset(declared.id, step.partition)
+        asset = declared_only(step)
         snapshot = Snapshot.of(value, whole=self._guard)
         return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
 

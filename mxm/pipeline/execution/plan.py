@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.bindings import (
     Binding,
@@ -19,6 +19,7 @@ from mxm.pipeline.bindings import (
     upstreams_in,
     with_named,
 )
+from mxm.pipeline.errors import ParameterError
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.params.resolve import Resolved, resolve
@@ -28,7 +29,10 @@ from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import TaskRun
 from mxm.pipeline.values.secrets import mask
 
-__all__ = ["Plan", "Step", "chained_to", "make_plan"]
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.publishing import Target
+
+__all__ = ["Plan", "Step", "chained_to", "make_plan", "without_assets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Step:
         Mapped upstream steps whose items this step continues, one by one.
     outcome
         The outcome, if it is known before the run; then the step does not run.
+    target
+        Where it writes its asset; None where nothing is written for it.
     """
 
     task: TaskSpec
@@ -64,6 +70,7 @@ class Step:
     overridden: bool = False
     outcome: TaskRun | None = None
     chained: tuple[str, ...] = ()
+    target: Target | None = None
 
     @property
     def listed(self) -> set[str]:
@@ -137,8 +144,35 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
         _step(graph.tasks[name], graph.upstreams[name], resolved, unpacked.get(name, ()), mapped)
         for name in graph.order()
     )
+    if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
+        steps = _with_targets(spec, steps, resolved)
     warnings = tuple(resolved.warnings)
     return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)
+
+
+def _with_targets(spec: FlowSpec, steps: tuple[Step, ...], resolved: Resolved) -> tuple[Step, ...]:
+    """*steps* with the files that they write.
+
+    Raises
+    ------
+    ParameterError
+        A value cannot be part of a path.
+    """
+    # Loaded only where something is written.
+    from mxm.pipeline.execution.publishing import targets_of
+
+    targets, problems = targets_of(
+        spec, {step.name: (step.args, step.kwargs) for step in steps}, resolved.flow
+    )
+    if problems:
+        raise ParameterError(spec.name, problems)
+    return tuple(replace(step, target=targets.get(step.name)) for step in steps)
+
+
+def without_assets(plan: Plan) -> Plan:
+    """*plan* without the files that it writes: functions, results or resources are replaced."""
+    steps = [replace(step, target=None) if step.target else step for step in plan.steps]
+    return replace(plan, steps=tuple(steps))
 
 
 def _step(

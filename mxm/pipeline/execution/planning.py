@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, make_plan
+from mxm.pipeline.execution.plan import Plan, make_plan, without_assets
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["plan_with"]
@@ -30,6 +30,8 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
         from mxm.pipeline.execution.overrides import with_overrides
 
         plan = with_overrides(plan, options.overrides)
+    if options.overrides or options.resources:
+        plan = without_assets(plan)  # what is not real replaces nothing
     if options.select is not None or options.exclude or options.force:
         from mxm.pipeline.execution.partial import forced_steps, with_selection
 

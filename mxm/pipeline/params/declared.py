@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from mxm.pipeline.assets.templates import fields_of
 from mxm.pipeline.bindings import Param, by_parameter, free_parameters, parts_in
 from mxm.pipeline.introspection.annotations import hints_of
-from mxm.pipeline.introspection.signatures import VARIADIC, signature_of
+from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import mask, secret_parameters
 
@@ -127,7 +128,28 @@ def _parameters_of(spec: FlowSpec) -> list[Parameter]:
     for name, taking in takers.items():
         if name not in own:
             found.append(_task_parameter(spec, name, taking))
-    return found
+    return found + _path_parameters(spec, {parameter.name for parameter in found})
+
+
+def _path_parameters(spec: FlowSpec, known: set[str]) -> list[Parameter]:
+    """What the paths of assets need and no function takes."""
+    found: dict[str, Parameter] = {}
+    for task in spec.tasks:
+        asset = task.produces
+        if asset is None or asset.partition_key is None or asset.partition_key in known:
+            continue
+        name, shape = asset.partition_key, shape_of(task.fn)
+        if name not in fields_of(asset.path_template):
+            continue
+        if shape and name in (*shape.positional, *shape.keyword_only):
+            continue  # filled by an edge, or by the body
+        values = {**task.params, **spec.params}
+        origin: Origin = "task" if name in task.params else "flow"
+        if name not in values:
+            origin = "required"
+        tasks = (*(found[name].tasks if name in found else ()), task.name)
+        found[name] = Parameter(name, _empty, values.get(name, _empty), origin, tasks)
+    return list(found.values())
 
 
 def _task_parameter(

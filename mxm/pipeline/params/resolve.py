@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from mxm.pipeline.assets.declared import AssetDecl
+from mxm.pipeline.assets.templates import fields_of
 from mxm.pipeline.bindings import (
     Binding,
     Param,
@@ -17,7 +19,7 @@ from mxm.pipeline.bindings import (
 )
 from mxm.pipeline.errors import ParameterError, repr_of, text_of
 from mxm.pipeline.introspection.annotations import Unresolved, type_text
-from mxm.pipeline.introspection.signatures import signature_of
+from mxm.pipeline.introspection.signatures import shape_of, signature_of
 from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
 from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
@@ -142,8 +144,8 @@ class _Reading:
         """By parameter, the values for *task* from the run, the flow and its own ``params``."""
         values = dict(self._read_here(task))
         layers = (*self.layers, task.params)
-        if task.produces and task.produces.partition_key:
-            self.taken.add(task.produces.partition_key)
+        if task.produces:
+            self._read_fields(task, task.produces)
         for parameter in free_parameters(task.fn, task.bindings):
             name = parameter.name
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -169,6 +171,22 @@ class _Reading:
             elif parameter.default is _empty:
                 self._miss(name, parameter, task)
         return values
+
+    def _read_fields(self, task: TaskSpec, asset: AssetDecl) -> None:
+        """Ask for what the path of *asset* needs and no function takes."""
+        if asset.partition_key:
+            self.taken.add(asset.partition_key)
+        fields = fields_of(asset.path_template)
+        if not fields:
+            return
+        self.taken.update(fields)
+        shape = shape_of(task.fn)
+        own = {*shape.positional, *shape.keyword_only} if shape else set[str]()
+        known = {*own, *self.own, *self.runtime, *self.spec.params, *task.params}
+        for name in fields:
+            if name not in known and name not in self._reported:
+                self._reported.add(name)
+                self.problems.append(_missing_field(name, asset, self.spec, task))
 
     def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
         """Values passed on by a body that *task* converts by its annotation: text and secrets."""
@@ -374,6 +392,18 @@ def _missing(
         source=(Source.of_function(fn) if fn else None) or (task or spec).source,
         flow=spec.name,
         task=task.name if task else None,
+    )
+
+
+def _missing_field(name: str, asset: AssetDecl, spec: FlowSpec, task: TaskSpec) -> Problem:
+    return Problem(
+        "MXM401",
+        f"missing parameter {name!r}: the path of asset {asset.id!r}, {asset.path_template}, "
+        "needs it, but it has no value",
+        f"pass it with -p {name}=VALUE, or .run({name}=...) from Python",
+        source=task.source,
+        flow=spec.name,
+        task=task.name,
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 
-from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.projects import folder_of, nearest_project, project_root
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = [
@@ -49,7 +49,7 @@ def store_of_file(file: str | None = None) -> str:
     home = os.environ.get("MXM_HOME")
     if home:
         return os.path.abspath(os.path.expanduser(home))
-    folder = _folder(file)
+    folder = folder_of(file)
     project = nearest_project(folder)
     beside = os.path.dirname(project) if project else folder
     own = os.path.join(beside, _NAME)
@@ -62,18 +62,6 @@ def store_of_file(file: str | None = None) -> str:
     if homeless or not os.access(beside, os.W_OK):
         return _below_state_home(beside)
     return own
-
-
-def _folder(file: str | None) -> str:
-    if file is not None:
-        parts = os.path.abspath(file).split(os.sep)
-        installed = "site-packages" in parts or "dist-packages" in parts
-        if os.path.isfile(file) and not installed:
-            return os.path.dirname(os.path.abspath(file))
-    try:
-        return os.getcwd()
-    except OSError:  # it is gone
-        return os.sep
 
 
 def _below_state_home(folder: str) -> str:
@@ -89,9 +77,7 @@ def root_of(store: str, file: str | None) -> str:
     """The folder that paths of a flow's files are shown relative to: its project's."""
     if not os.environ.get("MXM_HOME") and os.path.basename(store) == _NAME:
         return os.path.dirname(store)
-    folder = _folder(file)
-    project = nearest_project(folder)
-    return os.path.dirname(project) if project else folder
+    return project_root(file)
 
 
 def has_store(store: str) -> bool:

@@ -21,7 +21,7 @@ __all__ = ["CARRIED", "Assembled", "assemble", "current", "spec_alone"]
 
 T = TypeVar("T")
 
-CARRIED: tuple[str, ...] = ("params", *CHECKED, "produces")
+CARRIED: tuple[str, ...] = ("params", *CHECKED, "produces", "reads")
 """The options of a task that go to its spec as they are."""
 
 

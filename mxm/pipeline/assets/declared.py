@@ -1,0 +1,150 @@
+"""AssetDecl and Check: an asset as plain frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from mxm.pipeline.errors import repr_of
+
+__all__ = ["AssetDecl", "Check", "Severity", "asset_id", "asset_ids", "checks_of"]
+
+Severity: TypeAlias = Literal["block", "warn"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of an asset's value, made before the value is written.
+
+    Parameters
+    ----------
+    test
+        A function of the value that returns whether it is right, or raises; or a schema of pandera
+        or dataframely.
+    severity
+        ``block``: a value that is wrong fails the task, and nothing is written. ``warn``: it is
+        written, with a warning.
+    name
+        Its name in messages; by default the function's.
+
+    Raises
+    ------
+    TypeError
+        *test* is not a function or a schema, or *severity* is neither.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, Check
+    >>> def is_sorted(prices):
+    ...     return prices["day"].is_monotonic_increasing
+    >>> asset = AssetDecl("prices", checks=[Check(is_sorted, severity="warn")])
+    """
+
+    test: Any = field(hash=False)
+    severity: Severity = "block"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        given: object = self.severity
+        if given not in ("block", "warn"):
+            raise TypeError(f'severity must be "block" or "warn", not {repr_of(given)}')
+        if not callable(self.test) and not callable(getattr(self.test, "validate", None)):
+            raise TypeError(
+                f"a check must be a function of the value or a schema, not {repr_of(self.test)}"
+            )
+        if not self.name:
+            object.__setattr__(self, "name", _name_of(self.test))
+
+
+def _name_of(test: Any) -> str:
+    name = getattr(test, "__name__", None) or getattr(test, "name", None)
+    return name if isinstance(name, str) and name else type(test).__name__
+
+
+Checkable: TypeAlias = "Check | Callable[[Any], object] | Any"
+"""A check: a function of the value, a schema, or one of these with a severity."""
+
+
+@dataclass(frozen=True)
+class AssetDecl:
+    """Something a task produces that outlives the run: a table, a file.
+
+    Parameters
+    ----------
+    id
+        Name of the asset, such as ``"prices/daily"``.
+    partition_key
+        Name of the parameter whose value is the partition that a run writes.
+    format
+        Storage format: ``parquet``, ``csv``, ``feather``, ``json``, ``pickle``, or that of another
+        distribution.
+    path_template
+        Where the value is written, relative to the project's root, with parameters of the task and
+        the flow in braces: ``data/{symbol}/{day:%Y-%m}.parquet``. None: nothing is written.
+    freshness_s
+        Seconds after which what was written is stale; None for never.
+    description
+        What it is, for readers.
+    checks
+        What must hold before it is written: functions of the value, schemas of pandera or
+        dataframely, and `Check` objects.
+
+    Raises
+    ------
+    TypeError
+        *freshness_s* is not a number above 0, or a check is not a function or a schema.
+    """
+
+    id: str
+    partition_key: str | None = None
+    format: str = "parquet"
+    path_template: str | None = None
+    freshness_s: float | None = None
+    description: str = ""
+    checks: Iterable[Checkable] = ()
+
+    def __post_init__(self) -> None:
+        given: Any = self.freshness_s
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        if given is not None and not (is_number and given > 0):
+            raise TypeError(
+                f"asset {self.id!r}: freshness_s must be a number of seconds above 0, "
+                f"not {repr_of(given)}"
+            )
+        checks: Any = self.checks
+        if type(checks) not in (list, tuple):
+            raise TypeError(f"asset {self.id!r}: checks must be a list, not {repr_of(checks)}")
+        members: Iterable[Any] = checks
+        made = tuple([each if isinstance(each, Check) else Check(each) for each in members])
+        object.__setattr__(self, "checks", made)
+
+
+def checks_of(asset: AssetDecl) -> tuple[Check, ...]:
+    """The checks of *asset*."""
+    made: Any = asset.checks
+    return tuple(made)
+
+
+def asset_id(asset: AssetDecl | str) -> str:
+    """The name of *asset*, which may be the name itself."""
+    return asset if isinstance(asset, str) else asset.id
+
+
+def asset_ids(task: str, reads: object) -> tuple[str, ...]:
+    """The names of the assets that *reads* lists, each once.
+
+    Raises
+    ------
+    TypeError
+        It is not an asset, a name, or a list of these.
+    """
+    members: Any = [reads] if isinstance(reads, AssetDecl | str) else reads
+    if type(members) not in (list, tuple):
+        raise TypeError(f"task {task!r}: reads must be a list of assets, not {repr_of(reads)}")
+    for each in members:
+        if not isinstance(each, AssetDecl | str) or each == "":
+            raise TypeError(
+                f"task {task!r}: reads takes assets and names of assets, not {repr_of(each)}"
+            )
+    return tuple(dict.fromkeys(map(asset_id, members)))

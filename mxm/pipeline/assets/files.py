@@ -1,0 +1,227 @@
+"""Files of assets: written whole or not at all, hashed, and described beside themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["FileState", "Hashed", "hash_of", "locked", "published", "read_description",
+           "rejected_path", "description_path", "describe"]  # fmt: skip
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells that a file is still the same, without reading it."""
+
+    inode: int
+    size: int
+    modified: int  # ns
+    changed: int  # ns
+
+    @classmethod
+    def of(cls, path: str) -> FileState | None:
+        """The state of *path*; None where there is no file."""
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """The content of a file.
+
+    Parameters
+    ----------
+    digest
+        ``sha256-`` and the digest of its bytes.
+    size
+        In bytes.
+    """
+
+    digest: str
+    size: int
+
+
+def hash_of(path: str) -> Hashed:
+    """The content of the file *path*.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is not a regular file.
+    """
+    with open(path, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise IsADirectoryError(f"{path} is not a regular file")
+        return _hash(file.fileno())
+
+
+def _hash(descriptor: int) -> Hashed:
+    made, size = hashlib.sha256(), 0
+    while chunk := os.read(descriptor, _CHUNK):
+        made.update(chunk)
+        size += len(chunk)
+    return Hashed(f"sha256-{made.hexdigest()}", size)
+
+
+def _settled(path: str) -> Hashed:
+    """The content of *path*, once it is on the disk: both take time, so both at once."""
+    failed: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            failed.append(error)
+
+    syncing = threading.Thread(target=sync, name="mxm-fsync", daemon=True)
+    syncing.start()
+    try:
+        found = hash_of(path)
+    finally:
+        syncing.join()
+    if failed:
+        raise failed[0]
+    return found
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Generator[None]:
+    """A block in which no other process or thread publishes a file in *folder*."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks: the last one wins, each file is whole all the same
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _part_of(path: str) -> str:
+    return os.path.join(os.path.dirname(path), f".mxm-{os.getpid()}-{os.urandom(6).hex()}.part")
+
+
+def published(
+    path: str, write: Callable[[str], Any], describe_it: Callable[[Hashed], Mapping[str, Any]]
+) -> Hashed:
+    """Write the file *path* so that a reader sees the old one or the new one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    write
+        Writes a new file at the path that it gets.
+    describe_it
+        Makes the description that stands beside the file, from its content.
+
+    Raises
+    ------
+    Exception
+        *write* raised, or the disk did; what was at *path* is still there.
+    """
+    folder = os.path.dirname(path)
+    made = _make_folders(folder)
+    part = _part_of(path)
+    try:
+        write(part)
+        found = _settled(part)
+        with locked(folder):
+            os.replace(part, path)
+            describe(path, describe_it(found))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    for each in (folder, *made):
+        _sync_folder(each)
+    return found
+
+
+def _make_folders(folder: str) -> list[str]:
+    """Make *folder*; the folders that got a new one in them."""
+    missing: list[str] = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    if missing:
+        os.makedirs(missing[0], exist_ok=True)
+    return [os.path.dirname(each) for each in missing]
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system that cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def description_path(path: str) -> str:
+    """Where the description of the file *path* stands."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"_{name}_asset.json")
+
+
+def rejected_path(path: str) -> str:
+    """Where a value is kept that was not written to *path*, because a check failed."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"_rejected_{name}")
+
+
+def describe(path: str, description: Mapping[str, Any]) -> None:
+    """Write what is known of the file *path* beside it, in whose folder no one else publishes."""
+    state = FileState.of(path)
+    own = {"inode": state.inode, "modified": state.modified} if state else {}
+    part = _part_of(path)
+    try:
+        with open(part, "x", encoding="utf-8") as file:
+            json.dump({**description, "file": own}, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+        os.replace(part, description_path(path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def read_description(path: str) -> dict[str, Any] | None:
+    """What is known of the file *path* as it is there now; None where that is not known."""
+    try:
+        with open(description_path(path), encoding="utf-8") as file:
+            found: Any = json.load(file)
+    except (OSError, ValueError):
+        return None
+    state = FileState.of(path)
+    if not isinstance(found, dict) or state is None:
+        return None
+    known: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType]
+    same = known.get("file") == {"inode": state.inode, "modified": state.modified}
+    return known if same else None

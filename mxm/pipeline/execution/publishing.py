@@ -1,0 +1,426 @@
+"""Writes the asset of a step: after its function returned, before its attempt has succeeded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from mxm.pipeline.assets.declared import AssetDecl
+from mxm.pipeline.assets.files import (
+    FileState,
+    Hashed,
+    describe,
+    hash_of,
+    locked,
+    published,
+    read_description,
+    rejected_path,
+)
+from mxm.pipeline.assets.formats import Facts, facts_of, format_named
+from mxm.pipeline.assets.templates import PathError, Template, read_template, within
+from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter
+from mxm.pipeline.errors import AssetClashError, AssetError, described, repr_of
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.introspection.signatures import defaults_of, shape_of
+from mxm.pipeline.introspection.uses import Use
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.projects import project_root
+from mxm.pipeline.runs import gather
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.taskruns import WrittenAsset, iso_time
+
+__all__ = ["Aim", "Claims", "Target", "made_from", "targets_of"]
+
+
+class Claims:
+    """Which step of a run, or which item, writes a file: no other one does."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, tuple[str, str | None]] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, real: str, shown: str, step: str, item: str | None) -> None:
+        """Note that *step*, or its *item*, writes the file *real*.
+
+        Raises
+        ------
+        AssetClashError
+            Another one does.
+        """
+        with self._lock:
+            other = self._by_path.setdefault(real, (step, item))
+        if other == (step, item):
+            return
+        if other[0] == step:
+            raise AssetClashError(
+                f"items {other[1]!r} and {item!r} of task {step!r} both write {shown}",
+                hint="name in path_template what distinguishes the items",
+            )
+        raise AssetClashError(
+            f"tasks {other[0]!r} and {step!r} both write {shown}",
+            hint="name in path_template what distinguishes them",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a step writes its asset, before its inputs are known.
+
+    Parameters
+    ----------
+    asset
+        The asset.
+    template
+        Its path template.
+    task
+        The task that writes it.
+    root
+        The project's root.
+    outer
+        Values of fields that are not parameters of the function.
+    claims
+        Those of the run.
+    reads
+        The assets that it is made from.
+    """
+
+    asset: AssetDecl
+    template: Template
+    task: TaskSpec
+    root: str
+    outer: Mapping[str, Any]
+    claims: Claims = field(compare=False)
+    reads: tuple[str, ...] = ()
+
+    def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each field in a call with *args* and *kwargs*."""
+        shape = shape_of(self.task.fn)
+        named = dict(zip(shape.positional if shape else (), args, strict=False))
+        defaults = {k: v for k, v in defaults_of(self.task.fn).items() if type(v) is not Use}
+        return {**self.outer, **defaults, **named, **kwargs}
+
+    def problems(
+        self,
+        flow: str,
+        args: tuple[Binding, ...],
+        kwargs: Mapping[str, Binding],
+        given: Mapping[str, Any],
+    ) -> Iterator[Problem]:
+        """The values that are known before the run, and cannot be part of a path."""
+        inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
+        values = self.values((), {})
+        for each in self.template.fields:
+            bound = inputs.get(each.name)
+            if isinstance(bound, Const):
+                value = bound.value
+            elif isinstance(bound, Param):
+                value = gather(bound, {}, given)
+            elif bound is not None or each.name not in values:
+                continue
+            else:
+                value = values[each.name]
+            try:
+                each.text(value)
+            except PathError as error:
+                yield Problem(
+                    "MXM812",
+                    f"asset {self.asset.id!r} of task {self.task.name!r} cannot be written to "
+                    f"{self.template.text}: {error}",
+                    "give a value that is the name of a file or a folder",
+                    source=self.task.source,
+                    flow=flow,
+                    task=self.task.name,
+                )
+
+    def aim(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], item: str | None = None) -> Aim:
+        """The file that a call with *args* and *kwargs* writes.
+
+        Raises
+        ------
+        AssetError
+            There is no such path, it leads out of the project, or another task writes it.
+        """
+        values = self.values(args, kwargs)
+        try:
+            path = self.template.render(values)
+            real = within(self.root, path)
+        except PathError as error:
+            raise AssetError(
+                f"asset {self.asset.id!r} of task {self.task.name!r} cannot be written to "
+                f"{self.template.text}: {error}"
+            ) from None
+        self.claims.claim(real, path, self.task.name, item)
+        key = self.asset.partition_key
+        value = values.get(key) if key is not None else None
+        partition = None if value is None else f"{key}:{value}"
+        return Aim(self, path, real, partition, FileState.of(real))
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The file that one attempt writes.
+
+    Parameters
+    ----------
+    target
+        Where the step writes.
+    path
+        The path relative to the project's root.
+    real
+        The file.
+    partition
+        ``key:value``, if it has partitions.
+    before
+        What was there before the function was called.
+    """
+
+    target: Target
+    path: str
+    real: str
+    partition: str | None
+    before: FileState | None
+
+    def publish(self, value: Any, flow: str, run: str, item: str | None = None) -> WrittenAsset:
+        """Write *value*, unless the function has written the file itself.
+
+        Parameters
+        ----------
+        value
+            What the function returned.
+        flow, run
+            The flow, and the id of its run.
+        item
+            The item of a mapped step.
+
+        Raises
+        ------
+        AssetError
+            The format cannot hold the value, the file cannot be written, or the function wrote it
+            and returned something else. What was there before is still there.
+        """
+        maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
+        if value is None or self._is_own(value):
+            return self._taken(value, maker)
+        if self._was_written():
+            raise AssetError(
+                f"task {self.target.task.name!r} wrote {self.path} itself and returned "
+                f"{_kind_of(value)}, which would replace it",
+                hint="return None or the path where the task writes the file, "
+                "or return the table and let mxm-pipeline write it",
+            )
+        return self._written(value, maker)
+
+    def _is_own(self, value: Any) -> bool:
+        """Whether *value* is the path of this file."""
+        if not isinstance(value, str | os.PathLike):
+            return False
+        try:
+            given = os.fsdecode(cast("Any", value))
+            places = {os.path.realpath(os.path.join(self.target.root, given))}
+            places.add(os.path.realpath(given))
+        except (OSError, ValueError):
+            return False
+        return self.real in places
+
+    def _was_written(self) -> bool:
+        """Whether the file changed since the attempt began, and no other run published it."""
+        now = FileState.of(self.real)
+        if now is None or now == self.before:
+            return False
+        with locked(os.path.dirname(self.real)):
+            return FileState.of(self.real) != self.before and read_description(self.real) is None
+
+    def _taken(self, value: Any, maker: Mapping[str, Any]) -> WrittenAsset:
+        """Take note of the file that the function has written."""
+        returned = "None" if value is None else "the path"
+        try:
+            with locked(os.path.dirname(self.real)):
+                found = hash_of(self.real)
+                facts = _facts_of_file(self.target.asset.format, self.real)
+                made = self._asset(found, facts, "task")
+                describe(self.real, _description(made, self, maker))
+        except FileNotFoundError:
+            raise AssetError(
+                f"task {self.target.task.name!r} returned {returned}, and {self.path} is not there",
+                hint="return the value to be written, or write that file in the task",
+            ) from None
+        except OSError as error:
+            raise self._unwritten(error) from error
+        return made
+
+    def _written(self, value: Any, maker: Mapping[str, Any]) -> WrittenAsset:
+        """Write *value*."""
+        asset = self.target.asset
+        chosen = format_named(asset.format)
+        refused = chosen.refusal(value)
+        if refused is not None:
+            raise AssetError(
+                f"{asset.format} cannot hold what task {self.target.task.name!r} returned for "
+                f"{self.path}: {refused}",
+                hint="return None or the path where the task writes the file itself",
+            )
+        facts = facts_of(value)
+        lost: list[str] = []
+        made: list[WrittenAsset] = []
+
+        def description(found: Hashed) -> Mapping[str, Any]:
+            made.append(self._asset(found, facts, "value", self._lost(lost)))
+            return _description(made[0], self, maker)
+
+        def write(path: str) -> None:
+            lost.extend(chosen.write(value, path))
+
+        try:
+            published(self.real, write, description)
+        except AssetError as error:
+            raise AssetError(
+                f"{self.path} is not written: {error.message}", hint=error.hint
+            ) from error
+        except BaseException as error:  # also what a library raises in its own way
+            let_signals_pass(error)
+            raise self._unwritten(error) from error
+        _remove(rejected_path(self.real))
+        return made[0]
+
+    def _unwritten(self, error: BaseException) -> AssetError:
+        why = getattr(error, "strerror", None) or described(error)
+        return AssetError(
+            f"{self.path} could not be written: {why}", hint="what was there before is unchanged"
+        )
+
+    def _lost(self, lost: list[str]) -> tuple[Problem, ...]:
+        if not lost:
+            return ()
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        task, asset = self.target.task, self.target.asset
+        return (
+            Problem(
+                "MXM809",
+                f"asset {asset.id!r}: {asset.format} does not keep {', '.join(lost[:3])}{more}",
+                'format="parquet" keeps the types of columns',
+                source=task.source,
+                task=task.name,
+                severity="warning",
+            ),
+        )
+
+    def _asset(
+        self, found: Hashed, facts: Facts, by: str, problems: tuple[Problem, ...] = ()
+    ) -> WrittenAsset:
+        asset = self.target.asset
+        return WrittenAsset(
+            asset.id,
+            self.partition,
+            self.path,
+            asset.format,
+            found.digest,
+            found.size,
+            facts.rows,
+            facts.columns,
+            facts.index,
+            facts.library,
+            by,
+            self.target.reads,
+            problems,
+        )
+
+
+def _kind_of(value: Any) -> str:
+    kind = type(value).__name__
+    if isinstance(value, bool | int | float | str):
+        text = repr_of(value)
+        return f"{text[:40]}..." if len(text) > 40 else text
+    return f"a {kind}"
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def _facts_of_file(name: str, path: str) -> Facts:
+    """What is known of a file that a task has written, without reading its values."""
+    import sys
+
+    parquet = sys.modules.get("pyarrow.parquet")  # loaded where the task has used it
+    if name != "parquet" or parquet is None:
+        return Facts("")
+    try:
+        found: Any = parquet.ParquetFile(path)
+        kinds = {each.name: str(each.type) for each in found.schema_arrow}
+        rows: int = found.metadata.num_rows
+        found.close()
+    except Exception:  # it is not parquet, which is for a reader to say
+        return Facts("")
+    return Facts("", rows, kinds)
+
+
+def _description(asset: WrittenAsset, aim: Aim, maker: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stranger finds beside the file."""
+    declared = aim.target.asset
+    return {
+        "schema": "mxm.asset/1",
+        **asset.to_dict(),
+        "description": declared.description,
+        **maker,
+        "at": iso_time(datetime.now(UTC)),
+    }
+
+
+def targets_of(
+    spec: FlowSpec,
+    inputs: Mapping[str, tuple[tuple[Binding, ...], Mapping[str, Binding]]],
+    flow: Mapping[str, Any],
+) -> tuple[dict[str, Target], list[Problem]]:
+    """Where each step writes its asset, and the values that cannot be part of a path.
+
+    Parameters
+    ----------
+    spec
+        The flow, which has been checked.
+    inputs
+        The arguments of each task, as far as they are known.
+    flow
+        The flow's parameters in this run.
+    """
+    root = project_root(spec.source.file if spec.source else None)
+    claims = Claims()
+    tasks = {task.name: task for task in spec.tasks}
+    targets: dict[str, Target] = {}
+    problems: list[Problem] = []
+    for task in spec.tasks:
+        asset = task.produces
+        if asset is None or asset.path_template is None:
+            continue
+        template = read_template(asset.path_template)
+        names = {*template.names, asset.partition_key}
+        outer = {k: v for k, v in {**task.params, **flow}.items() if k in names}
+        reads = tuple(made_from(task, tasks))
+        targets[task.name] = target = Target(asset, template, task, root, outer, claims, reads)
+        problems += target.problems(spec.name, *inputs[task.name], flow)
+    return targets, problems
+
+
+def made_from(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
+    """The assets that *task* is made from: those it reads, and the nearest ones upstream."""
+    found = dict.fromkeys(task.reads)
+    seen: set[str] = set()
+    waiting = list(task.upstream)[::-1]
+    while waiting:
+        name = waiting.pop()
+        above = tasks.get(name)
+        if above is None or name in seen:
+            continue
+        seen.add(name)
+        if above.produces is not None:
+            found.setdefault(above.produces.id)
+        else:
+            found.update(dict.fromkeys(above.reads))
+            waiting += reversed(above.upstream)
+    return list(found)

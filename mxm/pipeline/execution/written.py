@@ -1,0 +1,38 @@
+"""Assets that a step wrote: logged, announced, and warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from mxm.pipeline.execution.events import AssetWritten, Observers
+from mxm.pipeline.logs import logger
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.taskruns import TaskRun, WrittenAsset
+
+__all__ = ["announce", "asset_warnings"]
+
+# Marks the records that observers get as events.
+_EVENT = {"mxm_event": True}
+
+
+def announce(
+    observers: Observers,
+    step: str,
+    asset: WrittenAsset,
+    at: datetime | None,
+    item: str | None = None,
+) -> None:
+    """Log that *step*, or its *item*, wrote *asset*, and tell the observers."""
+    partition = f" partition={asset.partition}" if asset.partition else ""
+    logger.info("ASSET write %s%s", asset.id, partition, extra=_EVENT)
+    if observers:
+        observers.notify(AssetWritten(observers.run, at or datetime.now(UTC), step, asset, item))
+
+
+def asset_warnings(task: TaskRun) -> Iterator[Problem]:
+    """What is to be said of the assets that *task* and its items wrote; each thing once."""
+    items = task.items.values() if task.items is not None else ()
+    assets = [task.asset, *(item.asset for item in items)]
+    problems = [problem for asset in assets if asset for problem in asset.problems]
+    yield from {problem.message: problem for problem in problems}.values()
