@@ -63,7 +63,7 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
             annotated = f"{annotated} decorated {number}"
             graph.follow(node, decorator.facts, space)
     else:
-        node.content = hash_of(*sorted(own))
+        node.content = hash_of(*own)
         annotated = hash_of(repr(own.get("__annotations__")))
     node.annotations = annotated
     reads = foreign or "__dataclass_fields__" in own or "_fields" in own or "decorated" in annotated

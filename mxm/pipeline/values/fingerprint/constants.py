@@ -13,13 +13,13 @@ import types
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
 from mxm.pipeline.values.fingerprint.instructions import WORD
 
-__all__ = ["is_fixed", "kinds_in", "try_digest", "without_content", "words_of"]
+__all__ = ["Content", "content_of", "is_fixed", "without_content", "words_of"]
 
 _FIXED = (
     int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range,
@@ -29,6 +29,7 @@ _FIXED = (
     types.UnionType,
 )  # fmt: skip
 _SOME = 1_000
+_MOST = 20_000  # objects with parts
 _TEXT = 10_000
 
 
@@ -56,20 +57,6 @@ def without_content(value: Any) -> bool:
     return isinstance(value, logging.Logger | logging.LoggerAdapter)
 
 
-def kinds_in(value: Any) -> list[type]:
-    """The types of *value* and of what it contains, as far as a quick look tells."""
-    found: dict[type, None] = {type(value): None}
-    if isinstance(value, dict):
-        pairs: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        for each in list(pairs.values())[:_SOME]:
-            found[type(each)] = None
-    elif isinstance(value, list | tuple | set | frozenset):
-        members = cast("list[Any]", value)
-        for each in list(members)[:_SOME]:
-            found[type(each)] = None
-    return list(found)
-
-
 def words_of(value: Any) -> Iterator[str]:
     """The words of a text, or of the texts in a container, that may be names."""
     texts: list[Any] = [value]
@@ -83,14 +70,33 @@ def words_of(value: Any) -> Iterator[str]:
             yield from WORD.findall(text[:_TEXT])
 
 
-def try_digest(
-    value: Any, code: Callable[[object], str], key: bytes | None, root: str
-) -> str | None:
-    """The digest of *value*; None if it has no content."""
+class Content(NamedTuple):
+    """What is known of the content of a value.
+
+    Parameters
+    ----------
+    digest
+        None if it has no content.
+    kinds
+        The types in it.
+    is_large
+        Whether it holds so many objects that they were not all read.
+    """
+
+    digest: str | None
+    kinds: tuple[type, ...]
+    is_large: bool = False
+
+
+def content_of(value: Any, code: Callable[[object], str], key: bytes | None, root: str) -> Content:
+    """The content of *value*; *code* is asked for the digests of functions and classes in it."""
+    kinds: set[type] = set()
     try:
-        return digest_of(value, code=code, key=key, root=root)
-    except UndigestibleError:
-        return None
+        digest = digest_of(value, code=code, key=key, root=root, types=kinds, limit=_MOST)
+    except UndigestibleError as error:
+        return Content(None, (type(value),), "too many" in error.reason)
     except BaseException as error:  # code of users and libraries
         let_signals_pass(error)
-        return None
+        return Content(None, (type(value),))
+    kinds.add(type(value))  # pyright: ignore[reportUnknownArgumentType]
+    return Content(digest, tuple(sorted(kinds, key=lambda k: (k.__module__, k.__qualname__))))

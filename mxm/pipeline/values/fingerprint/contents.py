@@ -8,13 +8,12 @@ from typing import Any
 
 from mxm.pipeline.values.fingerprint.chains import absolute
 from mxm.pipeline.values.fingerprint.constants import (
+    content_of,
     is_fixed,
-    kinds_in,
-    try_digest,
     without_content,
 )
-from mxm.pipeline.values.fingerprint.items import hash_of
-from mxm.pipeline.values.fingerprint.nodes import Graphed, Node, attribute_of
+from mxm.pipeline.values.fingerprint.items import Reason, hash_of
+from mxm.pipeline.values.fingerprint.nodes import NAMES, Graphed, Node, attribute_of, value_in
 from mxm.pipeline.values.fingerprint.places import Origin
 from mxm.pipeline.values.fingerprint.sources import binding
 
@@ -32,6 +31,7 @@ class Contents:
 
     def __init__(self, graph: Graphed) -> None:
         self._graph = graph
+        self._divided = 0  # values that count by their parts
 
     def constant(self, node: Node, name: str, value: Any, scope: Any) -> None:
         """Make *node* depend on a value, which it calls *name* and *scope* binds to it."""
@@ -67,8 +67,6 @@ class Contents:
         if without_content(value):
             node.content = type(value).__qualname__
             return
-        for kind in kinds_in(value):
-            self._graph.link(node, f"type {kind.__module__}.{kind.__qualname__}", kind, scope)
         wrapped = attribute_of(value, "__wrapped__")
         if wrapped is not None:
             self._graph.link(node, "__wrapped__", wrapped)
@@ -77,15 +75,41 @@ class Contents:
         def code(thing: object) -> str:
             return self._inside(node, thing)
 
-        digest = try_digest(value, code, self._graph.key, root)
-        if digest is not None:
-            node.content = digest
+        found = content_of(value, code, self._graph.key, root)
+        for kind in found.kinds:
+            self._graph.link(node, f"type {kind.__module__}.{kind.__qualname__}", kind, scope)
+        if found.digest is not None:
+            node.content = found.digest
             if not is_fixed(value):
                 node.held = (scope, name, root)
             return
         node.content = f"{type(value).__module__}.{type(value).__qualname__}"
+        if found.is_large or self._divided > _DIVIDED:
+            text = f"reads {node.label}, which holds too many objects to compare them"
+            node.reasons.append(Reason("dynamic", text, node.file, node.line))
+            return
+        self._divided += 1
+        self._parts(node, value)
         if isinstance(scope, dict):
             self._by_statements(node, name, scope, path, 0)
+
+    def _parts(self, node: Node, value: Any) -> None:
+        """Make a value without content count by those of its parts that have one."""
+        parts: Any = value
+        if not isinstance(value, dict):
+            if not self._graph.is_of_project(type(value)):
+                return  # the state of a library's object is its own
+            parts = attribute_of(value, "__dict__")
+        if not isinstance(parts, dict):
+            return
+        own: dict[Any, Any] = parts  # pyright: ignore[reportUnknownVariableType]
+        names = value_in(own, NAMES)
+        node.content = hash_of(node.content, *names)
+        self._graph.bind(node, own, NAMES, names)
+        for name, part in list(own.items())[:_PARTS]:
+            if type(name) is str:
+                self._graph.bind(node, own, name, part)
+                self._graph.link(node, f".{name}", part, own)
 
     def _inside(self, node: Node, thing: object) -> str:
         """Make *node* depend on a function or a class that its value contains."""
@@ -126,3 +150,5 @@ class Contents:
 
 
 _DEPTH = 4
+_PARTS = 1_000
+_DIVIDED = 500

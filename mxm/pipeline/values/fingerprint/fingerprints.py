@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import threading
 from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
-from mxm.pipeline.values.fingerprint.constants import is_fixed, try_digest
+from mxm.pipeline.values.fingerprint.constants import content_of, is_fixed
 from mxm.pipeline.values.fingerprint.graph import Graph
 from mxm.pipeline.values.fingerprint.items import Item, Reason, hash_of
 from mxm.pipeline.values.fingerprint.memory import FileMemory
-from mxm.pipeline.values.fingerprint.nodes import MISSING, Node, reachable, value_in
+from mxm.pipeline.values.fingerprint.nodes import MISSING, NAMES, Node, reachable, value_in
 
 __all__ = ["Fingerprint", "Fingerprints"]
 
@@ -48,8 +49,8 @@ class Fingerprint:
         self._held = [node for node in nodes if node.held is not None]
         self._loose = [node for node in nodes if node.kind == "constant" and node.held is None]
         reads = any(node.reads_annotations for node in nodes)
-        self.items: tuple[Item, ...] = _items(nodes, annotated=reads)
-        self.digest: str = _digest(nodes, annotated=reads)
+        self.items: tuple[Item, ...] = _items(nodes, owner.key, annotated=reads)
+        self.digest: str = _digest(nodes, owner.key, annotated=reads)
         reasons = dict.fromkeys(reason for node in nodes for reason in node.reasons)
         self.dynamic: tuple[Reason, ...] = tuple(r for r in reasons if r.kind == "dynamic")
         self.impure: tuple[Reason, ...] = tuple(r for r in reasons if r.kind != "dynamic")
@@ -108,13 +109,18 @@ class Fingerprint:
         rebound: set[int] = set()
         for binding in self._bindings:
             now = value_in(binding.scope, binding.name)
-            if now is binding.value:
+            if now is binding.value or (binding.name == NAMES and now == binding.value):
                 continue
             if binding.foreign:
                 fresh = fresh or owner.graph.is_of_project(now) or owner.graph.is_of_project(
                     binding.value
                 )  # fmt: skip
-            elif _is_code(now) or _is_code(binding.value) or now is MISSING:
+            elif (
+                isinstance(binding.scope, FunctionType)
+                or _is_code(now)
+                or _is_code(binding.value)
+                or now is MISSING
+            ):
                 fresh = True
             else:
                 digest = owner.digest_now(now, owner.graph.places.root)
@@ -158,7 +164,7 @@ def _is_code(value: Any) -> bool:
     )
 
 
-def _items(nodes: list[Node], *, annotated: bool) -> tuple[Item, ...]:
+def _items(nodes: list[Node], key: bytes | None, *, annotated: bool) -> tuple[Item, ...]:
     found: dict[str, Item] = {}
     for node in nodes:
         if not node.kind:
@@ -170,11 +176,20 @@ def _items(nodes: list[Node], *, annotated: bool) -> tuple[Item, ...]:
         content = node.content
         if annotated and node.annotations:
             content = hash_of(content, node.annotations)
+        if node.kind in _OF_CODE:  # which may hold a password
+            content = _keyed(content, key)
         found[label] = Item(label, content, node.kind, node.file, node.line)
     return tuple(sorted(found.values(), key=lambda item: item[:3]))
 
 
-def _digest(nodes: list[Node], *, annotated: bool) -> str:
+_OF_CODE = ("function", "class", "statement")
+
+
+def _keyed(digest: str, key: bytes | None) -> str:
+    return digest if key is None else hmac.digest(key, digest.encode(), "sha256").hex()[:40]
+
+
+def _digest(nodes: list[Node], key: bytes | None, *, annotated: bool) -> str:
     """The digest of a graph: each node's content, and where its names lead."""
     numbers = {id(node): number for number, node in enumerate(nodes)}
     lines = [_SCHEME]
@@ -184,7 +199,7 @@ def _digest(nodes: list[Node], *, annotated: bool) -> str:
             content = f"{content} {node.annotations}"
         edges = " ".join(f"{name!r}={numbers[id(node.edges[name])]}" for name in sorted(node.edges))
         lines.append(f"{node.kind} {content} {edges}")
-    return f"sha256-{hash_of(*lines)}"
+    return f"{'sha256' if key is None else 'hmac-sha256'}-{_keyed(hash_of(*lines), key)}"
 
 
 class Fingerprints:
@@ -212,7 +227,7 @@ class Fingerprints:
     ) -> None:
         self._root = root
         self._memory = _shared if memory is None else memory
-        self._key = key
+        self.key = key
         self._also = tuple(also)
         self.lock = threading.RLock()
         self.graph = Graph(root, self._memory, key)
@@ -222,13 +237,15 @@ class Fingerprints:
         """The fingerprint of a function, a task, a flow, a resource, a class or a module."""
         with self.lock:
             known = self._made.get(id(value))
-            if known is None:
-                root = self.graph.root(value)
-                for number, each in enumerate(self._also):
-                    self.graph.link_statements(root, f"also {number}", each)
-                self.graph.drain()
-                known = self._made[id(value)] = value, Fingerprint(self, value, root)
-            return known[1]
+            if known is not None:
+                return known[1]
+            root = self.graph.root(value)
+            for number, each in enumerate(self._also):
+                self.graph.link_statements(root, f"also {number}", each)
+            self.graph.drain()
+            made = Fingerprint(self, value, root)
+            self._made[id(value)] = value, made
+            return made
 
     def of_types(self, types: Iterable[type]) -> tuple[Item, ...]:
         """What values of *types* bring with them: classes of the project, distributions."""
@@ -237,9 +254,18 @@ class Fingerprints:
             found.update(dict.fromkeys(self.of(each).items))
         return tuple(sorted(found, key=lambda item: item[:3]))
 
+    def of_names(self, labels: Iterable[str]) -> tuple[Item, ...]:
+        """The distributions of these names as they are installed now; without one, ``missing``."""
+        with self.lock:
+            found = {label: self.graph.distribution(label) for label in labels}
+        return tuple(
+            Item(label, "missing" if package is None else package.digest, "package")
+            for label, package in sorted(found.items())
+        )
+
     def anew(self) -> Fingerprints:
         """The same for the objects as they are now."""
-        return Fingerprints(self._root, self._memory, key=self._key, also=self._also)
+        return Fingerprints(self._root, self._memory, key=self.key, also=self._also)
 
     def digest_now(self, value: Any, root: str) -> str | None:
         """The digest of a constant as it is now; None if it has no content."""
@@ -247,7 +273,7 @@ class Fingerprints:
         def code(thing: object) -> str:
             return self.of(thing).digest
 
-        return try_digest(value, code, self._key, root)
+        return content_of(value, code, self.key, root).digest
 
     def save(self) -> None:
         """Write what is known of files for later runs, where the memory has a place for it."""

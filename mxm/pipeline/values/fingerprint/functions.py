@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -62,6 +63,8 @@ class Functions:
                     self._graph.module(node, f"cell {name}", value, facts)
                 else:
                     self._graph.link(node, f"cell {name}", value, cell)
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            self._graph.bind(node, fn, name, getattr(fn, name))
         defaults = fn.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
         for name, value in [*zip(names, defaults, strict=True), *(fn.__kwdefaults__ or {}).items()]:
@@ -86,12 +89,12 @@ class Functions:
             return facts_of(code), None
         file = self._graph.file(path)
         known = file.codes.get(raw_digest(code)) if file is not None else None
-        if known is not None:
+        if known is not None and code.co_qualname in known[0]:
             return known[1], file
         facts = facts_of(code)
         if file is not None:
-            for name, other in file.codes.values():
-                if name == code.co_qualname and other.digest == facts.digest:
+            for names, other in file.codes.values():
+                if code.co_qualname in names and other.digest == facts.digest:
                     return facts, file  # only a docstring differs
         where = self._graph.places.relative(path)
         node.edited.append(
@@ -149,10 +152,11 @@ class Functions:
 
 
 _DEPTH = 4
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def _annotations(fn: FunctionType) -> dict[str, str]:
     try:
-        return {name: repr(value) for name, value in fn.__annotations__.items()}
+        return {n: _ADDRESS.sub("", repr(value)) for n, value in fn.__annotations__.items()}
     except Exception:  # since Python 3.14 they are evaluated here, and may name what is missing
         return {}

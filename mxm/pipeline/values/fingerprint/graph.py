@@ -20,6 +20,7 @@ from mxm.pipeline.errors import described
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.uses import ResourceBase, Use
+from mxm.pipeline.values.fingerprint import impure
 from mxm.pipeline.values.fingerprint.chains import module_name
 from mxm.pipeline.values.fingerprint.classes import accessors_of, fill_class, home_of_class
 from mxm.pipeline.values.fingerprint.contents import Contents
@@ -58,6 +59,7 @@ class Graph:
         self._memory = memory
         self.nodes: dict[Any, tuple[Any, Node]] = {}
         self._todo: deque[tuple[Node, Callable[[], None]]] = deque()
+        self._foreign: dict[int, tuple[type, str]] = {}  # classes of others
         self._files: dict[str, FileFacts | None] = {}
         self.unloaded: dict[str, tuple[str, str]] = {}  # by name: file, digest of its bytes
         self._functions = Functions(self)
@@ -66,6 +68,7 @@ class Graph:
         self.follow = names.follow
         self.note, self.note_named = names.note, names.note_named
         self.module, self.widen = modules.module, modules.widen
+        self.foreign_class, self.distribution = modules.foreign_class, modules.distribution
         self.foreign_module, self.foreign_file = modules.foreign_module, modules.foreign_file
         self.statements_of = Statements(self).of
         self.imported, self.unloaded_module = lazy.imported, lazy.unloaded
@@ -127,6 +130,9 @@ class Graph:
         str
             What it counts as where a value contains it.
         """
+        if isinstance(value, FlowBase):  # one that runs in a task, with the tasks that it declares
+            for task in getattr(getattr(value, "spec", None), "tasks", ()):
+                self.link(node, f"{name} {task.name}", task.fn)
         if isinstance(value, TaskBase | FlowBase | ResourceBase):
             return self.link(node, name, value.fn, scope)
         if isinstance(value, Use):
@@ -140,7 +146,8 @@ class Graph:
             return self._class(node, name, value, scope)
         if isinstance(value, MethodType):
             own: Any = value.__self__
-            self.link(node, f"{name} of", own, scope if isinstance(own, type) else None)
+            if not impure.is_shared(own):
+                self.link(node, f"{name} of", own, scope if isinstance(own, type) else None)
             return self.link(node, name, value.__func__, scope)
         parts = accessors_of(value)
         for part, inner in parts:
@@ -152,7 +159,9 @@ class Graph:
             bound: Any = getattr(value, "__self__", None)
             if isinstance(module, str):
                 self.foreign_module(node, module)
-            elif bound is not None and not isinstance(bound, ModuleType | type):
+            elif not (bound is None or isinstance(bound, ModuleType | type) or (
+                impure.is_shared(bound)
+            )):  # fmt: skip
                 self.link(node, f"{name} of", bound)
             return f"{module}.{getattr(value, '__qualname__', name)}"
         self._contents.constant(node, name, value, scope)
@@ -195,11 +204,17 @@ class Graph:
     def _class(self, node: Node, name: str, cls: type, scope: Any) -> str:
         target = self.known(id(cls))
         if target is None:
+            foreign = self._foreign.get(id(cls))
+            if foreign is not None:
+                self.foreign_class(node, cls)
+                return foreign[1]
             origin, path, space = home_of_class(cls, scope, self.places)
+            if origin not in OF_PROJECT:
+                self._foreign[id(cls)] = cls, f"{cls.__module__}.{cls.__qualname__}"
             if origin is Origin.OWN:
                 return cls.__qualname__
             if origin not in OF_PROJECT:
-                self.foreign_module(node, cls.__module__)
+                self.foreign_class(node, cls)
                 return f"{cls.__module__}.{cls.__qualname__}"
             label = f"{self.label_of(space, path)}.{cls.__qualname__}"
             made = Node(label, "class", self.places.relative(path) if path else None)

@@ -11,7 +11,15 @@ from typing import Any
 from mxm.pipeline.values.fingerprint.instructions import Chain
 from mxm.pipeline.values.fingerprint.nodes import attribute_of
 
-__all__ = ["Reach", "environment_of", "is_dynamic", "kind_of", "kind_of_name", "kind_of_package"]
+__all__ = [
+    "Reach",
+    "environment_of",
+    "is_dynamic",
+    "is_shared",
+    "kind_of",
+    "kind_of_name",
+    "kind_of_package",
+]
 
 Reach = tuple[str, str]
 """Kind and name of what is reached."""
@@ -148,6 +156,9 @@ _PACKAGES = {
     "subprocess": "process",
 }
 _HARMLESS = frozenset({"urllib", "urllib.parse", "http", "http.cookies"})
+# The code of what they make is not named anywhere.
+_UNPICKLES = frozenset({"load", "loads", "Unpickler"})
+_PICKLES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "joblib"})
 _SYSTEM = frozenset({"system", "popen"})
 
 
@@ -195,6 +206,8 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
             return "clock", f"{bound.__name__}.{own}"
     of = _module_of(value) or module
     own = attribute_of(value, "__name__") or name
+    if own in _UNPICKLES and of.partition(".")[0] in _PICKLES:
+        return "pickle", f"{of.partition('.')[0].lstrip('_')}.{own}"
     if callable(value):
         of = {"posix": "os", "nt": "os"}.get(of, of)
         kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
@@ -216,11 +229,26 @@ def kind_of_name(name: str, chain: Chain) -> Reach | None:
     if last in _CLOCKS and module.rpartition(".")[2] in ("datetime", "date", "Timestamp"):
         return "clock", f"reads {name}"
     top = name.partition(".")[0]
+    if top in _PICKLES and last in _UNPICKLES:
+        return "pickle", f"reads {name}"
     if top == "random" and module == "random":
         return "random", f"reads {name}"
     harmless = any(name == each or module == each for each in _HARMLESS)
     found = None if harmless else kind_of_package(top + ".")
     return None if found is None else (found, f"uses {top}")
+
+
+def is_shared(value: Any) -> bool:
+    """Whether *value* is the generator behind ``random.random`` or ``numpy.random.rand``.
+
+    What it gives is reported; its state is not that of the code.
+    """
+    numpy = sys.modules.get("numpy.random.mtrand")
+    shared = (
+        getattr(sys.modules.get("random"), "_inst", None),
+        getattr(numpy, "_rand", None),
+    )
+    return value is not None and any(value is each for each in shared)
 
 
 def _module_of(value: Any) -> str:

@@ -25,8 +25,8 @@ class Chain(NamedTuple):
     scope
         ``g`` for a global, ``l`` for a variable of the function.
     after
-        What follows: ``c`` and a text for a constant, ``g`` and a name for a global, ``()`` for a
-        call without arguments; empty for anything else.
+        What follows one that takes a name as a text: ``c`` and the text, or ``g`` and a global;
+        ``()`` for a call without arguments; empty for anything else.
     """
 
     names: tuple[str, ...]
@@ -151,6 +151,10 @@ _STORED = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _WRITTEN_BY_PYTHON = {"__doc__", "__firstlineno__", "__static_attributes__"}
 _WHILE_IMPORTING = {"IMPORT_FROM", "POP_TOP", "SWAP", "COPY", "ROT_TWO"}
 _TAKES_NAMES = {"CALL_KW", "IMPORT_NAME"}
+# What is given the name of something as a text.
+_BY_TEXT = {
+    "environ", "environb", "getenv", "getenvb", "import_module", "__import__", "modules",
+}  # fmt: skip
 _BETWEEN = {"PUSH_NULL", "PRECALL", "COPY"}
 
 
@@ -250,7 +254,10 @@ class _Reading:
         while end < len(steps) and steps[end].name in _ATTRIBUTE:
             names.append(steps[end].value)
             end += 1
-        self.chains[Chain(tuple(names), scope, _after(steps, at, end))] = None
+        after = _after(steps, at, end)
+        if after and after[0] != "()" and _BY_TEXT.isdisjoint(names):
+            after = ()  # a text may be a secret, and nobody asks for it
+        self.chains[Chain(tuple(names), scope, after)] = None
 
     def _import(self, code: CodeType, steps: list[_Step], at: int, module: str) -> None:
         names = steps[at - 1].value if at else ()

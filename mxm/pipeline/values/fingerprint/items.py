@@ -40,7 +40,7 @@ class Reason(NamedTuple):
     ----------
     kind
         ``dynamic``, ``edited``, or of what is impure ``clock``, ``random``, ``network``,
-        ``database`` or ``process``.
+        ``database``, ``process`` (other programs, the command line) or ``pickle``.
     text
         What the code does: ``reads time.time``.
     file, line
@@ -51,6 +51,9 @@ class Reason(NamedTuple):
     text: str
     file: str | None = None
     line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}{_place(self)}"
 
 
 class Difference(NamedTuple):
@@ -71,6 +74,19 @@ class Difference(NamedTuple):
     before: Item | None
     after: Item | None
 
+    @property
+    def what(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+    def __str__(self) -> str:
+        if self.kind == "package" and self.before and self.after:
+            old, new = (item.digest.partition(" ")[0] for item in (self.before, self.after))
+            return f"{self.label} {f'{old} -> {new}' if old != new else f'{new}: built again'}"
+        item = self.after or self.before
+        words = {"added": "new", "removed": "gone"}.get(self.what, "changed")
+        return f"{self.kind} {self.label} {words}{_place(item) if item else ''}"
+
 
 def differences(before: Iterable[Item], after: Iterable[Item]) -> list[Difference]:
     """The items that differ, those that changed first, then new ones, then those that are gone."""
@@ -81,6 +97,13 @@ def differences(before: Iterable[Item], after: Iterable[Item]) -> list[Differenc
         if _digest(one.get((kind, label))) != _digest(other.get((kind, label)))
     ]
     return sorted(found, key=lambda d: 2 if d.after is None else 1 if d.before is None else 0)
+
+
+def _place(thing: Item | Reason) -> str:
+    """Where it is, in words."""
+    if thing.file is None:
+        return ""
+    return f" at {thing.file}:{thing.line}" if thing.line else f" in {thing.file}"
 
 
 def _digest(item: Item | None) -> str | None:

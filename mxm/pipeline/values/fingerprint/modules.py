@@ -10,11 +10,16 @@ from mxm.pipeline.values.fingerprint.classes import accessors_of
 from mxm.pipeline.values.fingerprint.instructions import CodeFacts
 from mxm.pipeline.values.fingerprint.items import hash_of
 from mxm.pipeline.values.fingerprint.memory import FileMemory
-from mxm.pipeline.values.fingerprint.nodes import MISSING, Graphed, Node
+from mxm.pipeline.values.fingerprint.nodes import MISSING, Graphed, Node, attribute_of
 from mxm.pipeline.values.fingerprint.packages import Package, Packages
 from mxm.pipeline.values.fingerprint.places import OF_PROJECT, Origin
 
 __all__ = ["Modules"]
+
+_BUILT = frozenset(
+    {str, int, bool, tuple, frozenset, dict, list, type(None), type(len), type(str.join)}
+    | {type(str.__len__), type(FunctionType.__code__), type(FunctionType.__closure__)}
+)
 
 
 class Modules:
@@ -31,8 +36,13 @@ class Modules:
     def __init__(self, graph: Graphed, memory: FileMemory) -> None:
         self._graph = graph
         self._packages = Packages(memory)
+        self._class_patches: dict[int, list[tuple[str, Any, Any, str]]] = {}
+        self._others: set[str] = set()  # files that are not the project's
         self._patches: dict[int, list[tuple[str, Any, Any, str]]] = {}
         self._package_nodes: dict[str, Node] = {}
+        self._foreign: dict[
+            str, str | None
+        ] = {}  # by name of a module, the file of an installed one
 
     def module(
         self,
@@ -85,21 +95,50 @@ class Modules:
         if id(module) not in self._patches:
             found: list[tuple[str, Any, Any, str]] = []
             for name, value in list(vars(module).items()):
-                if isinstance(value, FunctionType):
-                    if self._graph.is_of_project(value):
-                        found.append((f"{module.__name__}.{name}", value, vars(module), name))
-                elif isinstance(value, type):
-                    cls: type = value
-                    for inner, each in list(vars(cls).items()):
-                        functions = [each, *(one for _, one in accessors_of(each))]
-                        if any(
-                            isinstance(one, FunctionType) and self._graph.is_of_project(one)
-                            for one in functions
-                        ):
-                            label = f"{module.__name__}.{name}.{inner}"
-                            found.append((label, each, vars(cls), inner))
+                if isinstance(value, type):
+                    found += self._patches_of(value)
+                elif type(value) is FunctionType and self._is_patch(value):
+                    found.append((f"{module.__name__}.{name}", value, vars(module), name))
             self._patches[id(module)] = found
         return self._patches[id(module)]
+
+    def foreign_class(self, node: Node, cls: type) -> None:
+        """Make *node* depend on a class of an installed module, and on what was put into it."""
+        self.foreign_module(node, cls.__module__)
+        for base in cls.__mro__:
+            for label, value, scope, attribute in self._patches_of(base):
+                self._graph.bind(node, scope, attribute, value, foreign=True)
+                self._graph.link(node, label, value)
+
+    def _patches_of(self, cls: type) -> list[tuple[str, Any, Any, str]]:
+        known = self._class_patches.get(id(cls))
+        if known is None:
+            home = f"{cls.__module__}.{cls.__qualname__}"
+            known = [
+                (f"{home}.{name}", value, vars(cls), name)
+                for name, value in list(vars(cls).items())
+                if type(value) not in _BUILT and self._is_patch(value)
+            ]
+            self._class_patches[id(cls)] = known
+        return known
+
+    def _is_patch(self, value: Any) -> bool:
+        """Whether a function is of the project, or one behind a property or an accessor."""
+        if type(value) is not FunctionType:
+            inner = [each for _, each in accessors_of(value)]
+            if not inner and not isinstance(value, type):
+                state: dict[str, Any] = attribute_of(value, "__dict__") or {}
+                return any(
+                    isinstance(each, FunctionType | type) and self._graph.is_of_project(each)
+                    for each in state.values()
+                )
+            return any(self._is_patch(each) for each in inner)
+        file = value.__code__.co_filename
+        if file not in self._others:
+            if self._graph.is_of_project(value):
+                return True
+            self._others.add(file)
+        return False
 
     def widen(self, node: Node, name: str, space: Any) -> None:
         """Make *node* depend on every name of a module."""
@@ -124,13 +163,20 @@ class Modules:
 
     def foreign_module(self, node: Node, name: str) -> None:
         """Make *node* depend on the distribution of an installed module."""
-        module = sys.modules.get(name) or sys.modules.get(name.partition(".")[0])
-        if module is None:
-            return
-        origin, path = self._graph.places.of_module(module)
-        if origin is not Origin.INSTALLED:
-            return
-        self.foreign_file(node, path)
+        if name not in self._foreign:
+            module = sys.modules.get(name) or sys.modules.get(name.partition(".")[0])
+            origin, path = self._graph.places.of_module(module) if module else (None, "")
+            if origin is Origin.PROJECT and module is not None:  # an extension in C
+                self._graph.statements_of(node, vars(module), path)
+                return
+            self._foreign[name] = path if origin is Origin.INSTALLED else None
+        file = self._foreign[name]
+        if file is not None:
+            self.foreign_file(node, file)
+
+    def distribution(self, name: str) -> Package | None:
+        """The installed distribution *name*; None if there is none."""
+        return self._packages.named(name)
 
     def foreign_file(self, node: Node, path: str) -> None:
         """Make *node* depend on the distribution that the installed file *path* belongs to."""

@@ -32,6 +32,8 @@ _UNKNOWABLE: dict[int, str] = {
     id(runpy.run_module): "runpy.run_module",
 }
 
+_BUILTINS = vars(builtins)
+
 
 class Names:
     """Links a node with what its code reaches.
@@ -44,6 +46,7 @@ class Names:
 
     def __init__(self, graph: Graphed) -> None:
         self._graph = graph
+        self._quiet: set[tuple[Chain, int]] = set()  # of which there is nothing to note
 
     def follow(
         self, node: Node, facts: CodeFacts, namespace: Any, code: Any = None, *, cells: Any = None
@@ -54,6 +57,7 @@ class Names:
         for name, cell in held.items():
             with contextlib.suppress(ValueError):
                 local[name] = cell.cell_contents
+        done: set[tuple[str, int, bool]] = set()  # what is linked already
         for chain in facts.chains:
             root = chain.names[0]
             if chain.scope == "l":
@@ -61,15 +65,15 @@ class Names:
                 if root in named:
                     self.note_named(node, chain, named[root], code)
                 elif value is not MISSING:
-                    self._reach(node, chain, value, facts, namespace, code)
+                    self._reach(node, chain, value, facts, namespace, code, done)
                 continue
             value = namespace.get(root, MISSING)
             self._graph.bind(node, namespace, root, value)
             if value is MISSING:
-                value = vars(builtins).get(root, MISSING)
+                value = _BUILTINS.get(root, MISSING)
                 if value is MISSING:
                     continue
-            self._reach(node, chain, value, facts, namespace, code)
+            self._reach(node, chain, value, facts, namespace, code, done)
         for name in facts.stored:
             self._graph.bind(node, namespace, name, namespace.get(name, MISSING))
         for word in facts.words:
@@ -91,19 +95,31 @@ class Names:
             self._graph.link(node, word, value, namespace)
 
     def _reach(
-        self, node: Node, chain: Chain, value: Any, facts: CodeFacts, space: Any, code: Any
+        self,
+        node: Node,
+        chain: Chain,
+        value: Any,
+        facts: CodeFacts,
+        space: Any,
+        code: Any,
+        done: set[tuple[str, int, bool]],
     ) -> None:
         """Follow one name and its attributes."""
         values = values_of(chain, value)
         last = len(values) == len(chain.names)
         self.note(node, chain, values, space, code)
         root = chain.names[0]
+        key = (root, id(values[-1]) if isinstance(values[-1], ModuleType) else id(value), last)
+        if key in done:
+            return
+        done.add(key)
         if root in ("__builtins__", "__spec__", "__loader__") and value is space.get(root):
             self._dynamic(node, f"reads {root}", code, root)
             return
         if isinstance(value, ModuleType):
             end = values[-1]
-            bare = last and isinstance(end, ModuleType)
+            whole = chain.names[len(values) : len(values) + 1] == ("__dict__",)
+            bare = whole or (last and isinstance(end, ModuleType))
             self._graph.module(node, root, value, facts, end if bare else None)
             return
         scope = space if chain.scope == "g" and root in space else None
@@ -115,6 +131,15 @@ class Names:
 
     def note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
         """What the names of *chain* are that is not a plain dependency."""
+        key = (chain, id(values[0]))
+        if key in self._quiet:
+            return
+        before = len(node.reasons), len(node.environment), len(node.edges)
+        self._note(node, chain, values, space, code)
+        if before == (len(node.reasons), len(node.environment), len(node.edges)):
+            self._quiet.add(key)
+
+    def _note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
         read = impure.environment_of(chain, values)
         if read is not None:
             self._environment(node, read, space, code, chain)
@@ -133,6 +158,8 @@ class Names:
                 self._own_module(node, chain, value, space, code, name)
             elif value is importlib.import_module or value is builtins.__import__:
                 self._import_by_text(node, chain, space, code, name)
+            elif value is sys.argv:
+                self._reason(node, "process", "reads sys.argv", code, name)
             if not number or isinstance(owner, ModuleType):
                 modules.append(module_name(value) or "")
             owner = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import CellType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from mxm.pipeline.values.fingerprint.instructions import Chain, CodeFacts
@@ -11,7 +11,16 @@ from mxm.pipeline.values.fingerprint.items import Reason
 from mxm.pipeline.values.fingerprint.places import Origin, Places
 from mxm.pipeline.values.fingerprint.sources import FileFacts
 
-__all__ = ["MISSING", "Binding", "Graphed", "Node", "attribute_of", "reachable", "value_in"]
+__all__ = [
+    "MISSING",
+    "NAMES",
+    "Binding",
+    "Graphed",
+    "Node",
+    "attribute_of",
+    "reachable",
+    "value_in",
+]
 
 
 class _Missing:
@@ -23,13 +32,17 @@ MISSING: Any = _Missing()
 """What a name is bound to that has no value."""
 
 
+NAMES = ""
+"""Stands for all the names in a namespace."""
+
+
 class Binding(NamedTuple):
     """A name that was looked up.
 
     Parameters
     ----------
     scope
-        A namespace, or the cell of a closure.
+        A namespace, a function, or the cell of a closure.
     name
         In the namespace.
     value
@@ -46,12 +59,16 @@ class Binding(NamedTuple):
 
 def value_in(scope: Any, name: str) -> Any:
     """What *name* is now; `MISSING` for nothing."""
+    if isinstance(scope, FunctionType):
+        return getattr(scope, name)
     if isinstance(scope, CellType):
         try:
             return scope.cell_contents
         except ValueError:
             return MISSING
     namespace: Mapping[str, Any] = scope
+    if name == NAMES:
+        return tuple(each for each in list(namespace) if type(each) is str)
     return namespace.get(name, MISSING)
 
 

@@ -56,6 +56,7 @@ class Packages:
         self._memory = memory
         self._folders: dict[str, dict[str, str]] = {}
         self._owners: dict[str, dict[str, list[str]]] = {}
+        self._of_top: dict[str, Package | None] = {}
         self._of_file: dict[str, Package | None] = {}
         self._by_name: dict[str, Package | None] = {}
 
@@ -71,15 +72,15 @@ class Packages:
 
     def of_file(self, file: str) -> Package | None:
         """The distribution that *file* belongs to."""
-        path = os.path.abspath(file)
-        folder, parts = _below(path)
-        if folder is None:
-            return None
-        top = parts[0]
-        key = f"{folder}/{top}"
-        if key not in self._of_file:
-            self._of_file[key] = self._find(folder, parts)
-        return self._of_file[key]
+        if file not in self._of_file:
+            folder, parts = _below(os.path.abspath(file))
+            key = f"{folder}/{parts[0] if parts else ''}"
+            if len(parts) > 1 and not os.path.isfile(os.path.join(key, "__init__.py")):
+                key = file  # several distributions share the folder
+            if key not in self._of_top:
+                self._of_top[key] = None if folder is None else self._find(folder, parts)
+            self._of_file[file] = self._of_top[key]
+        return self._of_file[file]
 
     def with_required(self, package: Package) -> list[Package]:
         """*package* and all that it requires and that is installed."""
@@ -90,7 +91,7 @@ class Packages:
             if each.name not in found:
                 found[each.name] = each
                 for name in each.requires:
-                    required = self._named(name)
+                    required = self.named(name)
                     if required is not None:
                         stack.append(required)
         return list(found.values())
@@ -149,7 +150,8 @@ class Packages:
             self._owners[folder] = self._memory.recall("owners", folder, read, _same, dict)
         return self._owners[folder]
 
-    def _named(self, name: str) -> Package | None:
+    def named(self, name: str) -> Package | None:
+        """The installed distribution *name*; None if there is none."""
         normal = _normal(name)
         if normal not in self._by_name:
             self._by_name[normal] = None

@@ -54,6 +54,7 @@ class Places:
         self.root: str = os.path.abspath(root)
         self._origins: dict[str, tuple[Origin, str]] = {}
         self._roots: dict[str, str] = {}
+        self._names: dict[str, str] = {}
 
     def of_file(self, file: Any) -> tuple[Origin, str]:
         """The origin of *file*, and its absolute path."""
@@ -106,7 +107,11 @@ class Places:
 
     def relative(self, path: str) -> str:
         """*path* relative to its project, with slashes."""
-        return os.path.relpath(path, self.root_of(path)).replace(os.sep, "/")
+        known = self._names.get(path)
+        if known is None:
+            known = os.path.relpath(path, self.root_of(path)).replace(os.sep, "/")
+            self._names[path] = known
+        return known
 
     def label(self, path: str) -> str:
         """The name of a file of the project, with dots as in an import."""

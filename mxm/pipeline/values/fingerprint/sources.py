@@ -61,7 +61,7 @@ class FileFacts(NamedTuple):
     digest
         Of its bytes.
     codes
-        By `raw_digest`, each function and class that it compiles to: qualified name and facts.
+        By `raw_digest`, each function and class that it compiles to: qualified names and facts.
     classes
         By qualified name.
     decorators
@@ -75,7 +75,7 @@ class FileFacts(NamedTuple):
     """
 
     digest: str
-    codes: dict[str, tuple[str, CodeFacts]]
+    codes: dict[str, tuple[list[str], CodeFacts]]
     classes: dict[str, list[_Class]]
     decorators: dict[str, list[Statement]]
     decorated: dict[str, list[Statement]]
@@ -169,13 +169,14 @@ def read_source(source: bytes, file: str) -> FileFacts:
     codes = [each for each in codes_in(module) if each is not module]
     bound = _bound(module, tree)
     raws = {code: raw_digest(code) for code in codes}
-    facts: dict[str, tuple[str, CodeFacts]] = {}
+    facts: dict[str, tuple[list[str], CodeFacts]] = {}
     by_place: dict[tuple[str, int], str] = {}
     for code in codes:
         raw = raws[code]
         by_place[code.co_qualname, code.co_firstlineno] = raw
         if raw not in facts:
-            facts[raw] = (code.co_qualname, _of_names(facts_of(code), bound))
+            facts[raw] = [], _of_names(facts_of(code), bound)
+        facts[raw][0].append(code.co_qualname)
     reading = _Reading(file, bound)
     reading.prepare(tree)
     definitions = list(_definitions(tree, ""))
