@@ -230,9 +230,9 @@ def require_count(value: Any, count: int, what: str) -> None:
     if not isinstance(value, tuple | list):
         kind = type(value).__qualname__
         raise TypeError(f"{what} is unpacked into {count} parts, so it must be a tuple, not {kind}")
-    found: int = len(cast("Sequence[Any]", value))
-    if found != count:
-        parts = f"{found} part{'s' * (found != 1)}"
+    number: int = len(cast("Sequence[Any]", value))
+    if number != count:
+        parts = f"{number} part{'s' * (number != 1)}"
         raise ValueError(f"{what} has {parts} and is unpacked into {count}")
 
 

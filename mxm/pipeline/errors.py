@@ -1,4 +1,4 @@
-"""Every exception of mxm-pipeline: each names the thing, the place and the way out."""
+"""Every exception of mxm-pipeline: each names what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -158,15 +158,15 @@ class ResultError(PipelineError, TypeError):
 
 
 class ResourceError(PipelineError, RuntimeError):
-    """A resource cannot be opened as its function is written, or was asked for in vain."""
+    """A resource cannot be opened."""
 
 
 class UseError(PipelineError, AttributeError, TypeError):
-    """``mxm.use(...)`` stands where nothing opens the resource."""
+    """``mxm.use(...)`` is used where nothing opens the resource."""
 
 
 class StoreError(PipelineError):
-    """What is recorded of runs cannot be read or written.
+    """The records of runs cannot be read or written.
 
     Attributes
     ----------

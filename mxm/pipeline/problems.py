@@ -219,8 +219,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     by_folded = {other.casefold(): other for other in known}
     import difflib  # needed only for a mistake
 
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

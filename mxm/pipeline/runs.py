@@ -255,10 +255,10 @@ class FlowRun:
             The first failed task's own exception, its type unchanged, with a note that names flow,
             task and attempts, and this run as its ``mxm_run``.
         """
-        found = self.error
-        if found is None:
+        failed_task = self.error
+        if failed_task is None:
             return self
-        name, error = found
+        name, error = failed_task
         failed = [t.name for t in self.tasks.values() if t.error is not None and not t.allowed]
         others = [other for other in failed if other != name]
         attempts = self.tasks[name].attempts

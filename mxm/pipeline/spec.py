@@ -229,9 +229,9 @@ class TaskSpec(_Spec):
             *(run_if, allow_failure, item_key, on_item_error, limits),
         )
         source = source or Source.of_caller()
-        found = list(problems)
-        bindings = bindings or _bind(name, upstream, each, source, found)
-        after = _after(name, after, source, found)
+        wrong = list(problems)
+        bindings = bindings or _bind(name, upstream, each, source, wrong)
+        after = _after(name, after, source, wrong)
         taken = bindings if over is None else (*bindings, over)
         vars(self).update(  # it is frozen
             checked,
@@ -243,7 +243,7 @@ class TaskSpec(_Spec):
             produces=produces,
             reads=asset_ids(name, reads) if reads != () else (),
             source=source,
-            problems=tuple(found),
+            problems=tuple(wrong),
             outcomes=outcomes,
             over=over,
             by_item=tuple(by_item),

@@ -402,10 +402,10 @@ _MOST_NAMED = 3
 
 def lost(what: str, written: Written) -> list[Problem]:
     """Warnings for the numbers and the parts of *what* that JSON could not hold."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     count = written.nonfinite
     if count:
-        found.append(
+        problems.append(
             Problem(
                 "MXM501",
                 f"{what}: {count} NaN or infinite number{'s' * (count != 1)} became null",
@@ -416,14 +416,14 @@ def lost(what: str, written: Written) -> list[Problem]:
     if parts:
         more = len(parts) - _MOST_NAMED
         named = ", ".join(parts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-        found.append(
+        problems.append(
             Problem(
                 "MXM505",
                 f"{what}: JSON has no form for {named}: described instead",
                 severity="warning",
             )
         )
-    return found
+    return problems
 
 
 def iso_time(time: datetime | None) -> str | None:

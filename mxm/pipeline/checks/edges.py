@@ -199,8 +199,8 @@ class _Edges:
 
     def notes(self) -> Iterator[Problem]:
         """One note for each reason why annotations cannot be resolved."""
-        for (_, why), found in self.unresolved.items():
-            places = list(found.values())
+        for (_, why), places_of in self.unresolved.items():
+            places = list(places_of.values())
             what, their = "an annotation", "its"
             if len(places) > 1:
                 what, their = f"{len(places)} annotations", "their"
@@ -239,13 +239,13 @@ class _Edges:
         """The problems of one edge; *whole* is *made* within the collection it is passed in."""
         if not self.strict and _same(whole, wanted):
             return
-        found = fit(whole, wanted)
-        if found is Fit.ALWAYS:
+        fits = fit(whole, wanted)
+        if fits is Fit.ALWAYS:
             return
         texts = texts_apart(made if whole is made else whole, wanted)
         what = self._described(texts[0] if whole is made else type_text(made), part)
         what += "" if whole is made else f", passed in {texts[0]}"
-        if found is Fit.NEVER:
+        if fits is Fit.NEVER:
             yield self._mismatch(task, name, texts[1], what)
         elif self.strict and _is_text_for_its_characters(whole, wanted):
             yield Problem(
@@ -279,8 +279,8 @@ class _Edges:
     def _note(self, annotation: Any, task: TaskSpec, name: str, what: str) -> None:
         if isinstance(annotation, Unresolved):
             place = source_of(task.fn) or task.source
-            found = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
-            found.setdefault((id(task.fn), name), (f"{what}: {annotation}", place))
+            places = self.unresolved.setdefault((place.file if place else "", annotation.why), {})
+            places.setdefault((id(task.fn), name), (f"{what}: {annotation}", place))
 
     def _mismatch(self, task: TaskSpec, name: str, wanted: str, what: str) -> Problem:
         return Problem(

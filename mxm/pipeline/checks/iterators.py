@@ -27,12 +27,12 @@ def iterator_problems(spec: FlowSpec) -> Iterator[Problem]:
 
 
 def _problem(value: Any, what: str, spec: FlowSpec, task: TaskSpec | None) -> Iterator[Problem]:
-    found = read_once(value)
-    if found is not None:
+    once = read_once(value)
+    if once is not None:
         yield Problem(
             "MXM306",
-            f"{what} is {found}",
-            found.hint,
+            f"{what} is {once}",
+            once.hint,
             source=task.source if task else spec.source,
             flow=spec.name,
             task=task.name if task else None,

@@ -105,8 +105,8 @@ def _misplaced(
 ) -> Problem:
     return Problem(
         "MXM602",
-        f"{where} is given {use!r}, which stands only as the default of a parameter of a task or "
-        "a resource",
+        f"{where} is given {use!r}, which must be the default of a parameter of a task or a "
+        "resource",
         _DEFAULT,
         source=source,
         flow=flow,

@@ -133,8 +133,8 @@ class Loader:
             return True
         module = sys.modules.get(top)
         spec = None if module else importlib.util.find_spec(top)
-        found = spec.submodule_search_locations if spec else getattr(module, "__path__", None)
-        return os.path.join(home.roots[0], top) in map(os.path.realpath, found or ())
+        folders = spec.submodule_search_locations if spec else getattr(module, "__path__", None)
+        return os.path.join(home.roots[0], top) in map(os.path.realpath, folders or ())
 
     def settle(self, path: str) -> None:
         """Restore the import folders of the file *path*."""

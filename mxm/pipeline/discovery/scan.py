@@ -87,14 +87,14 @@ def scan(folder: str) -> Scan:
         order.append(path)
         likely = b"mxm" in data and b"flow" in data
         (sure if likely and surely_declares(code_of(data)) else others)[path] = data
-    found = {*sure}
+    declare = {*sure}
     if others:
         from mxm.pipeline.discovery.usage import declaring  # only if something must be parsed
 
-        found |= declaring(sure, others)
-    seen.declaring = [path for path in order if path in found]
+        declare |= declaring(sure, others)
+    seen.declaring = [path for path in order if path in declare]
     for path, data in others.items():
-        if path not in found and b"mxm" in data and imports_mxm(code_of(data)):
+        if path not in declare and b"mxm" in data and imports_mxm(code_of(data)):
             seen.left_out.append(LeftOut(path, "uses mxm, but neither flow nor register_flow"))
     return seen
 

@@ -77,12 +77,12 @@ _FIRST = rb"[ \t]*(\.|\w+)"
 
 def top_imports(code: bytes) -> set[str]:
     """The first part of every name that *code* imports; ``.`` for a relative import."""
-    found: set[str] = set()
+    imported: set[str] = set()
     for origin, names in re.findall(_TOP, code):
         parts = (
             [origin] if origin else [name.strip().partition(b".")[0] for name in names.split(b",")]
         )
         for part in parts:
             name = part.partition(b" ")[0].decode("utf-8", "replace")
-            found.add("." if name.startswith(".") else name)
-    return found
+            imported.add("." if name.startswith(".") else name)
+    return imported

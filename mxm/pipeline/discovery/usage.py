@@ -57,7 +57,7 @@ class _Project:
 
     def declaring(self, likely: Sequence[str]) -> set[str]:
         """The other modules that declare flows; the *likely* ones contain mxm's names."""
-        found = {path for path in likely if self._declares(path)}
+        paths = {path for path in likely if self._declares(path)}
         undecided = {p: d for p, d in self._others.items() if b"import" in d}
         for path in likely:
             undecided.pop(path, None)
@@ -74,8 +74,8 @@ class _Project:
             taken |= names
             for path in sources:
                 del undecided[path]
-            found |= {path for path in sources if self._declares(path)}
-        return found
+            paths |= {path for path in sources if self._declares(path)}
+        return paths
 
     def _declares(self, path: str) -> bool:
         module = self._module(_base(path))

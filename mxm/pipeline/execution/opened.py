@@ -158,7 +158,7 @@ def _yields_never(resource: ResourceBase) -> ResourceError:
 
 def _yields_twice(resource: ResourceBase) -> ResourceError:
     return ResourceError(
-        f"resource {resource.name!r} yields twice: what stands after the second yield did not run",
+        f"resource {resource.name!r} yields twice: the code after its second yield did not run",
         hint="yield once, and close it after that yield",
         source=resource.source,
     )

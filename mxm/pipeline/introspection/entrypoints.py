@@ -38,14 +38,14 @@ def resolve_entrypoint(name: str) -> Callable[..., Any]:
     """
     module, _, qualname = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
         for part in qualname.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except BaseException as error:  # a module may raise anything during import
         let_signals_pass(error)
         raise SpecError(f"{name!r} cannot be imported: {described(error)}") from error
-    inner: Any = inspect.unwrap(found, stop=_is_decorated)
-    plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else found
+    inner: Any = inspect.unwrap(target, stop=_is_decorated)
+    plain: Callable[..., Any] = inner.fn if _is_decorated(inner) else target
     return plain
 
 

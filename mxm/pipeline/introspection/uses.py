@@ -56,7 +56,7 @@ class Use:
 
     def _refuse(self, *_: object) -> NoReturn:
         raise UseError(
-            f"MXM602 {self!r} is used where nothing opens it: it stands only as the default of a "
+            f"MXM602 {self!r} is used where nothing opens it: it must be the default of a "
             "parameter of a task or a resource",
             hint="put @mxm.task above the function, or open it by hand: with db.open() as ...",
         )
@@ -107,14 +107,14 @@ def used_by(
     meant
         What is opened in place of each; anything but a resource needs none.
     """
-    found: dict[ResourceBase, None] = {}
+    resources: dict[ResourceBase, None] = {}
     stack = [resource for fn in functions for resource in resources_of(fn).values()][::-1]
     while stack:
         resource = meant(stack.pop())
-        if isinstance(resource, ResourceBase) and resource not in found:
-            found[resource] = None
+        if isinstance(resource, ResourceBase) and resource not in resources:
+            resources[resource] = None
             stack.extend(reversed(resources_of(resource.fn).values()))
-    return list(found)
+    return list(resources)
 
 
 def settings_of(resource: ResourceBase) -> dict[str, inspect.Parameter]:

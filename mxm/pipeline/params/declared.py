@@ -81,20 +81,20 @@ def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
     given
         The run's keys, for functions that take any: ``**tokens: SecretStr``.
     """
-    found = set(secret_parameters(spec.fn))
+    names = set(secret_parameters(spec.fn))
     for task in spec.tasks:
         secrets = secret_parameters(task.fn)
         if not secrets:
             continue
-        found |= secrets
+        names |= secrets
         bound = by_parameter(task.fn, task.bindings)
         parts = parts_in(bound[name] for name in secrets if name in bound)
-        found.update(part.name for part in parts if isinstance(part, Param))
+        names.update(part.name for part in parts if isinstance(part, Param))
         signature = signature_of(task.fn)
         named: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
         if any(named[n].kind is inspect.Parameter.VAR_KEYWORD for n in secrets if n in named):
-            found |= {*given, *spec.params, *task.params} - set(named)
-    return frozenset(found)
+            names |= {*given, *spec.params, *task.params} - set(named)
+    return frozenset(names)
 
 
 def parameters_of(spec: FlowSpec) -> list[Parameter]:
@@ -118,22 +118,22 @@ def _parameters_of(spec: FlowSpec) -> list[Parameter]:
         for parameter in free_parameters(task.fn, task.bindings):
             if parameter.kind not in VARIADIC:
                 takers.setdefault(parameter.name, []).append((task, parameter))
-    found: list[Parameter] = []
+    parameters: list[Parameter] = []
     for name, parameter in own.items():
         default = spec.params.get(name, _empty)
         origin: Origin = "required" if default is _empty else "flow"
         names = () if spec.traced else tuple(task.name for task, _ in takers.get(name, ()))
         annotation = annotation_of(spec.fn, parameter)
-        found.append(Parameter(name, annotation, default, origin, names))
+        parameters.append(Parameter(name, annotation, default, origin, names))
     for name, taking in takers.items():
         if name not in own:
-            found.append(_task_parameter(spec, name, taking))
-    return found + _path_parameters(spec, {parameter.name for parameter in found})
+            parameters.append(_task_parameter(spec, name, taking))
+    return parameters + _path_parameters(spec, {each.name for each in parameters})
 
 
 def _path_parameters(spec: FlowSpec, known: set[str]) -> list[Parameter]:
     """What the paths of assets need and no function takes."""
-    found: dict[str, Parameter] = {}
+    taken: dict[str, Parameter] = {}
     for task in spec.tasks:
         asset = task.produces
         if asset is None or asset.partition_key is None or asset.partition_key in known:
@@ -147,9 +147,9 @@ def _path_parameters(spec: FlowSpec, known: set[str]) -> list[Parameter]:
         origin: Origin = "task" if name in task.params else "flow"
         if name not in values:
             origin = "required"
-        tasks = (*(found[name].tasks if name in found else ()), task.name)
-        found[name] = Parameter(name, _empty, values.get(name, _empty), origin, tasks)
-    return list(found.values())
+        tasks = (*(taken[name].tasks if name in taken else ()), task.name)
+        taken[name] = Parameter(name, _empty, values.get(name, _empty), origin, tasks)
+    return list(taken.values())
 
 
 def _task_parameter(

@@ -60,12 +60,12 @@ def limit_problems(spec: FlowSpec) -> list[Problem]:
     if not first:
         return []
     numbers, where = _of_project()
-    found = list(_wrong(numbers, dict.fromkeys(numbers, where), first, spec))
+    problems = list(_wrong(numbers, dict.fromkeys(numbers, where), first, spec))
     for name, task in first.items():
         if name not in numbers:
             near = closest(name, (known for known in numbers if known not in first))
             hint = f"write a number for it below {_TABLE}, or give --limit {name}=2"
-            found.append(
+            problems.append(
                 Problem(
                     "MXM110",
                     f"limit {name!r} of task {task.name!r} has no number, so it is 1",
@@ -76,16 +76,16 @@ def limit_problems(spec: FlowSpec) -> list[Problem]:
                     severity="note",
                 )
             )
-    return found
+    return problems
 
 
 def _first_tasks(spec: FlowSpec) -> dict[str, TaskSpec]:
     """By limit, in order, the first task that has it."""
-    found: dict[str, TaskSpec] = {}
+    tasks: dict[str, TaskSpec] = {}
     for task in spec.tasks:
         for name in task.limits:
-            found.setdefault(name, task)
-    return dict(sorted(found.items()))
+            tasks.setdefault(name, task)
+    return dict(sorted(tasks.items()))
 
 
 def _of_project() -> tuple[Mapping[str, Any], str]:

@@ -116,7 +116,7 @@ def _settled(
         for name in {**table, **own}
         if name not in settings
     ]
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, parameter in settings.items():
         annotation = annotation_of(resource.fn, parameter)
         base: Any = parameter.default
@@ -124,9 +124,9 @@ def _settled(
             if name in table:
                 given = _read(table[name], where, resource, name)
                 base = _fit(given, annotation, base)
-                found[name] = base
+                values[name] = base
             if name in own:
-                found[name] = _fit(own[name], annotation, base)
+                values[name] = _fit(own[name], annotation, base)
         except ValueError as error:
             value, origin = (own[name], None) if name in own else (table[name], where)
             problems.append(_misfit(resource, name, annotation, value, error, origin, flow))
@@ -134,7 +134,7 @@ def _settled(
             problems.append(_problem(resource, "MXM608", error.message, error.hint, flow))
         if name not in own and name not in table and parameter.default is MISSING:
             problems.append(_missing(resource, name, annotation, flow))
-    return found
+    return values
 
 
 def _fit(value: Any, annotation: Any, base: Any) -> Any:

@@ -47,7 +47,7 @@ class KeptValue(NamedTuple):
     digest
         Its name; None where it is not kept.
     data
-        Its bytes, where they are to be in the row.
+        Its bytes, if the row has them.
     unkept
         Why it is not kept.
     statements

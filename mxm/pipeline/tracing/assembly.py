@@ -38,7 +38,7 @@ class Assembled:
         With their upstreams before them.
     names
         By decorated task, the name of its first step.
-    found
+    uncalled
         Those that no call recorded, as their names mean them now.
     pending
         Whether a name among their upstreams is unknown yet.
@@ -46,7 +46,7 @@ class Assembled:
 
     tasks: list[TaskSpec]
     names: Mapping[TaskBase, str]
-    found: list[TaskBase]
+    uncalled: list[TaskBase]
     pending: bool
 
 
@@ -160,8 +160,8 @@ def assemble(nodes: Iterable[Node], targets: Iterable[TaskBase]) -> Assembled:
     flow.close()
     tasks = [flow.spec(member) for member in flow.ordered()]
     names = {k: m.name for k, m in flow.by_task.items()}
-    found = [m.task for m in flow.members if isinstance(m.task, TaskBase) and m.node is None]
-    return Assembled(tasks, names, found, flow.pending)
+    uncalled = [m.task for m in flow.members if isinstance(m.task, TaskBase) and m.node is None]
+    return Assembled(tasks, names, uncalled, flow.pending)
 
 
 def current(thing: T) -> T:
@@ -175,15 +175,15 @@ def current(thing: T) -> T:
         now = current(origin)
         return thing if now is origin else now.with_options(**given.changed)
     fn = unwrapped(given.fn)
-    found: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
-    if found is given or type(found) is not type(given) or found.name != given.name:
+    present: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
+    if present is given or type(present) is not type(given) or present.name != given.name:
         return thing
-    old, new = fn.__code__, unwrapped(found.fn).__code__
+    old, new = fn.__code__, unwrapped(present.fn).__code__
     # Two of one name in one cell, or made in a loop, are two; so are those of a file.
     in_one_text = old.co_filename == new.co_filename and old.co_firstlineno != new.co_firstlineno
     if old is new or in_one_text or os.path.exists(new.co_filename):
         return thing
-    again: T = found
+    again: T = present
     return again
 
 
@@ -215,15 +215,15 @@ class _Assembly:
             self.by_task.setdefault(node.task, member)
 
     def member(self, task: TaskBase) -> _Member:
-        found = self.by_task.get(task)
-        if found is None:
+        member = self.by_task.get(task)
+        if member is None:
             now = current(task)
-            found = self.by_task.get(now)
-            if found is None:
-                found = self.by_task[now] = _Member(now, now.name)
-                self.members.append(found)
-            self.by_task[task] = found
-        return found
+            member = self.by_task.get(now)
+            if member is None:
+                member = self.by_task[now] = _Member(now, now.name)
+                self.members.append(member)
+            self.by_task[task] = member
+        return member
 
     def close(self) -> None:
         """Follow every reference, until none leads to a task that is not a member yet."""
@@ -288,10 +288,10 @@ class _Assembly:
                     task = task.origin
                 for key in keys:
                     self._by_use.setdefault(key, []).append(member)
-        found = self._by_use.get(reference, [])
-        if not found and isinstance(reference, TaskBase):
-            found = self._by_use.get(current(reference), [])
-        return found
+        members = self._by_use.get(reference, [])
+        if not members and isinstance(reference, TaskBase):
+            members = self._by_use.get(current(reference), [])
+        return members
 
     def _is_used(self, task: TaskBase) -> bool:
         """Whether the body calls *task*, be it with other options only."""
@@ -311,26 +311,26 @@ class _Assembly:
             for taker in self.members:
                 for upstream in self._upstreams(taker, passing=True):
                     self._takers.setdefault(upstream, []).append(taker)
-        found: set[_Member] = set()
+        takers: set[_Member] = set()
         stack = [member]
         while stack:
             for taker in self._takers.get(stack.pop(), ()):
-                if taker not in found:
-                    found.add(taker)
+                if taker not in takers:
+                    takers.add(taker)
                     stack.append(taker)
-        return found
+        return takers
 
     def _in_module(self, member: _Member, name: str) -> TaskBase | None:
         """The task called *name* among those of the module that *member*'s function stands in."""
         scope = scope_of(member.task.fn)
-        found = self._modules.get(id(scope))
-        if found is None:
+        tasks = self._modules.get(id(scope))
+        if tasks is None:
             beside = tasks_in(scope)
-            found = {task.name: task for task in reversed(beside.values())}
+            tasks = {task.name: task for task in reversed(beside.values())}
             # Where two have one name, that of the variable decides, and then the first.
-            found |= {name: task for name, task in beside.items() if task.name == name}
-            self._modules[id(scope)] = found
-        return found.get(name)
+            tasks |= {name: task for name, task in beside.items() if task.name == name}
+            self._modules[id(scope)] = tasks
+        return tasks.get(name)
 
     def ordered(self) -> list[_Member]:
         """Members with their upstreams before them, else in the order in which they were found."""
@@ -353,15 +353,15 @@ class _Assembly:
         passed = [*member.args, *member.kwargs.values(), *member.mapped_over()]
         references = passed if passing else member.references()
         known = [member.resolved.get(r) for r in references if isinstance(r, _REFERENCES)]
-        found = [upstream for upstream in dict.fromkeys(known) if upstream is not None]
+        members = [upstream for upstream in dict.fromkeys(known) if upstream is not None]
         if not passing:
-            found += [use for r in member.after for use in self._uses(member, r)]
+            members += [use for r in member.after for use in self._uses(member, r)]
         if member.node is not None:
             given = [*member.node.args, *member.node.kwargs.values(), member.node.over]
             origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
             nodes = [*(o for o in origins if isinstance(o, Node)), *member.node.after]
-            found += [self.by_node[node] for node in nodes if node in self.by_node]
-        return found
+            members += [self.by_node[node] for node in nodes if node in self.by_node]
+        return members
 
     def spec(self, member: _Member) -> TaskSpec:
         """The TaskSpec of *member*, its references as names."""
@@ -393,7 +393,7 @@ class _Assembly:
             each = member.meant(each)
         if called is None or not (called.args or called.kwargs):
             return _spec_of(task, member.name, after, source, upstream=kwargs or args, each=each)
-        # What is no task is a problem of the decorator's line, which its own spec tells.
+        # The decorator's own spec reports what is not a task, at its line.
         problems = spec_alone(task).problems if task.upstream or task.after or each else ()
         lists: dict[str, Any] = cast("dict[str, Any]", each) if isinstance(each, dict) else {}
         first = [Each(Upstream(each))] if isinstance(each, str) else []

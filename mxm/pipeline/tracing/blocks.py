@@ -82,21 +82,21 @@ class Handlers:
         if not code.co_exceptiontable:
             return None
         # By identity: a code's own hash takes as long as it is.
-        found = self._known.get(id(code))
-        if found is None:
-            found = self._known[id(code)] = (code, blocks_of(code))
-        return next((word for start, end, word in found[1] if start <= frame.f_lasti < end), None)
+        known = self._known.get(id(code))
+        if known is None:
+            known = self._known[id(code)] = (code, blocks_of(code))
+        return next((word for start, end, word in known[1] if start <= frame.f_lasti < end), None)
 
 
 def blocks_of(code: CodeType) -> list[tuple[int, int, str]]:
     """The instructions of *code* inside ``try`` and ``with``: from, to, and which; inner first."""
     instructions = code.co_code
-    found: list[tuple[int, int, str]] = []
+    blocks: list[tuple[int, int, str]] = []
     for start, end, target in _table(code.co_exceptiontable):
         if instructions[target] == _HANDLES:  # not the end of a comprehension or an await
             word = "with" if instructions[target + 2] == _LEAVES else "try"
-            found.append((start, end, word))
-    return found
+            blocks.append((start, end, word))
+    return blocks
 
 
 def _table(packed: bytes) -> Iterator[tuple[int, int, int]]:
@@ -151,8 +151,8 @@ def _has_blocks(fn: FunctionType) -> bool:
 
 def _reached(fn: FunctionType) -> list[FunctionType]:
     """*fn* and the functions of its file that it names, and so on."""
-    found = [fn]
-    for function in found:
+    functions = [fn]
+    for function in functions:
         scope = _scope(function)
         codes = [function.__code__]
         for code in codes:
@@ -160,9 +160,9 @@ def _reached(fn: FunctionType) -> list[FunctionType]:
             for name in (*code.co_names, *code.co_freevars):
                 named = _plain(scope.get(name))
                 beside = named and named.__code__.co_filename == fn.__code__.co_filename
-                if named and beside and named not in found:
-                    found.append(named)
-    return found
+                if named and beside and named not in functions:
+                    functions.append(named)
+    return functions
 
 
 def _plain(named: Any) -> FunctionType | None:

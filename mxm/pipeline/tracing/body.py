@@ -66,7 +66,7 @@ class Body:
             self._trace.run(fn)
         called = [node.task for node in self._trace.nodes]
         self._called = [current(task) for task in called if isinstance(task, TaskBase)]
-        self._found: list[TaskBase] = []
+        self._uncalled: list[TaskBase] = []
 
     @property
     def declared(self) -> bool:
@@ -75,7 +75,7 @@ class Body:
 
     def outdated(self, flow: object) -> bool:
         """Whether something that *flow*, whose body this is, is made of is not what it was."""
-        if any(current(task) is not task for task in (*self._called, *self._found)):
+        if any(current(task) is not task for task in (*self._called, *self._uncalled)):
             return True
         called = [(current(other), spec) for other, spec in self._trace.flows]
         return any(other is flow or other.spec is not spec for other, spec in called)
@@ -98,7 +98,7 @@ class Body:
         elif not trace.problems:
             targets = self._returned_tasks(trace.returned, problems)
         built = assemble(trace.nodes, targets)
-        self._found = built.found
+        self._uncalled = built.uncalled
         output: Binding | None = None
         if listed is None and not problems and (trace.nodes or targets):
             output = _output(trace.returned, built.names)
@@ -125,21 +125,21 @@ class Body:
 
     def _listed_tasks(self, listed: list[Any], problems: list[Problem]) -> list[TaskBase]:
         """The tasks in *listed*; anything else in it becomes a problem."""
-        found: list[TaskBase] = []
+        tasks: list[TaskBase] = []
         stack: list[Any] = [listed]
         while stack:
             item = stack.pop()
             if isinstance(item, TaskBase):
-                found.append(item)
+                tasks.append(item)
             elif type(item) in (list, tuple):
                 stack.extend(reversed(cast("Sequence[Any]", item)))
             elif item is not None:
                 problems.append(self._not_a_task(item, "tasks=[...]", _LISTING))
-        return found
+        return tasks
 
     def _returned_tasks(self, returned: Any, problems: list[Problem]) -> list[TaskBase]:
         """The tasks in what the body *returned*; what may not be beside them becomes a problem."""
-        found: list[TaskBase] = []
+        tasks: list[TaskBase] = []
         constants: list[Any] = []
         stand_ins = 0
         refused = len(problems)
@@ -148,7 +148,7 @@ class Body:
         while stack:
             item = stack.pop()
             if isinstance(item, TaskBase):
-                found.append(item)
+                tasks.append(item)
             elif isinstance(item, StandIn):
                 stand_ins += 1
             elif type(item) in CONTAINERS:
@@ -160,9 +160,9 @@ class Body:
         for item in constants:
             if not self._is_constant(item, problems):
                 problems.append(self._not_a_task(item, "the return value", _RETURNED))
-        if constants and not found and not stand_ins and len(problems) == refused:
+        if constants and not tasks and not stand_ins and len(problems) == refused:
             problems.append(self._not_a_task(constants[0], "the return value", _RETURNED))
-        return found
+        return tasks
 
     def _is_constant(self, item: Any, problems: list[Problem]) -> bool:
         """Whether *item* may be returned along with tasks; otherwise keeps the reason."""

@@ -416,10 +416,10 @@ _MOST_SEARCHED = 10_000
 
 
 def hidden_in(value: Any, kind: type = StandIn) -> bool:
-    """Whether a stand-in, or an object of *kind*, is held by *value*, which is no plain container.
+    """Whether *value*, which is not a plain container, holds a stand-in or an object of *kind*.
 
-    What an object refers to is asked of the garbage collector; functions and partials, generators,
-    arrays of objects and tables are such. One that refers to very much is searched in part.
+    The garbage collector says what an object refers to: a function, a partial, a generator, an
+    array of objects, a table. One that refers to very many objects is searched in part.
     """
     stack: list[Any] = [value]
     seen: set[int] = {id(value)}  # all that is found stays alive: *value* holds it

@@ -102,13 +102,13 @@ def active_trace() -> Trace | None:
     TracingError
         A body that is read started this thread, in which its calls would run.
     """
-    found = cast("Trace | None", active_recorder())
-    if found is None and _reading:
+    current = cast("Trace | None", active_recorder())
+    if current is None and _reading:
         me = threading.get_ident()
         for trace in _reading:
             if me not in trace.threads:
                 raise trace.call_in_a_thread()
-    return found
+    return current
 
 
 _reading: list[Trace] = []  # by any thread
@@ -424,16 +424,16 @@ def _distinct(names: Sequence[tuple[str, bool]]) -> list[str]:
     ``name_2``, ``name_3`` skip what is taken.
     """
     taken: set[str] = set()
-    found: list[str] = []
+    distinct: list[str] = []
     for name, chosen in names:
         keeps = chosen or name not in taken
-        found.append(name if keeps else "")
+        distinct.append(name if keeps else "")
         taken.add(name)
     counts: dict[str, int] = {}
     for i, (name, _) in enumerate(names):
-        if not found[i]:
-            found[i] = _numbered(name, taken, counts)
-    return found
+        if not distinct[i]:
+            distinct[i] = _numbered(name, taken, counts)
+    return distinct
 
 
 def _numbered(name: str, taken: set[str], counts: dict[str, int]) -> str:

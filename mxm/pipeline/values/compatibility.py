@@ -65,13 +65,13 @@ def _fit(made: Any, wanted: Any) -> Fit:
     if made is wanted:
         return Fit.ALWAYS
     if _is_union(made):
-        found = [_fit(member, wanted) for member in typing.get_args(made)]
-        return min(found) if min(found) == max(found) else Fit.MAYBE
+        fits = [_fit(member, wanted) for member in typing.get_args(made)]
+        return min(fits) if min(fits) == max(fits) else Fit.MAYBE
     if _is_union(wanted):
         return max(_fit(made, member) for member in typing.get_args(wanted))
     if typing.get_origin(made) is typing.Literal:
-        found = [_literal(value, wanted) for value in typing.get_args(made)]
-        return min(found) if min(found) == max(found) else Fit.MAYBE
+        fits = [_literal(value, wanted) for value in typing.get_args(made)]
+        return min(fits) if min(fits) == max(fits) else Fit.MAYBE
     if typing.get_origin(wanted) is typing.Literal:
         kinds = [_fit(type(value), made) for value in typing.get_args(wanted)]
         return Fit.MAYBE if max(kinds) else Fit.NEVER

@@ -144,10 +144,10 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     try:
         if typed:
             return _from_text(value, annotation, read)
-        found = read(value, annotation, closed=closed)
+        converted = read(value, annotation, closed=closed)
     except NoSchemaError:
         return plain(value)
-    return value if fits and _equal(found, value) else found
+    return value if fits and _equal(converted, value) else converted
 
 
 def _has_conditions(annotation: Any) -> bool:
@@ -180,13 +180,13 @@ def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) ->
     except ValueError:
         return read(text, annotation)
     try:
-        found = read(parsed, annotation)
+        converted = read(parsed, annotation)
     except ValueError as error:
         try:
             return read(text, annotation)
         except ValueError:
             raise error from None
-    return read(text, annotation) if _is_another_number(parsed, found) else found
+    return read(text, annotation) if _is_another_number(parsed, converted) else converted
 
 
 def _beside_str(annotation: Any) -> list[Any] | None:
@@ -209,11 +209,11 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _is_another_number(parsed: object, found: object) -> bool:
+def _is_another_number(parsed: object, converted: object) -> bool:
     """Whether pydantic turned a bool into a number, or a decimal fraction into an ``int``."""
     if isinstance(parsed, bool):
-        return isinstance(found, int | float | Decimal) and not isinstance(found, bool)
-    return isinstance(parsed, float | Decimal) and isinstance(found, int)
+        return isinstance(converted, int | float | Decimal) and not isinstance(converted, bool)
+    return isinstance(parsed, float | Decimal) and isinstance(converted, int)
 
 
 def _reads_json(annotation: Any) -> bool:

@@ -168,8 +168,8 @@ def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
 
 
 def _inside(annotation: Any, nth: int, depth: int) -> Any:
-    found = _example(annotation, nth, depth + 1)
-    return "..." if found is None else found
+    example = _example(annotation, nth, depth + 1)
+    return "..." if example is None else example
 
 
 def _fields(kind: Any) -> dict[str, Any]:

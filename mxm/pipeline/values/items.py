@@ -27,7 +27,7 @@ def items_of(value: Any) -> list[Any]:
     Raises
     ------
     TypeError
-        *value* is text, a mapping, a table, an iterator, or has no items; the way out is named.
+        *value* is text, a mapping, a table, an iterator, or has no items.
     """
     if type(value) in (list, tuple, range):
         return list(value)

@@ -53,8 +53,12 @@ def _classes(annotation: Any) -> tuple[type, ...] | None:
     if annotation is None:
         return (NoneType,)
     if origin in (typing.Union, UnionType):
-        found = [_classes(named_type(member)) for member in typing.get_args(annotation)]
-        return None if None in found else tuple(c for classes in found for c in classes or ())
+        classes_of = [_classes(named_type(member)) for member in typing.get_args(annotation)]
+        return (
+            None
+            if None in classes_of
+            else tuple(c for classes in classes_of for c in classes or ())
+        )
     if isinstance(origin, type) and not hasattr(annotation, "__args__"):
         return (origin,)  # typing.List without arguments
     if origin is not None or not isinstance(annotation, type) or is_typed_dict(annotation):
@@ -161,8 +165,8 @@ def unknown_keys(value: Any, annotation: Any, place: str = "") -> list[UnknownKe
         return unknown_keys(value, args[0], place)
     if origin in (typing.Union, UnionType):
         members = [member for member in args if is_instance(value, member)]
-        found = [unknown_keys(value, member, place) for member in members]
-        return min(found, key=len) if found else []
+        unknown = [unknown_keys(value, member, place) for member in members]
+        return min(unknown, key=len) if unknown else []
     if is_typed_dict(origin or annotation):
         return _keys_beside(value, annotation, place)
     if not args or not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:

@@ -54,18 +54,18 @@ class _Strict:
         config: Mapping[str, Any] = schema.get("config") or {}
         free = free or "val_temporal_unit" in config or (kind in _RAW and _is_users(schema))
         numbers = kind == "union" and any(_kind_of(c) in _NUMBERS for c in schema["choices"])
-        found: Schema = {}
+        strict: Schema = {}
         for key, part in schema.items():
             beside = numbers or (beside_number and kind in ("nullable", "default"))
-            found[key] = part if key in _VALUES else self._walk(part, free, beside)
+            strict[key] = part if key in _VALUES else self._walk(part, free, beside)
         if kind in ("model", "dataclass") and "extra_fields_behavior" not in config:
-            found["config"] = {**config, "extra_fields_behavior": "forbid"}
-        if kind == "typed-dict" and found.get("extra_behavior", "ignore") == "ignore":
+            strict["config"] = {**config, "extra_fields_behavior": "forbid"}
+        if kind == "typed-dict" and strict.get("extra_behavior", "ignore") == "ignore":
             explicit = config.get("extra_fields_behavior") == "ignore"
             if not explicit:
-                found["extra_behavior"] = "forbid" if self.closed else "allow"
-        check = None if free else _check_of(found, beside_number)
-        return found if check is None else _before(found, check)
+                strict["extra_behavior"] = "forbid" if self.closed else "allow"
+        check = None if free else _check_of(strict, beside_number)
+        return strict if check is None else _before(strict, check)
 
     def _walk(self, part: Any, free: bool, beside: bool) -> Any:
         if isinstance(part, dict):
