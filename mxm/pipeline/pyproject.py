@@ -28,7 +28,7 @@ def table_in(file: str) -> Mapping[str, Any] | None:
         if not is_table:
             raise PipelineError(
                 f"{shown_path(file)}: {name} is {section!r}, not a table",
-                hint=f"write [{name}] on a line of its own, and its keys below",
+                hint=f"write [{name}] on a line of its own, with its keys below",
             )
     table: Mapping[str, Any] = section
     return table

@@ -57,7 +57,7 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]", help="A run: its id, a part of it that no other has; default: last."
+            metavar="[RUN]", help="A run: its id, or an unambiguous part of it; default: last."
         ),
     ] = "last",
     format: Annotated[  # noqa: A002 - the option's name

@@ -377,7 +377,7 @@ def run(
         typer.Option("--strict-json", help="Fail if a result cannot be written as JSON."),
     ] = False,
     no_record: Annotated[
-        bool, typer.Option("--no-record", help="Keep nothing of the run in the project's .mxm.")
+        bool, typer.Option("--no-record", help="Do not record the run in the project's .mxm.")
     ] = False,
     report: Annotated[
         str | None,

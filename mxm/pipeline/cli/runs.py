@@ -56,12 +56,12 @@ app: typer.Typer = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Show what is recorded of runs; `runs [FLOW]` lists them.",
+    help="Show recorded runs; `runs [FLOW]` lists them.",
 )
 
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run: its id, a part of it that no other has, or last."),
+    typer.Argument(metavar="RUN", help="A run: its id, an unambiguous part of it, or last."),
 ]
 
 
@@ -94,7 +94,7 @@ def list_command(
     state: Annotated[
         str | None,
         typer.Option(
-            "--state", metavar="STATE", help="Only runs that are succeeded, failed, crashed, ..."
+            "--state", metavar="STATE", help="Only runs in a state: succeeded, failed, crashed, ..."
         ),
     ] = None,
     since: Annotated[
@@ -220,7 +220,7 @@ def values(
 @app.command("keep", cls=Verb)
 def keep(
     run: Run,
-    undo: Annotated[bool, typer.Option("--undo", help="Let it be pruned again.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Allow it to be pruned again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep a run and its values: it is never pruned."""
@@ -236,13 +236,14 @@ def keep(
 @app.command("prune", cls=Verb)
 def prune_command(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Remove nothing; say what would be removed.")
+        bool, typer.Option("--dry-run", help="Remove nothing; print what would be removed.")
     ] = False,
     runs: Annotated[
-        int, typer.Option("--runs", metavar="N", help="Runs of each flow that stay.", min=0)
+        int, typer.Option("--runs", metavar="N", help="Keep this many runs of each flow.", min=0)
     ] = RUNS,
     size: Annotated[
-        float, typer.Option("--values", metavar="GB", help="Gigabytes of values that stay.", min=0)
+        float,
+        typer.Option("--values", metavar="GB", help="Keep this many gigabytes of values.", min=0),
     ] = VALUES / 1e9,
     as_json: AsJson = False,
 ) -> None:

@@ -74,7 +74,7 @@ def with_selection(
         raise SelectionError(
             f"task {step.name!r} takes the result of {names}, which "
             f"{'is' if len(missing) == 1 else 'are'} not selected{more}",
-            hint=f"select what it needs, too: {_needing(select, lacking)}",
+            hint=f"also select what it needs: {_needing(select, lacking)}",
         )
     steps = tuple(_left_out(s) if s.name not in chosen else _kept(s, chosen) for s in plan.steps)
     downstreams: dict[str, list[str]] = {step.name: [] for step in steps}

@@ -293,7 +293,7 @@ class Resources:
         elif self.loop is None:
             raise ResourceError(
                 f"resource {entry.resource.name!r} is async, and nothing awaits it here",
-                hint="make what asks for it async",
+                hint="make the task or resource that uses it async",
             )
         else:
             entry.served = served = ServedResource(entry.resource, args, kwargs)

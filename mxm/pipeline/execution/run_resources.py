@@ -80,7 +80,7 @@ def _require_resources(opened: Mapping[ResourceBase, Any]) -> None:
             raise BackendError(
                 f"resource {resource.name!r} is replaced by {repr_of(value):.80}, and runner "
                 "'processes' opens resources in each worker",
-                hint="replace it by another resource: put @mxm.resource above a generator",
+                hint="replace it with another resource: put @mxm.resource above a generator",
             )
 
 

@@ -100,7 +100,7 @@ def _of_project() -> tuple[Mapping[str, Any], str]:
     if not is_table:
         raise PipelineError(
             f"{where}: [tool.mxm.pipeline] limits must be a table of whole numbers",
-            hint=f"write {_TABLE} on a line of its own, its keys below",
+            hint=f"write {_TABLE} on a line of its own, with its keys below",
         )
     return cast("Mapping[str, Any]", table), where
 

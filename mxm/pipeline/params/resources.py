@@ -83,7 +83,7 @@ def project_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
     ):
         raise PipelineError(
             f"{where}: [tool.mxm.pipeline] resources must be a table for each resource",
-            hint="write [tool.mxm.pipeline.resources.NAME] on a line of its own, its keys below",
+            hint="write [tool.mxm.pipeline.resources.NAME] on its own line, with its keys below",
         )
     return cast("Mapping[str, Mapping[str, Any]]", tables), where
 

@@ -258,7 +258,7 @@ def _refusal(store: str, error: BaseException) -> StoreError:
         return StoreError(
             f"the store {where} cannot be written: {why}",
             store=store,
-            hint=f"give yourself the right to write there, {other}",
+            hint=f"make it writable, {other}",
         )
     said = "is damaged" if name.startswith(_DAMAGED) else "cannot be used"
     return StoreError(
