@@ -20,6 +20,7 @@ snapshots: .venv/dev  ## renew the recorded outputs of the command in tests/gold
 
 pictures: .venv/dev  ## draw the pictures of README.md again
 	$(BIN)/mxm-pipeline graph examples/market.py:market --out docs/pictures/market.svg
+	$(BIN)/python docs/pictures/draw.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

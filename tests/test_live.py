@@ -19,16 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyte  # type: ignore[import-untyped]
 import pytest
 from command import SCRIPT, call, write
 
-pyte = pytest.importorskip("pyte")
-
-from mxm.pipeline import progress  # noqa: E402
-from mxm.pipeline.api import compile_flow  # noqa: E402
-from mxm.pipeline.cli.block import Block, cut  # noqa: E402
-from mxm.pipeline.cli.live import Live  # noqa: E402
-from mxm.pipeline.execution.events import (  # noqa: E402
+from mxm.pipeline import progress
+from mxm.pipeline.api import compile_flow
+from mxm.pipeline.cli.block import Block, cut
+from mxm.pipeline.cli.live import Live
+from mxm.pipeline.execution.events import (
     AttemptEnded,
     Event,
     ItemEnded,
@@ -39,9 +38,9 @@ from mxm.pipeline.execution.events import (  # noqa: E402
     StepEnded,
     StepStarted,
 )
-from mxm.pipeline.runs import FlowRun  # noqa: E402
-from mxm.pipeline.spec import FlowSpec, TaskSpec  # noqa: E402
-from mxm.pipeline.taskruns import ItemRun, State, TaskRun  # noqa: E402
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.taskruns import ItemRun, State, TaskRun
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from command import call, invoke, write
 from pydantic import SecretStr
+from records import HOSTILE, document, hostile, moment, task
 
 from mxm.pipeline import load_run, runs_of, views
 from mxm.pipeline.api import compile_flow
@@ -29,6 +30,7 @@ from mxm.pipeline.views.trace import draw_trace
 BOOK = """
 import mxm
 from pydantic import SecretStr
+from records import HOSTILE, document, hostile, moment, task
 
 
 @mxm.task
@@ -244,6 +246,19 @@ def test_a_report_says_what_it_wrote_as_json(project: Path) -> None:
     }
 
 
+def test_after_a_failure_a_report_says_how_to_resume(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("-p", "window=13", code=1)
+    [found] = runs_of("book")
+    monkeypatch.setattr("mxm.pipeline.cli.main.VERBS", ("run", "report"))
+    assert "resume" not in text_of(report()).lower()
+    monkeypatch.setattr("mxm.pipeline.cli.main.VERBS", ("run", "report", "resume"))
+    assert f'data-copy="mxm-pipeline resume {found.id}"' in report()
+    run()
+    assert "mxm-pipeline resume" not in report()
+
+
 def test_one_record_gives_one_text_whatever_the_hash_seed(project: Path) -> None:
     run("-p", "window=13", code=1)
     texts = {
@@ -328,40 +343,6 @@ def test_a_notebook_shows_a_run_as_drawing_and_table() -> None:
 # --- of made-up records ----------------------------------------------------------------------
 
 
-def moment(seconds: float | None) -> str | None:
-    return None if seconds is None else f"2026-11-27T17:30:{seconds:09.6f}+00:00"
-
-
-def task(name: str, state: str = "succeeded", **fields: Any) -> dict[str, Any]:
-    """A task of a record; *start* and *end* are seconds from the run's start."""
-    start, end = fields.pop("start", None), fields.pop("end", None)
-    record = {
-        "arguments": {}, "upstream": [], "after": [], "signature": None, "doc": None,
-        "source": None, "returns": None, "mapped": False, "asset": None, "traceback": None,
-        "place": None, "lines": None,
-    }  # fmt: skip
-    record |= {key: fields.pop(key) for key in list(fields) if key in record}
-    made = {
-        "name": name, "state": state, "allowed": False, "attempts": 1, "history": [],
-        "ready": moment(fields.pop("ready", None)), "started": moment(start), "ended": moment(end),
-        "seconds": None if start is None or end is None else end - start, "slot": 1,
-        "waited": None, "result": None, "error": None, "reason": None, "cause": None,
-        "output": "", "asset": None, "items": None,
-    }  # fmt: skip
-    return {**made, **fields, "record": record}
-
-
-def document(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {"workers": 4, "params": [], "command": [], "seen": None}
-    record |= {key: fields.pop(key) for key in ("seen", "workers", "doc", "git") if key in fields}
-    return {
-        "schema": "mxm.flowrun/2", "id": "20261127-173000-0123abcd", "flow": "flow",
-        "state": "succeeded", "backend": "inline", "runner": "threads", "started": moment(0),
-        "ended": moment(10), "seconds": 10.0, "params": {}, "value": None, "warnings": [],
-        "tasks": list(tasks), "record": record, **fields,
-    }  # fmt: skip
-
-
 def page_of(made: dict[str, Any]) -> str:
     return draw_report(report_of_document(made))
 
@@ -414,44 +395,8 @@ def test_a_record_of_an_older_schema_is_drawn_by_its_arguments() -> None:
     assert set(states_of(page_of(made))) == {"a", "b", "c"}
 
 
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    '"onmouseover="alert(1)',
-    "a&amp;<b>",
-    "日本語の株価",
-    "e\u0301",
-    "\u202eevil",
-    "x" * 300,
-    "]]>-->",
-    "javascript:alert(1)",
-    "a\nb\x00\x1b[31m",
-    "\ud800",
-    "'; drop table",
-]
-
-
 def test_hostile_names_and_values_are_text_everywhere() -> None:
-    tasks: list[dict[str, Any]] = []
-    for i, name in enumerate(HOSTILE):
-        made = task(
-            name,
-            "failed" if i % 3 == 0 else "succeeded",
-            start=i, end=i + 1, upstream=HOSTILE[i - 1 : i], doc=name, signature=name, source=name,
-            returns=name, asset=name, traceback=name, place=f"{name}:{i}", lines=[[i, name]],
-            error=f"{name}: {name}", output=name * 3, result={name: [name]}, mapped=True,
-            arguments={name: {"value": name}},
-            items={"over": name, "count": {"failed": 1}, "rows": [
-                {"key": name, "state": "failed", "attempts": 1, "seconds": 1.0, "value": None,
-                 "error": name, "reason": name}]},
-        )  # fmt: skip
-        tasks.append(made)
-    made = document(*tasks, flow=HOSTILE[0], state="failed", doc=HOSTILE[1])
-    made["record"]["params"] = [
-        {"name": n, "value": n, "type": n, "origin": "run", "from": n} for n in HOSTILE
-    ]
-    made["record"] |= {"versions": dict(zip(HOSTILE, HOSTILE, strict=True)), "host": HOSTILE[0]}
-    made["record"] |= {"command": HOSTILE, "git": {"commit": HOSTILE[0], "branch": HOSTILE[1]}}
-    made["warnings"] = [{"code": n, "message": n, "task": n} for n in HOSTILE]
+    made = hostile()
     page = page_of(made)
     assert page.count("<script>") == 1
     assert "alert(1)</script>" not in page

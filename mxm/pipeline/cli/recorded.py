@@ -15,9 +15,10 @@ from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import shown_path
 from mxm.pipeline.store.differences import Difference
+from mxm.pipeline.taskruns import State
 
-__all__ = ["ago", "difference_lines", "difference_rows", "moment", "run_rows", "show_run",
-           "summary_document", "write_value"]  # fmt: skip
+__all__ = ["ago", "difference_lines", "difference_rows", "moment", "resume_command",
+           "run_rows", "show_run", "summary_document", "write_value"]  # fmt: skip
 
 _LONGEST = 60
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -39,6 +40,14 @@ def moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         hint = "write 2026-11-28, 2026-11-28T09:30, 90m, 36h, 7d or 2w"
         raise PipelineError(f"--since: not a time: {text!r}", hint=hint) from None
+
+
+def resume_command(run: str, state: str) -> str:
+    """The command that goes on after a run that did not succeed; empty where there is none."""
+    from mxm.pipeline.cli.main import VERBS
+
+    ended = state in (State.FAILED, State.CANCELLED, State.CRASHED)
+    return f"mxm-pipeline resume {run}" if ended and "resume" in VERBS else ""
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:

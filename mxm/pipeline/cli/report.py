@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from mxm.pipeline.cli.command import AsJson, Verb, verb_app
 from mxm.pipeline.cli.output import print_json, say, stdout_is_terminal
+from mxm.pipeline.cli.recorded import resume_command
 from mxm.pipeline.cli.written import written
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.problems import did_you_mean
@@ -48,8 +50,8 @@ def format_of(asked: str | None, out: str | None) -> str:
 
 
 def report_text(run: FlowRun, kind: str) -> str:
-    """*run* in the format *kind*."""
-    return _FORMATS[kind](report_of(run))
+    """*run*, which is recorded, in the format *kind*."""
+    return _FORMATS[kind](replace(report_of(run), resume=resume_command(run.id, run.state)))
 
 
 @app.command(cls=Verb)

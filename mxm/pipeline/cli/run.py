@@ -180,11 +180,11 @@ def _live(block: Block, spec: FlowSpec, asked: Mapping[str, Any], *, strict_json
             return {}
 
     def hints(run: FlowRun) -> Iterable[tuple[str, str]]:
-        from mxm.pipeline.cli.main import VERBS
+        from mxm.pipeline.cli.recorded import resume_command
 
         if asked.get("record"):
-            if run.state is not State.SUCCEEDED and "resume" in VERBS:
-                yield "resume after a fix", f"mxm-pipeline resume {run.id}"
+            if command := resume_command(run.id, run.state):
+                yield "resume after a fix", command
             yield "see it", "mxm-pipeline report --open"
 
     return Live(block, strict_json=strict_json, usual=usual, hints=hints)

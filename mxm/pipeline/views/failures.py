@@ -38,6 +38,12 @@ def failure_cards(run: Report, links: Links) -> str:
             f'<p class="mut">and {rest:,} more error{"s" * (rest != 1)}; '
             "<kbd>n</kbd> goes through all failures</p>"
         )
+    if run.resume:
+        command = escaped(run.resume)
+        cards += (
+            f'<p class="cmd"><span class="mut">Resume after a fix</span><code>{command}</code>'
+            f'<button type="button" data-copy="{command}">Copy</button></p>'
+        )
     return f'<section class="fails" aria-label="Failures">{cards}</section>'
 
 

@@ -139,6 +139,8 @@ class Report:
         As the record of a run has them.
     workers
         How many tasks ran at once; None where that is not known.
+    resume
+        The command that goes on after a failure; empty for none.
     """
 
     id: str
@@ -159,8 +161,8 @@ class Report:
     user: str = ""
     git: Document | None = None
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
-    recorded: bool = False
     overridden: bool = False
+    resume: str = ""
 
 
 def report_of(run: FlowRun) -> Report:
@@ -173,7 +175,7 @@ def report_of(run: FlowRun) -> Report:
     specs = {task.name: task for task in run.flow.tasks}
     for task in document["tasks"]:
         task["record"] = _task_record(run, specs[task["name"]])
-    return report_of_document(secrets.masked_json(document), recorded=False)
+    return report_of_document(secrets.masked_json(document))
 
 
 def _record(run: FlowRun) -> dict[str, Any]:
@@ -237,7 +239,7 @@ def _arguments(task: TaskSpec) -> dict[str, Any]:
     return found
 
 
-def report_of_document(document: Document, *, recorded: bool = True) -> Report:
+def report_of_document(document: Document) -> Report:
     """The run of a document of the schema ``mxm.flowrun/2`` with its ``record``."""
     record: Document = document.get("record") or {}
     times = _Times(document)
@@ -267,7 +269,6 @@ def report_of_document(document: Document, *, recorded: bool = True) -> Report:
         user=record.get("user") or "",
         git=record.get("git"),
         versions=record.get("versions") or {},
-        recorded=recorded,
         overridden=bool(record.get("overridden")),
     )
 

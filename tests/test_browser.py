@@ -1,0 +1,248 @@
+"""Pages in headless Chromium: everything is there, can be found and read, and nothing else runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import HOSTILE, grown, hostile
+
+from mxm.pipeline import views
+from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.views.markup import Keys
+from mxm.pipeline.views.report import draw_report
+from mxm.pipeline.views.reported import report_of_document
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt install chromium"),
+]
+
+
+class Opened:
+    """A page in the browser, and what it did that it should not."""
+
+    def __init__(self, page: Any, file: Path) -> None:
+        self.page = page
+        self.seen: list[str] = []
+        page.on("console", lambda message: self.seen.append(message.text))
+        page.on("pageerror", lambda error: self.seen.append(str(error)))
+        page.on("dialog", self._dismiss)
+        page.on("request", self._note)
+        self._file = file.as_uri()
+        page.goto(self._file)
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.seen.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    def _note(self, request: Any) -> None:
+        if request.url.partition("#")[0] != self._file:
+            self.seen.append(f"request {request.url}")
+
+    def ask(self, script: str, *args: Any) -> Any:
+        return self.page.evaluate(script, *args)
+
+    def address(self) -> str:
+        self.page.wait_for_timeout(30)  # for the event of the changed address
+        return str(self.ask("location.hash"))
+
+    def go(self, address: str) -> None:
+        self.ask("to => { location.hash = to }", address)
+        self.page.wait_for_timeout(30)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+            self.page.wait_for_timeout(30)
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    pages: list[Opened] = []
+
+    def open_text(text: str, scheme: str = "light", width: int = 1440) -> Opened:
+        file = tmp_path / f"page{len(pages)}.html"
+        file.write_text(text, encoding="utf-8")
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        pages.append(Opened(page, file))
+        return pages[-1]
+
+    yield open_text
+    for each in pages:
+        assert each.seen == []
+        each.page.close()
+
+
+def run_page(made: dict[str, Any]) -> str:
+    return draw_report(report_of_document(made))
+
+
+KEYS = "[...document.querySelectorAll('.tasks tbody tr[id]')].map(row => row.id.slice(2))"
+DRAWN = "[...document.querySelectorAll('.view a.n')].map(a => a.getAttribute('href').slice(1))"
+# Text that is wider than its card, or under what else is on it.
+CUT = """() => [...document.querySelectorAll('.view')].flatMap(view => {
+  const was = view.hidden;
+  view.hidden = false;
+  const found = [...view.querySelectorAll('.n')].flatMap(card => {
+    const right = card.querySelector('.card').getBBox().width;
+    const asset = card.querySelector(':scope > .as'), tries = card.querySelector('.att');
+    return [...card.querySelectorAll(':scope > text')].filter(text => {
+      let room = right - 4;
+      if (asset && text.classList.contains('sb') && asset.getAttribute('x') > 20) room = right - 24;
+      if (tries && text.classList.contains('nm')) room = right - 34;
+      const box = text.getBBox();
+      return box.x + box.width > room;
+    }).map(text => text.textContent);
+  });
+  view.hidden = was;
+  return found;
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("count", [5, 30, 200, 2000])
+def test_every_task_of_a_run_is_drawn_listed_found_and_explained(
+    opened: Open, count: int, scheme: str
+) -> None:
+    page = opened(run_page(grown(count)), scheme)
+    keys = page.ask(KEYS)
+    assert len(keys) == count
+    assert set(keys) <= set(page.ask(DRAWN))
+    assert page.ask(CUT) == []
+    for key in [keys[0], keys[count // 2], keys[-1]]:
+        page.go(f"#{key}")
+        heading = page.ask("document.querySelector('#task h3').textContent")
+        assert heading == key
+        assert page.ask("document.querySelectorAll('#task a.ref:empty').length") == 0
+        assert page.ask("document.querySelectorAll('tr.sel').length") == 1
+        visible = "document.querySelectorAll('.view:not([hidden]) a.n.sel').length"
+        assert page.ask(visible) == 1
+
+
+def test_search_finds_by_words_of_name_and_state(opened: Open) -> None:
+    page = opened(run_page(grown(200)))
+    page.press("/")
+    page.page.keyboard.type("desk_1. step_3")
+    hits = page.ask("[...document.querySelectorAll('#hits code')].map(hit => hit.textContent)")
+    assert hits == ["desk_1.step_3"]
+    page.press("Enter")
+    assert page.address() == "#desk_1.step_3"
+    page.press("/")
+    page.page.keyboard.type("failed")
+    page.press("Enter")
+    assert page.address() == "#desk_0.step_3"
+
+
+def test_keys_move_in_the_graph_and_to_failures_and_back(opened: Open) -> None:
+    page = opened(run_page(grown(30)))
+    page.press("n")
+    assert page.address() == "#desk_0.step_3"
+    page.go("#start")
+    page.press("ArrowDown")
+    below = page.address()
+    assert below.startswith("#desk_")
+    page.press("ArrowUp")
+    assert page.address() == "#start"
+    page.press("Escape")
+    assert page.address() == ""
+    assert page.ask("document.querySelector('#task').hidden")
+
+
+def test_a_click_on_card_row_or_count_selects(opened: Open) -> None:
+    page = opened(run_page(grown(30)))
+    page.page.click(".view a.n >> nth=1")
+    assert page.address() == f"#{page.ask(KEYS)[1]}"
+    page.page.click("tr[id='r-start'] td.tl")
+    assert page.address() == "#start"
+    page.page.click(".cnt.s-failed")
+    assert page.address() == "#desk_0.step_3"
+
+
+def test_a_sub_flow_opens_and_closes_in_drawing_and_table(opened: Open) -> None:
+    page = opened(run_page(grown(200)))
+    shown = "document.querySelector('.view:not([hidden])').dataset.view"
+    assert page.ask(shown) == ""
+    page.page.click(".view:not([hidden]) a[href='#/desk_1']")
+    assert page.address() == "#/desk_1"
+    assert page.ask(shown) == "desk_1"
+    page.press("Escape")
+    assert page.ask(shown) == ""
+    hidden = "document.querySelector('.band').parentNode.nextElementSibling.hidden"
+    assert page.ask(hidden)
+    page.page.click(".band >> nth=0")
+    assert not page.ask(hidden)
+    page.page.click(".band >> nth=0")
+    assert page.ask(hidden)
+    page.go("#desk_0.step_1")
+    assert not page.ask(hidden)
+
+
+def test_a_page_is_read_at_760_px_and_printed(opened: Open) -> None:
+    for made in (grown(30), hostile()):
+        page = opened(run_page(made), width=760)
+        root = "document.documentElement"
+        assert page.ask(f"{root}.scrollWidth - {root}.clientWidth") == 0
+        assert page.page.pdf().startswith(b"%PDF-")
+
+
+def test_hostile_names_and_values_are_shown_as_text(opened: Open) -> None:
+    page = opened(run_page(hostile()))
+    keys = Keys()
+    for name in HOSTILE:
+        page.go(f"#{keys.of(name)}")
+        assert page.ask("document.querySelector('#task h3').textContent")
+        assert page.ask("document.querySelectorAll('#task script').length") == 0
+    assert page.ask("document.querySelector('h1').textContent") == HOSTILE[0]
+    assert page.ask(CUT) == []
+
+
+def test_without_its_script_a_page_still_shows_what_matters(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(run_page(grown(200)), encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.locator("tbody tr[id] td.tn >> visible=true").count() == 200
+    assert page.locator(".view svg >> visible=true").count() == 1
+    assert page.locator(".fail >> visible=true").count() == 1
+    assert not page.locator("#q").is_visible()
+    context.close()
+
+
+def fn(*args: object) -> None:
+    """Do nothing."""
+
+
+def test_the_page_of_a_flow_works_alike(opened: Open) -> None:
+    tasks = [TaskSpec("load", fn, produces=AssetDecl("prices/daily"))]
+    tasks += [TaskSpec(f"t{i}", fn, upstream=["load"]) for i in range(8)]
+    page = opened(views.html(FlowSpec("flow", tasks)))
+    assert set(page.ask(KEYS)) == set(page.ask(DRAWN))
+    assert page.ask(CUT) == []
+    page.press("n", "n")
+    assert page.address() == "#t0"
+    assert page.ask("document.querySelector('#task h3').textContent") == "t0"
+    assert (
+        page.ask("document.querySelector('#task .sig').textContent") == "fn(*args: object) -> None"
+    )
