@@ -553,6 +553,8 @@ def drawings(rounds: Rounds) -> list[Figure]:
             small=drawn("page", 30),
             large=drawn("page", 2_000),
             flat=drawn("flat", 600),
+            report=drawn("report", 2_000),
+            frame=drawn("frame", 2_000),
         )
         graphviz = shutil.which("dot")
         theirs: list[Sample] = []
@@ -562,6 +564,8 @@ def drawings(rounds: Rounds) -> list[Figure]:
             theirs = [where.run(graphviz, "-Tsvg", "-o", os.devnull, str(graph))]
     small, large, flat = (middle(taken[name], "seconds") for name in ("small", "large", "flat"))
     size = middle(taken["large"], "bytes") / 1e6
+    report, report_size = middle(taken["report"], "seconds"), middle(taken["report"], "bytes") / 1e6
+    frame = middle(taken["frame"], "seconds") / 200 * 1e3
     peer = theirs[0].cpu if theirs else None
     return [
         Figure(
@@ -585,6 +589,20 @@ def drawings(rounds: Rounds) -> list[Figure]:
             flat <= (0.1 * peer if peer else 1),
             f"`dot -Tsvg` here {peer:.0f} s of CPU, one run" if peer else "",
             {"flat": rounded(taken["flat"], "seconds")},
+        ),
+        Figure(
+            "the report of a run of 2,000 tasks: drawings, timeline, details of each task",
+            "<= 3 s, <= 3.5 MB",
+            f"{report:.1f} s of CPU, {report_size:.1f} MB",
+            report <= 3 and report_size <= 3.5,
+            samples={"report": rounded(taken["report"], "seconds")},
+        ),
+        Figure(
+            "a frame of live progress, 2,000 tasks, eight at work",
+            "<= 2 ms",
+            f"{frame:.2f} ms of CPU",
+            frame <= 2,
+            samples={"frame": rounded(taken["frame"], "seconds")},
         ),
     ]
 

@@ -1,17 +1,24 @@
-"""Draw a flow: python drawing.py KIND TASKS; prints seconds of CPU and size as JSON.
+"""Draw a flow or a run: python drawing.py KIND TASKS; prints seconds of CPU and size as JSON.
 
-KIND is ``page`` or ``svg`` of desks with 24 tasks each, or ``flat``: the layout of a random graph
-with three edges a task; ``dot`` prints that graph for Graphviz.
+KIND is ``page`` or ``svg`` of desks with 24 tasks each, ``report`` of their run, or ``frame``: one
+frame of the live progress of it. ``flat`` is the layout of a random graph with three edges a task;
+``dot`` prints that graph for Graphviz.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
-from mxm.pipeline import views
+from mxm.pipeline import compile_flow, views
+from mxm.pipeline.cli.block import Block
+from mxm.pipeline.cli.live import Live
+from mxm.pipeline.execution.events import RunStarted, StepStarted
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.views.layers import Edge
 from mxm.pipeline.views.layout import lay_out
@@ -24,18 +31,23 @@ def prices(*upstream: object, window: int = 20) -> list[float]:
     raise AssertionError(upstream, window)  # a drawing runs nothing
 
 
-def desks(count: int) -> FlowSpec:
+def ran(*upstream: list[float], window: int = 20) -> list[float]:
+    """Prices of one desk over the window."""
+    return [float(len(upstream)), float(window)]
+
+
+def desks(count: int, fn: Callable[..., list[float]] = prices) -> FlowSpec:
     """A flow of *count* tasks: desks of 24 between a first and a last one."""
-    tasks = [TaskSpec("calendar", prices)]
+    tasks = [TaskSpec("calendar", fn)]
     ends: list[str] = []
     while len(tasks) + DESK < count or not ends:
         desk = f"desk_{len(ends) + 1}"
         for i in range(min(DESK, count - 2)):
             before = [f"{desk}.t{k}" for k in dict.fromkeys((i - 1, i // 2)) if 0 <= k < i]
-            tasks.append(TaskSpec(f"{desk}.t{i}", prices, upstream=before or ["calendar"]))
+            tasks.append(TaskSpec(f"{desk}.t{i}", fn, upstream=before or ["calendar"]))
         ends.append(tasks[-1].name)
-    tasks += [TaskSpec(f"check_{i}", prices) for i in range(count - 1 - len(tasks))]
-    return FlowSpec("desks", [*tasks, TaskSpec("total", prices, upstream=ends)])
+    tasks += [TaskSpec(f"check_{i}", fn) for i in range(count - 1 - len(tasks))]
+    return FlowSpec("desks", [*tasks, TaskSpec("total", fn, upstream=ends)])
 
 
 def flat(count: int) -> tuple[list[str], list[Edge]]:
@@ -46,6 +58,21 @@ def flat(count: int) -> tuple[list[str], list[Edge]]:
         target = chosen.randrange(1, count)
         pairs.add((chosen.randrange(target), target))
     return [f"t{i}" for i in range(count)], [Edge(f"t{a}", f"t{b}") for a, b in sorted(pairs)]
+
+
+def frames(spec: FlowSpec, count: int = 200) -> None:
+    """Draw *count* frames, eight a second, of a run of which eight tasks are at work."""
+    at = datetime.now(UTC)
+    block = Block(io.StringIO(), lambda: (100, 40))
+    live = Live(block, usual=lambda _: {task.name: 1.0 for task in spec.tasks})
+    names = tuple(task.name for task in spec.tasks)
+    live(RunStarted("run", at, spec, {}, names, "inline", "threads", 8, ()))
+    for name in names[:8]:
+        live(StepStarted("run", at, name, 1, at))
+    begun = time.monotonic()
+    for i in range(count):
+        block.draw(begun + i / 8)
+    block.finish()
 
 
 def main() -> None:
@@ -60,6 +87,15 @@ def main() -> None:
         begun = time.process_time()
         lay_out(names, edges, sizes)
         size = 0
+    elif kind == "frame":
+        spec = desks(count)
+        begun = time.process_time()
+        frames(spec)
+        size = 0
+    elif kind == "report":
+        run = compile_flow(desks(count, ran), backend="inline", record=False).run()
+        begun = time.process_time()
+        size = len(views.html(run).encode())
     else:
         spec = desks(count)
         # Annotations and signatures are read once, by the check of every run.

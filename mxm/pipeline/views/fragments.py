@@ -1,4 +1,7 @@
-"""Pieces of a page that several of its parts are made of: code, links, states, sections."""
+"""Pieces of a page that several of its parts are made of: code, links, states, sections.
+
+End tags that HTML does not need are left out: a page may have thousands of tasks.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Links:
 
     def all(self, names: Sequence[str], most: int = _MOST_LINKS) -> str:
         """Links to *names* in a paragraph, at most *most*."""
-        return f'<p class="refs">{self.some(names, most)}</p>'
+        return f'<p class="refs">{self.some(names, most)}'
 
     def some(self, names: Sequence[str], most: int = _MOST_LINKS) -> str:
         """Links to *names*, at most *most*, and how many more there are."""
@@ -94,14 +97,14 @@ def panel_head(name: str, facts: Sequence[str], doc: str, more: str = "") -> str
         What follows.
     """
     spans = "".join(f"<span>{fact}</span>" for fact in facts if fact)
-    text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}</p>' if doc else ""
+    text = f'<p class="doc">{escaped(shortened(doc, _LONGEST_DOC))}' if doc else ""
     title = f"<h3>{code(name, 160) if name else ''}</h3>"
-    return f'<header class="dh">{title}<p class="facts">{spans}</p>{text}{more}</header>'
+    return f'<header class="dh">{title}<p class="facts">{spans}{text}{more}</header>'
 
 
 def row(*cells: str) -> str:
     """A row of a table."""
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{cell}' for cell in cells)}"
 
 
 def pill(state: str, text: str = "", css: str = "state") -> str:

@@ -52,7 +52,7 @@ def run_panel(run: Report, links: Links) -> str:
 
 def task_panel(task: TaskReport, run: Report, downstreams: Sequence[str], links: Links) -> str:
     """All that is known of *task* of *run*; *downstreams* are the tasks that need it."""
-    parts = [_head(task, links)]
+    parts = [_head(task, run, links)]
     if task.error is not None:
         parts.append(section("Error", error_html(task.error)))
     parts.append(section("Call", _call(task, run, links)))
@@ -74,11 +74,11 @@ def task_panel(task: TaskReport, run: Report, downstreams: Sequence[str], links:
     return "".join(parts)
 
 
-def _head(task: TaskReport, links: Links) -> str:
+def _head(task: TaskReport, run: Report, links: Links) -> str:
     facts = ["failure allowed"] if task.allowed else []
     if len(task.attempts) > 1:
         facts.append(f'<span class="badge">{TIMES}{len(task.attempts)} attempts</span>')
-    if task.slot:
+    if task.slot and run.workers != 1:
         facts.append(f"worker {task.slot}")
     if task.source:
         facts.append(f'<code class="src">{escaped(shortened(task.source, 120))}</code>')

@@ -20,7 +20,8 @@ __all__ = ["timeline"]
 
 _LEAST_WAIT = 1 / 300  # of the run; shorter waits cannot be seen
 _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
-_CRITICAL = '<td class="cm" title="on the critical chain">●</td>'
+# Cells of rows have no end tags: HTML does not need them, and there may be thousands of rows.
+_CRITICAL = '<td class="cm" title="on the critical chain">●'
 
 
 def timeline(run: Report, links: Links, critical: Collection[str]) -> str:
@@ -86,10 +87,10 @@ class _Rows:
         if state == State.RUNNING and task.started is not None:
             time = lasted(self.run.seconds - task.started)
         return (
-            f'<tr id="r-{key}" class="s-{state}"><td class="tn">{name}</td><td>'
-            f'<span class="state">{icon(state)}{word(state)}</span></td><td class="num">{time}</td>'
-            f"{_CRITICAL if task.name in self.critical else '<td></td>'}"
-            f'<td class="tl">{_inside(self._bars(task))}</td></tr>'
+            f'<tr id="r-{key}" class="s-{state}"><td class="tn">{name}<td>'
+            f'<span class="state">{icon(state)}{word(state)}</span><td class="num">{time}'
+            f"{_CRITICAL if task.name in self.critical else '<td>'}"
+            f'<td class="tl">{_inside(self._bars(task))}</tr>'
         )
 
     def _bars(self, task: TaskReport) -> str:
