@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from mxm.pipeline.cli.output import print_error, print_warning, tell
@@ -53,11 +53,20 @@ class Lines:
         step.
     strict_json
         Whether a result without a JSON form is an error.
+    resume
+        Gives the command that goes on after a run; empty for none.
     """
 
-    def __init__(self, verbosity: int, *, strict_json: bool = False) -> None:
+    def __init__(
+        self,
+        verbosity: int,
+        *,
+        strict_json: bool = False,
+        resume: Callable[[FlowRun], str] = lambda _: "",
+    ) -> None:
         self._verbosity = verbosity
         self._strict_json = strict_json
+        self._resume = resume
         self._flow = ""
         self._skipped: list[TaskRun] = []  # consecutive skips with the same cause
         self._left_out = 0  # tasks that are not selected
@@ -118,6 +127,8 @@ class Lines:
         parts = ", ".join(f"{count:,} {state}" for state, count in counts.items())
         took = "" if run.seconds is None else f" in {duration(run.seconds)}"
         self._line(run.ended, f"{run.state} {run.flow.name}{took}: {parts}")
+        if command := self._resume(run):
+            tell(f"resume after a fix: {command}")
 
     def _line(self, at: datetime | None, text: str, least: int = 0) -> None:
         if self._verbosity >= least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -115,7 +116,11 @@ def _run_flow(
                 set_aside()
                 strict_json = bool(asked.get("strict_json"))
                 if block is None:
-                    lines = Lines(verbosity, strict_json=strict_json)
+                    lines = Lines(
+                        verbosity,
+                        strict_json=strict_json,
+                        resume=functools.partial(_resume, asked=asked),
+                    )
                 else:
                     lines = _live(block, spec, asked, strict_json=strict_json)
                 compiled = compile_flow(spec, **asked, observers=[lines])
@@ -180,14 +185,21 @@ def _live(block: Block, spec: FlowSpec, asked: Mapping[str, Any], *, strict_json
             return {}
 
     def hints(run: FlowRun) -> Iterable[tuple[str, str]]:
-        from mxm.pipeline.cli.recorded import resume_command
-
+        if command := _resume(run, asked):
+            yield "resume after a fix", command
         if asked.get("record"):
-            if command := resume_command(run.id, run.state):
-                yield "resume after a fix", command
             yield "see it", "mxm-pipeline report --open"
 
     return Live(block, strict_json=strict_json, usual=usual, hints=hints)
+
+
+def _resume(run: FlowRun, asked: Mapping[str, Any]) -> str:
+    """The command that goes on after *run*, if it failed and is recorded."""
+    if run.state is State.SUCCEEDED or not asked.get("record"):
+        return ""
+    from mxm.pipeline.cli.recorded import resume_command
+
+    return resume_command(run.id, run.state)
 
 
 class _Signals:

@@ -203,14 +203,14 @@ def _items(items: Mapping[str, Any]) -> str:
         f"</tr></thead><tbody>{rows}</tbody></table>"
     )
     rest = total - len(listed)
-    more = f'<p class="mut">and {rest:,} more, which succeeded or are not listed</p>'
+    more = f'<p class="mut">and {rest:,} more</p>'
     over = escaped(shortened(str(items["over"]), 120))
     body = f'<p class="mut">{said}, of {over}</p>{table if rows else ""}{more if rest else ""}'
     return section(f"{total:,} item{'s' * (total != 1)}", body)
 
 
 def _item_text(item: Mapping[str, Any]) -> str:
-    if item["state"] == State.SUCCEEDED:
+    if item["state"] in (State.SUCCEEDED, State.CACHED):
         return in_short(item["value"], 40)
     return str(item["error"] or item["reason"] or "")
 
