@@ -577,3 +577,14 @@ def test_a_retry_that_waits_is_not_made_once_the_run_is_cancelled(waits: str, ba
         time.sleep(0.05)
     assert before < made <= 2
     assert len(calls) == made
+
+
+def test_json_of_show_names_a_function_without_its_address() -> None:
+    from mxm.pipeline.cli.describe import _task_document  # pyright: ignore[reportPrivateUsage]
+
+    def shown(delay: Any) -> Any:
+        task = TaskSpec("a", refuse, retries=1, retry_delay_s=delay)
+        return _task_document(task)["retry_delay_s"]
+
+    assert shown(growing) == "growing()"
+    assert shown(backoff(1)) == {"first": 1, "factor": 2, "most": 60, "jitter": 0.2}

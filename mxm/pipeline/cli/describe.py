@@ -17,6 +17,7 @@ from mxm.pipeline.introspection.uses import ResourceBase, resources_of, settings
 from mxm.pipeline.params.declared import Parameter, annotation_of, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
+from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import to_json
 from mxm.pipeline.values.secrets import mask, secret_parameters
@@ -329,6 +330,12 @@ def json_form(value: object) -> Any:
         return repr_of(value)
 
 
+def _delay_form(delay: object) -> Any:
+    if callable(delay) and not isinstance(delay, Backoff):
+        return f"{getattr(delay, '__qualname__', None) or type(delay).__qualname__}()"
+    return json_form(delay)
+
+
 def _task_document(task: TaskSpec) -> dict[str, Any]:
     produces = task.produces
     doc = inspect.getdoc(task.fn) or ""
@@ -339,7 +346,7 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "resources": {name: one.name for name, one in resources_of(task.fn).items()},
         "after": list(task.after),
         "retries": task.retries,
-        "retry_delay_s": json_form(task.retry_delay_s),
+        "retry_delay_s": _delay_form(task.retry_delay_s),
         "timeout_s": task.timeout_s,
         "limits": list(task.limits),
         "tags": list(task.tags),

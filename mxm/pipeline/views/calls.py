@@ -114,7 +114,7 @@ def delays_of(task: TaskSpec) -> str:
     if isinstance(delays, Backoff):
         return f", {delays!r}"
     if callable(delays):
-        return f", after {getattr(delays, '__name__', None) or repr_of(delays)}()"
+        return f", after {getattr(delays, '__name__', None) or type(delays).__name__}()"
     given = list(as_sequence(delays))
     text = " ".join(seconds_text(delay).removesuffix(" s") for delay in given)
     return "" if set(text.split()) <= {"0"} else f", {text} s apart"
