@@ -1,0 +1,106 @@
+"""Reads whose results stay in the process: at import, and in functions under `functools.cache`.
+
+Who uses such a result later opens nothing, so the file counts for that attempt, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from types import CodeType, FrameType
+from typing import Any, TypeAlias
+
+__all__ = ["Origins", "is_below", "is_left_out", "origins_of"]
+
+Origins: TypeAlias = "tuple[str, ...]"
+"""Files of the project's code that a read is kept by."""
+
+_DEEPEST = 200  # frames that are looked at
+_library: tuple[str, ...] = ()
+_known: dict[int, tuple[int, frozenset[CodeType]]] = {}
+
+
+def origins_of(frame: FrameType | None) -> Origins:
+    """The files of code that keeps what is read in *frame*."""
+    found: list[str] = []
+    for _ in range(_DEEPEST):
+        if frame is None:
+            break
+        code, names = frame.f_code, frame.f_globals
+        if not _is_installed(code.co_filename) and (
+            (code.co_name == "<module>" and _is_initialising(names)) or code in _cached(names)
+        ):
+            found.append(code.co_filename)
+        frame = frame.f_back
+    return tuple(found)
+
+
+def _is_initialising(names: dict[str, Any]) -> bool:
+    return bool(getattr(names.get("__spec__"), "_initializing", False))
+
+
+def _cached(names: dict[str, Any]) -> frozenset[CodeType]:
+    """The code of functions under `functools.cache` in a module with these *names*."""
+    known = _known.get(id(names))
+    if known is not None and known[0] == len(names):
+        return known[1]
+    found: set[CodeType] = set()
+    for value in list(names.values()):
+        members = list(vars(value).values()) if isinstance(value, type) else ()
+        for one in (value, *members):
+            function = getattr(one, "__func__", one)  # of a static or class method
+            if type(function).__name__ == "_lru_cache_wrapper":
+                code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
+                if isinstance(code, CodeType):
+                    found.add(code)
+    codes = frozenset(found)
+    # Names that are bound anew leave the length as it is.
+    if not _is_initialising(names) and names.get("__name__") != "__main__":
+        _known[id(names)] = len(names), codes
+    return codes
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether *path* is *folder* or inside it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+_installed: dict[str, bool] = {}
+
+
+def _is_installed(file: str) -> bool:
+    known = _installed.get(file)
+    if known is None:
+        known = file.startswith("<frozen ") or any(is_below(file, f) for f in _library_folders())
+        _installed[file] = known
+    return known
+
+
+def _library_folders() -> tuple[str, ...]:
+    """Where Python, installed packages and this one are."""
+    global _library
+    if not _library:
+        paths = sysconfig.get_paths()
+        names = {sys.prefix, sys.base_prefix, paths["stdlib"], paths["platstdlib"]}
+        names |= {paths["purelib"], paths["platlib"], os.path.dirname(os.path.dirname(__file__))}
+        names |= {path for path in sys.path if "site-packages" in path or "dist-packages" in path}
+        home = os.environ.get("PREFECT_HOME") or os.path.expanduser("~/.prefect")
+        _library = tuple(os.path.abspath(name) for name in {*names, home})
+    return _library
+
+
+def is_left_out(path: str, root: str) -> bool:
+    """Whether *path* is no input of the project in *root*: Python's own, a device, the store."""
+    if path.startswith(("/proc/", "/sys/", "/dev/")) or "/.mxm/" in path or path.endswith("/.mxm"):
+        return True
+    if path.endswith((".pyc", ".pyo")):
+        return True
+    store = os.environ.get("MXM_HOME")
+    if store and is_below(path, os.path.abspath(os.path.expanduser(store))):
+        return True
+    # A project that is itself below one of these folders is one all the same.
+    return any(
+        is_below(path, folder) and not (is_below(path, root) and is_below(root, folder))
+        for folder in _library_folders()
+    )

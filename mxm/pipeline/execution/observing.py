@@ -1,0 +1,309 @@
+"""The files that an attempt opens: noted as it runs, and compared before its result is used."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import sys
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+from urllib.parse import unquote
+
+from mxm.pipeline.execution.file_log import FileLog, Observed, Reaches
+from mxm.pipeline.execution.file_notes import FileNote, unchanged_note
+from mxm.pipeline.execution.kept_reads import Origins, origins_of
+from mxm.pipeline.execution.readers import watch_readers
+from mxm.pipeline.interrupts import let_signals_pass
+
+__all__ = [
+    "FileNote",
+    "Observed",
+    "also_observed",
+    "joined",
+    "loading",
+    "observed",
+    "unchanged",
+    "unobserved",
+]
+
+
+@contextlib.contextmanager
+def observed(*, root: str, reaches: Reaches | None = None) -> Generator[Observed, None, None]:
+    """Note what is opened within this block, in its threads and in what it awaits.
+
+    What a thread opens that belongs to no task counts for every block that is open then. What was
+    read at import, or in a function under `functools.cache`, counts for later blocks, too. What a
+    block inside this one notes counts for this one as well.
+
+    Parameters
+    ----------
+    root
+        The project's folder: what is below it is noted relative to it.
+    reaches
+        Whether the task's code reaches code in a file; None for any.
+    """
+    _install()
+    outer = _current.get()
+    log = FileLog(root, reaches, outer if isinstance(outer, FileLog) else None)
+    found = Observed()
+    token = _current.set(log)
+    _active.add(log)
+    try:
+        yield found
+    finally:
+        _active.discard(log)
+        _current.reset(token)
+        with _silent():
+            log.finish(found)
+
+
+@contextlib.contextmanager
+def unobserved() -> Generator[None, None, None]:
+    """Note nothing of what this context opens, except in and inside of blocks of `observed`."""
+    token = _current.set(_current.get() or _IGNORED)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextlib.contextmanager
+def loading(*, root: str) -> Generator[None, None, None]:
+    """Note what the project's modules open while they are imported within this block.
+
+    Parameters
+    ----------
+    root
+        As for `observed`.
+    """
+    _install()
+    log = FileLog(root, None, None)
+    _loads.append(log)
+    try:
+        yield
+    finally:
+        _loads.remove(log)
+
+
+def also_observed(notes: Iterable[FileNote]) -> None:
+    """Count *notes* for the attempt of this context, where there is one.
+
+    For what a flow inside a task takes from an earlier run, or gets from another process.
+    """
+    log = _current.get()
+    if isinstance(log, FileLog):
+        log.also(notes)
+
+
+def joined(seen: Sequence[Observed]) -> Observed:
+    """What several attempts of one call opened, in order: of a file that two wrote, the last."""
+    whole = Observed()
+    writes: dict[tuple[str, str], FileNote] = {}
+    for one in seen:
+        whole.reads += [note for note in one.reads if note not in whole.reads]
+        whole.torn += one.torn
+        writes |= {(note.base, note.path): note for note in one.writes}
+    whole.writes = list(writes.values())
+    return whole
+
+
+def unchanged(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | None:
+    """The first of *notes* that is not what it was; None where all are.
+
+    Parameters
+    ----------
+    notes
+        What an earlier attempt opened.
+    root
+        The project's folder now.
+    folder
+        The working directory now.
+    """
+    with _silent():
+        return unchanged_note(notes, root, folder)
+
+
+_IGNORED: Any = object()
+_current: ContextVar[Any] = ContextVar("mxm_observed", default=None)
+_active: set[FileLog] = set()
+_loads: list[FileLog] = []
+_here = threading.local()
+_installed = False
+_install_lock = threading.Lock()
+
+
+class _Sink:
+    """What watched readers report to."""
+
+    def is_open(self) -> bool:
+        return bool(_active or _loads) and not getattr(_here, "silent", False)
+
+    def read(self, path: str, *, names: bool = False) -> None:
+        _heard("os.scandir" if names else "open", (path, None, os.O_RDONLY))
+
+    def write(self, path: str) -> None:
+        _heard("open", (path, None, os.O_WRONLY | os.O_TRUNC))
+
+
+def _install() -> None:
+    global _installed
+    with _install_lock:
+        if not _installed:
+            _installed = True
+            sys.addaudithook(_heard)
+        watch_readers(_Sink())
+
+
+@contextlib.contextmanager
+def _silent() -> Generator[None, None, None]:
+    """Note nothing of what this thread opens."""
+    before = getattr(_here, "silent", False)
+    _here.silent = True
+    try:
+        yield
+    finally:
+        _here.silent = before
+
+
+def _heard(event: str, args: tuple[Any, ...]) -> None:
+    """The audit hook; it stays for as long as the process lives, so it must cost nothing."""
+    if not (_active or _loads) or event not in _EVENTS:
+        return
+    log = _current.get()
+    if getattr(_here, "silent", False) or (log is _IGNORED and not _loads):
+        return
+    _here.silent = True
+    try:
+        logs = _logs(log)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        origins = origins_of(frame)
+        if not logs and origins:  # at import, before any task runs
+            logs = _loads[-1:]
+        for one in logs:
+            _note(one, event, args, frame, origins)
+    except BaseException as error:  # of a path's own code, which opening it will raise, too
+        let_signals_pass(error)
+        for one in _logs(log):
+            one.lost.add(event)
+    finally:
+        _here.silent = False
+
+
+def _logs(log: Any) -> list[FileLog]:
+    """Those that what is opened now counts for."""
+    if log is _IGNORED:
+        return []
+    if log is None:
+        return list(_active)
+    found: list[FileLog] = []
+    while log is not None:
+        found.append(log)
+        log = log.outer
+    return found
+
+
+_LISTED = frozenset({"os.listdir", "os.scandir"})
+_GLOBBED = frozenset({"glob.glob/2", "pathlib.Path.glob", "pathlib.Path.rglob"})
+_PUT = frozenset({"os.rename", "os.link", "os.symlink", "shutil.copyfile"})
+_EVENTS = frozenset(
+    {"open", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree", "sqlite3.connect"}
+    | _LISTED
+    | _GLOBBED
+    | _PUT
+)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+_RELATIVE = ("_rmtree_safe_fd", "_rmtree_safe_fd_step", "_fwalk", "fwalk")
+_CODE = (".py", ".pyc", ".pyo", ".so", ".pyd")
+
+
+def _note(
+    log: FileLog, event: str, args: Sequence[Any], frame: FrameType | None, origins: Origins
+) -> None:
+    if event == "open":
+        _note_open(log, args, frame, origins)
+    elif event in _LISTED:
+        if not _is_import(frame):
+            path = _path("." if args[0] is None else args[0])
+            log.read(path, names=True, origins=origins)
+    elif event in _GLOBBED:
+        _note_pattern(log, event, args, origins)
+    elif event in _PUT:
+        log.write(_path(args[1], args[3] if len(args) > 3 else -1), anew=True)
+        if event == "os.rename":
+            log.write(_path(args[0], args[2]), anew=False)
+    elif event == "sqlite3.connect":
+        _note_database(log, os.fsdecode(args[0]), origins)
+    elif event == "os.mkdir":
+        log.make(_path(args[0], args[2]))
+    elif event == "shutil.rmtree":
+        log.clear(_path(args[0]))
+    elif event == "os.remove":
+        log.write(_path(args[0], args[1]), anew=True)
+    elif event == "os.truncate":
+        log.write(_path(args[0]), anew=False)
+
+
+def _path(path: Any, folder: Any = -1) -> str:
+    """The path of something that is given by its path, or by an open folder."""
+    if isinstance(path, int):
+        return os.readlink(f"/proc/self/fd/{path}")
+    text: str = os.fsdecode(path)
+    if isinstance(folder, int) and folder >= 0 and not os.path.isabs(text):
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), text)
+    return text
+
+
+def _note_open(
+    log: FileLog, args: Sequence[Any], frame: FrameType | None, origins: Origins
+) -> None:
+    if isinstance(args[0], int):  # it was opened before
+        return
+    path, flags = os.fsdecode(args[0]), args[2] if isinstance(args[2], int) else 0
+    if frame is not None and frame.f_code.co_name in _RELATIVE and os.sep not in path:
+        return  # in a folder that the event does not name
+    if flags & _WRITES and os.path.isdir(path):  # a nameless file in it
+        return
+    if flags & _WRITES:
+        log.write(path, anew=bool(flags & (os.O_TRUNC | os.O_EXCL)))
+    elif not (path.endswith(_CODE) and _is_import(frame)):  # whose code counts by itself
+        log.read(path, names=False, origins=origins)
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    names = ("<frozen importlib", "<frozen zipimport")
+    return frame is not None and frame.f_code.co_filename.startswith(names)
+
+
+def _note_pattern(log: FileLog, event: str, args: Sequence[Any], origins: Origins) -> None:
+    """A fixed name behind a wildcard is looked up without listing the folder that it is in."""
+    first, second = os.fsdecode(args[0]), args[1]
+    if event == "glob.glob/2":
+        below = args[2]
+        text = first if below is None else os.path.join(os.fsdecode(below), first)
+    else:
+        inner = os.path.join("**", str(second)) if event.endswith("rglob") else str(second)
+        text = os.path.join(glob.escape(first), inner)
+        if not all(map(glob.has_magic, inner.split(os.sep))):
+            log.pattern(text, origins)
+        return
+    steps = [glob.has_magic(step) for step in text.split(os.sep)]
+    if True in steps and False in steps[steps.index(True) :]:
+        log.pattern(text, origins)
+
+
+def _note_database(log: FileLog, path: str, origins: Origins) -> None:
+    if path.startswith("file:"):
+        path = unquote(path[5:].partition("?")[0])
+        path = f"/{path.lstrip('/')}" if path.startswith("//") else path
+    if not path or path == ":memory:":
+        return
+    if not os.path.exists(path):
+        log.write(path, anew=True)
+        log.write(f"{path}-wal", anew=True)
+        return
+    log.read(path, names=False, origins=origins)
+    log.read(f"{path}-wal", names=False, origins=origins)
