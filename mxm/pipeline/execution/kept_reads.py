@@ -29,7 +29,7 @@ def origins_of(frame: FrameType | None) -> Origins:
             break
         code, names = frame.f_code, frame.f_globals
         if not _is_installed(code.co_filename) and (
-            (code.co_name == "<module>" and _is_initialising(names)) or code in _cached(names)
+            (code.co_name == "<module>" and _is_initialising(names)) or _is_cached(code, names)
         ):
             found.append(code.co_filename)
         frame = frame.f_back
@@ -38,6 +38,20 @@ def origins_of(frame: FrameType | None) -> Origins:
 
 def _is_initialising(names: dict[str, Any]) -> bool:
     return bool(getattr(names.get("__spec__"), "_initializing", False))
+
+
+def _is_cached(code: CodeType, names: dict[str, Any]) -> bool:
+    """Whether *code* is that of a function under `functools.cache`."""
+    # A name that is bound anew does not change how many there are.
+    return _code_of(names.get(code.co_name)) is code or code in _cached(names)
+
+
+def _code_of(value: Any) -> CodeType | None:
+    function = getattr(value, "__func__", value)  # of a static or class method
+    if type(function).__name__ != "_lru_cache_wrapper":
+        return None
+    code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _cached(names: dict[str, Any]) -> frozenset[CodeType]:
@@ -49,15 +63,11 @@ def _cached(names: dict[str, Any]) -> frozenset[CodeType]:
     for value in list(names.values()):
         members = list(vars(value).values()) if isinstance(value, type) else ()
         for one in (value, *members):
-            function = getattr(one, "__func__", one)  # of a static or class method
-            if type(function).__name__ == "_lru_cache_wrapper":
-                code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
-                if isinstance(code, CodeType):
-                    found.add(code)
+            code = _code_of(one)
+            if code is not None:
+                found.add(code)
     codes = frozenset(found)
-    # Names that are bound anew leave the length as it is.
-    if not _is_initialising(names) and names.get("__name__") != "__main__":
-        _known[id(names)] = len(names), codes
+    _known[id(names)] = len(names), codes
     return codes
 
 

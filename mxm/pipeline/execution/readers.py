@@ -39,6 +39,10 @@ _READERS = {
     ),
 }
 _WRITERS = {
+    "pandas": (
+        *("DataFrame.to_feather", "DataFrame.to_hdf", "DataFrame.to_orc", "DataFrame.to_parquet"),
+        "Series.to_hdf",
+    ),
     "polars": (
         *("DataFrame.write_avro", "DataFrame.write_csv", "DataFrame.write_ipc"),
         *("DataFrame.write_ipc_stream", "DataFrame.write_json", "DataFrame.write_ndjson"),
@@ -54,7 +58,7 @@ _SOURCES = frozenset(
     {"source", "path", "where", "input_file", "io", "path_or_buf", "path_or_buffer", "paths",
      "path_or_paths", "metadata_path", "filepath_or_buffer"}
 )  # fmt: skip
-_TARGETS = frozenset({"where", "file", "path", "dest", "output_file"})
+_TARGETS = frozenset({"where", "file", "path", "dest", "output_file", "path_or_buf"})
 
 
 class Sink(Protocol):
