@@ -471,7 +471,7 @@ def test_what_a_module_reads_at_import_counts_for_those_who_reach_it(
     (folder / "config.py").write_text("with open('t.csv') as file: SIZE = len(file.read())\n")
     (folder / "flows.py").write_text("import config\n")
     monkeypatch.syspath_prepend(str(folder))
-    with unobserved(), loading(root=str(folder)):
+    with unobserved(), loading():
         importlib.import_module("flows")
         Path("t.csv").read_text()  # of no module
     with observed(root=str(folder)) as seen:
@@ -486,6 +486,32 @@ def test_what_a_module_reads_at_import_counts_for_those_who_reach_it(
     with observed(root=str(folder)) as later:
         pass
     assert ("u.csv", "file", "folder") in paths(later)
+
+
+COMMAND = """
+import sys
+from mxm.pipeline.cli.start import main
+from mxm.pipeline.execution import file_log
+sys.argv = ["mxm-pipeline", "run", "flows.py:flow", "--no-record", "--backend", "inline", "--quiet"]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, [(note.note, by) for note, by in file_log._kept.values()], file=sys.stderr)
+"""
+
+
+def test_the_command_notes_what_modules_read_at_import(folder: Path) -> None:
+    (folder / "t.csv").write_text("1")
+    (folder / "flows.py").write_text(
+        "import mxm\n"
+        "with open('t.csv') as file: SIZE = len(file.read())\n"
+        "@mxm.task\n"
+        "def one() -> int: return SIZE\n"
+        "@mxm.flow\n"
+        "def flow(): return one()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", COMMAND], capture_output=True, text=True)
+    assert f"0 [(('t.csv', 'folder'), ('{folder}/flows.py',))]" in done.stderr
 
 
 def test_cached_methods_and_local_reads_are_kept_apart(

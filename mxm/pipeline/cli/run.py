@@ -101,7 +101,10 @@ def _run_flow(
         with _terminal(verbosity) as block, logged(verbosity), printed(verbosity):
             user_code_begins()
             try:
-                spec = find_flow(name, modules, warn=print_warning).spec()
+                from mxm.pipeline.execution.observing import loading
+
+                with loading():  # what modules read at import counts for cached tasks
+                    spec = find_flow(name, modules, warn=print_warning).spec()
                 given = given_params(params, params_file, spec)
                 of_resources = given_settings(settings, spec)
                 from mxm.pipeline.api import compile_flow

@@ -18,6 +18,7 @@ from mxm.pipeline.execution.file_notes import FileNote, unchanged_note
 from mxm.pipeline.execution.kept_reads import Origins, origins_of
 from mxm.pipeline.execution.readers import watch_readers
 from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.projects import project_root
 
 __all__ = [
     "FileNote",
@@ -72,21 +73,17 @@ def unobserved() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def loading(*, root: str) -> Generator[None, None, None]:
-    """Note what the project's modules open while they are imported within this block.
-
-    Parameters
-    ----------
-    root
-        As for `observed`.
-    """
+def loading() -> Generator[None, None, None]:
+    """Note what the project's modules open while they are imported within this block."""
+    global _loads
     _install()
-    log = FileLog(root, None, None)
-    _loads.append(log)
+    with _install_lock:
+        _loads += 1
     try:
         yield
     finally:
-        _loads.remove(log)
+        with _install_lock:
+            _loads -= 1
 
 
 def also_observed(notes: Iterable[FileNote]) -> None:
@@ -130,7 +127,7 @@ def unchanged(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | N
 _IGNORED: Any = object()
 _current: ContextVar[Any] = ContextVar("mxm_observed", default=None)
 _active: set[FileLog] = set()
-_loads: list[FileLog] = []
+_loads = 0  # blocks of `loading` that are open
 _here = threading.local()
 _installed = False
 _install_lock = threading.Lock()
@@ -182,7 +179,7 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         origins = origins_of(frame)
         if not logs and origins:  # at import, before any task runs
-            logs = _loads[-1:]
+            logs = [FileLog(project_root(origins[0]), None, None)]
         for one in logs:
             _note(one, event, args, frame, origins)
     except BaseException as error:  # of a path's own code, which opening it will raise, too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import importlib.abc
 import importlib.machinery
 import os
 import sys
@@ -88,10 +87,11 @@ def watch_readers(sink: Sink) -> None:
         if module is not None and not getattr(spec, "_initializing", False):
             _watch_module(module, sink)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(sink))
+        finder: Any = _Finder(sink)
+        sys.meta_path.insert(0, finder)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Watches the readers of a module as soon as it is imported."""
 
     def __init__(self, sink: Sink) -> None:
