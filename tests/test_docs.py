@@ -53,7 +53,8 @@ def output(text: str, folder: Path, name: str = "example") -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
-            exec(compile(text, str(file), "exec"), {"__name__": name})
+            code = compile(text, str(file), "exec", dont_inherit=True)  # as an import does
+            exec(code, {"__name__": name})
         except Exception as error:
             print("".join(traceback.format_exception_only(error)), end="")
     return printed.getvalue()

@@ -10,6 +10,7 @@ from mxm.pipeline.checks.declarations import find_problems, require_valid
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import OptionsOfRun, RunOptions
 from mxm.pipeline.execution.planning import plan_with
+from mxm.pipeline.params.caching import cache_notes
 from mxm.pipeline.params.limits import limit_problems
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import FlowRun
@@ -17,8 +18,10 @@ from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
 if TYPE_CHECKING:
+    from mxm.pipeline.execution.entries import Entries
     from mxm.pipeline.execution.outlook import Outlook
     from mxm.pipeline.execution.partial import Past
+    from mxm.pipeline.execution.plan import Plan
 
 __all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow", "plan_flow"]
 
@@ -89,7 +92,7 @@ class MXMFlow(Protocol):
 def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
     """All problems of *flow*, found without running it."""
     spec = _spec(flow)
-    return [*find_problems(spec), *limit_problems(spec)]
+    return [*find_problems(spec), *limit_problems(spec), *cache_notes(spec)]
 
 
 def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRun]) -> MXMFlow:
@@ -124,6 +127,8 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
 
         recorder = RunRecorder(spec, expected=bool(chosen.record))
         chosen = chosen.changed({"recorder": recorder})
+    if chosen.entries is None:
+        chosen = chosen.changed({"entries": _entries})
     compiled: MXMFlow = load_backend(backend)(spec, chosen)
     return compiled
 
@@ -206,6 +211,13 @@ def _past_of(spec: FlowSpec) -> Past:
     from mxm.pipeline.store.past import past_of
 
     return past_of(spec)
+
+
+def _entries(plan: Plan) -> Entries | None:
+    # Loaded by runs that have cached tasks.
+    from mxm.pipeline.store.entries import open_entries
+
+    return open_entries(plan)
 
 
 def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:

@@ -35,10 +35,12 @@ from mxm.pipeline.resources import Resource
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import (
     CHECKED,
+    CodeDep,
     OnItemError,
     RetryDelay,
     RetryOn,
     RunIf,
+    check_cache,
     check_options,
 )
 from mxm.pipeline.tracing.assembly import current, spec_alone
@@ -120,13 +122,18 @@ class TaskOptions(TypedDict, total=False):
     item_key: Callable[[Any], object] | None
     on_item_error: OnItemError
     limits: Iterable[str]
+    cache: bool | None
+    cache_ttl_s: float | None
+    inputs: Iterable[str]
+    code_deps: CodeDep | Sequence[CodeDep]
+    cache_version: str | int | None
     produces: AssetDecl | None
     reads: AssetDecl | str | Sequence[AssetDecl | str]
 
 
 _KNOWN: Mapping[str, Sequence[str]] = {
     "task": tuple(TaskOptions.__annotations__),
-    "flow": ("name", "tasks", "params", "schedule_cron", "item_key"),
+    "flow": ("name", "tasks", "params", "schedule_cron", "cache", "item_key"),
 }
 
 
@@ -429,6 +436,19 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Names of limits, ``["bloomberg"]``: of all tasks with that name, and of the items of their
         maps, only so many attempts are at work at once as ``[tool.mxm.pipeline.limits]``,
         ``--limit`` or ``limits=`` of the run says; 1 where none does.
+    cache
+        Whether a run takes the result from an earlier one where nothing that it depends on has
+        changed, and keeps it for later ones; None for what the flow says.
+    cache_ttl_s
+        Seconds after which a kept result is no longer used.
+    inputs
+        What the task reads beside its arguments: paths and globs relative to the project's
+        folder, and ``"env:NAME"`` for variables of the environment.
+    code_deps
+        Functions, classes and modules that the result depends on, where the code does not name
+        them.
+    cache_version
+        A text or number; results kept under another one are not used.
     produces
         The asset that a successful run writes.
     reads
@@ -476,9 +496,8 @@ class Flow(_Mappable[P, R_co], FlowBase):
     def _read(self) -> Body:
         tasks: list[Any] | None = self.options.get("tasks")
         params: Mapping[str, Any] = self.options.get("params") or {}
-        return Body(
-            self.fn, self.name, self.source, tasks, params, self.options.get("schedule_cron")
-        )
+        cron, cache = self.options.get("schedule_cron"), self.options.get("cache")
+        return Body(self.fn, self.name, self.source, tasks, params, cron, cache)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as plain Python; in the body of a flow, record its tasks there."""
@@ -654,6 +673,7 @@ def flow(
     tasks: Iterable[AnyTask] | None = None,
     params: Mapping[str, Any] | None = None,
     schedule_cron: str | None = None,
+    cache: bool | None = None,
     item_key: Callable[[Any], object] | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -672,6 +692,9 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Values for the tasks' parameters; a run's own override them.
     schedule_cron
         When it should run, in cron's five fields.
+    cache
+        Whether results of its tasks are kept and used again, where they do not say; None for the
+        project's setting, ``[tool.mxm.pipeline] cache``.
     item_key
         A function that names an item where the flow is mapped, for people to read.
 
@@ -681,6 +704,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         The decorated object is not a plain function, or an option is unknown or of the wrong type.
     """
     check_given("@mxm.flow", "flow", options, _KNOWN)
+    check_cache("@mxm.flow", options.get("cache"))
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):

@@ -190,7 +190,8 @@ class FlowRun:
         output, warnings = self._output()
         for warning in warnings:
             logger.warning("%s", warning)
-        return gather(output, self.values, self.params)
+        values = {part.name: self.tasks[part.name].value for part in upstreams_in([output])}
+        return gather(output, values, self.params)
 
     def _output(self) -> tuple[Binding, list[Problem]]:
         """The binding of the flow's value, and a warning for each missing part."""

@@ -16,11 +16,13 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.task_options import (
+    CodeDep,
     OnItemError,
     RetryDelay,
     RetryOn,
     RunIf,
     as_sequence,
+    check_cache,
     check_options,
 )
 from mxm.pipeline.values.equality import alike, alike_mappings
@@ -137,6 +139,19 @@ class TaskSpec(_Spec):
     limits
         Names of limits: of the tasks that share one, only so many attempts are at work at once as
         the run has it, 1 where it gives no number.
+    cache
+        Whether a run may take its result from an earlier one, and keeps it for later ones; None
+        for what its flow says.
+    cache_ttl_s
+        Seconds after which a kept result is no longer used; None for no limit.
+    inputs
+        What it reads beside its arguments: paths and globs relative to the project's folder, and
+        ``env:NAME`` for variables of the environment.
+    code_deps
+        Functions, classes and modules that its result depends on, where its code does not name
+        them.
+    cache_version
+        A text or number that makes results kept under another one unusable.
     each
         Tasks whose lists this one is mapped over: a single one fills the first parameter, and
         positional upstreams start at the second; a mapping gives lists by parameter name.
@@ -147,6 +162,8 @@ class TaskSpec(_Spec):
     by_item
         Tasks upstream, of the same mapped flow, whose result for the same item it takes or
         waits for.
+    flow_cache
+        The option ``cache`` of the flow that it comes from, where another one's body calls that.
     bindings
         The source of each input, in full, with a list to map over as `Each`; replaces *upstream*
         and *each*.
@@ -177,9 +194,15 @@ class TaskSpec(_Spec):
     item_key: Callable[[Any], object] | None
     on_item_error: OnItemError
     limits: tuple[str, ...]
+    cache: bool | None
+    cache_ttl_s: float | None
+    inputs: tuple[str, ...]
+    code_deps: tuple[CodeDep, ...]
+    cache_version: str | int | None
     outcomes: bool
     over: Each | None
     by_item: tuple[str, ...]
+    flow_cache: bool | None
     produces: AssetDecl | None
     reads: tuple[str, ...]
     source: Source | None = field(compare=False)
@@ -206,10 +229,16 @@ class TaskSpec(_Spec):
         item_key: Callable[[Any], object] | None = None,
         on_item_error: OnItemError = "fail",
         limits: Iterable[str] = (),
+        cache: bool | None = None,
+        cache_ttl_s: float | None = None,
+        inputs: Iterable[str] = (),
+        code_deps: CodeDep | Sequence[CodeDep] = (),
+        cache_version: str | int | None = None,
         each: EachNames = (),
         outcomes: bool = False,
         over: Each | None = None,
         by_item: Iterable[str] = (),
+        flow_cache: bool | None = None,
         bindings: Bindings | None = None,
         reads: AssetDecl | str | Iterable[AssetDecl | str] = (),
         source: Source | None = None,
@@ -227,6 +256,7 @@ class TaskSpec(_Spec):
         checked = check_options(
             *(name, retries, retry_delay_s, retry_on, timeout_s, tags),
             *(run_if, allow_failure, item_key, on_item_error, limits),
+            *(cache, cache_ttl_s, inputs, code_deps, cache_version),
         )
         source = source or Source.of_caller()
         wrong = list(problems)
@@ -247,6 +277,7 @@ class TaskSpec(_Spec):
             outcomes=outcomes,
             over=over,
             by_item=tuple(by_item),
+            flow_cache=flow_cache,
             _upstream=tuple(dict.fromkeys([u.name for u in upstreams_in(taken)])),
             _mapped=over is not None or any(type(binding) is Each for binding in bindings),
         )
@@ -255,6 +286,12 @@ class TaskSpec(_Spec):
     def upstream(self) -> tuple[str, ...]:
         """Names of the tasks whose results this task takes, each once, in order."""
         return self._upstream
+
+    @property
+    def uses_assets(self) -> bool:
+        """Whether it reads assets, or the file of one is written for it: no cache has that."""
+        declared = self.produces
+        return bool(self.reads or (declared is not None and declared.path_template is not None))
 
     @property
     def mapped(self) -> bool:
@@ -296,6 +333,9 @@ class FlowSpec(_Spec):
         Values for the parameters of the tasks' functions; a run's own take precedence.
     schedule_cron
         Cron expression with five fields; recorded for schedulers.
+    cache
+        Whether results of its tasks are kept, where they do not say; None for the project's
+        setting.
     fn
         The decorated function, whose signature gives the flow's parameters; None for a spec made by
         hand.
@@ -314,6 +354,7 @@ class FlowSpec(_Spec):
     tasks: tuple[TaskSpec, ...]
     params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     schedule_cron: str | None
+    cache: bool | None
     fn: Callable[..., Any] | None
     output: Binding | None
     traced: bool
@@ -328,6 +369,7 @@ class FlowSpec(_Spec):
         params: Mapping[str, Any] | None = None,
         schedule_cron: str | None = None,
         *,
+        cache: bool | None = None,
         fn: Callable[..., Any] | None = None,
         output: Binding | None = None,
         traced: bool = False,
@@ -337,6 +379,7 @@ class FlowSpec(_Spec):
     ) -> None:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a flow's name must be a string, not {name!r}")
+        check_cache(f"flow {name!r}", cache)
         members = tuple(tasks)
         for member in members:
             if not isinstance(member, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -349,6 +392,7 @@ class FlowSpec(_Spec):
             tasks=members,
             params=MappingProxyType(dict(params or {})),
             schedule_cron=schedule_cron,
+            cache=cache,
             fn=fn,
             output=output,
             traced=traced,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Callable, Mapping, Set
+from types import ModuleType
 from typing import Any, cast
 
 from mxm.pipeline.assets.declared import AssetDecl, Check, checks_of
@@ -26,6 +28,7 @@ from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.task_options import CodeDep
 from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["flow_from_dict", "flow_to_dict", "task_to_dict"]
@@ -68,9 +71,15 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         "item_key": None if spec.item_key is None else _fn_to_dict(spec.item_key),
         "on_item_error": spec.on_item_error,
         "limits": list(spec.limits),
+        "cache": spec.cache,
+        "cache_ttl_s": spec.cache_ttl_s,
+        "inputs": list(spec.inputs),
+        "code_deps": [_dep_to_dict(dep) for dep in spec.code_deps],
+        "cache_version": spec.cache_version,
         "outcomes": spec.outcomes,
         "over": None if spec.over is None else _binding_to_dict(spec.over),
         "by_item": list(spec.by_item),
+        "flow_cache": spec.flow_cache,
         "produces": _asset_to_dict(spec.produces),
         "reads": list(spec.reads),
         "problems": [dataclasses.asdict(problem) for problem in spec.problems],
@@ -86,6 +95,7 @@ def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
         "tasks": [task_to_dict(task, secrets=secrets) for task in spec.tasks],
         "params": _params_to_dict(spec.params, secrets),
         "schedule_cron": spec.schedule_cron,
+        "cache": spec.cache,
         "output": _binding_to_dict(spec.output) if spec.output is not None else None,
         "traced": spec.traced,
         "unpacked": [[_binding_to_dict(one.binding), one.count] for one in spec.unpacked],
@@ -107,6 +117,7 @@ def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
             tasks=[_task_from_dict(task) for task in data["tasks"]],
             params={k: _value_from_dict(v) for k, v in data.get("params", {}).items()},
             schedule_cron=data.get("schedule_cron"),
+            cache=data.get("cache"),
             fn=_fn_from_dict(data["fn"]) if data.get("fn") else None,
             output=_binding_from_dict(data["output"]) if data.get("output") else None,
             traced=data.get("traced", False),
@@ -142,9 +153,15 @@ def _task_from_dict(data: Mapping[str, Any]) -> TaskSpec:
         item_key=_fn_from_dict(data["item_key"]) if data.get("item_key") else None,
         on_item_error=data.get("on_item_error", "fail"),
         limits=data.get("limits", ()),
+        cache=data.get("cache"),
+        cache_ttl_s=data.get("cache_ttl_s"),
+        inputs=data.get("inputs", ()),
+        code_deps=[_dep_from_dict(dep) for dep in data.get("code_deps", ())],
+        cache_version=data.get("cache_version"),
         outcomes=data.get("outcomes", False),
         over=cast("Any", _binding_from_dict(data["over"])) if data.get("over") else None,
         by_item=data.get("by_item", ()),
+        flow_cache=data.get("flow_cache"),
         produces=_asset_from_dict(data["produces"]) if data.get("produces") else None,
         reads=data.get("reads", ()),
         problems=[_problem_from_dict(problem) for problem in data.get("problems", ())],
@@ -213,6 +230,16 @@ def _retry_on_from_dict(data: Any) -> Any:
         plain = cast("Mapping[str, Any]", data)
         return _fn_from_dict(plain["function"]) if "function" in plain else _value_from_dict(plain)
     return [_fn_from_dict(kind) for kind in data]
+
+
+def _dep_to_dict(dep: CodeDep) -> str | dict[str, str]:
+    return f"{dep.__name__}:" if isinstance(dep, ModuleType) else _fn_to_dict(dep)
+
+
+def _dep_from_dict(data: str | Mapping[str, str]) -> CodeDep:
+    if isinstance(data, str) and data.endswith(":"):
+        return importlib.import_module(data[:-1])
+    return _fn_from_dict(data)
 
 
 def _params_to_dict(params: Mapping[str, Any], secrets: Set[str]) -> dict[str, Any]:

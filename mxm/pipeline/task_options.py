@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
 from mxm.pipeline.errors import repr_of
@@ -11,11 +12,13 @@ __all__ = [
     "ANY_EXCEPTION",
     "CHECKED",
     "RUN_RULES",
+    "CodeDep",
     "OnItemError",
     "RetryDelay",
     "RetryOn",
     "RunIf",
     "as_sequence",
+    "check_cache",
     "check_options",
 ]
 
@@ -31,10 +34,15 @@ RetryDelay: TypeAlias = float | Sequence[float] | Callable[[int], float]
 RetryOn: TypeAlias = type[Exception] | Sequence[type[Exception]] | Callable[[Exception], object]
 """What to try again after: types of exceptions, or a function of the exception."""
 
-_DEFAULTS = ("succeeded", False, None, "fail", ())
+CodeDep: TypeAlias = "Callable[..., Any] | ModuleType"
+"""Code that a result depends on: a function, a class or a module."""
+
+_NO_CACHE = (None, None, (), (), None)
+_DEFAULTS = ("succeeded", False, None, "fail", (), *_NO_CACHE)
 CHECKED: tuple[str, ...] = (
     *("retries", "retry_delay_s", "retry_on", "timeout_s", "tags"),
     *("run_if", "allow_failure", "item_key", "on_item_error", "limits"),
+    *("cache", "cache_ttl_s", "inputs", "code_deps", "cache_version"),
 )
 ANY_EXCEPTION: tuple[type[Exception], ...] = (Exception,)
 
@@ -51,6 +59,11 @@ def check_options(
     item_key: object = None,
     on_item_error: object = "fail",
     limits: object = (),
+    cache: object = None,
+    cache_ttl_s: object = None,
+    inputs: object = (),
+    code_deps: object = (),
+    cache_version: object = None,
 ) -> dict[str, Any]:
     """The options in a TaskSpec's form: sequences as tuples.
 
@@ -63,6 +76,7 @@ def check_options(
         Another option is invalid; the error names task and option.
     """
     rest = (run_if, allow_failure, item_key, on_item_error)
+    caching = (cache, cache_ttl_s, inputs, code_deps, cache_version)
     delays: object = tuple(retry_delay_s) if _is_list(retry_delay_s) else retry_delay_s
     if retry_on is Exception:
         types: object = ANY_EXCEPTION
@@ -71,8 +85,8 @@ def check_options(
     else:
         types = tuple(as_sequence(retry_on)) if type(retry_on) in _GROUPS else retry_on
     timed = (retries, delays, types, timeout_s)
-    if tags == () and (*rest, limits) == _DEFAULTS:
-        return dict(zip(CHECKED, (*timed, (), *rest, ()), strict=True))
+    if tags == () and (*rest, limits, *caching) == _DEFAULTS:
+        return dict(zip(CHECKED, (*timed, (), *rest, (), *caching), strict=True))
     words = _words(name, "tags", tags)
     limited = tuple(sorted(set(_words(name, "limits", limits))))
     if not isinstance(run_if, str):
@@ -89,7 +103,8 @@ def check_options(
         raise ValueError(
             f"task {name!r}: on_item_error must be 'fail' or 'skip', not {repr_of(on_item_error)}"
         )
-    return dict(zip(CHECKED, (*timed, words, *rest, limited), strict=True))
+    caching = _cache_options(name, *caching)
+    return dict(zip(CHECKED, (*timed, words, *rest, limited, *caching), strict=True))
 
 
 _GROUPS = (list, tuple, set, frozenset)
@@ -97,6 +112,47 @@ _GROUPS = (list, tuple, set, frozenset)
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple)
+
+
+def _cache_options(
+    name: str, cache: object, ttl: object, inputs: Any, code: Any, version: object
+) -> tuple[Any, ...]:
+    """The options of the cache, in a TaskSpec's form."""
+    check_cache(f"task {name!r}", cache)
+    number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
+    if ttl is not None and not (number and 0 < cast("float", ttl) < _YEARS):
+        raise TypeError(
+            f"task {name!r}: cache_ttl_s must be a positive number of seconds, not {repr_of(ttl)}"
+        )
+    texts = _words(name, "inputs", inputs) if inputs else ()
+    deps = tuple(as_sequence(code))
+    for dep in deps:
+        if not callable(dep) and not isinstance(dep, ModuleType):
+            raise TypeError(
+                f"task {name!r}: code_deps must be functions, classes or modules, "
+                f"not {repr_of(dep)}"
+            )
+    if version is not None and type(version) not in (str, int):
+        raise TypeError(
+            f"task {name!r}: cache_version must be a string or a whole number, "
+            f"not {repr_of(version)}"
+        )
+    return cache, ttl, texts, deps, version
+
+
+_YEARS = 1e10  # seconds; later than any date
+
+
+def check_cache(owner: str, cache: object) -> None:
+    """Check the option ``cache`` of *owner*.
+
+    Raises
+    ------
+    TypeError
+        It is not True, False or None.
+    """
+    if cache is not None and not isinstance(cache, bool):
+        raise TypeError(f"{owner}: cache must be True or False, not {repr_of(cache)}")
 
 
 def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
@@ -109,6 +165,8 @@ def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
         hint = f": write [{given!r}]"
     elif option == "limits" and hasattr(given, "keys"):
         hint = ": give their numbers to the run, in [tool.mxm.pipeline.limits] for one"
+    elif option == "inputs" and hasattr(given, "__fspath__"):
+        hint = f": write [{str(given)!r}]"
     raise TypeError(
         f"task {name!r}: {option} must be a list of strings, not {repr_of(given)}{hint}"
     )

@@ -174,12 +174,21 @@ class ItemRun:
     slot: int | None = None
     asset: WrittenAsset | None = None
 
+    @property
+    def has_value(self) -> bool:
+        """Whether there is a value: it succeeded, or its value came from an earlier run."""
+        return self.state is State.SUCCEEDED or self.state is State.CACHED
+
+    def to_written(self) -> Written:
+        """The value as JSON."""
+        return to_json(self.value)
+
     def to_dict(self) -> dict[str, JSONValue]:
         """The item in the form of its run's document."""
         value: JSONValue = None
         error = None if self.error is None else described(self.error)
-        if self.state is State.SUCCEEDED:
-            value = to_json(self.value).value
+        if self.has_value:
+            value = self.to_written().value
         return {
             "key": self.key,
             "state": self.state.value,
@@ -242,7 +251,7 @@ class ItemRuns(Mapping[str, ItemRun]):
         """
         shown = self._runs
         if len(shown) > _MOST_ROWS:
-            odd = (r for r in shown if r.state is not State.SUCCEEDED or r.attempts > 1)
+            odd = (r for r in shown if not r.has_value or r.attempts > 1)
             shown = list(itertools.islice(odd, _MOST_ROWS))
         count: dict[str, JSONValue] = {**self.count()}
         return {"over": self.over, "count": count, "rows": [run.to_dict() for run in shown]}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mxm.pipeline.bindings import Each, free_parameters, upstreams_in
+from mxm.pipeline.checks.caching import cache_problems
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
 from mxm.pipeline.checks.iterators import iterator_problems
@@ -41,6 +42,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(default_problems(spec))
     problems.extend(iterator_problems(spec))
     problems.extend(resource_problems(spec))
+    problems.extend(cache_problems(spec))
     if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
         from mxm.pipeline.checks.assets import asset_problems  # few flows write files
 

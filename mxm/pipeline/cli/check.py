@@ -26,6 +26,7 @@ from mxm.pipeline.cli.output import (
 )
 from mxm.pipeline.discovery.search import Failure, discover, find_flows
 from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.params.caching import cache_notes
 from mxm.pipeline.params.limits import limit_problems
 from mxm.pipeline.problems import Problem, Source, did_you_mean, drawn_places, shown_path
 from mxm.pipeline.registry import Registration, clashes
@@ -64,6 +65,7 @@ def _check_flows(
         spec = entry.spec()
         checked.problems.extend(find_problems(spec, strict_types=strict_types))
         checked.problems.extend(limit_problems(spec))
+        checked.problems.extend(cache_notes(spec))
     report(checked)
     if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH

@@ -279,11 +279,24 @@ def _options(task: TaskSpec) -> str:
     options += rules_of(task)
     if task.limits:
         options.append("limits " + few(task.limits))
+    options += _cache_options(task)
     if task.tags:
         options.append("tags " + few(task.tags))
     if task.produces:
         options.append(f"produces {task.produces.id}")
     return "; ".join(options) or "-"
+
+
+def _cache_options(task: TaskSpec) -> list[str]:
+    """What *task* says of the cache, in words."""
+    if task.cache is None and task.flow_cache is None:
+        return []
+    if not (task.flow_cache if task.cache is None else task.cache):
+        return ["not cached"]
+    said = [] if task.cache_ttl_s is None else [f"for {task.cache_ttl_s:g} s"]
+    said += [f"inputs {few(task.inputs)}"] if task.inputs else []
+    said += [] if task.cache_version is None else [f"version {task.cache_version}"]
+    return [" ".join(("cached", *said))]
 
 
 def flow_document(entry: Registration) -> dict[str, Any]:
@@ -295,6 +308,7 @@ def flow_document(entry: Registration) -> dict[str, Any]:
         "doc": spec.doc,
         "source": _source(entry),
         "schedule_cron": spec.schedule_cron,
+        "cache": spec.cache,
         "params": [_parameter_document(p) for p in parameters_of(spec)],
         "tasks": [_task_document(task) for task in spec.tasks],
         "resources": [_resource_document(one) for one in used_by(t.fn for t in spec.tasks)],
@@ -349,6 +363,10 @@ def _task_document(task: TaskSpec) -> dict[str, Any]:
         "retry_delay_s": _delay_form(task.retry_delay_s),
         "timeout_s": task.timeout_s,
         "limits": list(task.limits),
+        "cache": task.flow_cache if task.cache is None else task.cache,
+        "cache_ttl_s": task.cache_ttl_s,
+        "inputs": list(task.inputs),
+        "cache_version": task.cache_version,
         "tags": list(task.tags),
         "run_if": task.run_if,
         "allow_failure": task.allow_failure,

@@ -21,6 +21,7 @@ from mxm.pipeline.execution.events import (
     RunEnded,
     RunStarted,
     StepEnded,
+    StepLooked,
     StepStarted,
     StepWaits,
     Warned,
@@ -55,6 +56,8 @@ class Lines:
         Whether a result without a JSON form is an error.
     resume
         Gives the command that goes on after a run; empty for none.
+    explain
+        Whether to say why each cached task runs, or whose result it has.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class Lines:
         *,
         strict_json: bool = False,
         resume: Callable[[FlowRun], str] = lambda _: "",
+        explain: bool = False,
     ) -> None:
+        self._explain = explain
         self._verbosity = verbosity
         self._strict_json = strict_json
         self._resume = resume
@@ -87,6 +92,8 @@ class Lines:
                 if event.items is not None:
                     self._of[event.step] = event.items
                     self._shown[event.step] = time.monotonic()
+            case StepLooked():
+                self._look(event)
             case StepWaits():
                 self._wait(event)
             case AttemptEnded():
@@ -150,6 +157,16 @@ class Lines:
         self._line(
             event.at, f"waiting {event.step}: limit {event.limit} is reached ({event.most})", least
         )
+
+    def _look(self, event: StepLooked) -> None:
+        """Say why a cached task runs, or whose result it has."""
+        if not self._explain:
+            return
+        name = event.step if event.item is None else f"{event.step}[{event.item}]"
+        if event.used is not None:
+            self._line(event.at, f"cached {name}: kept by run {event.used}", -1)
+            return
+        self._line(event.at, f"run {name}: " + "; ".join(event.reasons()), -1)
 
     def _item(self, event: ItemEnded) -> None:
         """Count the items of a mapped step, and print a line now and then."""

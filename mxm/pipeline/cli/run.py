@@ -60,6 +60,7 @@ def _run_flow(
     settings: Sequence[str],
     limits: Sequence[str],
     options: Mapping[str, Any],
+    explain: bool,
     verbosity: int,
     document: str,
     report_file: str | None,
@@ -78,6 +79,8 @@ def _run_flow(
         As in `given_limits`.
     options
         Options of `compile_flow`; None means the project's setting.
+    explain
+        As in `Lines`.
     verbosity
         As in `logged`.
     document
@@ -123,6 +126,7 @@ def _run_flow(
                         verbosity,
                         strict_json=strict_json,
                         resume=functools.partial(_resume, asked=asked),
+                        explain=explain,
                     )
                 else:
                     lines = _live(block, spec, asked, strict_json=strict_json)
@@ -402,6 +406,21 @@ def run(
             help="Write the run's report to this file: .html, .svg, or .json for a trace.",
         ),
     ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Run every task, and keep no result for later runs."),
+    ] = False,
+    strict_cache: Annotated[
+        bool,
+        typer.Option(
+            "--strict-cache",
+            help="Keep the result of a cached task only where its inputs= name every file it read.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say why each cached task runs, or whose result it has."),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
     ] = False,
@@ -456,7 +475,10 @@ def run(
             "guard": guard,
             "grace_s": grace,
             "record": False if no_record else None,
+            "cache": False if no_cache else None,
+            "strict_cache": strict_cache,
         },
+        explain=explain,
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",
         report_file=report,

@@ -115,6 +115,7 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "workers": _Key("a whole number", lambda value: type(value) is int),
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
+        "cache": _Key("true or false", lambda value: type(value) is bool),
         # Read by the runs themselves, also those from Python: mxm.pipeline.params.limits.
         "limits": _Key("a table of whole numbers", _is_table, of_a_run=False),
         # Read by the runs and plain calls themselves: mxm.pipeline.params.resources.

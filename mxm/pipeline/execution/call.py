@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, TaskCancelledError, TaskTimeoutError, described
@@ -33,6 +34,9 @@ from mxm.pipeline.interrupts import ends_the_run, wait
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.probe import Probe
 
 __all__ = [
     "Call",
@@ -102,6 +106,8 @@ class Call:
         The number of items, if the step is mapped.
     hold
         The limits of the step, taken for its first attempt.
+    probe
+        Notes what its attempts do, where the result may be kept for later runs.
 
     Attributes
     ----------
@@ -125,6 +131,7 @@ class Call:
         is_cleanup: bool = False,
         items: int | None = None,
         hold: Hold | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -145,6 +152,7 @@ class Call:
         self._guard = guard
         self.is_cleanup: bool = is_cleanup
         self._hold = hold
+        self.probe: Probe | None = probe
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line, self._progress) if observers else Output()
@@ -267,11 +275,13 @@ class Call:
         self._end(State.CANCELLED)
         return self._task(State.CANCELLED, reason=reason)
 
-    def _task(self, state: State, **outcome: Any) -> TaskRun:
+    def _task(
+        self, state: State, make: Callable[..., TaskRun] = TaskRun, **outcome: Any
+    ) -> TaskRun:
         self._output.close()
-        return TaskRun(
-            self.step.name,
-            state,
+        return make(
+            name=self.step.name,
+            state=state,
             attempts=self.attempts,
             started=self.started,
             ended=datetime.now(UTC),
@@ -338,6 +348,7 @@ class Invocation(Protocol):
     step: Step
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    probe: Probe | None
 
 
 Invoke: TypeAlias = Callable[[Invocation], Any]
@@ -345,14 +356,22 @@ Invoke: TypeAlias = Callable[[Invocation], Any]
 
 
 def _here(call: Invocation) -> Any:
-    """Call the function in this process; with a timeout, in a thread that can be abandoned."""
+    """Call the function in this process, and note what it did where its result may be kept."""
+    value = _timed(call)
+    if call.probe is not None:
+        call.probe.check(call.step.task.fn, call.args, call.kwargs)
+    return value
+
+
+def _timed(call: Invocation) -> Any:
+    """Call the function; with a timeout, in a thread that can be abandoned."""
     timeout = call.step.task.timeout_s
 
     resources = active_resources()
     if resources is None:  # of no run: an engine's own test of a step
         resources = Resources.of_process(call.flow)
         with using(resources), contextlib.closing(resources):
-            return _here(call)
+            return _timed(call)
     loop = resources.loop or EventLoop()
     if timeout is None:
         return _work(call, resources, loop)
@@ -360,6 +379,8 @@ def _here(call: Invocation) -> Any:
     try:
         return _in_thread(lambda: _work(call, resources, loop, begun.append), timeout)
     except _LateError:
+        if call.probe is not None:
+            call.probe.is_lost = True
         for started in begun:
             started.cancel()
             loop.answers()  # else it is held, and others get a new one
@@ -375,7 +396,10 @@ def _work(
     fn = call.step.task.fn
     with within_task(call.flow, call.step.name):
         args, kwargs = resources.filled(fn, call.args, call.kwargs)
-        return call_function(fn, args, kwargs, loop, on_start)
+        if call.probe is None:
+            return call_function(fn, args, kwargs, loop, on_start)
+        called = functools.partial(call_function, fn, args, kwargs, loop, on_start)
+        return call.probe.around(called)
 
 
 _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)

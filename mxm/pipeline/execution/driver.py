@@ -7,7 +7,7 @@ import heapq
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import add_note, described
 from mxm.pipeline.execution.call import Call
@@ -27,8 +27,13 @@ from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, work
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
 from mxm.pipeline.logs import logger
+from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.runs import FlowRun, attach_run, gather
 from mxm.pipeline.taskruns import State, TaskRun
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.probe import Probe
+    from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["Perform", "drive"]
 
@@ -73,6 +78,7 @@ class _Drive:
         self.watch = Watch(plan, whole=options.guard) if shared else None
         self.stopped_by: str | None = None
         self.limits: Limits | None = None
+        self.cache: StepCache | None = None
         self.waits: dict[str, float] = {}  # since when a step has waited for a limit
         self.holds: dict[int, Hold] = {}  # by worker, the limits of its items
         # When everything that a step needs had ended.
@@ -95,6 +101,7 @@ class _Drive:
                 self.limits = Limits(most, runner.wake)
             try:
                 self.ledger.announce()
+                self.cache = self._opened_cache()
                 self._place(runner)
                 runner.close()
                 self._close_resources()
@@ -113,7 +120,27 @@ class _Drive:
                 runner.close()  # completely, if that was interrupted before
                 raise
 
+    def _opened_cache(self) -> StepCache | None:
+        """What earlier runs kept of the steps; None if none of them is cached."""
+        options = self.options
+        if options.entries is None or options.cache is False or options.overrides:
+            return None
+        steps = cached_tasks(self.plan.flow, options.cache)
+        if not steps:
+            return None
+        # Loaded by runs that have cached tasks.
+        from mxm.pipeline.execution.step_cache import open_cache
+
+        return open_cache(self.ledger, steps)
+
+    def _heed_cache(self) -> None:
+        for problem in self.cache.heed() if self.cache else ():
+            self.ledger.warn(problem)
+
     def _close_resources(self) -> None:
+        if self.cache is not None:
+            self._heed_cache()
+            self.cache.close()
         resources = active_resources()
         for problem in resources.close() if resources else ():
             self.ledger.warn(replace(problem, flow=self.plan.flow.name))
@@ -151,9 +178,16 @@ class _Drive:
         call = None if stopped else self._call(step, hold)
         if call is not None:
             self.running[step.name] = call
-            runner.start(functools.partial(self.perform, call))
+            perform = self.perform if call.probe is None else self._perform_cached
+            runner.start(functools.partial(perform, call))
         elif hold is not None:
             hold.end()
+
+    def _perform_cached(self, call: Call) -> TaskRun:
+        task = self.perform(call)
+        if self.cache is not None:
+            self.cache.made(task)
+        return task
 
     def _took_step(self, task: TaskRun) -> None:
         """Take note of a step that ended."""
@@ -162,6 +196,8 @@ class _Drive:
         heapq.heappush(self.slots, call.slot)
         if self.watch:
             self._changes(call.step)
+        if call.probe is not None:
+            self._heed_cache()
         self._settle(task)
 
     def _next(self) -> tuple[Step | None, Hold | None]:
@@ -208,6 +244,14 @@ class _Drive:
         if step.outcome is not None:
             self._settle(step.outcome)
             return None
+        probe: Probe | None = None
+        if self.cache is not None and self.cache.serves(step) and not is_cleanup:
+            found = self.cache.find(step, self.ready_at[step.name])
+            self._heed_cache()
+            if isinstance(found, TaskRun):
+                self._settle(found)
+                return None
+            probe = found
         values = self._values_for(step)
         try:
             args = tuple(gather(b, values, self.plan.params) for b in step.args)
@@ -233,6 +277,7 @@ class _Drive:
             guard=self.options.guard,
             is_cleanup=is_cleanup,
             hold=hold,
+            probe=probe,
         )
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:
@@ -271,13 +316,15 @@ class _Drive:
         if not known or self._is_stopped(step):
             return
         try:
-            mapped = self.maps.made(step)
+            is_cached = self.cache is not None and self.cache.serves(step)
+            mapped = self.maps.made(step, is_cached=is_cached)
         except BaseException as error:  # also what the user's item_key raised
             let_signals_pass(error)
             self._settle(self._refused(step, error, "while reading the items"))
             return
         if self.watch:
             self.watch.starts(step, self.ledger.values)
+        mapped.cache = self.cache if is_cached else None
         self.maps.add(mapped)
 
     def _offer(self, mapped: MappedStep) -> None:
@@ -339,6 +386,8 @@ class _Drive:
         if hold is not None:
             hold.end()
         done = mapped.settle(ended.places)
+        if mapped.cache is not None:
+            self._heed_cache()
         self.at_work -= len(ended.places)
         mapped.at_work -= len(ended.places)
         self._offer(mapped)  # those that were not begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,7 @@ __all__ = [
     "RunEnded",
     "RunStarted",
     "StepEnded",
+    "StepLooked",
     "StepStarted",
     "StepWaits",
     "Warned",
@@ -86,6 +87,28 @@ class StepWaits:
     step: str
     limit: str
     most: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepLooked:
+    """The cache was asked for the result of a step, or of one of its items.
+
+    Parameters
+    ----------
+    used
+        Id of the run whose result is used; None where it runs.
+    reasons
+        Gives why it runs, in words; only while the event is handled.
+    item
+        Key of the item, where the step is mapped.
+    """
+
+    run: str
+    at: datetime
+    step: str
+    used: str | None
+    reasons: Callable[[], list[str]]
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,6 +292,7 @@ class RunEnded:
 Event: TypeAlias = (
     RunStarted
     | StepWaits
+    | StepLooked
     | StepStarted
     | AttemptStarted
     | AttemptEnded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.bindings import Absent, Binding, Each, Param, PerItem, Upstream, value_of
 from mxm.pipeline.errors import TaskCancelledError, described
@@ -14,6 +14,9 @@ from mxm.pipeline.execution.rules import Fate, decide
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.taskruns import ItemRun, State
 from mxm.pipeline.values.items import items_of
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.contents import Content
 
 __all__ = ["FlowItems"]
 
@@ -49,11 +52,10 @@ class FlowItems(MappedStep):
             if name not in self.sources:
                 self._given[name] = ItemList(None, items_of(self._take(Upstream(name))))
         inputs = (*self.step.args, *self.step.kwargs.values())
-        self._each: dict[int, ItemList] = {}
         leaves = [leaf for b in inputs if isinstance(b, PerItem) for leaf in _leaves(b.binding)]
         for leaf in leaves:
             if isinstance(leaf, Each):
-                self._each[id(leaf)] = self._list(leaf)
+                self._list(leaf)
         self._over = self._list(cast("Each", task.over))
         outside = {
             leaf.name
@@ -67,7 +69,8 @@ class FlowItems(MappedStep):
 
     def _lists(self) -> dict[str, ItemList]:
         lists = {"its flow's items": self._over}
-        lists |= {f"list {i + 1}": each for i, each in enumerate(self._each.values())}
+        each = [self._each[key] for key in self._each if key != id(self.step.task.over)]
+        lists |= {f"list {i + 1}": one for i, one in enumerate(each)}
         lists |= self._given
         lists |= {
             name: ItemList(self.sources[name], None)
@@ -156,6 +159,23 @@ class FlowItems(MappedStep):
 
         return value_of(binding, look_up, lambda each: self._each[id(each)].at(place))
 
+    def content_at(self, origin: Upstream, place: int) -> Content | None:
+        """The content of a result for the item at *place*; None for that of the whole step."""
+        # Loaded by runs that have cached tasks.
+        from mxm.pipeline.execution.contents import Fresh, content_of_item
+
+        if origin.name in self._given:
+            return Fresh(self._given[origin.name].at(place))
+        if origin.name not in self.sources:
+            return None
+        run = self.sources[origin.name].runs[place]
+        return content_of_item(run) if run and run.has_value else Fresh(Absent(None))
+
+    def order_at(self, name: str, place: int) -> ItemRun | None:
+        """The item of the step *name* that the one at *place* runs after; None if it is none."""
+        source = self.sources.get(name)
+        return None if source is None else source.runs[place]
+
     def _instead(self, source: MappedStep, place: int) -> Failure | None:
         run = source.runs[place]
         takes_failures = self.step.task.run_if in ("failed", "always")
@@ -173,13 +193,12 @@ class FlowItems(MappedStep):
         breaks = failed and not task.allow_failure and task.on_item_error == "fail"
         direct = [self._fate_of(n, place) for n in self.step.needs if self._counts(n)]
         above = breaks or any(fate.failure_above for fate in direct)
-        if run.state is State.SUCCEEDED and not above:
+        if run.has_value and not above:
             return
         verb = "failed" if failed else "was skipped"
         why = f": {run.reason}" if run.state is State.SKIPPED and run.reason else ""
         because = f"upstream {name!r} {verb}{why}"
-        has_value = run.state is State.SUCCEEDED
-        self._fates[place] = Fate(name, has_value, failed, breaks, above, name, because)
+        self._fates[place] = Fate(name, run.has_value, failed, breaks, above, name, because)
         if failed and task.allow_failure:
             self.places[place] = PlaceState.EMPTY  # downstream it counts as a skip
 
@@ -187,8 +206,8 @@ class FlowItems(MappedStep):
         """What became of the step, now that every place has ended."""
         runs = [run for run in self.runs if run is not None]
         failed = [run for run in runs if run.state is State.FAILED]
-        called = [run for run in runs if run.attempts]
-        good = any(run.state is State.SUCCEEDED for run in called)
+        called = [run for run in runs if run.attempts or run.has_value]
+        good = any(run.has_value for run in called)
         if failed and (self.step.task.on_item_error == "fail" or not good):
             error = cast("BaseException", failed[0].error)
             self._note(error, failed, len(called))

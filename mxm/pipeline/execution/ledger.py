@@ -19,6 +19,7 @@ from mxm.pipeline.execution.events import (
     StepWaits,
     Warned,
 )
+from mxm.pipeline.execution.later import Results
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
@@ -66,7 +67,7 @@ class Ledger:
         self.options: RunOptions = options
         self.index: dict[str, int] = {step.name: i for i, step in enumerate(plan.steps)}
         self.ended: dict[str, TaskRun] = {}
-        self.values: dict[str, Any] = {}
+        self.values: Results = Results()
         self.fates: dict[str, Fate] = {}
         self.started: datetime = datetime.now(UTC)
         self.observers: Observers = Observers(new_run_id(self.started), options.observers)
@@ -116,7 +117,7 @@ class Ledger:
         """Record how *task* ended, with its value, and report it."""
         self.end(task)
         if task.has_value:
-            self.values[task.name] = task.value
+            self.values.keep(task)
 
     def end(self, task: TaskRun) -> None:
         """Record how *task* ended, and report it."""

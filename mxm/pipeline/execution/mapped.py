@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
 from mxm.pipeline.errors import AssetClashError, Skip, add_note, described
-from mxm.pipeline.execution.events import Observers
+from mxm.pipeline.execution.events import ItemEnded, Observers
 from mxm.pipeline.execution.items import Item, ItemCall, run_items
+from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.failure import Failure
+from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
-from mxm.pipeline.taskruns import ItemRun, ItemRuns, State
+from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
+from mxm.pipeline.values.jsonvalue import Written, to_json
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.contents import Content
+    from mxm.pipeline.execution.entries import Asked
+    from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["ItemList", "MappedStep", "Outcome", "PlaceState"]
 
@@ -53,9 +63,13 @@ class MappedStep:
         Gives the value of a binding.
     flow
         Name of the flow.
+    is_later
+        Whether the value of a binding is only loaded when an item is called.
 
     Attributes
     ----------
+    cache
+        Gives results of items that earlier runs kept.
     ready
         Places that may start.
     left
@@ -81,11 +95,15 @@ class MappedStep:
         step: Step,
         sources: Mapping[str, MappedStep],
         take: Callable[[Binding], Any],
+        is_later: Callable[[Binding], bool] | None = None,
     ) -> None:
         self.step: Step = step
         self.sources = sources
         self.flow = flow
+        self.cache: StepCache | None = None
         self._take = take
+        self._is_later = is_later
+        self._each: dict[int, ItemList] = {}  # by the id of the binding
         self._prepare()
         lists = self._lists()
         require_pairs({name: each.count for name, each in lists.items()})
@@ -123,14 +141,16 @@ class MappedStep:
 
     def _list(self, binding: Each) -> ItemList:
         source = self.sources.get(chained_to(binding))
-        if source is not None:
-            return ItemList(source, None)
-        return ItemList(None, items_of(self._take(binding.items)))
+        items = None if source is not None else items_of(self._take(binding.items))
+        self._each[id(binding)] = made = ItemList(source, items)
+        return made
 
     def _input(self, binding: Binding) -> _Same | ItemList:
-        if not isinstance(binding, Each):
-            return _Same(self._take(binding))
-        return self._list(binding)
+        if isinstance(binding, Each):
+            return self._list(binding)
+        if self._is_later is not None and self._is_later(binding):
+            return _SameLater(functools.partial(self._take, binding))
+        return _Same(self._take(binding))
 
     def _lists(self) -> dict[str, ItemList]:
         shape = shape_of(self.step.task.fn)
@@ -159,9 +179,23 @@ class MappedStep:
     def value_at(self, place: int) -> Any:
         """What a map that follows gets of *place*, which has a value."""
         run = cast("ItemRun", self.runs[place])
-        if run.state is State.SUCCEEDED:
+        if run.has_value:
             return run.value
         return self._failure(run)  # of `outcomes`
+
+    def item_content(self, each: Each, place: int) -> Content:
+        """The content of the item of the list *each* at *place*."""
+        return self._each[id(each)].content_at(place)
+
+    def content_at(self, origin: Upstream, place: int) -> Content | None:
+        """The content of a result for the item at *place*; None for that of the whole step."""
+        del origin, place
+        return None
+
+    def order_at(self, name: str, place: int) -> ItemRun | None:
+        """The item of the step *name* that the one at *place* runs after; None if it is none."""
+        del name, place
+        return None
 
     def _failure(self, run: ItemRun) -> Failure:
         error = run.error if run.error is not None else Skip(run.reason or "")
@@ -253,11 +287,47 @@ class MappedStep:
         hold
             The limits of the step, which its items hold one after the other.
         """
-        items = (self.item(place) for place in places)
+        asked: dict[int, Asked] = {}
+        if self.cache is None:
+            items: Iterable[Item] = (self.item(place) for place in places)
+        else:
+            items = self._to_call(self.cache, places, asked, observers, slot)
         for place, run in run_items(items, observers, output, slot, hold, lambda: self.is_over):
+            if self.cache is not None and place in asked:
+                self.cache.made_item(asked.pop(place), run)
             self.runs[place] = run
             if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
                 break
+
+    def _to_call(
+        self,
+        cache: StepCache,
+        places: Sequence[int],
+        asked: dict[int, Asked],
+        observers: Observers,
+        slot: int,
+    ) -> Iterator[Item]:
+        """The items at *places* of which no earlier run kept a result; the others end here."""
+        for place in places:
+            found = cache.find_item(self, place, self.keys[place], slot)
+            if not isinstance(found, ItemRun):
+                try:
+                    item = self.item(place)
+                except BaseException as error:  # a value that cannot be loaded
+                    let_signals_pass(error)
+                    reason = f"its inputs could not be read: {described(error)}"
+                    key = self.keys[place]
+                    found = ItemRun(key, State.FAILED, error=error, reason=reason, slot=slot)
+                else:
+                    item.call.probe = found.probe
+                    asked[place] = found
+                    yield item
+                    continue
+            self.runs[place] = found
+            if observers:
+                now = datetime.now(UTC)
+                event = ItemEnded(observers.run, now, self.step.name, place, found)
+                observers.notify(event)
 
     def settle(self, places: Sequence[int]) -> list[int]:
         """Take note of the items at *places*; those that have ended. The others may start again."""
@@ -277,7 +347,7 @@ class MappedStep:
     def ended(self, place: int, run: ItemRun) -> None:
         """Take note that the item at *place* ended."""
         self.left -= 1
-        if run.state is State.SUCCEEDED or self.step.task.outcomes:
+        if run.has_value or self.step.task.outcomes:
             self.places[place] = PlaceState.VALUE
         elif run.state is State.FAILED and self.step.task.on_item_error == "fail":
             self.places[place] = PlaceState.FAILED
@@ -332,6 +402,40 @@ class MappedStep:
         """The results in the order of their places, without gaps."""
         return [self.value_at(i) for i, what in enumerate(self.places) if what is PlaceState.VALUE]
 
+    def from_cache(self, items: ItemRuns) -> tuple[Later, Written, State] | None:
+        """The results and the state, where an earlier run kept some of them; else None."""
+        if self.cache is None:
+            return None
+        runs = [run for run in items.values() if run.has_value]
+        cached = [run for run in runs if isinstance(run, CachedItem)]
+        if not cached:
+            return None
+        state = State.CACHED if len(cached) == len(runs) else State.SUCCEEDED
+        return Later(self.values), self.written(), state
+
+    def kept(self, items: ItemRuns) -> TaskRun:
+        """The step, all of whose *items* an earlier run kept."""
+        later, written = Later(self.values), self.written()
+        return LaterTask(later, written, name=self.step.name, state=State.CACHED, items=items)
+
+    def written(self) -> Written:
+        """The results as JSON, without loading those that an earlier run kept."""
+        found: list[Written] = []
+        for place, what in enumerate(self.places):
+            run = self.runs[place]
+            if what is PlaceState.VALUE and run is not None:
+                made = run.to_written() if run.has_value else to_json(self.value_at(place))
+                found.append(made)
+        return Written(
+            [one.value for one in found],
+            sum(one.nonfinite for one in found),
+            tuple(
+                part.replace(" at $", f" at $[{i}]", 1)
+                for i, one in enumerate(found)
+                for part in one.described
+            ),
+        )
+
     def outcome(self) -> Outcome:
         """What became of the step, now that every place has ended."""
         runs = [run for run in self.runs if run is not None]
@@ -345,8 +449,8 @@ class MappedStep:
             None,
         )
         task = self.step.task
-        called = [run for run in runs if run.attempts]
-        good = sum(run.state is State.SUCCEEDED for run in runs)
+        called = [run for run in runs if run.attempts or run.has_value]
+        good = sum(run.has_value for run in runs)
         if task.outcomes:
             failed = []
         fails = failed and (task.on_item_error == "fail" or not good)
@@ -428,6 +532,17 @@ class _Same:
         return self._value
 
 
+class _SameLater(_Same):
+    """One that is loaded when the first item is called."""
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        super().__init__(Later(load))
+
+    def at(self, place: int) -> Any:
+        del place
+        return self._value.get()
+
+
 class ItemList:
     """A list of items: those of a step that this one goes on with, or given ones."""
 
@@ -447,6 +562,14 @@ class ItemList:
         if self.source is not None:
             return self.source.value_at(place)
         return (self.items or [])[place]
+
+    def content_at(self, place: int) -> Content:
+        """The content of the item at *place*."""
+        # Loaded by runs that have cached tasks.
+        from mxm.pipeline.execution.contents import Fresh, content_of_item
+
+        run = self.source.runs[place] if self.source is not None else None
+        return content_of_item(run) if run and run.has_value else Fresh(self.at(place))
 
 
 def _text(binding: Each) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,12 @@ from typing import Any
 from mxm.pipeline.errors import Skip, TaskCancelledError, described
 from mxm.pipeline.execution.call import Call, declared_only, invoke_now, invoke_with
 from mxm.pipeline.execution.items import many_now, many_with
+from mxm.pipeline.execution.later import Later, LaterTask
 from mxm.pipeline.execution.mapped import MappedStep, Outcome
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.interrupts import wait
-from mxm.pipeline.taskruns import State, TaskRun
+from mxm.pipeline.taskruns import ItemRuns, State, TaskRun, WrittenAsset
+from mxm.pipeline.values.jsonvalue import Written
 from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["MappedCall"]
@@ -142,12 +145,26 @@ class MappedCall(Call):
             return self._task(
                 State.SKIPPED, reason=outcome.reason, cause=outcome.cause, items=items
             )
+        kept = self._mapped.from_cache(items)
+        if kept is not None:
+            return self._from_cache(*kept, items)
         value = self._mapped.values()
         if step.overridden:
             return self._task(State.OVERRIDDEN, value=value, items=items)
         asset = declared_only(step)
         snapshot = Snapshot.of(value, whole=self._guard)
         return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
+
+    def _from_cache(self, later: Later, written: Written, state: State, items: ItemRuns) -> TaskRun:
+        """The outcome where an earlier run kept results of items: those are not loaded for it."""
+        declared = self.step.task.produces
+        asset: WrittenAsset | None = None
+        if state is State.CACHED:
+            self.attempts = 0
+        elif declared is not None:
+            asset = WrittenAsset(declared.id, self.step.partition)
+        make = functools.partial(LaterTask, later, written, None)
+        return self._task(state, make, asset=asset, items=items)
 
     def cancelled(self, reason: str) -> TaskRun:
         """What became of the step where the run ended before it did."""

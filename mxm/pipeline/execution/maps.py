@@ -103,8 +103,15 @@ class Maps:
         lists = [b for b in inputs if isinstance(b, Each)]
         return [u.name for u in upstreams_in(lists) if u.name not in self._ledger.values]
 
-    def made(self, step: Step) -> MappedStep:
+    def made(self, step: Step, *, is_cached: bool = False) -> MappedStep:
         """*step* with its items.
+
+        Parameters
+        ----------
+        step
+            A mapped step.
+        is_cached
+            Whether earlier runs may have kept results of its items.
 
         Raises
         ------
@@ -121,7 +128,11 @@ class Maps:
 
         flow = ledger.plan.flow.name
         if step.task.over is None:
-            return MappedStep(flow, step, sources, take)
+
+            def is_later(binding: Binding) -> bool:
+                return not all(ledger.values.is_loaded(u.name) for u in upstreams_in([binding]))
+
+            return MappedStep(flow, step, sources, take, is_later if is_cached else None)
         outside = [n for n in step.needs if n not in chained and n not in step.listed]
         fates = {name: ledger.fate_of(name) for name in outside}
         return FlowItems(flow, step, sources, take, fates)

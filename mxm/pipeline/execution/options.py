@@ -14,6 +14,7 @@ from mxm.pipeline.resources import Resource
 from mxm.pipeline.seconds import wrong_seconds
 
 if TYPE_CHECKING:
+    from mxm.pipeline.execution.entries import Entries
     from mxm.pipeline.execution.events import Observer
     from mxm.pipeline.execution.partial import Past
     from mxm.pipeline.execution.plan import Plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKENDS",
     "RUNNERS",
+    "EntriesMaker",
     "OptionsOfRun",
     "Recorder",
     "RunOptions",
@@ -30,6 +32,9 @@ __all__ = [
 ]
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
+_SWITCHES = (
+    *("fail_fast", "strict_params", "strict_json", "engine_logs", "guard", "strict_cache"),
+)
 RUNNERS = ("sequential", "threads", "processes")
 
 
@@ -57,6 +62,16 @@ class OptionsOfRun(TypedDict, total=False):
     select: str | Sequence[str] | None
     exclude: str | Sequence[str]
     force: bool | str | Sequence[str]
+    cache: bool | None
+    strict_cache: bool
+
+
+class EntriesMaker(Protocol):
+    """Opens the results that earlier runs kept, where there is a place for them."""
+
+    def __call__(self, plan: Plan, /) -> Entries | None:
+        """The results for a run of *plan*."""
+        ...
 
 
 class Recorder(Protocol):
@@ -105,6 +120,12 @@ class RunOptions:
     limits
         By name of a limit, how many attempts of the tasks that have it are at work at once; 1 for
         one that is not named.
+    cache
+        False neither uses nor keeps any result of a cached task; True also caches the tasks for
+        which neither they nor their flow say anything.
+    strict_cache
+        Whether the result of a cached task is only kept where ``inputs`` names all files that it
+        read.
     record
         Whether the run is recorded in the project's store; None where there is a store already.
     select
@@ -119,6 +140,8 @@ class RunOptions:
         What records it; `compile_flow` sets it.
     past
         Gives what is known of a flow's earlier runs; `compile_flow` sets it.
+    entries
+        Opens what earlier runs kept; `compile_flow` sets it.
 
     Raises
     ------
@@ -149,8 +172,11 @@ class RunOptions:
     select: str | Sequence[str] | None = None
     exclude: str | Sequence[str] = ()
     force: bool | str | Sequence[str] = False
+    cache: bool | None = None
+    strict_cache: bool = False
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
     past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
+    entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
@@ -161,13 +187,14 @@ class RunOptions:
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
             raise BackendError(f"workers must be a positive number, not {repr_of(count)}")
-        for name in ("fail_fast", "strict_params", "strict_json", "engine_logs", "guard"):
+        for name in _SWITCHES:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise BackendError(f"{name} must be True or False, not {repr_of(value)}")
-        record: Any = self.record
-        if record is not None and not isinstance(record, bool):
-            raise BackendError(f"record must be True, False or None, not {repr_of(record)}")
+        for name in ("record", "cache"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise BackendError(f"{name} must be True, False or None, not {repr_of(value)}")
         wrong = wrong_seconds(self.grace_s)
         if wrong is not None:
             raise BackendError(f"grace_s {wrong}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Const, Param, Upstream, parts_in
+from mxm.pipeline.execution.later import Results
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
@@ -39,7 +40,7 @@ class Watch:
         if task.snapshot is not None:
             self._seen.setdefault(id(task.value), (task.value, task.snapshot))
 
-    def starts(self, step: Step, values: Mapping[str, Any]) -> None:
+    def starts(self, step: Step, values: Results) -> None:
         """Remember the inputs of *step* before it starts.
 
         Parameters
@@ -56,7 +57,8 @@ class Watch:
                 continue
             for part in parts_in((binding,)):
                 if isinstance(part, Upstream):
-                    if part.name not in values:  # missing, because a run rule allows it
+                    # Missing, because a run rule allows it, or not loaded: no one can change it.
+                    if part.name not in values or not values.is_loaded(part.name):
                         continue
                     value = values[part.name]
                     key = id(value) if id(value) in self._seen else None

@@ -51,6 +51,18 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE document (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
     "ALTER TABLE task ADD COLUMN waited REAL;",
+    """
+    CREATE TABLE entry (
+        key TEXT PRIMARY KEY, flow TEXT NOT NULL, step TEXT NOT NULL, item TEXT,
+        run TEXT NOT NULL, started TEXT NOT NULL, made REAL NOT NULL, used REAL NOT NULL,
+        content TEXT NOT NULL, parts TEXT NOT NULL, packages TEXT NOT NULL,
+        made_of TEXT NOT NULL, code TEXT NOT NULL, observed TEXT NOT NULL,
+        written TEXT NOT NULL, plain INTEGER NOT NULL,
+        value TEXT NOT NULL, data BLOB, size INTEGER NOT NULL, stat TEXT, root TEXT
+    );
+    CREATE INDEX entry_step ON entry (flow, step, item, made);
+    CREATE INDEX entry_file ON entry (value) WHERE data IS NULL;
+    """,
 )
 
 

@@ -17,8 +17,8 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.places import distrust
 
-__all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "keep", "load", "pack",
-           "path_of", "store_key"]  # fmt: skip
+__all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "is_whole", "keep",
+           "load", "pack", "path_of", "store_key"]  # fmt: skip
 
 LARGEST = 16_000_000
 """Bytes of a value that is kept."""
@@ -160,7 +160,7 @@ def keep(store: str, kept: Kept, digest: str) -> Statement | None:
         return None
     path = path_of(store, digest)
     try:
-        written = os.path.getsize(path) == kept.size
+        written = os.path.getsize(path) == kept.size and is_whole(store, digest, None)
         os.utime(path)  # as new: nobody prunes it now
     except OSError:
         written = False
@@ -211,6 +211,15 @@ def _checked(store: str, digest: str, data: bytes | None) -> bytes:
     if not hmac.compare_digest(hmac.digest(key, data, "sha256").hex(), digest):
         raise StoreError("its bytes are damaged", store=store)
     return data
+
+
+def is_whole(store: str, digest: str, data: bytes | None) -> bool:
+    """Whether what is kept under *digest* is there, as it was written; the parameters of `load`."""
+    try:
+        _checked(store, digest, data)
+    except StoreError:
+        return False
+    return True
 
 
 def load(store: str, digest: str, data: bytes | None) -> Any:

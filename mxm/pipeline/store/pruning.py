@@ -21,6 +21,7 @@ RUNS = 20
 VALUES = 5_000_000_000
 """Bytes of values that are kept."""
 
+_UNUSED_S = 90 * 24 * 3600.0  # of results that a cached task would use
 _YOUNG_S = 3600.0  # what another run may be writing, or about to need
 
 
@@ -90,9 +91,13 @@ def prune(
     statements += [
         ("DELETE FROM value WHERE digest = ? AND made < ?", (digest, old)) for digest, _ in surplus
     ]
+    statements += [
+        ("DELETE FROM entry WHERE value = ? AND data IS NULL AND made < ?", (digest, old))
+        for digest, _ in surplus
+    ]
+    statements.append(("DELETE FROM entry WHERE used < ?", (time.time() - _UNUSED_S,)))
     statements.append((_DROP_DOCUMENTS, ()))
-    if gone or surplus:
-        database.write(statements)
+    database.write(statements)
     _remove_files(database)
     return found
 
@@ -101,6 +106,7 @@ _DROP_DOCUMENTS = """
 DELETE FROM document WHERE digest NOT IN (
     SELECT definition FROM run WHERE definition IS NOT NULL
     UNION SELECT sources FROM run WHERE sources IS NOT NULL
+    UNION SELECT code FROM entry
 )
 """
 
@@ -117,6 +123,8 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
             used.add(row["value"])
             if row["pinned"]:
                 pinned.add(row["value"])
+    for row in database.read("SELECT value FROM entry WHERE data IS NULL"):
+        used.add(row["value"])
     old = time.time() - _YOUNG_S
     rows = database.read("SELECT digest, size, made FROM value ORDER BY made")
     total = sum(row["size"] for row in rows)

@@ -29,6 +29,7 @@ from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import current_task, logger
+from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store import kept
@@ -89,7 +90,8 @@ class RunRecorder:
     ) -> Observer | None:
         """What records a run of *plan*, or None where the project records none."""
         store = store_of(self._spec) if self._own_store is None else self._own_store
-        if not options.record and not has_store(store):
+        cached = options.cache is not False and cached_tasks(self._spec, options.cache)
+        if not (options.record or cached or has_store(store)):
             return None
         about, self._about = self._about, None  # of one run: the next one may see other code
         if about is None or time.monotonic() - self._since > _FRESH_S:

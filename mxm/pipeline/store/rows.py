@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
 from mxm.pipeline.errors import described, repr_of, text_of
 from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
+from mxm.pipeline.execution.later import CachedItem, LaterTask
 from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.tracebacks import lines_around, users_place, users_traceback
@@ -35,6 +36,7 @@ __all__ = [
     "RowWriter",
     "arguments_of",
     "definition_of",
+    "document",
     "parameters_shown",
 ]
 
@@ -141,7 +143,7 @@ class RowWriter:
             row["items"] = self._json({"over": items.over, "count": items.count()})
         more: list[Statement] = []
         if task.has_value:
-            kept_value = keep(task.value, task.state)
+            kept_value = _kept_before(task) or keep(task.value, task.state)
             row |= self._value(kept_value)
             more += kept_value.statements
             written = _written(task, has_digest=kept_value.digest is not None)
@@ -155,12 +157,14 @@ class RowWriter:
         row = self._common(item)
         row["item"] = self._secrets.masked(item.key)
         more: list[Statement] = []
-        if item.state is State.SUCCEEDED:
-            kept_value = keep(item.value, item.state)
+        if item.has_value:
+            kept_value = _kept_before(item) or keep(item.value, item.state)
             row |= self._value(kept_value)
             more += kept_value.statements
-            if kept_value.digest is not None or not _is_large(item.value):
-                row |= self._result(to_json(item.value))
+            if isinstance(item, CachedItem):
+                row |= {} if item.written is None else self._result(item.written)
+            elif kept_value.digest is not None or not _is_large(item.value):
+                row |= self._result(item.to_written())
         return [*more, self._row(event.step, row, event.place)]
 
     def _common(self, run: TaskRun | ItemRun) -> dict[str, Any]:
@@ -207,11 +211,7 @@ class RowWriter:
 
     def document(self, content: Any) -> Document:
         """*content* as a document that is kept once, however many runs have it."""
-        text = json.dumps(content, sort_keys=True)
-        digest = hmac.digest(self.key, text.encode(), "sha256").hex()[:32]
-        return Document(
-            digest, ("INSERT OR IGNORE INTO document (digest, text) VALUES (?, ?)", (digest, text))
-        )
+        return document(content, self.key)
 
     def place(self, source: Source, root: str) -> str:
         """*source* relative to the project's folder, so that it means the same elsewhere."""
@@ -246,9 +246,30 @@ class RowWriter:
         )
 
 
+def _kept_before(run: TaskRun | ItemRun) -> KeptValue | None:
+    """What an earlier run kept of *run*, which need not be loaded for it."""
+    if not isinstance(run, LaterTask | CachedItem):
+        return None
+    if run.entry is None:
+        return None if run.later.is_loaded else KeptValue(unkept="the values of its items are")
+    digest, data = run.entry.kept
+    return KeptValue(digest, data)
+
+
+def document(content: Any, key: bytes) -> Document:
+    """*content* as a document of a store with this *key*."""
+    text = json.dumps(content, sort_keys=True)
+    digest = hmac.digest(key, text.encode(), "sha256").hex()[:32]
+    return Document(
+        digest, ("INSERT OR IGNORE INTO document (digest, text) VALUES (?, ?)", (digest, text))
+    )
+
+
 def _written(task: TaskRun, *, has_digest: bool) -> Written | None:
     """The result of *task* as JSON; None where that is made for the store alone, and takes long."""
     made = "written" in vars(task)
+    if isinstance(task, LaterTask) and not made:
+        return None
     return task.written if made or has_digest or not _is_large(task.value) else None
 
 

@@ -369,7 +369,9 @@ class _Assembly:
         called = _called(node) if node else None
         after: tuple[Any, ...] = tuple(n.final for n in node.after) if node else ()
         if isinstance(task, TaskSpec):  # of a flow that the body calls
-            options: dict[str, Any] = {k: getattr(task, k) for k in (*CARRIED, "outcomes")}
+            options: dict[str, Any] = {
+                k: getattr(task, k) for k in (*CARRIED, "outcomes", "flow_cache")
+            }
             if node is not None and node.over is not None:
                 options["over"] = to_binding(node.over)
                 options["by_item"] = [other.final for other in node.by_item]

@@ -41,7 +41,7 @@ class Body:
         The flow's name, and where it is declared.
     tasks
         Those that are listed; the body is then not run.
-    params, schedule_cron
+    params, schedule_cron, cache
         As the decorator has them.
     """
 
@@ -53,6 +53,7 @@ class Body:
         tasks: list[Any] | None,
         params: Mapping[str, Any],
         schedule_cron: str | None,
+        cache: bool | None,
     ) -> None:
         self._fn = fn
         self._name = name
@@ -60,6 +61,7 @@ class Body:
         self._listed = tasks
         self._params = params
         self._schedule_cron = schedule_cron
+        self._cache = cache
         self._spec: FlowSpec | None = None
         self._trace = Trace(name)
         if tasks is None:
@@ -110,6 +112,7 @@ class Body:
             built.tasks,
             {**defaults, **self._params},
             self._schedule_cron,
+            cache=self._cache,
             fn=self._fn,
             output=output,
             traced=bool(trace.nodes),

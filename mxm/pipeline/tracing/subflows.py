@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from mxm.pipeline.bindings import (
@@ -162,7 +163,10 @@ def _record(
             task.fn, filled, named, {k: given[k] for k in taken}, lambda default: default
         )
         after = tuple(nodes[name] for name in task.after if name in nodes)
-        node = Node(task, tuple(filled), named, source, after, group, task.outcomes)
+        placed = task
+        if task.flow_cache is None and spec.cache is not None:
+            placed = replace(task, flow_cache=spec.cache)
+        node = Node(placed, tuple(filled), named, source, after, group, task.outcomes)
         if over is not None:
             node.over, node.item_key = over, item_key
             inputs = [s for value in (*filled, *named.values()) for s in stand_ins_in(value)]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import (
     BackendError,
@@ -43,6 +43,9 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.probe import Probe
 
 __all__ = ["WorkerPool"]
 
@@ -108,6 +111,8 @@ class WorkerPool:
             except BaseException:
                 self._drop(worker)
                 raise
+        if call.probe is not None:
+            call.probe.notes += worker.notes()
         self._give_back(worker)
         value, error = _outcome(task, kind, content)
         if error is not None:
@@ -128,6 +133,9 @@ class WorkerPool:
         try:
             for kind, content in outcomes:
                 if kind != READY:
+                    probe = calls[number].probe
+                    if probe is not None:
+                        probe.notes += worker.notes()
                     yield Done(number, *_outcome(task, kind, content))
                 if kind == READY or number + 1 < sent:
                     number += 1
@@ -312,7 +320,7 @@ def _request(call: Invocation) -> tuple[bytes, bytes]:
         let_signals_pass(error)
         raise _unsendable("function", task, error) from error
     try:
-        inputs = pack((call.args, call.kwargs))
+        inputs = pack((call.args, call.kwargs, call.probe and call.probe.sent()))
     except BaseException as error:
         let_signals_pass(error)
         raise _unsendable("inputs", task, error) from error
@@ -349,7 +357,7 @@ def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
         own_args = {i: v for i, v in enumerate(call.args) if i not in same_args}
         own_names = {k: v for k, v in call.kwargs.items() if k not in same_names}
         try:
-            part = pack((own_args, own_names))
+            part = pack((own_args, own_names, call.probe and call.probe.sent()))
         except BaseException as error:
             let_signals_pass(error)
             if parts:
@@ -372,6 +380,7 @@ class ItemInputs:
     step: Step
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    probe: Probe | None = None
 
 
 _LARGEST_CHUNK = 4_000_000  # bytes of inputs

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
@@ -32,9 +32,14 @@ from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.probe import Probe
+
 __all__ = [
+    "CALLED",
     "END",
     "LOGGED",
+    "NOTED",
     "PRINTED",
     "PROGRESSED",
     "RAISED",
@@ -55,6 +60,8 @@ PROGRESSED = b"progressed"  # the task, how many are done, of how many
 RETURNED = b"returned"  # the value
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
+CALLED = b"called"  # before the notes of a cached call: its function returned in time
+NOTED = b"noted"  # before the outcome of a cached call: what its attempt did, as Notes
 WARNED = b"warned"  # at its end: what went wrong as it closed a resource, a Problem
 
 
@@ -254,19 +261,19 @@ def _answer_each(
         return
     parent.tell(READY, b"")
     for part in parts:
-        answer = _answer_one(resources, function, shared, part)
+        answer = _answer_one(parent, resources, function, shared, part)
         parent.flush()
         parent.tell(*answer)
 
 
 def _answer_one(
-    resources: Resources, function: Callable[..., Any], shared: bytes, part: bytes
+    parent: _Parent, resources: Resources, function: Callable[..., Any], shared: bytes, part: bytes
 ) -> tuple[bytes, bytes]:
     try:
-        args, kwargs = unpack(shared)
-        own_args, own_names = unpack(part)
+        args, kwargs, _ = unpack(shared)
+        own_args, own_names, probe = unpack(part)
         args = tuple(own_args.get(i, value) for i, value in enumerate(args))
-        value = _value(resources, function, args, {**kwargs, **own_names})
+        value = _value(parent, resources, function, args, {**kwargs, **own_names}, probe)
     except _Stopped:
         raise
     except BaseException as error:
@@ -275,11 +282,27 @@ def _answer_one(
 
 
 def _value(
-    resources: Resources, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]
+    parent: _Parent,
+    resources: Resources,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Mapping[str, Any],
+    probe: Probe | None,
 ) -> Any:
     """What *function* returns, called with the resources that it asks for."""
-    args, kwargs = resources.filled(function, args, kwargs)
-    return call_function(function, args, kwargs, resources.loop or EventLoop())
+    filled, named = resources.filled(function, args, kwargs)
+    loop = resources.loop or EventLoop()
+    if probe is None:
+        return call_function(function, filled, named, loop)
+    called = functools.partial(call_function, function, filled, named, loop)
+    try:
+        value = probe.around(called)
+        parent.tell(CALLED, b"")
+        probe.check(function, args, kwargs)
+        return value
+    finally:
+        for notes in probe.notes:
+            parent.tell(NOTED, pack(notes))
 
 
 def _raised(error: BaseException) -> tuple[bytes, bytes]:
@@ -291,9 +314,9 @@ def _raised(error: BaseException) -> tuple[bytes, bytes]:
 def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
     try:
         function = unpack(fn)
-        args, kwargs = unpack(inputs)
+        args, kwargs, probe = unpack(inputs)
         parent.tell(READY, b"")
-        value = _value(resources, function, args, kwargs)
+        value = _value(parent, resources, function, args, kwargs, probe)
     except _Stopped:
         raise
     except BaseException as error:

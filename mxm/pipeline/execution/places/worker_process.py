@@ -12,14 +12,17 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.output import pass_on_progress
 from mxm.pipeline.execution.pickling import unpack
 from mxm.pipeline.execution.places.worker import (
+    CALLED,
     END,
     LOGGED,
+    NOTED,
     PRINTED,
     PROGRESSED,
     READY,
@@ -29,6 +32,9 @@ from mxm.pipeline.execution.places.worker import (
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Problem
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.probe import Notes
 
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of"]
 
@@ -82,10 +88,16 @@ class Worker:
         self.used: bool = False
         self._killed = False
         self._problems: list[Problem] = []
+        self._notes: list[Notes] = []
 
     def problems(self) -> list[Problem]:
         """What went wrong as it closed its resources, each once."""
         found, self._problems = self._problems, []
+        return found
+
+    def notes(self) -> list[Notes]:
+        """What was noted of attempts of cached calls, each once."""
+        found, self._notes = self._notes, []
         return found
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
@@ -104,6 +116,9 @@ class Worker:
             self._send(head, inputs)
             while True:
                 kind, content = self._answer(deadline)
+                if kind == CALLED:
+                    deadline = None
+                    continue
                 if kind != READY:
                     self.used = True
                     return kind, content
@@ -131,6 +146,9 @@ class Worker:
         answers = 0
         while answers < count:
             kind, content = self._answer(deadline)
+            if kind == CALLED:
+                deadline = None
+                continue
             if kind != READY:
                 self.used = True
                 answers += 1
@@ -233,7 +251,9 @@ class Worker:
             _progress(*unpack(content))
         elif kind == WARNED:
             self._problems.append(unpack(content))
-        return kind in (LOGGED, PRINTED, PROGRESSED, WARNED)
+        elif kind == NOTED:
+            self._notes.append(unpack(content))
+        return kind in (LOGGED, PRINTED, PROGRESSED, WARNED, NOTED)
 
     @contextlib.contextmanager
     def _dying(self) -> Generator[None, None, None]:

@@ -1,0 +1,370 @@
+"""The cache of a run: the key of a call that is about to be made, and what is kept under it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mxm.pipeline.bindings import Binding, upstreams_in
+from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.execution.contents import Looks, Sealer, digested, named, part_of
+from mxm.pipeline.execution.entries import Asked, Entries, Entry
+from mxm.pipeline.execution.keeping import Keeper
+from mxm.pipeline.execution.keys import Files, Key, installed, make_key
+from mxm.pipeline.execution.later import CachedItem
+from mxm.pipeline.execution.notices import Notices
+from mxm.pipeline.execution.observing import unchanged
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.probe import Probe, digest_of_code, environment_of, fingerprints_of
+from mxm.pipeline.execution.reasons import Reason, reasons_between
+from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.introspection.uses import used_by
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.taskruns import ItemRun, State, TaskRun
+from mxm.pipeline.values.digest import UndigestibleError
+from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints, Item, differences
+from mxm.pipeline.values.fingerprint import Reason as CodeReason
+
+__all__ = ["Caching"]
+
+
+class Caching:
+    """The cache of one run.
+
+    Parameters
+    ----------
+    plan
+        What runs.
+    steps
+        Names of the steps whose results may be used again.
+    run
+        Id of the run.
+    entries
+        Where results are kept.
+    strict
+        Whether a result is only kept where ``inputs`` names every file that was read.
+    forced
+        Whether a step runs although there is a result.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        steps: frozenset[str],
+        run: str,
+        entries: Entries,
+        *,
+        strict: bool = False,
+        forced: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._notices = Notices(plan.flow.name)
+        self.steps: frozenset[str] = steps
+        self._plan = plan
+        self._entries = entries
+        self._root = entries.root
+        self._forced = forced
+        self._prints = self._whole = fingerprints_of(self._root, entries.key, anew=True)
+        if plan.flow.fn is not None:  # its module may set what the tasks of others depend on
+            self._whole = Fingerprints(self._root, key=entries.key, also=(plan.flow.fn,))
+        self._sealer = Sealer(entries.key, self._root, self._digest_of_code)
+        self._files = Files(self._root)
+        self._keys: dict[str, dict[int, str]] = {}  # by step and place
+        self._resources: dict[str, str] = {}
+        self.keeper: Keeper = Keeper(
+            plan,
+            run,
+            entries,
+            self._sealer,
+            self._files,
+            self._root,
+            strict,
+            lambda name: self._sealed(self._code[name]),
+            self._packages,
+            self._notices,
+        )
+        # Before the first task: what is edited from here on is not what made the results.
+        self._code: dict[str, Fingerprint] = {}
+        for step in plan.steps:
+            if step.name in steps:
+                self._read(step)
+
+    def _digest_of_code(self, thing: Any) -> str:
+        return digest_of_code(self._prints, thing)
+
+    def ask(
+        self,
+        step: Step,
+        args: Sequence[Binding],
+        kwargs: Mapping[str, Binding],
+        looks: Looks,
+        after: Mapping[str, TaskRun | ItemRun | None],
+        *,
+        item: str | None = None,
+        place: int = -1,
+    ) -> Asked:
+        """Ask for the result of a call that is about to be made.
+
+        Parameters
+        ----------
+        step
+            The step.
+        args, kwargs
+            Where its arguments come from.
+        looks
+            Gives their contents.
+        after
+            How the steps that it only runs after ended.
+        item, place
+            The key of the item and its place, where the step is mapped.
+        """
+        asked = Asked(step, item)
+        try:
+            self._ask(asked, args, kwargs, looks, after, place)
+        except BaseException as error:  # code of users runs here, too: the run goes on without it
+            let_signals_pass(error)
+            why = described(error)
+            self._notices.say("MXM705", step, f"no result of task {step.name!r} is kept: {why}")
+            asked.key = asked.entry = asked.probe = None
+            asked.why.append(Reason("dynamic", why))
+        return asked
+
+    def _ask(
+        self,
+        asked: Asked,
+        args: Sequence[Binding],
+        kwargs: Mapping[str, Binding],
+        looks: Looks,
+        after: Mapping[str, TaskRun | ItemRun | None],
+        place: int,
+    ) -> None:
+        step = asked.step
+        code = self._code.get(step.name)
+        if code is None:
+            asked.why.append(Reason("dynamic", "its code cannot be read"))
+            return
+        unknown = code.edited or (
+            () if step.task.code_deps or step.task.cache_version is not None else code.dynamic
+        )
+        if unknown:
+            asked.why.append(Reason("dynamic", _said(unknown[0])))
+            return
+        try:
+            asked.key = self._key(asked, args, kwargs, looks, after)
+        except UndigestibleError as error:
+            self._notices.say(
+                "MXM705",
+                step,
+                f"no result of task {step.name!r} is kept: {error}",
+                "pass what the object is made from, and make it in the task",
+            )
+            asked.why.append(Reason("dynamic", str(error)))
+            return
+        except OSError as error:  # of an input that it declares
+            self._notices.say(
+                "MXM709", step, f"an input of task {step.name!r} cannot be read: {error}"
+            )
+            asked.why.append(Reason("file", str(error)))
+            return
+        self._keys.setdefault(step.name, {})[place] = asked.key.digest
+        ran = [name for name, task in after.items() if task is None or task.state != State.CACHED]
+        if ran and step.task.cache_ttl_s is None and not step.task.inputs:
+            asked.why.append(Reason("after", f"{ran[0]!r}, which it runs after, ran"))
+            return
+        if self._forced is not None and self._forced(step.name):
+            asked.why.append(Reason("forced", "forced"))
+            return
+        found = self._entries.find(asked.key.digest)
+        if found is not None:
+            unusable = self._unusable(found, step)
+            if unusable is None:
+                asked.entry = found
+            else:
+                asked.found = found
+                asked.why.append(unusable)
+
+    def _key(
+        self,
+        asked: Asked,
+        args: Sequence[Binding],
+        kwargs: Mapping[str, Binding],
+        looks: Looks,
+        after: Mapping[str, TaskRun | ItemRun | None],
+    ) -> Key:
+        step, sealer = asked.step, self._sealer
+        task = step.task
+        code = self._code[step.name]
+        arguments: dict[str, str] = {}
+        shapes: dict[str, Any] = {}
+        packages: dict[str, str] = {}
+        bound = named(task.fn, args, kwargs)
+        for name, binding in bound.items():
+            try:
+                found = digested(binding, looks, sealer)
+            except UndigestibleError as error:
+                raise UndigestibleError(
+                    f"its argument {name!r}{error.path.removeprefix('value')}", error.reason
+                ) from None
+            arguments[name] = found.digest
+            shapes[name] = (found.digest, found.shape)
+            packages.update(found.packages)
+            upstreams = dict.fromkeys(repr(one.name) for one in upstreams_in([binding]))
+            asked.sources[name] = ", ".join(upstreams)
+        if looks.types:
+            packages.update(self._packages(looks.types))
+        at_call, environment = sealer.seal(code.at_call()), environment_of(code, sealer)
+        asked.inputs = self._files.declared(task.inputs, sealer)
+        parts: dict[str, Any] = {
+            "code": sealer.seal(code.digest),
+            "at_call": at_call,
+            "environment": environment,
+            "arguments": arguments,
+            "order": [name for name in bound if name not in _names_of(task.fn)],
+            "inputs": asked.inputs,
+            "packages": packages,
+            "deps": [sealer.seal(self._digest_of_code(dep)) for dep in task.code_deps],
+            "version": task.cache_version,
+            "resources": self._opened(step),
+            "unpacked": [[part_of(one.binding.path), one.count] for one in step.unpacked],
+            "after": [self._key_of(name, ended) for name, ended in after.items()],
+        }
+        plain = self._prints.of(task.fn)  # as another process sees it, which has no flow
+        expected = plain.digest, sealer.seal(plain.at_call()), environment_of(plain, sealer)
+        asked.probe = Probe(self._entries.key, self._root, shapes, expected)
+        return make_key(parts, sealer)
+
+    def _key_of(self, name: str, ended: TaskRun | ItemRun | None) -> str | None:
+        """The key of the step or item that another one only runs after."""
+        if isinstance(ended, CachedItem):
+            return str(ended.entry.key)
+        if ended is None or isinstance(ended, ItemRun):
+            return None
+        keys = self._keys.get(name, {})
+        if ended.items is None:
+            return keys.get(-1)
+        each = [keys.get(place) for place in range(len(ended.items))]
+        return None if None in each else self._sealer.join("items", each)
+
+    def _packages(self, types: set[type]) -> dict[str, str]:
+        return {
+            item.label: installed(item.label)
+            for item in self._prints.of_types(types)
+            if item.kind == "package"
+        }
+
+    def _opened(self, step: Step) -> dict[str, str]:
+        """The code and the settings of the resources that *step* asks for."""
+        active = active_resources()
+        found: dict[str, str] = {}
+        for resource in used_by([step.task.fn]):
+            if resource.name not in self._resources:
+                settings = active.settled.get(resource, {}) if active else {}
+                digests = {name: self._sealer.value(value) for name, value in settings.items()}
+                code = self._prints.of(resource.fn)
+                self._resources[resource.name] = self._sealer.join(
+                    "resource", [code.digest, code.at_call(), digests]
+                )
+            found[resource.name] = self._resources[resource.name]
+        return found
+
+    def _unusable(self, entry: Entry, step: Step) -> Reason | None:
+        """Why *entry*, whose key is that of a call of *step*, is not used; None where it is."""
+        ttl, now = step.task.cache_ttl_s, datetime.now(UTC)
+        if ttl is not None and not entry.started <= now < entry.started + timedelta(seconds=ttl):
+            return Reason("expired", f"expired: kept by run {entry.run}, cache_ttl_s={ttl:g}")
+        if entry.started > now:
+            return Reason("expired", f"expired: run {entry.run} is in the future")
+        for name, version in entry.packages.items():
+            if installed(name) != version:
+                return Reason("package", f"package {name} changed")
+        changed = unchanged(entry.observed, self._root, os.getcwd())
+        if changed is not None:
+            return Reason("file", f"file {changed.path} changed")
+        if not entry.is_plain:
+            try:
+                entry.load()
+            except StoreError as error:
+                return Reason("value", f"its value cannot be loaded: {error.message}")
+        return None
+
+    def reasons(self, asked: Asked) -> list[Reason]:
+        """Why the call runs, as far as that can be said."""
+        if asked.entry is not None:
+            return []
+        if asked.why or asked.key is None:
+            return asked.why
+        latest = self._entries.latest(self._plan.flow.name, asked.step.name, asked.item)
+        if latest is None:
+            return [Reason("new", "no earlier result")]
+        entry, items = latest
+        code = differences(items, self._sealed(self._code[asked.step.name]))
+        found = reasons_between(entry.made_of, asked.key, asked.sources, code, entry.run)
+        return found or [Reason("value", "its value was not kept")]
+
+    def _sealed(self, code: Fingerprint) -> list[Item]:
+        return [
+            item
+            if item.kind in ("package", "python")  # their versions are shown
+            else Item(item.label, self._sealer.seal(item.digest), item.kind, item.file, item.line)
+            for item in code.items
+        ]
+
+    def _read(self, step: Step) -> None:
+        """Read the code of *step*, and warn of what it does that no key can have."""
+        task = step.task
+        try:
+            code = self._code[step.name] = self._whole.of(task.fn)
+        except BaseException as error:  # code of users, in their objects
+            let_signals_pass(error)
+            self._notices.say(
+                "MXM705",
+                step,
+                f"no result of task {step.name!r} is kept: its code cannot be read: "
+                f"{described(error)}",
+            )
+            return
+        if code.edited:
+            self._notices.say(
+                "MXM705",
+                step,
+                f"no result of task {step.name!r} is kept: {_said(code.edited[0])}",
+                "start Python anew, or run the cell again",
+            )
+        elif code.dynamic and not (task.code_deps or task.cache_version is not None):
+            self._notices.say(
+                "MXM705",
+                step,
+                f"no result of task {step.name!r} is kept: {_said(code.dynamic[0])}",
+                "name what it depends on: code_deps=[...] or cache_version=",
+            )
+        known = task.cache_ttl_s is not None or task.inputs or task.cache_version is not None
+        if code.impure and not known:
+            self._notices.say(
+                "MXM702",
+                step,
+                f"task {step.name!r} is cached, and {_said(code.impure[0])}",
+                "pass it as an argument, or say how long a result holds: cache_ttl_s=",
+            )
+
+    def heed(self) -> Iterator[Problem]:
+        """What there is to warn of since it was last asked."""
+        return self._notices.take()
+
+    def close(self) -> None:
+        """Let go of what is open: the run is over."""
+        self._entries.close()
+
+
+def _names_of(fn: Callable[..., Any]) -> Collection[str]:
+    shape = shape_of(fn)
+    return (*shape.positional, *shape.keyword_only) if shape else ()
+
+
+def _said(reason: CodeReason) -> str:
+    """*reason* with its place as people read it."""
+    place = f" at {reason.file}:{reason.line}" if reason.file else ""
+    it = "" if reason.kind == "edited" else "it "
+    return f"{it}{reason.text}{place}"

@@ -1,0 +1,292 @@
+"""What goes into a call, as digests: of values, and of kept results without loading them."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+
+from mxm.pipeline.bindings import (
+    Binding,
+    Collection,
+    Const,
+    Each,
+    Param,
+    PerItem,
+    Upstream,
+    projected,
+)
+from mxm.pipeline.execution.later import CachedItem, LaterTask
+from mxm.pipeline.failure import Failure
+from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.taskruns import ItemRun, TaskRun
+from mxm.pipeline.values.digest import UndigestibleError, digest_of
+
+__all__ = [
+    "Content",
+    "Digested",
+    "Fresh",
+    "ListOf",
+    "Looks",
+    "Sealer",
+    "Shape",
+    "Stored",
+    "content_of_item",
+    "content_of_task",
+    "digested",
+    "named",
+    "part_of",
+    "redigested",
+]
+
+Shape: TypeAlias = "str | tuple[Any, ...] | None"
+"""How the digest of an argument was made: at once, item by item (``items``), or of its parts."""
+
+
+class Sealer:
+    """Makes digests that nobody can guess a value from without the store's key.
+
+    Parameters
+    ----------
+    key
+        The store's.
+    root
+        The project's folder.
+    code
+        The digest of a function or a class.
+    """
+
+    def __init__(self, key: bytes, root: str, code: Callable[[object], str]) -> None:
+        self._key = key
+        self._root = root
+        self._code = code
+
+    def seal(self, digest: str) -> str:
+        """*digest* as it may be kept."""
+        return hmac.digest(self._key, digest.encode("utf-8", "surrogatepass"), "sha256").hex()[:40]
+
+    def join(self, kind: str, parts: object) -> str:
+        """A digest of several, which JSON can hold."""
+        return self.seal(kind + json.dumps(parts, sort_keys=True))
+
+    def value(self, value: Any, types: set[type] | None = None) -> str:
+        """The digest of the content of *value*.
+
+        Parameters
+        ----------
+        value
+            Anything.
+        types
+            Gets the type of everything in it.
+
+        Raises
+        ------
+        UndigestibleError
+            Something in it has no content.
+        """
+        if isinstance(value, Failure):
+            raise UndigestibleError("value", "a failure has no content")
+        found = digest_of(value, code=self._code, key=self._key, root=self._root, types=types)
+        return self.seal(found)
+
+
+class Content(Protocol):
+    """What a value holds, known by digests."""
+
+    def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
+        """The digest of the part at *path*."""
+        ...
+
+
+class Digested(NamedTuple):
+    """The digest of an argument.
+
+    Parameters
+    ----------
+    digest
+        It.
+    shape
+        How it was made.
+    packages
+        Versions of what kept values are made of, by distribution.
+    """
+
+    digest: str
+    shape: Shape = None
+    packages: Mapping[str, str] = {}
+
+
+@dataclass(slots=True)
+class Fresh:
+    """A value that is here."""
+
+    value: Any
+
+    def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
+        """The digest of the part at *path*, of what is here."""
+        return Digested(sealer.value(projected(self.value, path), types))
+
+
+@dataclass(slots=True)
+class Stored:
+    """A kept result that is not loaded; once it is, it may change like any other value.
+
+    Parameters
+    ----------
+    content
+        The digest of the whole.
+    parts
+        Those of the parts that flows take, by their paths as JSON.
+    packages
+        Versions of what it is made of.
+    load
+        Gives the value.
+    """
+
+    content: str
+    parts: Mapping[str, str]
+    packages: Mapping[str, str]
+    load: Callable[[], Any]
+
+    def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
+        """The digest of the part at *path*, as it is known."""
+        if not path:
+            return Digested(self.content, None, self.packages)
+        known = self.parts.get(part_of(path))
+        if known is not None:
+            return Digested(known, None, self.packages)
+        return Fresh(self.load()).digest(path, sealer, types)
+
+
+@dataclass(slots=True)
+class ListOf:
+    """The list that a mapped step makes, known item by item."""
+
+    items: Sequence[Content]
+
+    def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
+        """The digest of the part at *path*: of all, or of one of the items."""
+        if not path:
+            each = [item.digest((), sealer, types) for item in self.items]
+            packages: dict[str, str] = {}
+            for one in each:
+                packages.update(one.packages)
+            return Digested(sealer.join("items", [one.digest for one in each]), "items", packages)
+        place, *rest = path
+        return self.items[cast("int", place)].digest(tuple(rest), sealer, types)
+
+
+def part_of(path: tuple[str | int, ...]) -> str:
+    """*path* as the name of a part."""
+    return json.dumps(list(path))
+
+
+def content_of_task(task: TaskRun, *, mapped: bool) -> Content:
+    """The content of the result of *task*.
+
+    Parameters
+    ----------
+    task
+        A step that ended with a value.
+    mapped
+        Whether it is a list that a mapped step made.
+    """
+    if isinstance(task, LaterTask) and not task.later.is_loaded:
+        if task.entry is not None:
+            return stored(task.entry, lambda: task.value)
+        runs: list[ItemRun] = list(task.items.values()) if task.items is not None else []
+        return ListOf([content_of_item(run) for run in runs if run.has_value])
+    value: Any = task.value
+    if mapped and type(value) is list:
+        return ListOf([Fresh(item) for item in cast("Any", value)])
+    return Fresh(value)
+
+
+def content_of_item(run: ItemRun) -> Content:
+    """The content of the result of an item."""
+    if isinstance(run, CachedItem) and not run.later.is_loaded:
+        return stored(run.entry, lambda: run.value)
+    return Fresh(run.value)
+
+
+def stored(entry: Any, load: Callable[[], Any]) -> Stored:
+    """The content of a kept result."""
+    return Stored(entry.content, entry.parts, entry.packages, load)
+
+
+@dataclass(slots=True)
+class Looks:
+    """Where the contents of the inputs of one call come from.
+
+    Parameters
+    ----------
+    whole
+        The content of a step's result or of a parameter.
+    item
+        That of an item of a list that is mapped.
+    """
+
+    whole: Callable[[Upstream | Param], Content]
+    item: Callable[[Each], Content]
+    types: set[type] = field(default_factory=set[type])
+
+
+def digested(binding: Binding, looks: Looks, sealer: Sealer) -> Digested:
+    """The digest of what *binding* gives to a call.
+
+    Raises
+    ------
+    UndigestibleError
+        Something in it has no content.
+    Exception
+        A part of a value cannot be read.
+    """
+    if isinstance(binding, PerItem):
+        return digested(binding.binding, looks, sealer)
+    if isinstance(binding, Const):
+        return Digested(sealer.value(binding.value, looks.types))
+    if isinstance(binding, Each):
+        return looks.item(binding).digest(binding.path, sealer, looks.types)
+    if isinstance(binding, Collection):
+        parts = [digested(part, looks, sealer) for part in binding.items]
+        keys = [sealer.value(key, looks.types) for key in binding.keys]
+        kind = f"{binding.kind.__module__}.{binding.kind.__qualname__}"
+        digest = sealer.join(kind, [keys, [part.digest for part in parts]])
+        packages = {name: v for part in parts for name, v in part.packages.items()}
+        return Digested(digest, (kind, tuple(keys), tuple(p.shape for p in parts)), packages)
+    return looks.whole(binding).digest(binding.path, sealer, looks.types)
+
+
+def redigested(shape: Shape, value: Any, sealer: Sealer) -> str:
+    """The digest of the argument *value*, made as `digested` made it.
+
+    Raises
+    ------
+    UndigestibleError
+        Something in it has no content.
+    """
+    if shape is None:
+        return sealer.value(value)
+    if isinstance(shape, str):
+        return sealer.join(shape, [sealer.value(item) for item in value])
+    kind, keys, shapes = shape
+    if isinstance(value, dict):
+        given = cast("Any", value)
+        keys = [sealer.value(key) for key in given]
+        members = list(given.values())
+    else:
+        members = list(value)
+    if len(members) != len(shapes):
+        return ""
+    digests = [redigested(s, member, sealer) for s, member in zip(shapes, members, strict=True)]
+    return sealer.join(kind, [list(keys), digests])
+
+
+def named(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """*args* and *kwargs* of a call of *fn* by parameter; what ``*args`` takes by its place."""
+    shape = shape_of(fn) if args else None
+    names = shape.positional if shape else ()
+    found = {names[i] if i < len(names) else f"*{i}": value for i, value in enumerate(args)}
+    return {**found, **kwargs}

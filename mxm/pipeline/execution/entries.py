@@ -1,0 +1,156 @@
+"""What is kept of calls from run to run, and where: the part that any store can play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from mxm.pipeline.execution.keys import Key
+from mxm.pipeline.execution.observing import FileNote
+from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.probe import Probe
+from mxm.pipeline.execution.reasons import Reason
+from mxm.pipeline.values.fingerprint import Item
+from mxm.pipeline.values.jsonvalue import Written
+
+__all__ = ["Asked", "Entries", "Entry", "NewEntry", "UnkeptError"]
+
+
+class UnkeptError(Exception):
+    """A result is not kept; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A result that an earlier run kept.
+
+    Parameters
+    ----------
+    key
+        The digest of its key.
+    run
+        Id of that run.
+    started
+        When the attempt that made it started, in UTC.
+    content
+        The digest of the value.
+    parts
+        The digests of parts of it, by their paths.
+    packages
+        Versions of what it is made of, by distribution.
+    made_of
+        The parts of its key, where they are asked for by `Entries.latest`.
+    observed
+        The files that were read and written.
+    written
+        The value as JSON; None for a long one.
+    is_plain
+        Whether it is made of nothing but types that any process can load.
+    load
+        Loads the value: a copy.
+    kept
+        What names it in the store, and its bytes where they are few.
+    """
+
+    key: str
+    run: str
+    started: datetime
+    content: str
+    parts: Mapping[str, str]
+    packages: Mapping[str, str]
+    made_of: Mapping[str, Any]
+    observed: Sequence[FileNote]
+    written: Written | None
+    is_plain: bool
+    load: Callable[[], Any]
+    kept: tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A result that is to be kept; the parameters as in `Entry`, and where it is from."""
+
+    key: Key
+    flow: str
+    step: str
+    item: str | None
+    run: str
+    started: datetime
+    content: str
+    parts: Mapping[str, str]
+    packages: Mapping[str, str]
+    code: Sequence[Item]
+    observed: Sequence[FileNote]
+    written: Written
+    is_plain: bool
+
+
+class Entries(Protocol):
+    """Where results are kept from run to run; any of it may be called on any thread."""
+
+    key: bytes
+    root: str
+
+    def find(self, key: str) -> Entry | None:
+        """What is kept under *key*, where it is sound."""
+        ...
+
+    def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
+        """The newest result of a step, whatever its key, and the code that made it."""
+        ...
+
+    def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
+        """Keep *value*.
+
+        Parameters
+        ----------
+        entry
+            What is known of it.
+        value
+            The value.
+        same
+            Whether a copy that was read back is the same.
+
+        Raises
+        ------
+        UnkeptError
+            It cannot be kept.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it: the run is over."""
+        ...
+
+
+@dataclass(slots=True)
+class Asked:
+    """A call that the cache was asked for.
+
+    Parameters
+    ----------
+    step, item
+        The step, and the key of the item where it is mapped.
+    key
+        The key; None where there can be none.
+    entry
+        The result of an earlier run that is used.
+    found
+        The result with this key that is not used.
+    probe
+        Notes what the call does.
+    why
+        Why no result is used, as far as that is not a matter of the key.
+    """
+
+    step: Step
+    item: str | None = None
+    key: Key | None = None
+    entry: Entry | None = None
+    found: Entry | None = None
+    probe: Probe | None = None
+    why: list[Reason] = field(default_factory=list["Reason"])
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+    inputs: dict[str, str] = field(default_factory=dict[str, str])

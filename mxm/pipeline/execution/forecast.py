@@ -1,0 +1,151 @@
+"""What the cache would do in a run, worked out without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mxm.pipeline.execution.later import CachedItem
+from mxm.pipeline.execution.ledger import Ledger
+from mxm.pipeline.execution.mapped import MappedStep, PlaceState
+from mxm.pipeline.execution.maps import Maps
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.reasons import Reason
+from mxm.pipeline.execution.resources import using
+from mxm.pipeline.execution.run_resources import resources_for
+from mxm.pipeline.execution.step_cache import StepCache, open_cache
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.params.caching import cached_tasks
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun
+
+__all__ = ["Outlook", "forecast"]
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What would become of one step.
+
+    Parameters
+    ----------
+    name
+        The step.
+    verdict
+        ``CACHED`` where an earlier run kept its result, ``RUN`` where not, ``MAYBE`` where that
+        depends on what a step upstream makes.
+    reasons
+        Why it runs, or may.
+    used
+        Id of the run that kept its result.
+    items
+        By verdict, how many items, where it is mapped and its list is known.
+    """
+
+    name: str
+    verdict: Literal["RUN", "CACHED", "MAYBE"]
+    reasons: list[Reason] = field(default_factory=list["Reason"])
+    used: str | None = None
+    items: dict[str, int] | None = None
+
+
+def forecast(plan: Plan, options: RunOptions) -> tuple[list[Outlook], list[Problem]]:
+    """What a run of *plan* with *options* would do with each step, and what it would warn of.
+
+    Nothing runs. The list of a map is loaded where an earlier run kept it.
+    """
+    tasks = [step.task for step in plan.steps if step.outcome is None]
+    given = options.resources, options.resource_settings
+    with using(resources_for(plan.flow, tasks, *given)):
+        ledger = Ledger(plan, options, "", 1)
+        steps = cached_tasks(plan.flow, options.cache)
+        usable = options.cache is not False and not options.overrides
+        cache = open_cache(ledger, steps) if steps and usable else None
+        try:
+            looked = list(_Forecast(ledger, cache).outlooks())
+            return looked, list(cache.heed()) if cache else []
+        finally:
+            if cache is not None:
+                cache.close()
+
+
+class _Forecast:
+    def __init__(self, ledger: Ledger, cache: StepCache | None) -> None:
+        self._ledger = ledger
+        self._cache = cache
+        self._maps = Maps(ledger, _start_nothing)
+
+    def outlooks(self) -> Iterator[Outlook]:
+        for step in self._ledger.plan.steps:
+            yield self._outlook(step)
+
+    def _outlook(self, step: Step) -> Outlook:
+        cache = self._cache
+        if cache is None or not cache.serves(step):
+            return Outlook(step.name, "RUN", [Reason("uncached", "it is not cached")])
+        if step.task.mapped:
+            return self._mapped(step, cache)
+        running = [name for name in step.needs if name not in self._ledger.ended]
+        if running:
+            reason = Reason("input", f"{running[0]!r}, upstream of it, runs")
+            return Outlook(step.name, "MAYBE", [reason])
+        found = cache.find(step, self._ledger.started)
+        if isinstance(found, TaskRun):
+            self._keep(found)
+            return Outlook(step.name, "CACHED", used=getattr(found, "entry").run)  # noqa: B009
+        return Outlook(step.name, "RUN", cache.reasons(step))
+
+    def _mapped(self, step: Step, cache: StepCache) -> Outlook:
+        chained = self._maps.chains.get(step.name, ())
+        whole = [n for n in step.needs if n not in chained and n not in self._ledger.ended]
+        unknown = [name for name in chained if name not in self._maps.open]
+        running = [*whole, *unknown]
+        if running or self._maps.are_known(step) is not True:
+            name = running[0] if running else next(iter(chained), step.name)
+            return Outlook(step.name, "MAYBE", [Reason("input", f"{name!r}, upstream of it, runs")])
+        try:
+            mapped = self._maps.made(step, is_cached=True)
+        except BaseException as error:  # code of users: the run says what is wrong
+            let_signals_pass(error)
+            return Outlook(step.name, "RUN", [Reason("input", "its items cannot be read")])
+        self._maps.open[step.name] = mapped
+        return self._items(mapped, cache)
+
+    def _items(self, mapped: MappedStep, cache: StepCache) -> Outlook:
+        step = mapped.step
+        counts: dict[str, int] = {}
+        reasons: dict[Reason, None] = {}
+        runs: list[ItemRun] = []
+        for place, key in enumerate(mapped.keys):
+            above = [source.places[place] for source in mapped.sources.values()]
+            verdict = "MAYBE"
+            if all(state is PlaceState.VALUE for state in above):
+                found = cache.find_item(mapped, place, key, 0)
+                verdict = "CACHED" if isinstance(found, ItemRun) else "RUN"
+                if isinstance(found, ItemRun):
+                    mapped.runs[place] = found
+                    mapped.places[place] = PlaceState.VALUE
+                    runs.append(found)
+                else:
+                    reasons.update(dict.fromkeys(cache.reasons_of(found)))
+            counts[verdict] = counts.get(verdict, 0) + 1
+        if "RUN" in counts:
+            return Outlook(step.name, "RUN", list(reasons), items=counts)
+        if "MAYBE" in counts:
+            name = next(iter(mapped.sources), step.name)
+            reason = Reason("input", f"items of {name!r}, upstream of it, run")
+            return Outlook(step.name, "MAYBE", [reason], items=counts)
+        self._keep(mapped.kept(ItemRuns(mapped.over, runs)))
+        kept = [str(run.entry.run) for run in runs if isinstance(run, CachedItem)]
+        used = max(kept, default=None)
+        return Outlook(step.name, "CACHED", used=used, items=counts)
+
+    def _keep(self, task: TaskRun) -> None:
+        assert task.state is State.CACHED  # noqa: S101
+        self._ledger.ended[task.name] = task
+        self._ledger.values.keep(task)
+
+
+def _start_nothing(mapped: MappedStep) -> None:
+    del mapped

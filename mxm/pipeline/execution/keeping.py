@@ -1,0 +1,246 @@
+"""Keeps the result of a call that was made, where it is certain what made it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mxm.pipeline.bindings import projected, upstreams_in
+from mxm.pipeline.errors import described
+from mxm.pipeline.execution.contents import Sealer, part_of
+from mxm.pipeline.execution.entries import Asked, Entries, NewEntry, UnkeptError
+from mxm.pipeline.execution.keys import Files
+from mxm.pipeline.execution.notices import Notices
+from mxm.pipeline.execution.observing import FileNote, Observed
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.probe import Notes
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.digest import UndigestibleError
+from mxm.pipeline.values.fingerprint import Item
+from mxm.pipeline.values.jsonvalue import Written
+
+__all__ = ["Keeper"]
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps results of one run.
+
+    Parameters
+    ----------
+    plan
+        What runs.
+    run
+        Its id.
+    entries, sealer, files
+        Where results are kept, what makes digests, and those of declared inputs.
+    root
+        The project's folder.
+    is_strict
+        Whether ``inputs`` must name every file that was read.
+    code
+        The code of a step.
+    packages
+        The packages that values of some types are made of.
+    notices
+        Takes what there is to warn of.
+    """
+
+    plan: Plan
+    run: str
+    entries: Entries
+    sealer: Sealer
+    files: Files
+    root: str
+    is_strict: bool
+    code: Callable[[str], Sequence[Item]]
+    packages: Callable[[set[type]], Mapping[str, str]]
+    notices: Notices
+    _projected: dict[str, list[tuple[str | int, ...]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._projected = _projected(self.plan)
+
+    def keep(
+        self, asked: Asked, value: Any, written: Callable[[], Written], started: datetime | None,
+        attempts: int,
+    ) -> None:  # fmt: skip
+        """Keep the *value* of a call that was made, if it may be.
+
+        Parameters
+        ----------
+        asked
+            What was asked before it.
+        value
+            What it returned.
+        written
+            Gives it as JSON.
+        started
+            When its last attempt started.
+        attempts
+            How many there were.
+        """
+        if asked.key is None or asked.probe is None or started is None:
+            return
+        step = asked.step
+        try:
+            probe = asked.probe
+            # What was given up, or whose process died, may have read anything.
+            observed = None
+            if not probe.is_lost and len(probe.notes) == attempts:
+                observed = self._accepted(asked, probe.notes)
+            if observed is None:
+                return
+            types: set[type] = set()
+            content = self.sealer.value(value, types)
+            parts = {
+                part_of(path): self.sealer.value(projected(value, path))
+                for path in self._projected.get(step.name, ())
+            }
+            new = NewEntry(
+                asked.key,
+                self.plan.flow.name,
+                step.name,
+                asked.item,
+                self.run,
+                started,
+                content,
+                parts,
+                self.packages(types),
+                self.code(step.name),
+                observed,
+                written(),
+                all(map(_is_plain, types)),
+            )
+            self.entries.keep(new, value, lambda copy: self.sealer.value(copy) == content)
+        except UndigestibleError as error:
+            self._unkept(step, str(error))
+        except UnkeptError as error:
+            self._unkept(step, str(error))
+        except BaseException as error:  # code of users, which raises what it likes
+            let_signals_pass(error)
+            self._unkept(step, described(error))
+
+    def _unkept(self, step: Step, why: str) -> None:
+        self.notices.say(
+            "MXM704",
+            step,
+            f"the result of task {step.name!r} is not kept, so it runs again next time: {why}",
+            "return what can be pickled: data, not connections",
+        )
+
+    def _accepted(self, asked: Asked, notes: Sequence[Notes]) -> list[FileNote] | None:
+        """The files that a call opened; None where its result may not be kept."""
+        step = asked.step
+        if not self._is_unchanged(step, notes):
+            return None
+        if self.files.declared(step.task.inputs, self.sealer) != asked.inputs:
+            self.notices.say(
+                "MXM709",
+                step,
+                f"an input of task {step.name!r} changed while it ran: its result is not kept",
+            )
+            return None
+        seen = [note.observed for note in notes if note.observed is not None]
+        for observed in seen:
+            if observed.torn:
+                self.notices.say(
+                    "MXM709",
+                    step,
+                    f"{observed.torn[0]!r} changed while task {step.name!r} read it: its result "
+                    "is not kept",
+                )
+                return None
+        if not self._names_its_files(step, seen, asked.inputs):
+            return None
+        return [note for observed in seen for note in (*observed.reads, *observed.writes)]
+
+    def _is_unchanged(self, step: Step, notes: Sequence[Notes]) -> bool:
+        """Warn of what a call changed that its key has; whether it changed nothing."""
+        last = notes[-1] if notes else Notes()
+        for name in last.changed:
+            self.notices.say(
+                "MXM703",
+                step,
+                f"task {step.name!r} changed its argument {name!r} in place: its result is not "
+                "kept",
+                "work on a copy: a result that is kept is used without changing the argument",
+            )
+        for what in last.code:
+            self.notices.say(
+                "MXM708",
+                step,
+                f"{what} changed while task {step.name!r} ran: its result is not kept",
+                "pass it as an argument",
+            )
+        for name in dict.fromkeys(name for note in notes for name in note.moved):
+            self.notices.say(
+                "MXM702",
+                step,
+                f"task {step.name!r} draws random numbers from {name}, whose state its kept "
+                "result does not move",
+                "make a generator in the task: random.Random(seed), np.random.default_rng(seed)",
+            )
+        return not (last.changed or last.code)
+
+    def _names_its_files(
+        self, step: Step, seen: Sequence[Observed], inputs: Mapping[str, str]
+    ) -> bool:
+        """Note the files that ``inputs`` does not name, and those written; whether to go on."""
+        given = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
+        reads = [note for observed in seen for note in observed.reads if note.kind == "file"]
+        places = dict.fromkeys(os.path.realpath(self._place(note)) for note in reads)
+        unnamed = [self._shown(place) for place in places if place not in given]
+        if unnamed:
+            names = ", ".join(repr(name) for name in [*step.task.inputs, *unnamed[:3]])
+            refused = ": its result is not kept (strict_cache)" if self.is_strict else ""
+            self.notices.say(
+                "MXM706",
+                step,
+                f"task {step.name!r} read {unnamed[0]!r}, which its inputs do not name{refused}",
+                f"inputs=[{names}]",
+                severity="warning" if self.is_strict else "note",
+            )
+        writes = [note.path for observed in seen for note in observed.writes]
+        if writes and step.task.produces is None:
+            self.notices.say(
+                "MXM707",
+                step,
+                f"task {step.name!r} writes {writes[0]!r}, which a kept result does not write",
+                "declare it: produces=AssetDecl(...)",
+            )
+        return not (unnamed and self.is_strict)
+
+    def _place(self, note: FileNote) -> str:
+        base = {"root": self.root, "folder": os.getcwd()}.get(note.base, "")
+        return os.path.join(base, note.path)
+
+    def _shown(self, path: str) -> str:
+        """*path* as ``inputs`` would name it."""
+        inside = os.path.relpath(path, self.root)
+        return path if inside.startswith("..") else inside
+
+
+def _projected(plan: Plan) -> dict[str, list[tuple[str | int, ...]]]:
+    """By step, the parts of its result that others take."""
+    found: dict[str, list[tuple[str | int, ...]]] = {}
+    for step in plan.steps:
+        for one in upstreams_in((*step.args, *step.kwargs.values())):
+            if one.path and one.path not in found.setdefault(one.name, []):
+                found[one.name].append(one.path)
+    return found
+
+
+_PLAIN = ("builtins", "datetime", "decimal", "uuid", "collections", "fractions", "pathlib",
+          "zoneinfo", "numpy", "pandas", "pyarrow", "polars")  # fmt: skip
+
+
+# Types of builtins that hold no data: those of functions are pickled by name.
+_NOT_DATA = ("function", "builtin_function_or_method", "method", "type", "module")
+
+
+def _is_plain(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in _PLAIN and kind.__name__ not in _NOT_DATA

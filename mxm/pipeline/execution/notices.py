@@ -1,0 +1,65 @@
+"""What the cache of a run warns of: each kind once a step."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Literal
+
+from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.problems import Problem
+
+__all__ = ["Notices"]
+
+
+class Notices:
+    """Warnings, which any thread gives and the driver takes.
+
+    Parameters
+    ----------
+    flow
+        Name of the flow.
+    """
+
+    def __init__(self, flow: str) -> None:
+        self._flow = flow
+        self._said: set[tuple[str, str]] = set()
+        self._waiting: queue.SimpleQueue[Problem] = queue.SimpleQueue()
+
+    def say(
+        self,
+        code: str,
+        step: Step,
+        message: str,
+        hint: str | None = None,
+        *,
+        severity: Literal["warning", "note"] = "warning",
+    ) -> None:
+        """Warn of *message* about *step*, unless *code* was said of it.
+
+        Parameters
+        ----------
+        code, message, hint, severity
+            As in `Problem`.
+        step
+            The step.
+        """
+        if (code, step.name) in self._said:
+            return
+        self._said.add((code, step.name))
+        self._waiting.put(
+            Problem(
+                code,
+                message,
+                hint,
+                source=step.task.source,
+                flow=self._flow,
+                task=step.name,
+                severity=severity,
+            )
+        )
+
+    def take(self) -> Iterator[Problem]:
+        """What was said since the last call."""
+        while not self._waiting.empty():
+            yield self._waiting.get()

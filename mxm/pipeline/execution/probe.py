@@ -1,0 +1,180 @@
+"""What is noted around each attempt of a cached call, in the process where its function runs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mxm.pipeline.errors import described
+from mxm.pipeline.execution.contents import Sealer, Shape, named, redigested
+from mxm.pipeline.execution.observing import Observed, observed
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.digest import UndigestibleError
+from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints
+
+__all__ = ["Notes", "Probe", "digest_of_code", "environment_of", "fingerprints_of"]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What one attempt of a cached call did beside returning a value.
+
+    Parameters
+    ----------
+    observed
+        The files that it opened.
+    changed
+        The parameters whose values are not what they were when the call was made.
+    code
+        Why the code that ran is not the code of the key; empty where it is.
+    moved
+        The generators of random numbers that it moved on.
+    """
+
+    observed: Observed | None = None
+    changed: list[str] = field(default_factory=list[str])
+    code: list[str] = field(default_factory=list[str])
+    moved: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class Probe:
+    """Notes what the attempts of one call do.
+
+    Parameters
+    ----------
+    key
+        That of the store.
+    root
+        The project's folder.
+    arguments
+        By parameter, the digest of the argument, and how it was made.
+    code
+        The digest of the function's code; the digest of what of it can change; those of the
+        variables of the environment that it reads.
+    notes
+        Those of the attempts that came to an end, in order.
+    is_lost
+        Whether an attempt was given up, and may go on.
+    """
+
+    key: bytes
+    root: str
+    arguments: Mapping[str, tuple[str, Shape]]
+    code: tuple[str, str, str]
+    notes: list[Notes] = field(default_factory=list["Notes"])
+    is_lost: bool = False
+
+    def sent(self) -> Probe:
+        """A copy without notes, for another process."""
+        return Probe(self.key, self.root, self.arguments, self.code)
+
+    def around(self, call: Callable[[], Any]) -> Any:
+        """What *call*, one attempt, returns, noting what it does."""
+        notes = Notes()
+        before = _random_states()
+        try:
+            with observed(root=self.root) as notes.observed:
+                return call()
+        finally:
+            states = _random_states()
+            notes.moved += [name for name in states if before.get(name, None) != states[name]]
+            self.notes.append(notes)
+
+    def check(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Note what the last attempt, which returned, changed; outside of what is timed.
+
+        Parameters
+        ----------
+        fn
+            The function that was called.
+        args, kwargs
+            The arguments that the key was made of.
+        """
+        notes = self.notes[-1]
+        try:
+            prints = fingerprints_of(self.root, self.key)
+            sealer = Sealer(self.key, self.root, functools.partial(digest_of_code, prints))
+            notes.changed += self._changed(fn, args, kwargs, sealer)
+            notes.code += self._code_changed(prints.of(fn), sealer)
+        except BaseException as error:  # code of users runs here, too
+            let_signals_pass(error)
+            notes.code.append(f"something that cannot be checked ({described(error)})")
+
+    def _changed(
+        self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], sealer: Sealer
+    ) -> list[str]:
+        changed: list[str] = []
+        for name, value in named(fn, args, kwargs).items():
+            digest, shape = self.arguments.get(name, ("", None))
+            try:
+                same = redigested(shape, value, sealer) == digest
+            except UndigestibleError:
+                same = False
+            except BaseException as error:  # code of users, which raises what it likes
+                let_signals_pass(error)
+                same = False
+            if not same:
+                changed.append(name)
+        return changed
+
+    def _code_changed(self, code: Fingerprint, sealer: Sealer) -> list[str]:
+        digest, at_call, environment = self.code
+        if code.digest != digest:
+            return ["its code is not the same where it ran"]
+        found = [f"its code ({reason.text})" for reason in code.recheck()]
+        if sealer.seal(code.at_call()) != at_call:
+            found.append("a name that its code reads")
+        if environment_of(code, sealer) != environment:
+            found.append("a variable of the environment that its code reads")
+        return found
+
+
+_lock = threading.Lock()
+_prints: dict[str, Fingerprints] = {}
+
+
+def fingerprints_of(root: str, key: bytes, *, anew: bool = False) -> Fingerprints:
+    """The fingerprints of the project in *root*, of this run in this process.
+
+    Parameters
+    ----------
+    root
+        The project's folder.
+    key
+        That of the store.
+    anew
+        Whether a run begins: its code may have changed since the one before.
+    """
+    with _lock:
+        found = _prints.get(root)
+        if found is None or anew:
+            found = _prints[root] = Fingerprints(root, key=key)
+        return found
+
+
+def digest_of_code(prints: Fingerprints, thing: Any) -> str:
+    """The digest of a function or class inside a value, with the constants that it reads."""
+    code = prints.of(thing)
+    return f"{code.digest} {code.at_call()}"
+
+
+def environment_of(code: Fingerprint, sealer: Sealer) -> str:
+    """The digest of the variables of the environment that *code* reads."""
+    values = {name: os.environ.get(name) for name in code.environment}
+    return sealer.join("environment", values)
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"random": random.getstate()}
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        kind, keys, *rest = numpy.get_state()
+        states["np.random"] = (kind, keys.tobytes(), *rest)
+    return states

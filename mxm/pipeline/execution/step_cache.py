@@ -1,0 +1,233 @@
+"""The cache as the driver uses it: steps and items that need not run, and those that did."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from mxm.pipeline.bindings import Binding, Each, Param, Upstream
+from mxm.pipeline.errors import described
+from mxm.pipeline.execution.caching import Caching
+from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task
+from mxm.pipeline.execution.entries import Asked, Entry
+from mxm.pipeline.execution.events import Observers, StepLooked
+from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
+from mxm.pipeline.execution.ledger import Ledger
+from mxm.pipeline.execution.observing import unobserved
+from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.probe import Probe
+from mxm.pipeline.execution.reasons import Reason
+from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.logs import logger
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.runs import gather
+from mxm.pipeline.taskruns import ItemRun, State, TaskRun
+from mxm.pipeline.values.digest import UndigestibleError
+
+__all__ = ["StepCache", "open_cache"]
+
+
+def open_cache(
+    ledger: Ledger, steps: frozenset[str], forced: Callable[[str], bool] | None = None
+) -> StepCache | None:
+    """The cache of a run whose *steps* are cached; None where there is no place for results.
+
+    Parameters
+    ----------
+    ledger
+        That of the run.
+    steps
+        Names of the cached steps.
+    forced
+        Whether a step runs although an earlier run kept its result.
+    """
+    resources = active_resources()
+    options = ledger.options
+    if options.entries is None or (resources is not None and resources.replaced):
+        return None
+    entries = options.entries(ledger.plan)
+    if entries is None:
+        return None
+    run, strict = ledger.observers.run, options.strict_cache
+    try:
+        caching = Caching(ledger.plan, steps, run, entries, strict=strict, forced=forced)
+    except BaseException as error:  # code of users, in their objects: the run goes on
+        let_signals_pass(error)
+        entries.close()
+        logger.warning("no result is taken from the cache or kept: %s", described(error))
+        return None
+    return StepCache(caching, ledger.plan, ledger.ended, ledger.observers)
+
+
+class Places(Protocol):
+    """A mapped step, as far as its inputs are concerned."""
+
+    step: Step
+
+    def content_at(self, origin: Upstream, place: int) -> Content | None:
+        """The content of a result for the item at *place*; None for that of the whole step."""
+        ...
+
+    def item_content(self, each: Each, place: int) -> Content:
+        """The content of the item of a list at *place*."""
+        ...
+
+    def order_at(self, name: str, place: int) -> ItemRun | None:
+        """The item of the step *name* that the one at *place* runs after, where there is one."""
+        ...
+
+
+class StepCache:
+    """Gives results of earlier runs to the driver, and keeps those of this one.
+
+    Parameters
+    ----------
+    caching
+        The cache of the run.
+    plan
+        What runs.
+    ended
+        The steps that have ended, by name.
+    observers
+        Those of the run.
+    """
+
+    def __init__(
+        self, caching: Caching, plan: Plan, ended: Mapping[str, TaskRun], observers: Observers
+    ) -> None:
+        self._caching = caching
+        self._plan = plan
+        self._ended = ended
+        self._observers = observers
+        self._mapped = {step.name for step in plan.steps if step.task.mapped}
+        self._asked: dict[str, Asked] = {}
+        # What this context opens is the driver's; each task notes what it opens itself.
+        self._own = contextlib.ExitStack()
+        self._own.enter_context(unobserved())
+
+    def serves(self, step: Step) -> bool:
+        """Whether results of *step* may be used again."""
+        return step.name in self._caching.steps
+
+    def find(self, step: Step, ready: datetime) -> TaskRun | Probe | None:
+        """The outcome of *step*, where an earlier run has one that may be used.
+
+        Else what notes its attempts; None where its result cannot be kept.
+        """
+        began, clock = datetime.now(UTC), time.perf_counter()
+        looks = Looks(self._whole, _no_item)
+        after = {name: self._ended.get(name) for name in step.task.after}
+        asked = self._caching.ask(step, step.args, step.kwargs, looks, after)
+        self._tell(asked, None)
+        if asked.entry is None:
+            self._asked[step.name] = asked
+            return asked.probe
+        entry = asked.entry
+        return LaterTask(
+            Later(entry.load),
+            entry.written,
+            entry,
+            name=step.name,
+            state=State.CACHED,
+            reason=_reason(entry),
+            started=began,
+            ended=datetime.now(UTC),
+            seconds=time.perf_counter() - clock,
+            ready=ready,
+        )
+
+    def made(self, task: TaskRun) -> None:
+        """Keep the result of a step that ran, if it may be."""
+        asked = self._asked.pop(task.name, None)
+        if asked is not None and task.state is State.SUCCEEDED:
+            started = task.history[-1].started if task.history else None
+            self._caching.keeper.keep(
+                asked, task.value, lambda: task.written, started, task.attempts
+            )
+
+    def find_item(self, places: Places, place: int, key: str, slot: int) -> ItemRun | Asked:
+        """The outcome of an item, where an earlier run has one; else what was asked."""
+        began, clock = datetime.now(UTC), time.perf_counter()
+        step = places.step
+
+        def whole(origin: Upstream | Param) -> Content:
+            own = None if isinstance(origin, Param) else places.content_at(origin, place)
+            return self._whole(origin) if own is None else own
+
+        looks = Looks(whole, lambda each: places.item_content(each, place))
+        after: dict[str, Any] = {
+            name: places.order_at(name, place) or self._ended.get(name) for name in step.task.after
+        }
+        asked = self._caching.ask(step, step.args, step.kwargs, looks, after, item=key, place=place)
+        self._tell(asked, key)
+        entry = asked.entry
+        if entry is None:
+            return asked
+        return CachedItem(
+            Later(entry.load),
+            entry.written,
+            entry,
+            key=key,
+            state=State.CACHED,
+            reason=_reason(entry),
+            started=began,
+            ended=datetime.now(UTC),
+            seconds=time.perf_counter() - clock,
+            slot=slot,
+        )
+
+    def made_item(self, asked: Asked, run: ItemRun) -> None:
+        """Keep the result of an item that was called, if it may be."""
+        if run.state is State.SUCCEEDED:
+            started = run.history[-1].started if run.history else None
+            self._caching.keeper.keep(asked, run.value, run.to_written, started, run.attempts)
+
+    def reasons(self, step: Step) -> list[Reason]:
+        """Why *step*, which was looked for last, runs."""
+        return self.reasons_of(self._asked[step.name])
+
+    def reasons_of(self, asked: Asked) -> list[Reason]:
+        """Why a call runs that was asked for."""
+        return self._caching.reasons(asked)
+
+    def heed(self) -> Iterator[Problem]:
+        """What there is to warn of since it was last asked."""
+        return self._caching.heed()
+
+    def close(self) -> None:
+        """Let go of what is open: the run is over."""
+        self._own.close()
+        self._caching.close()
+
+    def _whole(self, origin: Upstream | Param) -> Content:
+        if isinstance(origin, Param):
+            return Fresh(gather(Param(origin.name), {}, self._plan.params))
+        task = self._ended.get(origin.name)
+        if task is None or not task.has_value:
+            raise UndigestibleError("value", f"{origin.name!r} has no result")
+        return content_of_task(task, mapped=origin.name in self._mapped)
+
+    def _tell(self, asked: Asked, item: str | None) -> None:
+        if self._observers:
+            self._observers.notify(
+                StepLooked(
+                    self._observers.run,
+                    datetime.now(UTC),
+                    asked.step.name,
+                    asked.entry.run if asked.entry else None,
+                    lambda: [reason.text for reason in self._caching.reasons(asked)],
+                    item,
+                )
+            )
+
+
+def _no_item(binding: Binding) -> Content:
+    raise UndigestibleError("value", f"{binding} is not the list of a mapped step")
+
+
+def _reason(entry: Entry) -> str:
+    return f"kept by run {entry.run}"

@@ -1,0 +1,275 @@
+"""The results that a store keeps for later runs, by the keys of the calls that made them."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from mxm.pipeline.errors import StoreError
+from mxm.pipeline.execution.entries import Entry, NewEntry, UnkeptError
+from mxm.pipeline.execution.masking import Secrets
+from mxm.pipeline.execution.observing import FileNote
+from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.logs import logger
+from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.places import distrust, root_of, store_of
+from mxm.pipeline.store.rows import document
+from mxm.pipeline.taskruns import iso_time
+from mxm.pipeline.values.fingerprint import Item
+from mxm.pipeline.values.jsonvalue import Written
+
+__all__ = ["open_entries"]
+
+_WAIT_S = 5.0  # for a lock that another process holds
+_LONGEST = 200_000  # characters of JSON; longer results are loaded to be shown
+_LARGEST = 1 << 50  # bytes: a result that the user wants kept is kept, whatever its size
+
+
+def open_entries(plan: Plan) -> StoredEntries | None:
+    """The results that the store of the flow of *plan* keeps; None where it cannot be used."""
+    store = store_of(plan.flow)
+    try:
+        why = distrust(store)
+        if why:
+            raise StoreError(why, hint="only its owner may write to a store; MXM_HOME moves it")
+        return StoredEntries(store, plan)
+    except (StoreError, OSError) as error:
+        _warn(f"no result is taken from the cache or kept: {error}")
+        return None
+
+
+class StoredEntries:
+    """The results of one store, for one run.
+
+    Parameters
+    ----------
+    store
+        The folder.
+    plan
+        What runs: nothing that holds a secret of it is kept.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be used.
+    OSError
+        Its key cannot be read or made.
+    """
+
+    def __init__(self, store: str, plan: Plan) -> None:
+        file = plan.flow.source.file if plan.flow.source else None
+        self.root: str = os.path.realpath(root_of(store, file))
+        self._store = store
+        self._secrets = Secrets(plan)
+        self._database = Database(store, create=True, wait_s=_WAIT_S)
+        self.key: bytes = kept.store_key(store)
+        self._folder = os.path.realpath(os.getcwd())
+        self._lock = threading.RLock()
+        self._used: list[str] = []
+        self._is_over = False
+
+    def find(self, key: str) -> Entry | None:
+        """What is kept under *key*, where it is sound."""
+        rows = self._read("SELECT * FROM entry WHERE key = ?", (key,))
+        # What holds the path of a folder is right in that folder alone.
+        if not rows or any(p not in (self.root, self._folder) for p in json.loads(rows[0]["root"])):
+            return None
+        row = rows[0]
+        if not self._is_sound(row):
+            self._write([("DELETE FROM entry WHERE key = ? AND value = ?", (key, row["value"]))])
+            return None
+        with self._lock:
+            self._used.append(key)
+        return self._entry(row, {})
+
+    def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
+        """The newest result of a step, whatever its key, and the code that made it."""
+        masked = self._secrets.masked
+        names = (masked(flow), masked(step), None if item is None else masked(item))
+        rows = self._read(_LATEST, names)
+        if not rows:
+            return None
+        items = [Item(*one) for one in json.loads(rows[0]["items"] or "[]")]
+        return self._entry(rows[0], json.loads(rows[0]["made_of"])), items
+
+    def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
+        """Keep *value*; see `mxm.pipeline.execution.entries.Entries`."""
+        try:
+            packed = kept.pack(value, self._secrets, _LARGEST)
+        except kept.UnkeptError as error:
+            raise UnkeptError(str(error)) from None
+        observed = json.dumps([asdict(note) for note in entry.observed])
+        if self._secrets.masked(observed) != observed:
+            raise UnkeptError("the path of a file that it opens holds a secret")
+        digest = kept.digest_of(packed, self.key)
+        data = packed.joined()
+        try:
+            statement = kept.keep(self._store, packed, digest)
+        except OSError as error:
+            self._give_up(f"its file cannot be written: {error.strerror or error}")
+            return
+        if not entry.is_plain:
+            self._read_back(digest, data, same)
+        self._write([*([statement] if statement else []), *self._rows(entry, packed, digest, data)])
+
+    def _read_back(self, digest: str, data: bytes | None, same: Callable[[Any], bool]) -> None:
+        """Check that a copy is what was kept: some types leave a part out of their pickle.
+
+        Raises
+        ------
+        UnkeptError
+            It is not.
+        """
+        try:
+            copy = kept.load(self._store, digest, data)
+        except StoreError as error:
+            raise UnkeptError(error.message) from None
+        if not same(copy):
+            raise UnkeptError("what its pickle holds is not all of it")
+
+    def _rows(
+        self, entry: NewEntry, packed: kept.Kept, digest: str, data: bytes | None
+    ) -> list[Statement]:
+        masked = self._secrets.masked
+        code = json.dumps([[i.label, i.digest, i.kind, i.file, i.line] for i in entry.code])
+        items = document(json.loads(masked(code)), self.key)
+        written = json.dumps(self._secrets.masked_json(list(entry.written or ())))
+        here = (self.root, self._folder)
+        row: dict[str, Any] = {
+            "key": entry.key.digest,
+            "flow": masked(entry.flow),
+            "step": masked(entry.step),
+            "item": None if entry.item is None else masked(entry.item),
+            "run": entry.run,
+            "started": iso_time(entry.started),
+            "made": time.time(),
+            "used": time.time(),
+            "content": entry.content,
+            "parts": json.dumps(entry.parts),
+            "packages": json.dumps(entry.packages),
+            "made_of": json.dumps(self._secrets.masked_json(entry.key.parts)),
+            "code": items.digest,
+            "observed": json.dumps([asdict(note) for note in entry.observed]),
+            "written": written if len(written) <= _LONGEST else "[]",
+            "plain": entry.is_plain,
+            "value": digest,
+            "data": data,
+            "size": packed.size,
+            "stat": None if data is not None else _stat(kept.path_of(self._store, digest)),
+            "root": json.dumps([path for path in here if _holds(packed, path)]),
+        }
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        sql = f"INSERT OR REPLACE INTO entry ({names}) VALUES ({marks})"  # noqa: S608
+        return [items.statement, (sql, tuple(row.values()))]
+
+    def _is_sound(self, row: Mapping[str, Any]) -> bool:
+        """Whether the bytes of a value are those that were kept."""
+        if row["data"] is not None:
+            return kept.is_whole(self._store, row["value"], row["data"])
+        stat = _stat(kept.path_of(self._store, row["value"]))
+        if stat is not None and stat == row["stat"]:
+            return True
+        if stat is None or not kept.is_whole(self._store, row["value"], None):
+            return False
+        self._write([("UPDATE entry SET stat = ? WHERE value = ?", (stat, row["value"]))])
+        return True
+
+    def _entry(self, row: Mapping[str, Any], made_of: Mapping[str, Any]) -> Entry:
+        digest, data = row["value"], row["data"]
+        written = json.loads(row["written"])
+        return Entry(
+            row["key"],
+            row["run"],
+            datetime.fromisoformat(row["started"]),
+            row["content"],
+            json.loads(row["parts"]),
+            json.loads(row["packages"]),
+            made_of,
+            [FileNote(**note) for note in json.loads(row["observed"])],
+            Written(written[0], written[1], tuple(written[2])) if written else None,
+            bool(row["plain"]),
+            lambda: self._load(row["key"], digest, data),
+            (digest, data),
+        )
+
+    def _load(self, key: str, digest: str, data: bytes | None) -> Any:
+        try:
+            return kept.load(self._store, digest, data)
+        except StoreError as error:
+            self._write([("DELETE FROM entry WHERE key = ?", (key,))])
+            raise StoreError(
+                f"a result that an earlier run kept cannot be loaded: {error.message}",
+                store=self._store,
+                hint="run it once more: the task that made it runs again",
+            ) from error
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        if self._is_over:
+            return []
+        try:
+            with self._lock:
+                return self._database.read(sql, parameters)
+        except StoreError as error:
+            self._give_up(str(error))
+            return []
+
+    def _write(self, statements: list[Statement]) -> None:
+        if self._is_over:
+            return
+        try:
+            with self._lock:
+                self._database.write(statements)
+        except StoreError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        """Say once that the rest of the run goes on without it."""
+        with self._lock:
+            if not self._is_over:
+                self._is_over = True
+                _warn(f"from here on no result is taken from the cache or kept: {why}")
+
+    def close(self) -> None:
+        """Note what was used, and let go of the database."""
+        with self._lock:
+            if self._used:
+                now = time.time()
+                sql = "UPDATE entry SET used = ? WHERE key = ?"
+                self._write([(sql, (now, key)) for key in self._used])
+            self._is_over = True
+            self._database.close()
+
+
+_LATEST = """
+SELECT entry.*, document.text AS items FROM entry LEFT JOIN document ON document.digest = entry.code
+WHERE flow = ? AND step = ? AND item IS ? ORDER BY made DESC LIMIT 1
+"""
+
+
+def _stat(path: str) -> str | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    parts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    return " ".join(map(str, parts))
+
+
+def _holds(packed: kept.Kept, root: str) -> bool:
+    """Whether the path *root* is in the bytes of *packed*."""
+    texts = [root.encode(encoding, "surrogateescape") for encoding in ("utf-8",)]
+    texts += [root.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-32-le")]
+    return any(text in bytes(part) for part in packed.parts for text in texts)
+
+
+def _warn(text: str) -> None:
+    message, *hint = text.split("\n  hint: ")
+    logger.warning("%s%s", in_one_line(message), f" ({hint[0]})" if hint else "")
