@@ -196,8 +196,8 @@ class Call:
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED
         except BaseException as raised:
+            self.error, is_fatal = attempt_error(raised)  # raises what cancels the run
             state = State.FAILED
-            self.error, is_fatal = attempt_error(raised)
             if not is_fatal:
                 self._retry = decide_retry(self, self.attempts, self.error)
             if isinstance(raised, Exception):
