@@ -209,6 +209,8 @@ def test_pruning_keeps_what_is_young_pinned_or_among_the_newest(project: Path) -
     large = "limit=30000"
     ids = [run("risk", "-p", large, "-p", f"symbol={n}") for n in range(4)]
     assert document("prune", "--runs", "0")["runs"] == []
+    for endless in ("inf", "1e300"):
+        assert document("prune", "--values", endless)["values"] == 0
     aged()
     assert document("keep", ids[0])["pinned"] is True
     assert set(document("prune", "--runs", "1", "--dry-run")["runs"]) <= set(ids[1:])

@@ -249,7 +249,8 @@ def prune_command(
 ) -> None:
     """Remove old runs and values; nothing that is kept, or younger than an hour."""
     with _open() as database:
-        found = prune(database, runs=runs, size=int(size * 1e9), dry_run=dry_run)
+        # "inf" is a number, too: all of them stay.
+        found = prune(database, runs=runs, size=int(min(size * 1e9, 2**62)), dry_run=dry_run)
     if as_json:
         print_json(
             {
