@@ -588,3 +588,20 @@ def test_json_of_show_names_a_function_without_its_address() -> None:
 
     assert shown(growing) == "growing()"
     assert shown(backoff(1)) == {"first": 1, "factor": 2, "most": 60, "jitter": 0.2}
+
+
+def test_many_items_of_which_some_ask_to_be_tried_again(backend: str) -> None:
+    calls: dict[int, int] = {}
+
+    def load(item: int) -> int:
+        calls[item] = calls.get(item, 0) + 1
+        if item % 10 == 0 and calls[item] < 3:
+            raise RetryAfter(0.001)
+        return item
+
+    task = TaskSpec("a", load, bindings=Bindings((Each(Const(list(range(500)))),)), retries=2)
+    run, _ = run_of(FlowSpec("f", [task]), backend=backend, runner="threads")
+    assert run.tasks["a"].value == list(range(500))
+    items = run.tasks["a"].items
+    assert items is not None
+    assert [one.attempts for one in items.values()] == [1 + 2 * (i % 10 == 0) for i in range(500)]
