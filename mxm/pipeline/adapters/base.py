@@ -32,5 +32,5 @@ def load_backend(name: str) -> Compile:
         names = backend_names()
         raise UnknownBackendError(f"unknown backend {name!r}", hint=did_you_mean(name, names))
     module, _, attribute = target.partition(":")
-    found: Compile = getattr(importlib.import_module(module), attribute)
-    return found
+    compile_with: Compile = getattr(importlib.import_module(module), attribute)
+    return compile_with

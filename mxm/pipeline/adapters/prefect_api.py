@@ -117,15 +117,15 @@ def _why_unusable(error: OSError | ValueError, home: str) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValidationError):
-        found = error.errors()[0]
+        invalid = error.errors()[0]
         variables = [
             name
             for name, value in os.environ.items()
-            if name.startswith("PREFECT_") and value.upper() == str(found["input"]).upper()
+            if name.startswith("PREFECT_") and value.upper() == str(invalid["input"]).upper()
         ]
-        setting = ".".join(map(str, found["loc"])).upper()
+        setting = ".".join(map(str, invalid["loc"])).upper()
         place = variables[0] if variables else f"{setting} in its profile or settings file"
-        return f"{place} is {found['input']!r}: {found['msg']}"
+        return f"{place} is {invalid['input']!r}: {invalid['msg']}"
     profiles = os.environ.get("PREFECT_PROFILES_PATH") or os.path.join(home, "profiles.toml")
     for path in (profiles, "prefect.toml", "pyproject.toml"):
         try:

@@ -140,20 +140,20 @@ def _named_flows(names: Sequence[str], modules: Sequence[str]) -> list[FlowSpec]
     """
     if len(names) == 1:
         return [require_valid(find_flow(names[0], modules, warn=print_warning).spec())]
-    found = [entry for n in names for entry in find_flows(n, modules, warn=print_warning)]
-    entries = {(entry.name, entry.place): entry for entry in found}
+    registered = [entry for n in names for entry in find_flows(n, modules, warn=print_warning)]
+    entries = {(entry.name, entry.place): entry for entry in registered}
     return [require_valid(entry.spec()) for entry in entries.values()]
 
 
 def _every_flow(modules: Sequence[str]) -> tuple[list[FlowSpec], ExitCode]:
     """All valid flows that can be found, and the exit code where something is wrong."""
-    found = discover(modules)
-    print_search(found)
-    for failure in found.failures:
+    search = discover(modules)
+    print_search(search)
+    for failure in search.failures:
         print_error(str(failure))
-    code = ExitCode.IMPORT_FAILED if found.failures else ExitCode.OK
+    code = ExitCode.IMPORT_FAILED if search.failures else ExitCode.OK
     specs: list[FlowSpec] = []
-    for entry in found.flows:
+    for entry in search.flows:
         wrong = find_errors(entry.spec())
         if wrong:
             problems = counted(len(wrong), "problem")

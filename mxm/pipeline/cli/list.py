@@ -30,15 +30,15 @@ def list_command(
     as_json: AsJson = False,
 ) -> None:
     """List the flows that can be found."""
-    found = discover(module or ())
+    search = discover(module or ())
     if as_json:
-        print_json(list_document(found))
-    elif found.flows:
-        print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(found))
-    print_search(found)
+        print_json(list_document(search))
+    elif search.flows:
+        print_table(("NAME", "TASKS", "SOURCE", ""), list_rows(search))
+    print_search(search)
     if verbose and not as_json:
-        print_left_out(found)
-    for failure in found.failures:
+        print_left_out(search)
+    for failure in search.failures:
         print_error(str(failure))
-    if found.failures:
+    if search.failures:
         raise typer.Exit(ExitCode.IMPORT_FAILED)

@@ -68,11 +68,11 @@ def given_settings(settings: Sequence[str], spec: FlowSpec) -> dict[str, dict[st
         known |= {f"{resource.name}.{name}" for name in settings_of(resource)}
         secrets |= {f"{resource.name}.{name}" for name in secret_parameters(resource.fn)}
     reader = _Reader("--resource", known, frozenset(secrets), "setting")
-    found: dict[str, dict[str, Any]] = {}
+    by_resource: dict[str, dict[str, Any]] = {}
     for name, value in _collected(reader, settings, {}, depth=2).items():
         resource_name, _, setting = name.partition(".")
-        found.setdefault(resource_name, {})[setting] = value
-    return found
+        by_resource.setdefault(resource_name, {})[setting] = value
+    return by_resource
 
 
 def given_limits(limits: Sequence[str]) -> dict[str, object]:
@@ -88,15 +88,15 @@ def given_limits(limits: Sequence[str]) -> dict[str, object]:
     PipelineError
         One has no name or no number, or a name is given twice.
     """
-    found: dict[str, object] = {}
+    numbers: dict[str, object] = {}
     for text in limits:
         name, equals, number = text.partition("=")
         if not name or not equals:
             raise PipelineError(f"--limit takes NAME=N, not {text!r}", hint="--limit bloomberg=2")
-        if name in found:
+        if name in numbers:
             raise PipelineError(f"--limit {name} is given twice", hint="give one number")
-        found[name] = int(number) if number.isascii() and number.isdigit() else number
-    return found
+        numbers[name] = int(number) if number.isascii() and number.isdigit() else number
+    return numbers
 
 
 def _collected(

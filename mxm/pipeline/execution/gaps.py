@@ -74,17 +74,17 @@ def _gaps(mapped: MappedStep | None) -> frozenset[int]:
 
 def _heads(mapped: MappedStep, maps: Mapping[str, MappedStep]) -> list[Binding]:
     """The lists that *mapped* is mapped over, and those that these are mapped over."""
-    found: list[Binding] = []
+    heads: list[Binding] = []
     stack = [mapped]
     while stack:
         step = stack.pop().step
         for binding in (step.task.over, *step.args, *step.kwargs.values()):
-            if isinstance(binding, Each) and binding.items not in found:
-                found.append(binding.items)
+            if isinstance(binding, Each) and binding.items not in heads:
+                heads.append(binding.items)
                 above = _map_of(binding.items, maps)
                 stack += [above] if above else []
         stack += [maps[name] for name in step.task.by_item if name in maps]
-    return found
+    return heads
 
 
 def _text(binding: Binding) -> str:

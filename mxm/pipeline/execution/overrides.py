@@ -70,13 +70,13 @@ def _by_step(plan: Plan, overrides: Mapping[Any, object]) -> dict[str, tuple[Ste
             )
             raise BackendError(f"overrides of flow {plan.flow.name!r}: {what}", hint=known)
         for step in steps:
-            found = named if isinstance(key, str) else made
-            if step.name in found:
+            matches = named if isinstance(key, str) else made
+            if step.name in matches:
                 raise BackendError(
                     f"overrides of flow {plan.flow.name!r}: two keys name step {step.name!r}",
                     hint=f"name the step: overrides={{{step.name!r}: ...}}",
                 )
-            found[step.name] = (step, value)
+            matches[step.name] = (step, value)
     return made | named
 
 
@@ -170,16 +170,16 @@ def _unneeded(plan: Plan, given: set[str]) -> dict[str, str]:
             (data if name in step.task.upstream else order)[name].append(step.name)
     output = plan.flow.output
     returned = {part.name for part in upstreams_in([output] if output is not None else [])}
-    found: dict[str, str] = {}
+    unneeded: dict[str, str] = {}
     for step in reversed(plan.steps):  # everything downstream of a step is known by then
         if step.name in given or step.name in returned:
             continue
         # A step that only runs after it does not need its result.
         users = data[step.name] or order[step.name]
-        ends = [user if user in given else found.get(user) for user in users]
+        ends = [user if user in given else unneeded.get(user) for user in users]
         if users and all(ends):
-            found[step.name] = next(end for end in ends if end is not None)
-    return found
+            unneeded[step.name] = next(end for end in ends if end is not None)
+    return unneeded
 
 
 def _replaced(step: Step, override: _Override | None, unneeded: Mapping[str, str]) -> Step:

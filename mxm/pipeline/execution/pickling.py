@@ -224,12 +224,12 @@ def _leads_elsewhere(name: str, fn: Callable[..., Any]) -> bool:
     if fn.__module__ not in sys.modules:
         return False
     try:
-        found = resolve_entrypoint(name)
+        target = resolve_entrypoint(name)
     except SpecError:  # the module no longer has it; a worker will report that
         return False
-    ours, theirs = (getattr(f, "__code__", None) for f in (fn, found))
+    ours, theirs = (getattr(f, "__code__", None) for f in (fn, target))
     if ours is None or theirs is None:
-        return type(fn) is not type(found)
+        return type(fn) is not type(target)
     # A reloaded module has created it again.
     return (ours.co_filename, ours.co_qualname) != (theirs.co_filename, theirs.co_qualname)
 
@@ -241,10 +241,10 @@ def _find_function(name: str, file: str) -> Callable[..., Any]:
 
 def _find_resource(name: str, file: str) -> Any:
     """The resource whose function is *name*, in a worker: the one that its tasks ask for."""
-    found: Any = sys.modules[_imported(name, file)]
+    target: Any = sys.modules[_imported(name, file)]
     for part in name.partition(":")[2].split("."):
-        found = getattr(found, part)
-    return found
+        target = getattr(target, part)
+    return target
 
 
 def _imported(name: str, file: str) -> str:

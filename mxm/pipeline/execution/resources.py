@@ -223,11 +223,11 @@ class Resources:
     def _forget(self) -> list[OpenedResource]:
         """Take what is open in an event loop from what is open."""
         with self._lock:
-            found = [entry for entry in self._opened if entry.served is not None]
+            served = [entry for entry in self._opened if entry.served is not None]
             self._opened = [entry for entry in self._opened if entry.served is None]
-            for entry in found:
+            for entry in served:
                 entry.reset()
-        return found
+        return served
 
     def note(self, problems: Iterable[Problem]) -> None:
         """Take what went wrong as workers closed theirs; `close` gives it with its own."""
@@ -376,7 +376,7 @@ def unfilled(
     shape = shape_of(fn)
     names = shape.positional if shape else ()
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    found: dict[str, ResourceBase] = {}
+    resources: dict[str, ResourceBase] = {}
     for name, use in uses.items():
         if type(given.get(name, use)) is Use:
             if not isinstance(use.resource, ResourceBase):
@@ -385,8 +385,8 @@ def unfilled(
                     f"{repr_of(use.resource):.80}, which is not a resource",
                     hint="put @mxm.resource above the generator that opens it",
                 )
-            found[name] = use.resource
-    return found
+            resources[name] = use.resource
+    return resources
 
 
 def _placed(

@@ -22,12 +22,12 @@ def users_traceback(error: BaseException) -> str:
 
 def users_place(error: BaseException) -> Source | None:
     """The user's last line on the way to where *error* was raised, or None."""
-    found: Source | None = None
+    place: Source | None = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not _leads_in(file) and not _is_of_a_library(file):
-            found = Source(file, line)
-    return found
+            place = Source(file, line)
+    return place
 
 
 def lines_around(place: Source) -> list[tuple[int, str]]:

@@ -140,14 +140,14 @@ def sources_of(root: str, known: Mapping[str, str]) -> dict[str, str]:
     known
         Digests that are kept as they are.
     """
-    found = dict(known)
+    digests = dict(known)
     for _, _, file in _modules():
         if _is_of_project(file, root) and not file.startswith(_OWN):
             path = os.path.relpath(file, root)
-            if path not in found:
+            if path not in digests:
                 with contextlib.suppress(OSError), open(file, "rb") as opened:
-                    found[path] = hashlib.sha256(opened.read()).hexdigest()[:32]
-    return dict(sorted(found.items()))
+                    digests[path] = hashlib.sha256(opened.read()).hexdigest()[:32]
+    return dict(sorted(digests.items()))
 
 
 # What tables and arrays are made of counts wherever it is loaded: code gets it by other packages.
@@ -158,10 +158,10 @@ def versions_of(root: str, backend: str) -> dict[str, str]:
     """The versions of Python, this package, the engine, and the packages that the project uses."""
     from mxm.pipeline import __version__
 
-    found = {"python": platform.python_version(), "mxm-pipeline": __version__}
+    versions = {"python": platform.python_version(), "mxm-pipeline": __version__}
     engine = engine_version(backend)
     if engine:
-        found[backend] = engine
+        versions[backend] = engine
     names = set(_OF_DATA)
     for _, module, file in _modules():
         if _is_of_project(file, root) and not file.startswith(_OWN):
@@ -169,8 +169,8 @@ def versions_of(root: str, backend: str) -> dict[str, str]:
     for name in sorted(names - sys.stdlib_module_names - {"mxm"}):
         version = _version(name)
         if version:
-            found[name] = version
-    return found
+            versions[name] = version
+    return versions
 
 
 def _reached(module: types.ModuleType) -> Iterator[str]:

@@ -43,17 +43,17 @@ def differences(
     """What differs between the runs of two rows, in the order of a reader's questions."""
     if one["id"] == other["id"]:
         return []
-    found = [
+    changes = [
         Difference("run", name, one[name], other[name])
         for name in ("flow", "state", "backend", "runner", "workers", "host", "overridden")
         if one[name] != other[name]
     ]
-    found += _parameters(_rows(one["params"]), _rows(other["params"]))
-    found += _code(database, one, other)
+    changes += _parameters(_rows(one["params"]), _rows(other["params"]))
+    changes += _code(database, one, other)
     before, after = _object(one["versions"]), _object(other["versions"])
-    found += [Difference("version", name, a, b) for name, a, b in _changed(before, after)]
-    found += _tasks(tasks_of(database, one), tasks_of(database, other))
-    return found
+    changes += [Difference("version", name, a, b) for name, a, b in _changed(before, after)]
+    changes += _tasks(tasks_of(database, one), tasks_of(database, other))
+    return changes
 
 
 def _rows(text: str | None) -> list[dict[str, Any]]:
@@ -62,8 +62,8 @@ def _rows(text: str | None) -> list[dict[str, Any]]:
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text or "{}")
-    return found
+    parsed: dict[str, Any] = json.loads(text or "{}")
+    return parsed
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -130,8 +130,8 @@ def _code(
 
 
 def _tasks_defined(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found: dict[str, list[dict[str, Any]]] = read_document(database, row["definition"]) or {}
-    return found.get("tasks", [])
+    document: dict[str, list[dict[str, Any]]] = read_document(database, row["definition"]) or {}
+    return document.get("tasks", [])
 
 
 def _dirty(git: Mapping[str, Any]) -> str:

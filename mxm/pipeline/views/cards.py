@@ -173,13 +173,13 @@ def groups_of(order: Sequence[str], edges: Iterable[Edge]) -> dict[str, list[str
     edges
         Between them.
     """
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in order:
         if group_of(name):
-            found.setdefault(group_of(name), []).append(name)
-    found = {group: names for group, names in found.items() if len(names) > 1}
-    if found:
-        return found
+            groups.setdefault(group_of(name), []).append(name)
+    groups = {group: names for group, names in groups.items() if len(names) > 1}
+    if groups:
+        return groups
     upstreams: dict[str, list[str]] = {name: [] for name in order}
     for edge in edges:
         upstreams[edge.target].append(edge.source)

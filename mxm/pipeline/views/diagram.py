@@ -176,9 +176,9 @@ def draw_dot(*specs: FlowSpec) -> str:
 def _attributes(name: str, diagram: _Diagram, prefix: str) -> str:
     node = diagram.nodes[name]
     label = "\n".join([node.label, *node.remarks])
-    found = [f"label={_quoted(label)}"] if label != prefix + name else []
-    found += ["peripheries=2"] if node.many else []
-    return f" [{', '.join(found)}]" if found else ""
+    attributes = [f"label={_quoted(label)}"] if label != prefix + name else []
+    attributes += ["peripheries=2"] if node.many else []
+    return f" [{', '.join(attributes)}]" if attributes else ""
 
 
 def _mermaid(text: str) -> str:

@@ -68,7 +68,7 @@ class Keys:
     def of(self, *names: str) -> str:
         """The key of what *names* lead to; a second one that would have the same gets ``~2``."""
         if names not in self._keys:
-            text = _PLAIN.sub(lambda found: f"~{ord(found[0]):x}~", ".".join(filter(None, names)))
+            text = _PLAIN.sub(lambda match: f"~{ord(match[0]):x}~", ".".join(filter(None, names)))
             key = text = text[:_LONGEST_KEY]
             count = 1
             while key in self._taken:

@@ -28,15 +28,15 @@ def follows(name: str, other: str) -> int | None:
         if len(places) == 1 and places[0] % 2 and int(one[places[0]]) + 1 == int(two[places[0]]):
             return places[0]
         return None
-    for found in _REPEAT.finditer(other):  # the second one; the first has no number
-        if other[: found.start()] + other[found.end() :] == name:
-            return 2 * len(_NUMBER.findall(other[: found.start()])) + 1
+    for match in _REPEAT.finditer(other):  # the second one; the first has no number
+        if other[: match.start()] + other[match.end() :] == name:
+            return 2 * len(_NUMBER.findall(other[: match.start()])) + 1
     return None
 
 
 def grouped(names: Iterable[str]) -> list[str]:
     """*names*, with consecutive numbers grouped: ``load, load_2 ... load_300``."""
-    found: list[str] = []
+    rows: list[str] = []
     row: list[str] = []
     place: int | None = None
     for name in map(in_one_line, names):
@@ -45,9 +45,9 @@ def grouped(names: Iterable[str]) -> list[str]:
             row.append(name)
             place = where
             continue
-        found += _row(row)
+        rows += _row(row)
         row, place = [name], None
-    return found + _row(row)
+    return rows + _row(row)
 
 
 def _row(names: list[str]) -> list[str]:

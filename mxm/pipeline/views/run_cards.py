@@ -102,15 +102,15 @@ def _critical_in(
     card_of = {
         member: f"\0{title}" for title, members in sub_flows(run).items() for member in members
     }
-    found: list[tuple[str, str]] = []
+    critical: list[tuple[str, str]] = []
     for source, target in hot:
         ends = (
             source if source in names else card_of.get(source, source),
             target if target in names else card_of.get(target, target),
         )
         if ends[0] != ends[1]:
-            found.append(ends)
-    return found
+            critical.append(ends)
+    return critical
 
 
 def _card(task: TaskReport, key: str, *, is_critical: bool) -> Card:
