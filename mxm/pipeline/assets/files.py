@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -103,11 +104,11 @@ def _settled(path: str) -> Hashed:
 @contextlib.contextmanager
 def locked(folder: str) -> Generator[None]:
     """A block in which no other process or thread publishes a file in *folder*."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks: the last one wins, each file is whole all the same
+    if sys.platform == "win32":  # no such locks: the last one wins, and each file is still whole
         yield
         return
+    import fcntl
+
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

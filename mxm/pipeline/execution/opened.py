@@ -33,7 +33,7 @@ class OpenedResource:
 
     def reset(self) -> None:
         """Forget what was opened."""
-        self.is_open = False
+        self.is_open: bool = False
         self.value: Any = None
         self.served: ServedResource | None = None
         self._generator: Generator[Any, None, None] | None = None

@@ -26,6 +26,8 @@ def user_name() -> str:
     for name in ("LOGNAME", "USER", "USERNAME"):
         if os.environ.get(name):
             return os.environ[name]
+    if sys.platform == "win32":
+        return ""
     try:
         import pwd
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 
 from mxm.pipeline.projects import folder_of, nearest_project, project_root
 from mxm.pipeline.spec import FlowSpec
@@ -107,7 +108,7 @@ def make_store(store: str) -> None:
 
 def distrust(store: str) -> str | None:
     """Why nothing in *store* may be unpickled, in words, or None: others can write to it."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         return None
     for name in ("", DATABASE, "values", "key"):
         path = os.path.join(store, name) if name else store

@@ -277,12 +277,12 @@ def environment_of(chain: Chain, values: list[Any]) -> str | None:
     """
     for number, value in enumerate(values):
         last = number == len(chain.names) - 1
-        if value is os.environ or value is os.environb:
+        if value is os.environ or value is getattr(os, "environb", os.environ):
             rest = chain.names[number + 1 :]
             if (not rest or (len(rest) == 1 and rest[0] in _READS)) and len(chain.after) == 2:
                 return f"{chain.after[0]}:{chain.after[1]}"
             return "?"
-        if value is os.getenv or value is getattr(os, "getenvb", None):
+        if value is os.getenv or value is getattr(os, "getenvb", os.getenv):
             return f"{chain.after[0]}:{chain.after[1]}" if last and len(chain.after) == 2 else "?"
     return None
 
