@@ -9,6 +9,7 @@ import re
 import sqlite3
 import time
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pandas as pd
@@ -166,7 +167,41 @@ def test_differences_name_parameters_code_files_and_results(project: Path) -> No
         one, run("risk")
     )
     assert "nothing that is recorded differs" in invoke("runs", "diff", one, one).out
-    assert "changed: its function" in invoke("runs", "diff", one, "last").out
+    assert "function flows.load changed at flows.py:" in (invoke("runs", "diff", one, "last").out)
+
+
+def test_differences_name_what_changed_beneath_a_task(project: Path) -> None:
+    text = """
+    import mxm
+
+    LIMIT = 3
+
+    def helper(x: int) -> int:
+        return x + 1
+
+    @mxm.task
+    def t(x: int = 1) -> int:
+        return helper(x) + LIMIT
+
+    @mxm.flow
+    def deep():
+        return t
+    """
+    text = dedent(text)
+    write(project, {"deep.py": text})
+    one = run("deep")
+    write(project, {"deep.py": "# moved\n" + text})
+    assert differing(one, run("deep")) == {("code", "deep.py")}
+    changed = text.replace("x + 1", "x + 2").replace("LIMIT = 3", "LIMIT = 4")
+    write(project, {"deep.py": changed})
+    [row] = [
+        r
+        for r in document("diff", one, run("deep"))["differences"]
+        if (r["kind"], r["name"]) == ("code", "t")
+    ]
+    assert row["note"] == (
+        "constant deep.LIMIT changed in deep.py; function deep.helper changed at deep.py:5"
+    )
 
 
 def test_tables_that_are_shown_alike_may_differ(project: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mxm.pipeline.store.code import changes_between
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.history import read_document, tasks_of
 from mxm.pipeline.values.jsonvalue import JSONValue
@@ -97,7 +98,8 @@ def _code(
     if first.get("dirty") or second.get("dirty"):
         note = "files differed from the commit"
         yield Difference("code", "git", _dirty(first), _dirty(second), note)
-    before, after = ({t["name"]: t for t in _tasks_defined(database, row)} for row in (one, other))
+    defined = [_definition(database, row) for row in (one, other)]
+    before, after = ({t["name"]: t for t in _tasks_in(each)} for each in defined)
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if not before or not after:  # not recorded
@@ -108,18 +110,17 @@ def _code(
                 "a new task" if old is None else "a task that is gone",
             )  # fmt: skip
             continue
-        what = [
-            words
-            for key, words in (
-                ("code", "its function"), ("signature", "its signature"),
-                ("upstream", "its upstreams"), ("after", "its order"),
-            )
-            if old[key] != new[key]
-        ]  # fmt: skip
+        parts = (("signature", "signature"), ("upstream", "upstreams"), ("after", "order"))
+        what = [f"its {words}" for key, words in parts if old[key] != new[key]]
+        changes: list[str] = []
+        if old["code"] != new["code"]:
+            changes = changes_between(defined[0], old, defined[1], new)
+            if not changes and "items" in old and "items" in new:
+                what.insert(0, "its function")
         if what:
-            yield Difference(
-                "code", name, old["source"], new["source"], f"changed: {', '.join(what)}"
-            )
+            changes.append(f"changed: {', '.join(what)}")
+        if changes:
+            yield Difference("code", name, old["source"], new["source"], "; ".join(changes))
     files = [read_document(database, row["sources"]) for row in (one, other)]
     if all(isinstance(each, dict) for each in files):
         for name, old, new in _changed(*files):
@@ -129,9 +130,14 @@ def _code(
             yield Difference("code", name, old, new, f"file {words}")
 
 
-def _tasks_defined(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    document: dict[str, list[dict[str, Any]]] = read_document(database, row["definition"]) or {}
-    return document.get("tasks", [])
+def _definition(database: Database, row: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = read_document(database, row["definition"]) or {}
+    return document
+
+
+def _tasks_in(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = definition.get("tasks", [])
+    return tasks
 
 
 def _dirty(git: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of
+from mxm.pipeline.store.code import fingerprints_in
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.places import has_store, root_of, store_of
 from mxm.pipeline.store.rows import (
@@ -209,7 +210,7 @@ class _Recording:
     def _background(self) -> None:
         """Write what waits, and say from time to time that the process lives."""
         try:
-            self._definition = definition_of(self._plan, self._rows, self._about.root)
+            self._definition = self._defined_as()
         except BaseException as error:  # code of users: it must not disturb a run
             let_signals_pass(error)
         self._defined.set()
@@ -224,6 +225,13 @@ class _Recording:
                     if not waits:
                         self._pending.append((sql, (time.time(), self._run)))
                     self._commit()
+
+    def _defined_as(self) -> list[Statement]:
+        rows, root = self._rows, self._about.root
+        if rows is None:
+            return []
+        prints = fingerprints_in(self._store, root, rows.key, self._plan.flow.fn)
+        return definition_of(self._plan, rows, root, prints)
 
     def _end(self, event: RunEnded) -> None:
         self._over.set()

@@ -6,7 +6,6 @@ import hmac
 import inspect
 import json
 import os
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,8 +22,10 @@ from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.store import kept
+from mxm.pipeline.store.code import code_of
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun, iso_time
+from mxm.pipeline.values.fingerprint import Fingerprints
 from mxm.pipeline.values.jsonvalue import Written, to_json
 from mxm.pipeline.values.parts import origins_in
 from mxm.pipeline.values.secrets import MASK, secret_parameters, signature_text
@@ -217,9 +218,11 @@ class RowWriter:
         """*source* relative to the project's folder, so that it means the same elsewhere."""
         return self._secrets.masked(_place(source, root))
 
-    def define(self, definition: list[dict[str, Any]], doc: str | None) -> list[Statement]:
-        """What the flow was."""
-        content = self._secrets.masked_json({"doc": doc, "tasks": definition})
+    def define(
+        self, definition: list[dict[str, Any]], items: list[list[Any]], doc: str | None
+    ) -> list[Statement]:
+        """What the flow was: its tasks, and the items of their code."""
+        content = self._secrets.masked_json({"doc": doc, "tasks": definition, "items": items})
         made = self.document(content)
         return [
             made.statement,
@@ -351,12 +354,11 @@ def _arguments(step: Step, secrets: Secrets) -> dict[str, Any]:
     return found
 
 
-def definition_of(plan: Plan, rows: RowWriter | None, root: str) -> list[Statement]:
+def definition_of(plan: Plan, rows: RowWriter, root: str, prints: Fingerprints) -> list[Statement]:
     """What the flow of *plan* was: its tasks, their edges, signatures and code."""
-    if rows is None:
-        return []
     tasks: list[dict[str, Any]] = []
-    for task in plan.flow.tasks:
+    codes, items = code_of(plan, prints)
+    for task, code in zip(plan.flow.tasks, codes, strict=True):
         fn: Any = task.fn
         try:
             signature = signature_text(fn)
@@ -371,40 +373,10 @@ def definition_of(plan: Plan, rows: RowWriter | None, root: str) -> list[Stateme
                 "signature": signature,
                 "doc": getattr(fn, "__doc__", None) if hasattr(fn, "__code__") else None,
                 "source": None if task.source is None else _place(task.source, root),
-                "code": _code_digest(fn, rows.key),
+                **code,
                 "returns": type_text(result_hint(fn)),
                 "mapped": task.mapped,
                 "asset": None if task.produces is None else task.produces.id,
             }
         )
-    return rows.define(tasks, plan.flow.doc)
-
-
-def _code_digest(fn: Any, key: bytes) -> str | None:
-    """A digest of the instructions of *fn* itself: not of what it calls, nor of its place."""
-    for _ in range(50):
-        wrapped = getattr(fn, "__wrapped__", None) or getattr(fn, "func", None)
-        if wrapped is None:
-            break
-        fn = wrapped
-    code = getattr(fn, "__code__", None)
-    if not isinstance(code, types.CodeType):
-        return None
-    text = repr(_instructions(code, getattr(fn, "__doc__", None)))
-    return hmac.digest(key, text.encode("utf-8", "replace"), "sha256").hex()[:32]
-
-
-def _sorted(members: Any) -> list[str]:
-    return sorted(map(repr, members))
-
-
-def _instructions(code: types.CodeType, doc: str | None = None) -> tuple[Any, ...]:
-    constants: list[Any] = []
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            constants.append(_instructions(constant))
-        elif type(constant) is frozenset:  # has another order in each process
-            constants.append(_sorted(constant))
-        elif constant is None or constant != doc:
-            constants.append(constant)
-    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
+    return rows.define(tasks, items, plan.flow.doc)

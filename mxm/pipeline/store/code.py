@@ -1,0 +1,85 @@
+"""The code of the tasks of a run: what each depends on, written once for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.store.places import distrust
+from mxm.pipeline.values.fingerprint import (
+    FileMemory,
+    Fingerprints,
+    Item,
+    differences,
+)
+
+__all__ = ["changes_between", "code_of", "fingerprints_in"]
+
+_MOST = 5
+_MEMORY = "fingerprints.json"
+
+
+def fingerprints_in(store: str, root: str, key: bytes, flow: Any) -> Fingerprints:
+    """What makes the fingerprints of a run.
+
+    Parameters
+    ----------
+    store
+        Its folder; what it knows of files is used if nobody else can write to it.
+    root
+        The project's folder.
+    key
+        Of the store.
+    flow
+        The function of the flow; None for one without.
+    """
+    trusted = os.path.isdir(store) and distrust(store) is None
+    memory = FileMemory(os.path.join(store, _MEMORY)) if trusted else None
+    return Fingerprints(root, memory, key=key, also=() if flow is None else (flow,))
+
+
+def code_of(plan: Plan, prints: Fingerprints) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """For each task of *plan* the digest of its code, and the places of its items in a list.
+
+    Returns
+    -------
+    tuple
+        One dict a task, ``code`` and ``items``; the list of items: label, digest, kind, file, line.
+    """
+    places: dict[Item, int] = {}
+    found: list[dict[str, Any]] = []
+    for task in plan.flow.tasks:
+        code = prints.of(task.fn)
+        items = [places.setdefault(item, len(places)) for item in code.items]
+        found.append({"code": code.digest, "items": items})
+    prints.save()
+    return found, [list(item) for item in places]
+
+
+def changes_between(
+    before: Mapping[str, Any], one: Mapping[str, Any],
+    after: Mapping[str, Any], other: Mapping[str, Any],
+) -> list[str]:  # fmt: skip
+    """How the code of a task changed, in words; not packages, whose versions are kept apart.
+
+    Parameters
+    ----------
+    before, after
+        What two flows were.
+    one, other
+        The task in each.
+    """
+    if "items" not in one or "items" not in other:  # of a version that kept only a digest
+        return []
+    changed = differences(_items(before, one), _items(after, other))
+    said = [str(each) for each in changed if each.kind != "package"]
+    if len(said) > _MOST:
+        said[_MOST - 1 :] = [f"and {len(said) - _MOST + 1:,} more"]
+    return said or [str(each) for each in changed[:_MOST]]
+
+
+def _items(definition: Mapping[str, Any], task: Mapping[str, Any]) -> list[Item]:
+    listed: list[list[Any]] = definition["items"]
+    return [Item(*listed[place]) for place in task["items"]]
