@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 __all__ = [
+    "Asset",
     "AssetDecl",
     "Check",
     "Failure",
@@ -21,6 +22,7 @@ __all__ = [
     "Task",
     "TaskRun",
     "TaskSpec",
+    "asset",
     "backoff",
     "collecting",
     "compile_flow",
@@ -29,18 +31,31 @@ __all__ = [
     "flow",
     "get_flow",
     "list_flows",
+    "load_asset",
     "load_run",
+    "no_nulls",
+    "not_empty",
     "progress",
     "register_flow",
     "resource",
+    "rows_between",
+    "rows_within",
     "runs_of",
     "task",
+    "unique",
     "use",
 ]
 
 if TYPE_CHECKING:
     from mxm.pipeline.api import MXMFlow, compile_flow, execute_flow
     from mxm.pipeline.assets.declared import AssetDecl, Check
+    from mxm.pipeline.assets.ready import (
+        no_nulls,
+        not_empty,
+        rows_between,
+        rows_within,
+        unique,
+    )
     from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
     from mxm.pipeline.errors import PipelineError, Skip
     from mxm.pipeline.execution.progressing import progress
@@ -50,11 +65,13 @@ if TYPE_CHECKING:
     from mxm.pipeline.retries import RetryAfter, backoff
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import FlowSpec, TaskSpec
+    from mxm.pipeline.store.catalogue import Asset, asset, load_asset
     from mxm.pipeline.store.history import load_run, runs_of
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
         "assets.declared": ("AssetDecl", "Check"),
+        "assets.ready": ("no_nulls", "not_empty", "rows_between", "rows_within", "unique"),
         "authoring": ("Flow", "Task", "each", "flow", "task", "use"),
         "errors": ("PipelineError", "Skip"),
         "execution.progressing": ("progress",),
@@ -64,6 +81,7 @@ else:
         "retries": ("RetryAfter", "backoff"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("FlowSpec", "TaskSpec"),
+        "store.catalogue": ("Asset", "asset", "load_asset"),
         "store.history": ("load_run", "runs_of"),
     }
 

@@ -120,7 +120,7 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
         An option is unknown.
     """
     backend = options.pop("backend", "prefect")
-    chosen = RunOptions(past=_past_of).changed(options, also=["backend"])
+    chosen = RunOptions(past=_past_of, last_rows=_last_rows).changed(options, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))  # reported first, with or without an engine
     if chosen.recorder is None:
         from mxm.pipeline.store.recorder import RunRecorder
@@ -204,6 +204,13 @@ def plan_flow(
     from mxm.pipeline.execution.outlook import outlook
 
     return outlook(plan_with(spec, params or {}, chosen), chosen, _past_of(spec))
+
+
+def _last_rows(spec: FlowSpec, asset: str, partition: str | None, path: str | None) -> int | None:
+    # The store is loaded only where a check asks.
+    from mxm.pipeline.store.catalogue import last_rows
+
+    return last_rows(spec, asset, partition, path)
 
 
 def _past_of(spec: FlowSpec) -> Past:

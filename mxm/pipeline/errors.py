@@ -10,6 +10,7 @@ from mxm.pipeline.problems import Problem, Source
 
 __all__ = [
     "AmbiguousFlowError",
+    "AssetCheckError",
     "AssetClashError",
     "AssetError",
     "BackendError",
@@ -186,6 +187,34 @@ class StoreError(PipelineError):
 
 class AssetError(PipelineError, RuntimeError):
     """An asset cannot be written, checked or read as it is declared."""
+
+
+class AssetCheckError(AssetError):
+    """A check says that a value is wrong, and blocks it.
+
+    Attributes
+    ----------
+    results
+        What each check of the asset said.
+    rejected
+        Where the value is kept for looking; None where it could not be.
+    partition
+        ``key:value``, if the asset has partitions.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        results: Sequence[Any] = (),
+        rejected: str | None = None,
+        partition: str | None = None,
+        hint: str | None = None,
+    ):
+        super().__init__(message, hint=hint)
+        self.results: tuple[Any, ...] = tuple(results)
+        self.rejected = rejected
+        self.partition = partition
 
 
 class AssetClashError(AssetError):

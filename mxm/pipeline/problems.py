@@ -94,6 +94,7 @@ CODES: dict[str, str] = {
     "MXM807": "a result that the format cannot hold",
     "MXM808": "a secret in the path of an asset",
     "MXM809": "types that a format does not keep",
+    "MXM810": "a check of an asset that failed",
     "MXM812": "a value that cannot be part of a path",
 }
 """Every code with its title; a page each in docs/errors."""

@@ -119,6 +119,11 @@ class AssetDecl:
         made = tuple([each if isinstance(each, Check) else Check(each) for each in members])
         object.__setattr__(self, "checks", made)
 
+    @property
+    def is_handled(self) -> bool:
+        """Whether a run writes or checks the value, rather than only naming the asset."""
+        return self.path_template is not None or bool(self.checks)
+
 
 def checks_of(asset: AssetDecl) -> tuple[Check, ...]:
     """The checks of *asset*."""

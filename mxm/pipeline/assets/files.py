@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["FileState", "Hashed", "hash_of", "locked", "published", "read_description",
-           "rejected_path", "description_path", "describe"]  # fmt: skip
+           "rejected_path", "write_whole", "description_path", "describe"]  # fmt: skip
 
 _CHUNK = 1 << 20
 
@@ -161,6 +161,19 @@ def published(
     for each in (folder, *made):
         _sync_folder(each)
     return found
+
+
+def write_whole(path: str, write: Callable[[str], Any]) -> None:
+    """Write the file *path*, of which nothing is noted."""
+    _make_folders(os.path.dirname(path))
+    part = _part_of(path)
+    try:
+        write(part)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def _make_folders(folder: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from mxm.pipeline.cli.ending import user_code_begins
 from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer, tell
@@ -26,7 +26,17 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.printable import printable
 
-__all__ = ["AsJson", "Modules", "RunVerb", "Target", "Verb", "printably", "run_hint", "verb_app"]
+__all__ = [
+    "AsJson",
+    "Modules",
+    "RunVerb",
+    "Target",
+    "Verb",
+    "VerbGroup",
+    "printably",
+    "run_hint",
+    "verb_app",
+]
 
 Modules = Annotated[
     list[str] | None,
@@ -120,6 +130,17 @@ class Verb(TyperCommand):
             if ctx.obj:
                 user_code_begins()
             return super().invoke(ctx)
+
+
+class VerbGroup(TyperGroup):
+    """A verb with commands of its own: without one of them, it is `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; what names no command is of `list`."""
+        with printably(ctx):
+            if not args or (args[0] not in self.commands and args[0] != "--help"):
+                args = ["list", *args]
+            return super().parse_args(ctx, args)
 
 
 class RunVerb(Verb):

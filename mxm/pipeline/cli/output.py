@@ -46,6 +46,7 @@ class ExitCode(IntEnum):
     IMPORT_FAILED = 3
     INVALID_GRAPH = 4
     NOTHING_SELECTED = 5
+    STALE = 6
     SIGINT = 130
     SIGTERM = 143
 

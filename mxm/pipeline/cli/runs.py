@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from mxm.pipeline.cli.command import AsJson, Verb, printably
+from mxm.pipeline.cli.command import AsJson, Verb, VerbGroup
 from mxm.pipeline.cli.output import print_json, print_table, print_warning, say, tell
 from mxm.pipeline.cli.recorded import (
     difference_lines,
@@ -40,19 +39,8 @@ from mxm.pipeline.taskruns import State
 __all__ = ["app"]
 
 
-class _Runs(TyperGroup):
-    """`runs` and what follows it: without a command of its own, a list."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command line apart; what names no command is of `list`."""
-        with printably(ctx):
-            if not args or (args[0] not in self.commands and args[0] != "--help"):
-                args = ["list", *args]
-            return super().parse_args(ctx, args)
-
-
 app: typer.Typer = typer.Typer(
-    cls=_Runs,
+    cls=VerbGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
+from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import Skip, TaskCancelledError, TaskTimeoutError, described
 from mxm.pipeline.execution.events import (
@@ -186,12 +187,14 @@ class Call:
         try:
             target = self.step.target
             aim = None if target is None else target.aim(self.args, self.kwargs)
-            self.value = _invoke.get()(self)
+            reads: list[ReadAsset] = []
+            with noting_reads(reads) if aim is not None else contextlib.nullcontext():
+                self.value = _invoke.get()(self)
             for one in self.step.unpacked:
                 value = value_of(one.binding, lambda _: self.value)
                 require_count(value, one.count, f"the result of task {str(one.binding)!r}")
             if aim is not None:
-                self._asset = aim.publish(self.value, self.flow, self._observers.run)
+                self._asset = aim.publish(self.value, self.flow, self._observers.run, reads=reads)
             state = State.SUCCEEDED
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED

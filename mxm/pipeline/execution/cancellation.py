@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from mxm.pipeline.assets.reading import of_flow
 from mxm.pipeline.execution.call import Call, Invocation, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, drive
 from mxm.pipeline.execution.events import Event, StepEnded
@@ -177,7 +178,13 @@ class Course:
             return call
 
         try:
-            with self._region(in_engine=False), invoking(outside), using(self.resources):
+            source = self.plan.flow.source
+            with (
+                self._region(in_engine=False),
+                invoking(outside),
+                using(self.resources),
+                of_flow(source.file if source else None),
+            ):
                 self.run = drive(self.plan, step, self.options, self.backend)
         except BaseException as error:
             self.run = getattr(error, "mxm_run", None)

@@ -286,7 +286,7 @@ class _Trial:
         """The item's run, which is over."""
         run = self.run
         run.seconds = time.perf_counter() - self._clock
-        if run.asset is not None:
+        if run.asset is not None and run.asset.path is not None:
             announce(self._observers, self.item.call.step.name, run.asset, run.ended, run.key)
         if self._observers:
             name = self.item.call.step.name

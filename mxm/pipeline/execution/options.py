@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.execution.entries import Entries
     from mxm.pipeline.execution.events import Observer
     from mxm.pipeline.execution.partial import Past
-    from mxm.pipeline.execution.plan import Plan
+    from mxm.pipeline.execution.plan import LastRows, Plan
     from mxm.pipeline.spec import FlowSpec
 
 __all__ = [
@@ -138,6 +138,8 @@ class RunOptions:
         the same kind.
     recorder
         What records it; `compile_flow` sets it.
+    last_rows
+        Gives checks of assets the number of rows of the last time; `compile_flow` sets it.
     past
         Gives what is known of a flow's earlier runs; `compile_flow` sets it.
     entries
@@ -177,6 +179,7 @@ class RunOptions:
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
     past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
     entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
+    last_rows: LastRows | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.

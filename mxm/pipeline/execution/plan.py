@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mxm.pipeline.bindings import (
     Binding,
@@ -32,7 +32,10 @@ from mxm.pipeline.values.secrets import mask
 if TYPE_CHECKING:
     from mxm.pipeline.execution.publishing import Target
 
-__all__ = ["Plan", "Step", "chained_to", "make_plan", "without_assets"]
+LastRows: TypeAlias = Callable[[FlowSpec, str, str | None, str | None], int | None]
+"""The rows of the last recorded write of an asset's partition, for flows of a project."""
+
+__all__ = ["LastRows", "Plan", "Step", "chained_to", "make_plan", "with_history", "without_assets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
         _step(graph.tasks[name], graph.upstreams[name], resolved, unpacked.get(name, ()), mapped)
         for name in graph.order()
     )
-    if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
+    if any(t.produces is not None and t.produces.is_handled for t in spec.tasks):
         steps = _with_targets(spec, steps, resolved)
     warnings = tuple(resolved.warnings)
     return Plan(spec, resolved.flow, steps, graph.downstreams, resolved.secrets, warnings)
@@ -167,6 +170,19 @@ def _with_targets(spec: FlowSpec, steps: tuple[Step, ...], resolved: Resolved) -
     if problems:
         raise ParameterError(spec.name, problems)
     return tuple(replace(step, target=targets.get(step.name)) for step in steps)
+
+
+def with_history(plan: Plan, last_rows: LastRows) -> Plan:
+    """*plan* with what gives checks the number of rows of the last time."""
+
+    def find(asset: str, partition: str | None, path: str | None) -> int | None:
+        return last_rows(plan.flow, asset, partition, path)
+
+    steps = [
+        replace(step, target=replace(step.target, last_rows=find)) if step.target else step
+        for step in plan.steps
+    ]
+    return replace(plan, steps=tuple(steps))
 
 
 def without_assets(plan: Plan) -> Plan:

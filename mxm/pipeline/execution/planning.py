@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, make_plan, without_assets
+from mxm.pipeline.execution.plan import Plan, make_plan, with_history, without_assets
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["plan_with"]
@@ -32,6 +32,8 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
         plan = with_overrides(plan, options.overrides)
     if options.overrides or options.resources:
         plan = without_assets(plan)  # what is not real replaces nothing
+    elif options.last_rows is not None and any(step.target for step in plan.steps):
+        plan = with_history(plan, options.last_rows)
     if options.select is not None or options.exclude or options.force:
         from mxm.pipeline.execution.partial import forced_steps, with_selection
 

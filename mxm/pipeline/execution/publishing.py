@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.assets.files import (
@@ -19,11 +19,19 @@ from mxm.pipeline.assets.files import (
     published,
     read_description,
     rejected_path,
+    write_whole,
 )
 from mxm.pipeline.assets.formats import Facts, facts_of, format_named
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.assets.templates import PathError, Template, read_template, within
 from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter
-from mxm.pipeline.errors import AssetClashError, AssetError, described, repr_of
+from mxm.pipeline.errors import (
+    AssetCheckError,
+    AssetClashError,
+    AssetError,
+    described,
+    repr_of,
+)
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import defaults_of, shape_of
 from mxm.pipeline.introspection.uses import Use
@@ -31,9 +39,13 @@ from mxm.pipeline.problems import Problem
 from mxm.pipeline.projects import project_root
 from mxm.pipeline.runs import gather
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.taskruns import WrittenAsset, iso_time
+from mxm.pipeline.taskruns import iso_time
+from mxm.pipeline.values.assets import CheckResult, WrittenAsset
 
 __all__ = ["Aim", "Claims", "Target", "made_from", "targets_of"]
+
+LastRows: TypeAlias = Callable[[str, str | None, str | None], int | None]
+"""Gives the number of rows of an asset's partition at a path of the last time."""
 
 
 class Claims:
@@ -75,7 +87,7 @@ class Target:
     asset
         The asset.
     template
-        Its path template.
+        Its path template; None where nothing is written, and the value only checked.
     task
         The task that writes it.
     root
@@ -86,15 +98,18 @@ class Target:
         Those of the run.
     reads
         The assets that it is made from.
+    last_rows
+        Gives the number of rows of the last time; None where nothing is recorded.
     """
 
     asset: AssetDecl
-    template: Template
+    template: Template | None
     task: TaskSpec
     root: str
     outer: Mapping[str, Any]
     claims: Claims = field(compare=False)
     reads: tuple[str, ...] = ()
+    last_rows: LastRows | None = field(default=None, compare=False)
 
     def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each field in a call with *args* and *kwargs*."""
@@ -113,7 +128,7 @@ class Target:
         """The values that are known before the run, and cannot be part of a path."""
         inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
         values = self.values((), {})
-        for each in self.template.fields:
+        for each in self.template.fields if self.template else ():
             bound = inputs.get(each.name)
             if isinstance(bound, Const):
                 value = bound.value
@@ -129,7 +144,7 @@ class Target:
                 yield Problem(
                     "MXM812",
                     f"asset {self.asset.id!r} of task {self.task.name!r} cannot be written to "
-                    f"{self.template.text}: {error}",
+                    f"{self.asset.path_template}: {error}",
                     "give a value that is the name of a file or a folder",
                     source=self.task.source,
                     flow=flow,
@@ -145,6 +160,11 @@ class Target:
             There is no such path, it leads out of the project, or another task writes it.
         """
         values = self.values(args, kwargs)
+        key = self.asset.partition_key
+        value = values.get(key) if key is not None else None
+        partition = None if value is None else f"{key}:{value}"
+        if self.template is None:
+            return Aim(self, "", "", partition, None, self.reads)
         try:
             path = self.template.render(values)
             real = within(self.root, path)
@@ -154,10 +174,7 @@ class Target:
                 f"{self.template.text}: {error}"
             ) from None
         self.claims.claim(real, path, self.task.name, item)
-        key = self.asset.partition_key
-        value = values.get(key) if key is not None else None
-        partition = None if value is None else f"{key}:{value}"
-        return Aim(self, path, real, partition, FileState.of(real))
+        return Aim(self, path, real, partition, FileState.of(real), self.reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +186,15 @@ class Aim:
     target
         Where the step writes.
     path
-        The path relative to the project's root.
+        The path relative to the project's root; empty where nothing is written.
     real
         The file.
     partition
         ``key:value``, if it has partitions.
     before
         What was there before the function was called.
+    upstream
+        The names of the assets that it is made from.
     """
 
     target: Target
@@ -183,8 +202,16 @@ class Aim:
     real: str
     partition: str | None
     before: FileState | None
+    upstream: tuple[str, ...]
 
-    def publish(self, value: Any, flow: str, run: str, item: str | None = None) -> WrittenAsset:
+    def publish(
+        self,
+        value: Any,
+        flow: str,
+        run: str,
+        item: str | None = None,
+        reads: Sequence[ReadAsset] = (),
+    ) -> WrittenAsset:
         """Write *value*, unless the function has written the file itself.
 
         Parameters
@@ -195,6 +222,8 @@ class Aim:
             The flow, and the id of its run.
         item
             The item of a mapped step.
+        reads
+            Assets that the function has loaded, beside those that the task says it reads.
 
         Raises
         ------
@@ -202,6 +231,13 @@ class Aim:
             The format cannot hold the value, the file cannot be written, or the function wrote it
             and returned something else. What was there before is still there.
         """
+        if reads:
+            upstream = dict.fromkeys((*self.upstream, *(each.id for each in reads)))
+            return replace(self, upstream=tuple(upstream)).publish(value, flow, run, item)
+        if not self.path:
+            results = self._checked(value)
+            asset, said = self.target.asset.id, self._said(results)
+            return WrittenAsset(asset, self.partition, checks=results, problems=said)
         maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
         if value is None or self._is_own(value):
             return self._taken(value, maker)
@@ -240,8 +276,8 @@ class Aim:
         try:
             with locked(os.path.dirname(self.real)):
                 found = hash_of(self.real)
-                facts = _facts_of_file(self.target.asset.format, self.real)
-                made = self._asset(found, facts, "task")
+                facts, results = self._look()
+                made = self._asset(found, facts, "task", results, self._said(results))
                 describe(self.real, _description(made, self, maker))
         except FileNotFoundError:
             raise AssetError(
@@ -263,12 +299,14 @@ class Aim:
                 f"{self.path}: {refused}",
                 hint="return None or the path where the task writes the file itself",
             )
+        results = self._checked(value)
         facts = facts_of(value)
         lost: list[str] = []
         made: list[WrittenAsset] = []
 
         def description(found: Hashed) -> Mapping[str, Any]:
-            made.append(self._asset(found, facts, "value", self._lost(lost)))
+            problems = (*self._said(results), *self._lost(lost))
+            made.append(self._asset(found, facts, "value", results, problems))
             return _description(made[0], self, maker)
 
         def write(path: str) -> None:
@@ -285,6 +323,85 @@ class Aim:
             raise self._unwritten(error) from error
         _remove(rejected_path(self.real))
         return made[0]
+
+    def _look(self) -> tuple[Facts, tuple[CheckResult, ...]]:
+        """What is known of the file that the function has written, and what the checks say."""
+        asset = self.target.asset
+        if not asset.checks:
+            return _facts_of_file(asset.format, self.real), ()
+        try:
+            value = format_named(asset.format).read(self.real, {})
+        except Exception as error:
+            raise AssetError(
+                f"{self.path}, which task {self.target.task.name!r} wrote, cannot be checked: "
+                f"{described(error)}"
+            ) from error
+        return facts_of(value), self._checked(value, is_there=True)
+
+    def _checked(self, value: Any, *, is_there: bool = False) -> tuple[CheckResult, ...]:
+        """What the checks say of *value*.
+
+        Raises
+        ------
+        AssetCheckError
+            One of them blocks it.
+        """
+        asset = self.target.asset
+        if not asset.checks:
+            return ()
+        # Loaded only where something is checked.
+        from mxm.pipeline.assets.checking import results_of
+
+        def last_rows() -> int | None:
+            find = self.target.last_rows
+            return None if find is None else find(asset.id, self.partition, self.path or None)
+
+        results = tuple(results_of(asset, value, last_rows))
+        wrong = [each for each in results if not each.passed and each.severity == "block"]
+        if not wrong:
+            return results
+        rejected = None if is_there or not self.path else self._reject(value)
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        where = f" for {self.path}" if self.path else ""
+        hint = f"the rejected value is in {rejected}" if rejected else None
+        if is_there:
+            hint = f"the task has written {self.path}: it stays"
+        raise AssetCheckError(
+            f"check {wrong[0].name} of asset {asset.id!r} failed{where}{more}: {wrong[0].message}",
+            results=results,
+            rejected=rejected,
+            partition=self.partition,
+            hint=hint,
+        )
+
+    def _reject(self, value: Any) -> str | None:
+        """Keep *value* for looking; its path, or None where it could not be written."""
+        chosen, real = format_named(self.target.asset.format), rejected_path(self.real)
+        try:
+            if chosen.refusal(value) is not None:
+                return None
+            write_whole(real, lambda path: chosen.write(value, path))
+        except BaseException as error:  # also what a library raises in its own way
+            let_signals_pass(error)
+            return None
+        folder = os.path.dirname(self.path)
+        return os.path.join(folder, os.path.basename(real))
+
+    def _said(self, results: tuple[CheckResult, ...]) -> tuple[Problem, ...]:
+        """Warnings of the checks that failed and do not block."""
+        task, asset = self.target.task, self.target.asset
+        return tuple(
+            Problem(
+                "MXM810",
+                f"check {each.name} of asset {asset.id!r} failed: {each.message}",
+                "the value is used all the same: its severity is warn",
+                source=task.source,
+                task=task.name,
+                severity="warning",
+            )
+            for each in results
+            if not each.passed
+        )
 
     def _unwritten(self, error: BaseException) -> AssetError:
         why = getattr(error, "strerror", None) or described(error)
@@ -309,7 +426,12 @@ class Aim:
         )
 
     def _asset(
-        self, found: Hashed, facts: Facts, by: str, problems: tuple[Problem, ...] = ()
+        self,
+        found: Hashed,
+        facts: Facts,
+        by: str,
+        checks: tuple[CheckResult, ...],
+        problems: tuple[Problem, ...],
     ) -> WrittenAsset:
         asset = self.target.asset
         return WrittenAsset(
@@ -324,7 +446,8 @@ class Aim:
             facts.index,
             facts.library,
             by,
-            self.target.reads,
+            self.upstream,
+            checks,
             problems,
         )
 
@@ -377,6 +500,7 @@ def targets_of(
     spec: FlowSpec,
     inputs: Mapping[str, tuple[tuple[Binding, ...], Mapping[str, Binding]]],
     flow: Mapping[str, Any],
+    last_rows: LastRows | None = None,
 ) -> tuple[dict[str, Target], list[Problem]]:
     """Where each step writes its asset, and the values that cannot be part of a path.
 
@@ -388,6 +512,8 @@ def targets_of(
         The arguments of each task, as far as they are known.
     flow
         The flow's parameters in this run.
+    last_rows
+        Gives the number of rows of an asset's partition of the last time.
     """
     root = project_root(spec.source.file if spec.source else None)
     claims = Claims()
@@ -396,13 +522,15 @@ def targets_of(
     problems: list[Problem] = []
     for task in spec.tasks:
         asset = task.produces
-        if asset is None or asset.path_template is None:
+        if asset is None or (asset.path_template is None and not asset.checks):
             continue
-        template = read_template(asset.path_template)
-        names = {*template.names, asset.partition_key}
+        template = None if asset.path_template is None else read_template(asset.path_template)
+        names = {*(template.names if template else ()), asset.partition_key}
         outer = {k: v for k, v in {**task.params, **flow}.items() if k in names}
         reads = tuple(made_from(task, tasks))
-        targets[task.name] = target = Target(asset, template, task, root, outer, claims, reads)
+        targets[task.name] = target = Target(
+            asset, template, task, root, outer, claims, reads, last_rows
+        )
         problems += target.problems(spec.name, *inputs[task.name], flow)
     return targets, problems
 

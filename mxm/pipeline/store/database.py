@@ -63,6 +63,26 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX entry_step ON entry (flow, step, item, made);
     CREATE INDEX entry_file ON entry (value) WHERE data IS NULL;
     """,
+    """
+    CREATE TABLE asset (
+        id TEXT PRIMARY KEY, flow TEXT NOT NULL, task TEXT NOT NULL, partition_key TEXT,
+        format TEXT, path_template TEXT, freshness_s REAL, description TEXT, upstream TEXT,
+        at TEXT NOT NULL
+    );
+    CREATE TABLE materialisation (
+        number INTEGER PRIMARY KEY, asset TEXT NOT NULL, partition TEXT, at TEXT NOT NULL,
+        run TEXT NOT NULL, flow TEXT NOT NULL, task TEXT NOT NULL, item TEXT,
+        path TEXT, root TEXT, format TEXT, digest TEXT, size INTEGER, modified INTEGER,
+        rows INTEGER, columns TEXT, levels TEXT, library TEXT, "by" TEXT, upstream TEXT, code TEXT
+    );
+    CREATE INDEX materialisation_asset ON materialisation (asset, partition, number);
+    CREATE TABLE "check" (
+        number INTEGER PRIMARY KEY, asset TEXT NOT NULL, partition TEXT, run TEXT NOT NULL,
+        task TEXT NOT NULL, item TEXT, at TEXT NOT NULL, name TEXT NOT NULL,
+        severity TEXT NOT NULL, passed INTEGER NOT NULL, message TEXT
+    );
+    CREATE INDEX check_asset ON "check" (asset, partition, number);
+    """,
 )
 
 

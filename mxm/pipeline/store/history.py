@@ -26,10 +26,10 @@ from mxm.pipeline.taskruns import (
     ItemRuns,
     State,
     TaskRun,
-    WrittenAsset,
     iso_time,
     rounded,
 )
+from mxm.pipeline.values.assets import CheckResult, WrittenAsset
 from mxm.pipeline.values.jsonvalue import JSONValue, Written
 from mxm.pipeline.values.secrets import MASK, Masked
 
@@ -389,7 +389,7 @@ def _task_document(task: Mapping[str, Any], defined: Mapping[str, Any]) -> dict[
         "reason": task["reason"],
         "cause": task["cause"],
         "output": task["output"] or "",
-        "asset": None if asset is None else {"id": asset[0], "partition": asset[1]},
+        "asset": None if asset is None else _asset_document(asset),
         "items": _items_document(task),
         "record": {
             "arguments": task["arguments"],
@@ -401,6 +401,18 @@ def _task_document(task: Mapping[str, Any], defined: Mapping[str, Any]) -> dict[
             **{name: defined.get(name) for name in _DEFINED},
         },
     }
+
+
+def _asset_document(asset: Sequence[Any]) -> dict[str, Any]:
+    """An asset as `WrittenAsset.to_dict` has it."""
+    return dict(asset[2]) if len(asset) > 2 else {"id": asset[0], "partition": asset[1]}
+
+
+def _asset(asset: Sequence[Any]) -> WrittenAsset:
+    known = _asset_document(asset)
+    checks = tuple(CheckResult(**each) for each in known.pop("checks", ()))
+    upstream = tuple(known.pop("upstream", ()))
+    return WrittenAsset(**known, upstream=upstream, checks=checks)
 
 
 def _said(error: Mapping[str, Any]) -> str:
@@ -441,6 +453,7 @@ class RecordedItem(ItemRun):
             seconds=row["seconds"],
             history=_history(row),
             slot=row["slot"],
+            asset=None if row["asset"] is None else _asset(row["asset"]),
         )
 
     @property
@@ -464,6 +477,7 @@ class RecordedItem(ItemRun):
             "value": self._row["result"],
             "error": error and _said(error),
             "reason": self.reason,
+            **({} if self.asset is None else {"asset": self.asset.to_dict()}),
         }
 
 
@@ -603,7 +617,7 @@ def _recorded(store: str, run: str, task: Mapping[str, Any]) -> RecordedTask:
         waited=task["waited"],
         output=task["output"] or "",
         cause=task["cause"],
-        asset=None if asset is None else WrittenAsset(asset[0], asset[1]),
+        asset=None if asset is None else _asset(asset),
         allowed=bool(task["allowed"]),
         items=_item_runs(task, store),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -10,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import StoreError
 from mxm.pipeline.execution.events import (
+    AssetWritten,
     AttemptEnded,
     Event,
     ItemEnded,
@@ -36,6 +38,7 @@ from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of
 from mxm.pipeline.store.code import fingerprints_in
 from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.own_code import code_digest
 from mxm.pipeline.store.places import has_store, root_of, store_of
 from mxm.pipeline.store.rows import (
     KeptValue,
@@ -45,6 +48,9 @@ from mxm.pipeline.store.rows import (
     parameters_shown,
 )
 from mxm.pipeline.taskruns import State, iso_time
+
+if TYPE_CHECKING:
+    from mxm.pipeline.store.asset_rows import AssetRows
 
 __all__ = ["HEARTBEAT_S", "RunRecorder"]
 
@@ -114,6 +120,7 @@ class _Recording:
         self._parameters = parameters_shown(plan, given, self._secrets)
         self._command = _command(self._secrets)
         self._rows: RowWriter | None = None
+        self._assets: AssetRows | None = None
         self._database: Database | None = None
         self._run = ""
         self._flow = plan.flow.name
@@ -154,9 +161,15 @@ class _Recording:
             case AttemptEnded():
                 if event.retry_in is not None and event.item is None:  # else it comes with the end
                     self._pending.append(rows.attempt(event))
+            case AssetWritten():
+                self._pending += self._assets.written(event) if self._assets else []
             case ItemEnded():
                 self._pending += rows.item(event, self._keep)
+                if event.item.error is not None and self._assets is not None:
+                    self._pending += self._assets.rejected(event.step, event.item, event.item.key)
             case StepEnded():
+                if event.task.error is not None and event.task.items is None and self._assets:
+                    self._pending += self._assets.rejected(event.task.name, event.task, None)
                 self._steps.discard(event.task.name)
                 self._pending += rows.ended(event.task, self._keep)
             case Warned():
@@ -177,6 +190,18 @@ class _Recording:
         except OSError as error:
             raise StoreError(f"the key of the store cannot be used: {error}") from error
         self._rows = RowWriter(event.run, event.steps, key, self._secrets)
+        if any(task.produces is not None for task in self._plan.flow.tasks):
+            # Loaded only where there is something to note.
+            from mxm.pipeline.store.asset_rows import AssetRows
+
+            self._assets = AssetRows(
+                event.run,
+                self._plan,
+                self._secrets,
+                self._about.root,
+                self._store,
+                functools.partial(code_digest, key=key),
+            )
         place = self._plan.flow.source
         about: dict[str, Any] = {
             "id": event.run,
@@ -329,7 +354,16 @@ UPDATE run SET state = ?, ended = ?, seconds = ?, value = ?, warnings = ?, sourc
     versions = ?
 WHERE id = ?
 """
-_RECORDED = (RunStarted, StepStarted, AttemptEnded, ItemEnded, StepEnded, Warned, RunEnded)
+_RECORDED = (
+    RunStarted,
+    StepStarted,
+    AttemptEnded,
+    AssetWritten,
+    ItemEnded,
+    StepEnded,
+    Warned,
+    RunEnded,
+)
 
 
 def _command(secrets: Secrets) -> list[str]:

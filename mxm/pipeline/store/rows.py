@@ -24,7 +24,7 @@ from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.code import code_of
 from mxm.pipeline.store.database import Statement
-from mxm.pipeline.taskruns import ItemRun, State, TaskRun, iso_time
+from mxm.pipeline.taskruns import ItemRun, State, TaskRun, WrittenAsset, iso_time
 from mxm.pipeline.values.fingerprint import Fingerprints
 from mxm.pipeline.values.jsonvalue import Written, to_json
 from mxm.pipeline.values.parts import origins_in
@@ -139,7 +139,7 @@ class RowWriter:
         row["waited"] = task.waited
         row["output"] = self._masked(task.output) or None
         if asset is not None:
-            row["asset"] = json.dumps([asset.id, self._masked(asset.partition)])
+            row["asset"] = self._asset(asset)
         if items is not None:
             row["items"] = self._json({"over": items.over, "count": items.count()})
         more: list[Statement] = []
@@ -152,11 +152,17 @@ class RowWriter:
                 row |= self._result(written)
         return [*more, self._row(task.name, row)]
 
+    def _asset(self, asset: WrittenAsset) -> str:
+        details = {**asset.to_dict(), "partition": self._masked(asset.partition)}
+        return json.dumps([asset.id, self._masked(asset.partition), details])
+
     def item(self, event: ItemEnded, keep: Keep) -> list[Statement]:
         """An item that ended."""
         item = event.item
         row = self._common(item)
         row["item"] = self._secrets.masked(item.key)
+        if item.asset is not None:
+            row["asset"] = self._asset(item.asset)
         more: list[Statement] = []
         if item.has_value:
             kept_value = _kept_before(item) or keep(item.value, item.state)

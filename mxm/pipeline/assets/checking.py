@@ -1,0 +1,64 @@
+"""Makes the checks of an asset on a value."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from mxm.pipeline.assets.declared import AssetDecl, Check, checks_of
+from mxm.pipeline.assets.ready import RowsWithin
+from mxm.pipeline.errors import text_of
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.assets import CheckResult
+
+__all__ = ["results_of"]
+
+
+def results_of(
+    asset: AssetDecl, value: Any, last_rows: Callable[[], int | None]
+) -> list[CheckResult]:
+    """What each check of *asset* says of *value*.
+
+    Parameters
+    ----------
+    asset
+        The asset.
+    value
+        The value that is to be written.
+    last_rows
+        The number of rows of the last time; None where there was none.
+    """
+    return [
+        CheckResult(check.name, check.severity, *_outcome(check, value, last_rows))
+        for check in checks_of(asset)
+    ]
+
+
+def _outcome(
+    check: Check, value: Any, last_rows: Callable[[], int | None]
+) -> tuple[bool, str | None]:
+    """Whether *value* is right, and why not."""
+    test = check.test
+    try:
+        if isinstance(test, RowsWithin):
+            said: object = test.compare(value, last_rows())
+        elif _is_schema(test):
+            test.validate(value)  # raises
+            said = True
+        else:
+            said = test(value)
+    except BaseException as error:  # of users and of libraries of schemas: of any type
+        let_signals_pass(error)
+        text = text_of(error).strip()
+        return False, f"{text}" if text else type(error).__name__
+    # NumPy's, too; a table of them is not one.
+    if isinstance(said, bool) or type(said).__name__ in ("bool", "bool_"):
+        return bool(said), None if said else "it returned False"
+    what = "None" if said is None else f"a {type(said).__name__}"
+    return False, f"it returned {what}; a check returns True or False, or raises"
+
+
+def _is_schema(test: Any) -> bool:
+    """Whether *test* is a schema of pandera or dataframely: an object or a class that validates."""
+    return not inspect.isroutine(test) and callable(getattr(test, "validate", None))

@@ -1,0 +1,156 @@
+"""Checks of tables that are ready to be used: rows, columns, duplicates, gaps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxm.pipeline.assets.declared import Check, Severity
+from mxm.pipeline.assets.tables import library_of
+from mxm.pipeline.errors import repr_of
+
+__all__ = ["RowsWithin", "no_nulls", "not_empty", "row_count", "rows_between", "rows_within",
+           "unique"]  # fmt: skip
+
+
+def row_count(value: Any) -> int:
+    """The number of rows of a table, or of members of anything else.
+
+    Raises
+    ------
+    TypeError
+        It has none.
+    """
+    if library_of(value) == "pyarrow":
+        rows: int = value.num_rows
+        return rows
+    return len(value)
+
+
+def not_empty(value: Any) -> bool:
+    """Whether *value* has at least one row or member."""
+    return row_count(value) > 0
+
+
+def unique(*columns: str, severity: Severity = "block") -> Check:
+    """Check that no two rows are alike in *columns*; in all of them where none is named."""
+
+    def test(value: Any) -> bool:
+        names = _columns(value, columns)
+        library = library_of(value)
+        if library == "pandas":
+            count = int(_with_index(value, names)[names].duplicated().sum())
+        elif library == "polars":
+            count = value.height - value.select(names).unique().height
+        else:
+            groups = value.group_by(names).aggregate([])
+            count = value.num_rows - groups.num_rows
+        if count:
+            what = f"the same {', '.join(columns)}" if columns else "no difference"
+            raise ValueError(f"{count:,} row{'s' * (count != 1)} with {what} as another one")
+        return True
+
+    return Check(test, severity, f"unique({', '.join(columns)})")
+
+
+def no_nulls(*columns: str, severity: Severity = "block") -> Check:
+    """Check that *columns* have a value in each row; all of them where none is named."""
+
+    def test(value: Any) -> bool:
+        names = _columns(value, columns)
+        library = library_of(value)
+        counts: dict[str, int] = {}
+        for name in names:
+            if library == "pandas":
+                counts[name] = int(_with_index(value, names)[name].isna().sum())
+            elif library == "polars":
+                column = value[name]
+                counts[name] = column.null_count()
+                if column.dtype.is_float():
+                    counts[name] += int(column.is_nan().sum())
+            else:
+                column = value.column(name)
+                counts[name] = _nulls_of_arrow(column)
+        lacking = [f"{count:,} in {name!r}" for name, count in counts.items() if count]
+        if lacking:
+            raise ValueError(f"missing values: {', '.join(lacking)}")
+        return True
+
+    return Check(test, severity, f"no_nulls({', '.join(columns)})")
+
+
+def _nulls_of_arrow(column: Any) -> int:
+    count: int = column.null_count
+    if str(column.type) in ("float", "double", "halffloat"):
+        count += sum(each != each for each in column.drop_null().to_pylist())
+    return count
+
+
+def rows_between(least: int, most: int, *, severity: Severity = "block") -> Check:
+    """Check that there are at least *least* rows and at most *most*."""
+
+    def test(value: Any) -> bool:
+        count = row_count(value)
+        if not least <= count <= most:
+            raise ValueError(f"{count:,} rows, not {least:,} to {most:,}")
+        return True
+
+    return Check(test, severity, f"rows_between({least}, {most})")
+
+
+class RowsWithin:
+    """Compares the number of rows with that of the last time."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def __call__(self, value: Any) -> bool:
+        """True: without the last time there is nothing to compare with."""
+        row_count(value)
+        return True
+
+    def compare(self, value: Any, last: int | None) -> bool:
+        """Whether the number of rows of *value* is near *last*, None where there was none."""
+        count = row_count(value)
+        if last is not None and abs(count - last) > self.share * last:
+            raise ValueError(
+                f"{count:,} rows, and {last:,} the last time: more than {self.share:.0%} apart"
+            )
+        return True
+
+
+def rows_within(share: float, *, of: str = "last", severity: Severity = "block") -> Check:
+    """Check that the number of rows differs by at most *share* from that of the last time.
+
+    The last time is the last recorded write of the same partition; if it has none, of the asset.
+    The first time there is nothing to compare with.
+
+    Raises
+    ------
+    ValueError
+        *share* is not a positive number, or *of* is not ``last``.
+    """
+    if of != "last" or not share > 0:
+        raise ValueError(f'rows_within takes a share above 0 and of="last", not {share!r}, {of!r}')
+    return Check(RowsWithin(share), severity, f"rows_within({share:g})")
+
+
+def _columns(value: Any, columns: tuple[str, ...]) -> list[str]:
+    library = library_of(value)
+    if not library:
+        raise TypeError(f"{type(value).__name__} is not a table")
+    names = list(map(str, value.column_names if library == "pyarrow" else value.columns))
+    known = {*names, *(_index_names(value) if library == "pandas" else ())}
+    missing = [name for name in columns if name not in known]
+    if missing:
+        raise ValueError(f"there is no column {repr_of(missing[0])}; there are {', '.join(names)}")
+    return list(columns) or names
+
+
+def _index_names(frame: Any) -> list[str]:
+    return [name for name in frame.index.names if name is not None]
+
+
+def _with_index(frame: Any, names: list[str]) -> Any:
+    """*frame* with the levels of its index among *names* as columns."""
+    levels = [n for n in _index_names(frame) if n in names and n not in frame.columns]
+    return frame.reset_index(levels) if levels else frame

@@ -1,0 +1,424 @@
+"""The catalogue of a store: which assets were written, when, by what, and where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mxm.pipeline.assets.files import hash_of
+from mxm.pipeline.assets.formats import format_named
+from mxm.pipeline.assets.reading import flow_file, note_read
+from mxm.pipeline.errors import AssetError, PipelineError, described
+from mxm.pipeline.logs import current_task
+from mxm.pipeline.problems import Source, did_you_mean, shown_path
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.store.places import has_store, store_of, store_of_file
+from mxm.pipeline.taskruns import iso_time
+
+__all__ = [
+    "Asset",
+    "Materialisation",
+    "asset",
+    "declarations",
+    "history",
+    "last_rows",
+    "load_asset",
+    "load_value",
+    "require_asset",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Materialisation:
+    """One time that an asset was written.
+
+    Parameters
+    ----------
+    number
+        Counts up over all assets of the store.
+    asset, partition
+        The asset, and ``key:value``, if it has partitions.
+    at
+        When, in UTC.
+    run, flow, task, item
+        What wrote it.
+    path
+        The file; None where the declaration has no path.
+    relative
+        The file relative to the project's root.
+    format, digest, size, rows, columns, index, library, by, upstream
+        As in `WrittenAsset`.
+    modified
+        When the file was last changed, in nanoseconds; it tells a file that is still the same.
+    code
+        A digest of the task's code.
+    """
+
+    number: int
+    asset: str
+    partition: str | None
+    at: datetime
+    run: str
+    flow: str
+    task: str
+    item: str | None
+    path: str | None
+    relative: str | None
+    format: str | None
+    digest: str | None
+    size: int | None
+    rows: int | None
+    columns: Mapping[str, str]
+    index: tuple[tuple[str | None, str], ...]
+    library: str
+    by: str
+    upstream: tuple[str, ...]
+    modified: int | None
+    code: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as plain data."""
+        return {
+            "asset": self.asset,
+            "partition": self.partition,
+            "at": iso_time(self.at),
+            "run": self.run,
+            "flow": self.flow,
+            "task": self.task,
+            "item": self.item,
+            "path": self.relative,
+            "format": self.format,
+            "digest": self.digest,
+            "size": self.size,
+            "rows": self.rows,
+            "columns": dict(self.columns),
+            "library": self.library,
+            "by": self.by,
+            "upstream": list(self.upstream),
+        }
+
+    def change(self) -> str | None:
+        """What happened to the file since, in words; None where it is as it was written."""
+        if self.path is None:
+            return None
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return f"missing: {self.relative} is not there"
+        if (found.st_size, found.st_mtime_ns) == (self.size, self.modified):
+            return None
+        try:
+            same = hash_of(self.path).digest == self.digest
+        except OSError as error:
+            return f"missing: {self.relative} cannot be read: {error.strerror}"
+        return None if same else f"changed outside: {self.relative} is not what was written"
+
+
+def _root(database: Database, row: Mapping[str, Any]) -> str:
+    return str(row["root"] or os.path.dirname(database.store))
+
+
+def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
+    relative: str | None = row["path"]
+    path = None if relative is None else os.path.join(_root(database, row), *relative.split("/"))
+    return Materialisation(
+        row["number"],
+        row["asset"],
+        row["partition"],
+        datetime.fromisoformat(row["at"]),
+        row["run"],
+        row["flow"],
+        row["task"],
+        row["item"],
+        path,
+        relative,
+        row["format"],
+        row["digest"],
+        row["size"],
+        row["rows"],
+        json.loads(row["columns"] or "{}"),
+        tuple((name, kind) for name, kind in json.loads(row["levels"] or "[]")),
+        row["library"] or "",
+        row["by"] or "",
+        tuple(json.loads(row["upstream"] or "[]")),
+        row["modified"],
+        row["code"],
+    )
+
+
+def history(
+    database: Database,
+    asset: str | None = None,
+    partition: str | None = None,
+    *,
+    latest: bool = False,
+) -> list[Materialisation]:
+    """When assets were written, the oldest first.
+
+    Parameters
+    ----------
+    database
+        The store.
+    asset
+        Only this one.
+    partition
+        Only this one: ``key:value``, or the value.
+    latest
+        Whether only the newest of each partition and file.
+    """
+    where: list[str] = []
+    given: list[Any] = []
+    if asset is not None:
+        where.append("asset = ?")
+        given.append(asset)
+    if partition is not None:
+        where.append("(partition = ? OR substr(partition, instr(partition, ':') + 1) = ?)")
+        given += [partition, partition]
+    sql = "SELECT * FROM materialisation"
+    if latest:
+        newest = "SELECT max(number) FROM materialisation GROUP BY asset, partition, path"
+        where.append(f"number IN ({newest})")
+    if where:
+        sql += f" WHERE {' AND '.join(where)}"
+    rows = database.read(f"{sql} ORDER BY number", given)
+    return [_made(database, row) for row in rows]
+
+
+def declarations(database: Database) -> dict[str, dict[str, Any]]:
+    """By asset, how it was last declared when it was written."""
+    return {str(row["id"]): row for row in database.read("SELECT * FROM asset ORDER BY id")}
+
+
+def require_asset(database: Database, asset: str) -> None:
+    """Check that something is known of *asset*.
+
+    Raises
+    ------
+    PipelineError
+        Nothing is.
+    """
+    if database.read("SELECT 1 FROM materialisation WHERE asset = ? LIMIT 1", (asset,)):
+        return
+    rows = database.read("SELECT DISTINCT asset FROM materialisation")
+    names = [str(row["asset"]) for row in rows]
+    hint = did_you_mean(asset, names) if names else "a recorded run of its flow writes it"
+    raise PipelineError(f"nothing is recorded of an asset {asset!r}", hint=hint)
+
+
+def last_rows(spec: FlowSpec, asset: str, partition: str | None, path: str | None) -> int | None:
+    """The rows of the last write of *partition* at *path*; without one, of any of *asset*."""
+    store = store_of(spec)
+    if not has_store(store):
+        return None
+    with Database(store) as database:
+        sql = "SELECT rows FROM materialisation WHERE asset = ? AND rows IS NOT NULL"
+        newest = "ORDER BY number DESC LIMIT 1"
+        same = database.read(
+            f"{sql} AND partition IS ? AND path IS ? {newest}", (asset, partition, path)
+        )
+        rows = same or database.read(f"{sql} {newest}", (asset,))
+    return None if not rows else int(rows[0]["rows"])
+
+
+class Asset:
+    """What is recorded of an asset.
+
+    Parameters
+    ----------
+    id
+        Its name.
+    store
+        The folder of the store.
+    """
+
+    def __init__(self, id: str, store: str) -> None:  # noqa: A002 - what it is called everywhere
+        self.id: str = id
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"<asset {self.id!r} in {shown_path(self._store)}>"
+
+    def partitions(self) -> list[str]:
+        """The values of the partitions that were written, in order; none where it has none."""
+        with Database(self._store) as database:
+            rows = database.read(
+                "SELECT DISTINCT partition FROM materialisation "
+                "WHERE asset = ? AND partition IS NOT NULL ORDER BY partition",
+                (self.id,),
+            )
+        return [str(row["partition"]).partition(":")[2] for row in rows]
+
+    def history(self, partition: object = None) -> list[Materialisation]:
+        """When it was written, the oldest first.
+
+        Parameters
+        ----------
+        partition
+            Only this one.
+        """
+        with Database(self._store) as database:
+            return history(database, self.id, None if partition is None else str(partition))
+
+    def latest(self, partition: object = None) -> Materialisation:
+        """The newest time that it, or *partition*, was written.
+
+        Raises
+        ------
+        PipelineError
+            It was not.
+        """
+        with Database(self._store) as database:
+            require_asset(database, self.id)
+            return _chosen(database, self.id, partition, None)
+
+    def path(self, partition: object = None) -> str:
+        """The file of it, or of *partition*.
+
+        Raises
+        ------
+        PipelineError
+            There is none.
+        """
+        made = self.latest(partition)
+        if made.path is None:
+            raise PipelineError(f"asset {self.id!r} has no path_template: its task writes it")
+        return made.path
+
+    def load(self, partition: object = None) -> Any:
+        """The value of it, or of *partition*; see `load_asset`."""
+        return load_value(self.latest(partition))
+
+
+def asset(id: str) -> Asset:  # noqa: A002 - what it is called everywhere
+    """What is recorded of the asset *id* in this project.
+
+    Raises
+    ------
+    PipelineError
+        Nothing is.
+    """
+    store = _store_here()
+    with Database(store) as database:
+        require_asset(database, id)
+    return Asset(id, store)
+
+
+def load_asset(
+    id: str,  # noqa: A002 - what it is called everywhere
+    partition: object = None,
+    run: str | None = None,
+    *,
+    changed: bool = False,
+) -> Any:
+    """The value of an asset, as it was written.
+
+    Parameters
+    ----------
+    id
+        The asset.
+    partition
+        The value of its partition key; needed where it has more than one partition.
+    run
+        Only what this run wrote.
+    changed
+        Whether a file that was changed since it was written is read all the same.
+
+    Raises
+    ------
+    PipelineError
+        Nothing is recorded of it, or the partition has to be named.
+    AssetError
+        The file is missing, was changed outside, or cannot be read.
+    """
+    with Database(_store_here()) as database:
+        require_asset(database, id)
+        made = _chosen(database, id, partition, run)
+    return load_value(made, changed=changed)
+
+
+def load_value(made: Materialisation, *, changed: bool = False) -> Any:
+    """The value that *made* wrote.
+
+    Raises
+    ------
+    AssetError
+        The file is missing, was changed outside, or cannot be read.
+    """
+    name = _title(made)
+    if made.path is None or made.format is None:
+        raise AssetError(f"{name} has no path_template: its task writes it, and reads it by itself")
+    change = made.change()
+    if change is not None and not (changed and change.startswith("changed")):
+        raise AssetError(
+            f"{name} cannot be loaded: {change}",
+            hint="run its flow again, or read it as it is with load_asset(..., changed=True)"
+            if change.startswith("changed")
+            else "run its flow again",
+        )
+    facts = {"library": made.library, "columns": made.columns, "index": made.index}
+    try:
+        value = format_named(made.format).read(made.path, facts)
+    except AssetError:
+        raise
+    except Exception as error:
+        raise AssetError(f"{name} cannot be read: {described(error)}") from error
+    note_read(made.asset, made.partition, made.digest)
+    return value
+
+
+def _title(made: Materialisation) -> str:
+    where = f", partition {made.partition}," if made.partition else ""
+    return f"asset {made.asset!r}{where}"
+
+
+def _chosen(database: Database, asset: str, partition: object, run: str | None) -> Materialisation:
+    """The newest write of *partition* of *asset*, by *run*.
+
+    Raises
+    ------
+    PipelineError
+        There is none, or the partition has to be named.
+    """
+    named = None if partition is None else str(partition)
+    found = history(database, asset, named)
+    if run is not None:
+        from mxm.pipeline.store.history import find_run
+
+        whole = find_run(database, run)
+        found = [each for each in found if each.run == whole]
+    if not found:
+        what = f"partition {named!r}" if named else "anything"
+        by = f" by run {run}" if run else ""
+        known = sorted({str(m.partition).partition(":")[2] for m in history(database, asset)})
+        hint = did_you_mean(named, known) if named and known else None
+        raise PipelineError(f"nothing is recorded of {what} of asset {asset!r}{by}", hint=hint)
+    partitions = {each.partition for each in found}
+    if named is None and len(partitions) > 1:
+        raise PipelineError(
+            f"asset {asset!r} has {len(partitions):,} partitions: name one",
+            hint=f"the newest is {str(found[-1].partition).partition(':')[2]!r}",
+        )
+    places = {each.relative for each in found if each.relative is not None}
+    if len(places) > 1:
+        shown = ", ".join(sorted(places)[:3])
+        raise PipelineError(
+            f"{_title(found[-1]).rstrip(',')} is {len(places):,} files: {shown}",
+            hint="read them by their paths: asset(...).history(...) has them; or let "
+            "partition_key be what distinguishes them",
+        )
+    return found[-1]
+
+
+def _store_here() -> str:
+    """The store of the project: that of the flow that runs, else of the working directory."""
+    running = flow_file()
+    if running is not None:
+        return store_of_file(*running)
+    # In a worker process only the task is known.
+    place = Source.of_caller() if current_task() is not None else None
+    return store_of_file(place.file if place else None)

@@ -1,0 +1,190 @@
+"""Which assets are stale, and why: missing, old, changed, of other code or older inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mxm.pipeline.execution.publishing import made_from
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.catalogue import Materialisation, declarations, history
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.store.own_code import code_digest
+
+__all__ = ["Declared", "Stale", "declared_in", "lineage_of", "stale_in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An asset as a flow of the project declares it now.
+
+    Parameters
+    ----------
+    flow, task
+        What writes it.
+    upstream
+        The assets that it is made from.
+    """
+
+    flow: FlowSpec
+    task: TaskSpec
+    upstream: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """An asset, or one partition of it, that is stale.
+
+    Parameters
+    ----------
+    asset, partition
+        What is stale.
+    reason
+        ``missing``, ``old``, ``code changed``, ``upstream newer`` or ``changed outside``.
+    detail
+        The reason in words.
+    flow
+        The flow that writes it.
+    """
+
+    asset: str
+    partition: str | None
+    reason: str
+    detail: str
+    flow: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as plain data."""
+        return {
+            "asset": self.asset,
+            "partition": self.partition,
+            "reason": self.reason,
+            "detail": self.detail,
+            "flow": self.flow,
+        }
+
+
+def declared_in(flows: Iterable[FlowSpec]) -> dict[str, Declared]:
+    """The assets that *flows* write, by name; of two flows that write one, the first."""
+    found: dict[str, Declared] = {}
+    for spec in flows:
+        tasks = {task.name: task for task in spec.tasks}
+        for task in spec.tasks:
+            if task.produces is not None:
+                upstream = tuple(made_from(task, tasks))
+                found.setdefault(task.produces.id, Declared(spec, task, upstream))
+    return found
+
+
+def stale_in(
+    database: Database | None,
+    declared: Mapping[str, Declared],
+    *,
+    only: str | None = None,
+    now: datetime | None = None,
+) -> list[Stale]:
+    """What is stale, with one reason each: the first that holds.
+
+    Parameters
+    ----------
+    database
+        The store; None where nothing is recorded.
+    declared
+        The assets as flows declare them now.
+    only
+        Only this asset.
+    now
+        The time; by default now.
+    """
+    rows = history(database) if database is not None else []
+    by_asset: dict[str, list[Materialisation]] = {}
+    for row in rows:
+        by_asset.setdefault(row.asset, []).append(row)
+    key = kept.store_key(database.store) if database is not None else b""
+    recorded = declarations(database) if database is not None else {}
+    found: list[Stale] = []
+    for asset in sorted({*by_asset, *declared}):
+        if only is not None and asset != only:
+            continue
+        made = by_asset.get(asset, [])
+        known = declared.get(asset)
+        produces = known.task.produces if known else None
+        if not made:
+            if known is not None and produces is not None and produces.path_template is not None:
+                detail = "it was never written"
+                found.append(Stale(asset, None, "missing", detail, known.flow.name))
+            continue
+        code = code_digest(known.task.fn, key) if known else None
+        freshness = recorded.get(asset, {}).get("freshness_s") if produces is None else None
+        if produces is not None:
+            freshness = produces.freshness_s
+        newest = {(row.partition, row.path): row for row in made}
+        for row in newest.values():
+            why = _why(row, row is made[-1], freshness, code, by_asset, now or datetime.now(UTC))
+            if why is not None:
+                found.append(Stale(asset, row.partition, *why, row.flow))
+    return found
+
+
+def _why(
+    row: Materialisation,
+    is_last: bool,
+    freshness: float | None,
+    code: str | None,
+    by_asset: Mapping[str, list[Materialisation]],
+    now: datetime,
+) -> tuple[str, str] | None:
+    """Why *row* is stale, as a word and in words; None where it is not."""
+    change = row.change()
+    if change is not None:
+        reason, _, detail = change.partition(": ")
+        return reason, detail
+    if code is not None and row.code is not None and code != row.code:
+        return "code changed", f"the code of task {row.task!r} differs from that of run {row.run}"
+    for upstream in row.upstream:
+        newer = _newer(row, by_asset.get(upstream, []))
+        if newer is not None:
+            which = f" {newer.partition}" if newer.partition else ""
+            return "upstream newer", f"{upstream}{which} was written since, in run {newer.run}"
+    age = (now - row.at).total_seconds()
+    # Of an asset with partitions, the newest one has to be fresh.
+    if is_last and freshness is not None and age > freshness:
+        return "old", f"it is {_span(age)} old, and fresh for {_span(freshness)}"
+    return None
+
+
+def _newer(row: Materialisation, upstream: list[Materialisation]) -> Materialisation | None:
+    """What was written of an asset *upstream* after *row*, with another content."""
+    same = [each for each in upstream if each.partition == row.partition]
+    relevant = same or upstream
+    # Of one run each is written after what it is made from.
+    before: dict[str | None, Materialisation] = {}
+    after: dict[str | None, Materialisation] = {}
+    for each in relevant:
+        (before if each.number < row.number else after)[each.partition] = each
+    for partition, each in after.items():
+        old = before.get(partition)
+        if old is None or old.digest is None or old.digest != each.digest:
+            return each
+    return None
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def lineage_of(
+    database: Database | None, declared: Mapping[str, Declared]
+) -> dict[str, tuple[str, ...]]:
+    """By asset, those that it is made from: as it was last written, else as it is declared."""
+    edges: dict[str, list[str]] = {name: list(each.upstream) for name, each in declared.items()}
+    for row in history(database, latest=True) if database is not None else []:
+        known = edges.setdefault(row.asset, [])
+        known += [name for name in row.upstream if name not in known]
+    return {name: tuple(upstream) for name, upstream in edges.items()}
