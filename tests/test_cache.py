@@ -1185,3 +1185,32 @@ def test_a_task_that_uses_files_of_assets_runs_each_time() -> None:
     problems = find_problems(f.spec)
     assert [(p.code, p.task, p.severity) for p in problems] == [("MXM701", "write", "error")]
     assert cached_tasks(f.spec, True) == frozenset()
+
+
+def test_plan_says_what_is_cached_and_why_the_rest_runs(project: Project) -> None:
+    project.write(TWO)
+
+    def plan(*options: str) -> list[tuple[str, str, list[str]]]:
+        tasks = json.loads(invoke("plan", "flows.py:f", "--json", *options).out)["tasks"]
+        return [(task["name"], task["verdict"], task["reasons"]) for task in tasks]
+
+    def texts(*options: str) -> list[tuple[str, str]]:
+        return [(name, verdict) for name, verdict, _ in plan(*options)]
+
+    assert texts() == [("load", "RUN"), ("total", "RUN")]
+    assert not (project.folder / ".mxm").exists()
+    first = project.run().document["id"]
+    assert texts() == [("load", "CACHED"), ("total", "CACHED")]
+    assert first in str(plan())
+    assert texts("-p", "scale=2") == [("load", "CACHED"), ("total", "RUN")]
+    assert "parameter 'scale' changed" in str(plan("-p", "scale=2"))
+    assert texts("--force") == [("load", "RUN"), ("total", "MAYBE")]
+
+
+def test_forced_tasks_run_and_are_kept_again(project: Project) -> None:
+    project.write(TWO)
+    project.run()
+    ran = project.run("--force-task", "load")
+    assert (ran.cached, ran.why("load")) == (["total"], "forced")
+    assert project.run("--force").cached == []
+    assert project.run().cached == ["load", "total"]

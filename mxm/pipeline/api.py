@@ -199,7 +199,7 @@ def plan_flow(
     >>> [(task.name, task.verdict) for task in plan_flow(risk).tasks]
     """
     options.pop("backend", None)
-    chosen = RunOptions(past=_past_of).changed(options, also=["backend"])
+    chosen = RunOptions(past=_past_of, entries=_entries_there).changed(options, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))
     from mxm.pipeline.execution.outlook import outlook
 
@@ -218,6 +218,14 @@ def _past_of(spec: FlowSpec) -> Past:
     from mxm.pipeline.store.past import past_of
 
     return past_of(spec)
+
+
+def _entries_there(plan: Plan) -> Entries | None:
+    # Loaded by plans that have cached tasks; a plan makes no store.
+    from mxm.pipeline.store.entries import open_entries
+    from mxm.pipeline.store.places import has_store, store_of
+
+    return open_entries(plan) if has_store(store_of(plan.flow)) else None
 
 
 def _entries(plan: Plan) -> Entries | None:

@@ -28,7 +28,7 @@ def cache_problems(spec: FlowSpec) -> Iterator[Problem]:
             hint += "cache_version="
         elif task.uses_assets:
             what = f"task {task.name!r} is cached, and reads or writes the file of an asset"
-            hint = "a task with reads= or a path_template runs each time: remove cache=True"
+            hint = "compute in a cached task, and read or write the asset in another one"
         elif task.run_if != "succeeded":
             what = f'task {task.name!r} is cached and has run_if="{task.run_if}"'
             hint = "a task that runs after failures runs each time: remove cache=True"

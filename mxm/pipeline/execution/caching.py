@@ -48,7 +48,7 @@ class Caching:
     strict
         Whether a result is only kept where ``inputs`` names every file that was read.
     forced
-        Whether a step runs although there is a result.
+        Names of the steps that run although there is a result.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Caching:
         entries: Entries,
         *,
         strict: bool = False,
-        forced: Callable[[str], bool] | None = None,
+        forced: Collection[str] = (),
     ) -> None:
         self._notices = Notices(plan.flow.name)
         self.steps: frozenset[str] = steps
@@ -174,7 +174,7 @@ class Caching:
         if ran and step.task.cache_ttl_s is None and not step.task.inputs:
             asked.why.append(Reason("after", f"{ran[0]!r}, which it runs after, ran"))
             return
-        if self._forced is not None and self._forced(step.name):
+        if step.name in self._forced:
             asked.why.append(Reason("forced", "forced"))
             return
         found = self._entries.find(asked.key.digest)

@@ -21,12 +21,12 @@ from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun
 
-__all__ = ["Outlook", "forecast"]
+__all__ = ["Looked", "forecast"]
 
 
 @dataclass(slots=True)
-class Outlook:
-    """What would become of one step.
+class Looked:
+    """What would become of one cached step.
 
     Parameters
     ----------
@@ -50,69 +50,69 @@ class Outlook:
     items: dict[str, int] | None = None
 
 
-def forecast(plan: Plan, options: RunOptions) -> tuple[list[Outlook], list[Problem]]:
-    """What a run of *plan* with *options* would do with each step, and what it would warn of.
+def forecast(plan: Plan, options: RunOptions) -> tuple[list[Looked], list[Problem]]:
+    """What a run of *plan* would do with each cached step, and what it would warn of.
 
     Nothing runs. The list of a map is loaded where an earlier run kept it.
     """
+    steps = cached_tasks(plan.flow, options.cache)
+    if not steps or options.cache is False or options.overrides:
+        return [], []
     tasks = [step.task for step in plan.steps if step.outcome is None]
     given = options.resources, options.resource_settings
     with using(resources_for(plan.flow, tasks, *given)):
         ledger = Ledger(plan, options, "", 1)
-        steps = cached_tasks(plan.flow, options.cache)
-        usable = options.cache is not False and not options.overrides
-        cache = open_cache(ledger, steps) if steps and usable else None
+        cache = open_cache(ledger, steps)
+        if cache is None:
+            return [], []
         try:
-            looked = list(_Forecast(ledger, cache).outlooks())
-            return looked, list(cache.heed()) if cache else []
+            return list(_Forecast(ledger, cache).looked()), list(cache.heed())
         finally:
-            if cache is not None:
-                cache.close()
+            cache.close()
 
 
 class _Forecast:
-    def __init__(self, ledger: Ledger, cache: StepCache | None) -> None:
+    def __init__(self, ledger: Ledger, cache: StepCache) -> None:
         self._ledger = ledger
         self._cache = cache
         self._maps = Maps(ledger, _start_nothing)
 
-    def outlooks(self) -> Iterator[Outlook]:
+    def looked(self) -> Iterator[Looked]:
+        """What would become of each cached step, in order."""
         for step in self._ledger.plan.steps:
-            yield self._outlook(step)
+            if self._cache.serves(step) and step.outcome is None:
+                yield self._look_at(step, self._cache)
 
-    def _outlook(self, step: Step) -> Outlook:
-        cache = self._cache
-        if cache is None or not cache.serves(step):
-            return Outlook(step.name, "RUN", [Reason("uncached", "it is not cached")])
+    def _look_at(self, step: Step, cache: StepCache) -> Looked:
         if step.task.mapped:
             return self._mapped(step, cache)
         running = [name for name in step.needs if name not in self._ledger.ended]
         if running:
             reason = Reason("input", f"{running[0]!r}, upstream of it, runs")
-            return Outlook(step.name, "MAYBE", [reason])
+            return Looked(step.name, "MAYBE", [reason])
         found = cache.find(step, self._ledger.started)
         if isinstance(found, TaskRun):
             self._keep(found)
-            return Outlook(step.name, "CACHED", used=getattr(found, "entry").run)  # noqa: B009
-        return Outlook(step.name, "RUN", cache.reasons(step))
+            return Looked(step.name, "CACHED", used=getattr(found, "entry").run)  # noqa: B009
+        return Looked(step.name, "RUN", cache.reasons(step))
 
-    def _mapped(self, step: Step, cache: StepCache) -> Outlook:
+    def _mapped(self, step: Step, cache: StepCache) -> Looked:
         chained = self._maps.chains.get(step.name, ())
         whole = [n for n in step.needs if n not in chained and n not in self._ledger.ended]
         unknown = [name for name in chained if name not in self._maps.open]
         running = [*whole, *unknown]
         if running or self._maps.are_known(step) is not True:
             name = running[0] if running else next(iter(chained), step.name)
-            return Outlook(step.name, "MAYBE", [Reason("input", f"{name!r}, upstream of it, runs")])
+            return Looked(step.name, "MAYBE", [Reason("input", f"{name!r}, upstream of it, runs")])
         try:
             mapped = self._maps.made(step, is_cached=True)
         except BaseException as error:  # code of users: the run says what is wrong
             let_signals_pass(error)
-            return Outlook(step.name, "RUN", [Reason("input", "its items cannot be read")])
+            return Looked(step.name, "RUN", [Reason("input", "its items cannot be read")])
         self._maps.open[step.name] = mapped
         return self._items(mapped, cache)
 
-    def _items(self, mapped: MappedStep, cache: StepCache) -> Outlook:
+    def _items(self, mapped: MappedStep, cache: StepCache) -> Looked:
         step = mapped.step
         counts: dict[str, int] = {}
         reasons: dict[Reason, None] = {}
@@ -131,15 +131,15 @@ class _Forecast:
                     reasons.update(dict.fromkeys(cache.reasons_of(found)))
             counts[verdict] = counts.get(verdict, 0) + 1
         if "RUN" in counts:
-            return Outlook(step.name, "RUN", list(reasons), items=counts)
+            return Looked(step.name, "RUN", list(reasons), items=counts)
         if "MAYBE" in counts:
             name = next(iter(mapped.sources), step.name)
             reason = Reason("input", f"items of {name!r}, upstream of it, run")
-            return Outlook(step.name, "MAYBE", [reason], items=counts)
+            return Looked(step.name, "MAYBE", [reason], items=counts)
         self._keep(mapped.kept(ItemRuns(mapped.over, runs)))
         kept = [str(run.entry.run) for run in runs if isinstance(run, CachedItem)]
         used = max(kept, default=None)
-        return Outlook(step.name, "CACHED", used=used, items=counts)
+        return Looked(step.name, "CACHED", used=used, items=counts)
 
     def _keep(self, task: TaskRun) -> None:
         assert task.state is State.CACHED  # noqa: S101

@@ -16,7 +16,7 @@ from mxm.pipeline.execution.later import Later, LaterTask
 from mxm.pipeline.execution.mapped import MappedStep, Outcome
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.interrupts import wait
-from mxm.pipeline.taskruns import ItemRuns, State, TaskRun, WrittenAsset
+from mxm.pipeline.taskruns import ItemRuns, State, TaskRun
 from mxm.pipeline.values.jsonvalue import Written
 from mxm.pipeline.values.snapshot import Snapshot
 
@@ -157,12 +157,9 @@ class MappedCall(Call):
 
     def _from_cache(self, later: Later, written: Written, state: State, items: ItemRuns) -> TaskRun:
         """The outcome where an earlier run kept results of items: those are not loaded for it."""
-        declared = self.step.task.produces
-        asset: WrittenAsset | None = None
+        asset = None if state is State.CACHED else declared_only(self.step)
         if state is State.CACHED:
             self.attempts = 0
-        elif declared is not None:
-            asset = WrittenAsset(declared.id, self.step.partition)
         make = functools.partial(LaterTask, later, written, None)
         return self._task(state, make, asset=asset, items=items)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from mxm.pipeline.execution.forecast import Looked, forecast
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.partial import Past, forced_steps
 from mxm.pipeline.execution.plan import Plan, Step
@@ -87,9 +88,24 @@ def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
         What is forced names no task.
     """
     forced = forced_steps(plan, options.force, past)
-    tasks = tuple(_planned(step, past, is_forced=step.name in forced) for step in plan.steps)
+    looked = {one.name: one for one in forecast(plan, options)[0]}
+    tasks = tuple(
+        _looked_up(step, past, looked[step.name])
+        if step.name in looked
+        else _planned(step, past, is_forced=step.name in forced)
+        for step in plan.steps
+    )
     workers = 1 if options.runner == "sequential" else worker_count(options)
     return Outlook(plan, tasks, _time(plan, tasks, workers))
+
+
+def _looked_up(step: Step, past: Past, looked: Looked) -> Planned:
+    """What the cache would do with *step*."""
+    reasons = [Why(reason.kind, reason.text) for reason in looked.reasons]
+    if looked.used is not None:
+        reasons.append(Why("kept", f"kept by run {looked.used}"))
+    seconds = None if looked.verdict == "CACHED" else past.seconds.get(step.name)
+    return Planned(step.name, looked.verdict, tuple(reasons), seconds, looked.items)
 
 
 def _planned(step: Step, past: Past, *, is_forced: bool) -> Planned:

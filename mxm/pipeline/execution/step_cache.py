@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.observing import unobserved
+from mxm.pipeline.execution.partial import forced_steps
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Probe
 from mxm.pipeline.execution.reasons import Reason
@@ -31,9 +32,7 @@ from mxm.pipeline.values.digest import UndigestibleError
 __all__ = ["StepCache", "open_cache"]
 
 
-def open_cache(
-    ledger: Ledger, steps: frozenset[str], forced: Callable[[str], bool] | None = None
-) -> StepCache | None:
+def open_cache(ledger: Ledger, steps: frozenset[str]) -> StepCache | None:
     """The cache of a run whose *steps* are cached; None where there is no place for results.
 
     Parameters
@@ -42,8 +41,6 @@ def open_cache(
         That of the run.
     steps
         Names of the cached steps.
-    forced
-        Whether a step runs although an earlier run kept its result.
     """
     resources = active_resources()
     options = ledger.options
@@ -53,6 +50,10 @@ def open_cache(
     if entries is None:
         return None
     run, strict = ledger.observers.run, options.strict_cache
+    forced: set[str] = set()
+    if options.force:
+        past = options.past(ledger.plan.flow) if options.past else None
+        forced = forced_steps(ledger.plan, options.force, past)
     try:
         caching = Caching(ledger.plan, steps, run, entries, strict=strict, forced=forced)
     except BaseException as error:  # code of users, in their objects: the run goes on
