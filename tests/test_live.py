@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -210,6 +211,9 @@ class Shown:
         self.spec = spec
         names = tuple(task.name for task in spec.tasks)
         self.live(RunStarted("run", AT, spec, {}, names, "inline", "threads", 2, ()))
+        for thread in threading.enumerate():
+            if thread.name == "mxm-usual":
+                thread.join()
 
     def start(self, step: str, items: int | None = None) -> None:
         self.live(StepStarted("run", AT, step, 1, AT, items))
@@ -236,8 +240,7 @@ def test_a_block_says_what_runs_what_waits_and_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = spec_of("load", "garch", "gain", "shrink", ("pnl", ["gain"]))
-    shown = Shown(monkeypatch, spec)
-    shown.live._usual = {"garch": 19.0, "pnl": 3.0}
+    shown = Shown(monkeypatch, spec, usual=lambda flow: {"garch": 19.0, "pnl": 3.0})
     shown.start("load")
     shown.end("load", seconds=14.6, attempts=2)
     shown.start("garch")
