@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -342,7 +343,7 @@ def check(
         entry: dict[str, Any] = {"partition": made.partition, "path": made.relative}
         try:
             value = load_value(made, changed=True)
-            results = results_of(known.task.produces, value, lambda made=made: made.rows)
+            results = results_of(known.task.produces, value, functools.partial(_rows_of, made))
             entry["checks"] = [each.to_dict() for each in results]
             entry["error"] = made.change()
         except PipelineError as error:
@@ -362,9 +363,14 @@ def check(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def _rows_of(made: Any) -> int | None:
+    rows: int | None = made.rows
+    return rows
+
+
 def _check_rows(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
     partition = entry["partition"] or ""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             partition,
             each["name"],
