@@ -14,7 +14,7 @@ from mxm.pipeline.execution.contents import Sealer, part_of
 from mxm.pipeline.execution.entries import Asked, Entries, NewEntry, UnkeptError
 from mxm.pipeline.execution.keys import Files
 from mxm.pipeline.execution.notices import Notices
-from mxm.pipeline.execution.observing import FileNote, Observed
+from mxm.pipeline.execution.observing import FileNote, Observed, joined
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Notes
 from mxm.pipeline.interrupts import let_signals_pass
@@ -144,19 +144,18 @@ class Keeper:
                 f"an input of task {step.name!r} changed while it ran: its result is not kept",
             )
             return None
-        seen = [note.observed for note in notes if note.observed is not None]
-        for observed in seen:
-            if observed.torn:
-                self.notices.say(
-                    "MXM709",
-                    step,
-                    f"{observed.torn[0]!r} changed while task {step.name!r} read it: its result "
-                    "is not kept",
-                )
-                return None
+        seen = joined([note.observed for note in notes if note.observed is not None])
+        if seen.torn:
+            self.notices.say(
+                "MXM709",
+                step,
+                f"{seen.torn[0]!r} changed while task {step.name!r} read it: its result is not "
+                "kept",
+            )
+            return None
         if not self._names_its_files(step, seen, asked.inputs):
             return None
-        return [note for observed in seen for note in (*observed.reads, *observed.writes)]
+        return [*seen.reads, *seen.writes]
 
     def _is_unchanged(self, step: Step, notes: Sequence[Notes]) -> bool:
         """Warn of what a call changed that its key has; whether it changed nothing."""
@@ -186,12 +185,10 @@ class Keeper:
             )
         return not (last.changed or last.code)
 
-    def _names_its_files(
-        self, step: Step, seen: Sequence[Observed], inputs: Mapping[str, str]
-    ) -> bool:
+    def _names_its_files(self, step: Step, seen: Observed, inputs: Mapping[str, str]) -> bool:
         """Note the files that ``inputs`` does not name, and those written; whether to go on."""
         given = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
-        reads = [note for observed in seen for note in observed.reads if note.kind == "file"]
+        reads = [note for note in seen.reads if note.kind == "file"]
         places = dict.fromkeys(os.path.realpath(self._place(note)) for note in reads)
         unnamed = [self._shown(place) for place in places if place not in given]
         if unnamed:
@@ -204,7 +201,7 @@ class Keeper:
                 f"inputs=[{names}]",
                 severity="warning" if self.is_strict else "note",
             )
-        writes = [note.path for observed in seen for note in observed.writes]
+        writes = [note.path for note in seen.writes]
         if writes and step.task.produces is None:
             self.notices.say(
                 "MXM707",

@@ -7,13 +7,13 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.contents import Sealer, Shape, named, redigested
-from mxm.pipeline.execution.observing import Observed, observed
+from mxm.pipeline.execution.observing import Observed, also_observed, observed
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints
@@ -74,6 +74,13 @@ class Probe:
     def sent(self) -> Probe:
         """A copy without notes, for another process."""
         return Probe(self.key, self.root, self.arguments, self.code)
+
+    def take(self, notes: Iterable[Notes]) -> None:
+        """Add *notes* of attempts in another process."""
+        for one in notes:
+            self.notes.append(one)
+            if one.observed is not None:  # of a run inside of a task, that task's, too
+                also_observed([*one.observed.reads, *one.observed.writes])
 
     def around(self, call: Callable[[], Any]) -> Any:
         """What *call*, one attempt, returns, noting what it does."""

@@ -16,7 +16,7 @@ from mxm.pipeline.execution.entries import Asked, Entry
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.observing import unobserved
+from mxm.pipeline.execution.observing import also_observed, unobserved
 from mxm.pipeline.execution.partial import forced_steps
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Probe
@@ -128,6 +128,7 @@ class StepCache:
             self._asked[step.name] = asked
             return asked.probe
         entry = asked.entry
+        also_observed(entry.observed)  # by the task that this run is inside of
         return LaterTask(
             Later(entry.load),
             entry.written,
@@ -168,6 +169,7 @@ class StepCache:
         entry = asked.entry
         if entry is None:
             return asked
+        also_observed(entry.observed)
         return CachedItem(
             Later(entry.load),
             entry.written,

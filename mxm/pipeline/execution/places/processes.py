@@ -112,7 +112,7 @@ class WorkerPool:
                 self._drop(worker)
                 raise
         if call.probe is not None:
-            call.probe.notes += worker.notes()
+            call.probe.take(worker.notes())
         self._give_back(worker)
         value, error = _outcome(task, kind, content)
         if error is not None:
@@ -135,7 +135,7 @@ class WorkerPool:
                 if kind != READY:
                     probe = calls[number].probe
                     if probe is not None:
-                        probe.notes += worker.notes()
+                        probe.take(worker.notes())
                     yield Done(number, *_outcome(task, kind, content))
                 if kind == READY or number + 1 < sent:
                     number += 1
