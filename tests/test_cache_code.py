@@ -288,3 +288,60 @@ def f(n: int = 4): return total(load(n))
     ran = project.run()
     assert ran.cached == []
     assert ran.why("load") == "package numpy changed"
+
+
+def test_a_read_kept_by_a_function_counts_for_the_tasks_that_reach_it(project: Project) -> None:
+    project.write(
+        """
+import lib
+
+@mxm.task(cache=True, cache_version=VERSION)
+def first(n: int) -> int: return lib.table() + n
+
+@mxm.task(cache=True)
+def second(n: int) -> int: return lib.table() * n
+
+@mxm.task(cache=True)
+def other(n: int) -> int: return n
+
+@mxm.flow
+def f(n: int = 2): return [first(n), second(n), other(n)]
+""".replace("VERSION", "1"),
+        lib="""
+import functools
+
+@functools.cache
+def table():
+    with open("table.txt") as file: return int(file.read())
+""",
+    )
+    (project.folder / "table.txt").write_text("10")
+    assert project.run().value == [12, 20, 2]
+    assert project.run().cached == ["first", "second", "other"]
+    (project.folder / "table.txt").write_text("20")
+    ran = project.run()
+    assert (ran.value, ran.cached) == ([22, 40, 2], ["other"])
+
+
+def test_a_run_inside_a_cached_task_counts_with_what_it_read(project: Project) -> None:
+    project.write("""
+@mxm.task(cache=True)
+def read(n: int) -> int:
+    with open("inner.txt") as file: return int(file.read()) + n
+
+@mxm.flow
+def inner(n: int = 1): return read(n)
+
+@mxm.task(cache=True)
+def outer(n: int) -> int: return inner.run(n=n).value()
+
+@mxm.flow
+def f(n: int = 1): return outer(n)
+""")
+    (project.folder / "inner.txt").write_text("10")
+    assert project.run().value == 11
+    project.edit("def outer(n: int) -> int: return", "def outer(n: int) -> int: return 0 +")
+    assert project.run().value == 11  # by the kept result of `read`
+    assert project.run().cached == ["outer"]
+    (project.folder / "inner.txt").write_text("20")
+    assert project.run().value == 21

@@ -402,7 +402,7 @@ def _work(
         if call.probe is None:
             return call_function(fn, args, kwargs, loop, on_start)
         called = functools.partial(call_function, fn, args, kwargs, loop, on_start)
-        return call.probe.around(called)
+        return call.probe.around(fn, called)
 
 
 _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)

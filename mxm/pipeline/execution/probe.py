@@ -82,12 +82,12 @@ class Probe:
             if one.observed is not None:  # of a run inside of a task, that task's, too
                 also_observed([*one.observed.reads, *one.observed.writes])
 
-    def around(self, call: Callable[[], Any]) -> Any:
-        """What *call*, one attempt, returns, noting what it does."""
+    def around(self, fn: Callable[..., Any], call: Callable[[], Any]) -> Any:
+        """What *call*, one attempt of *fn*, returns, noting what it does."""
         notes = Notes()
         before = _random_states()
         try:
-            with observed(root=self.root) as notes.observed:
+            with observed(root=self.root, reaches=_Reach(self, fn)) as notes.observed:
                 return call()
         finally:
             states = _random_states()
@@ -141,6 +141,27 @@ class Probe:
         if environment_of(code, sealer) != environment:
             found.append("a variable of the environment that its code reads")
         return found
+
+
+class _Reach:
+    """Whether the code of a function reaches code in a file; worked out where something asks."""
+
+    def __init__(self, probe: Probe, fn: Callable[..., Any]) -> None:
+        self._probe = probe
+        self._fn = fn
+        self._files: frozenset[str] | None = None
+        self._has_siblings = False
+
+    def __call__(self, path: str) -> bool:
+        if self._files is None:
+            root = self._probe.root
+            items = fingerprints_of(root, self._probe.key).of(self._fn).items
+            files = {os.path.join(root, item.file) for item in items if item.file}
+            self._files = frozenset(map(os.path.realpath, files))
+            # Files of a sibling are named relative to its own folder: it may be any other.
+            self._has_siblings = not all(map(os.path.exists, files))
+        inside = path.startswith(self._probe.root)
+        return os.path.realpath(path) in self._files or (self._has_siblings and not inside)
 
 
 _lock = threading.Lock()

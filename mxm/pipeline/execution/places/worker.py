@@ -296,7 +296,7 @@ def _value(
         return call_function(function, filled, named, loop)
     called = functools.partial(call_function, function, filled, named, loop)
     try:
-        value = probe.around(called)
+        value = probe.around(function, called)
         parent.tell(CALLED, b"")
         probe.check(function, args, kwargs)
         return value
