@@ -66,6 +66,14 @@ def backed_off() -> int:
     raise RetryAfter(30)
 
 
+@task(cache=True, cache_ttl_s=60, inputs=["a.csv"], code_deps=[growing], cache_version="2")
+def kept(n: int) -> int:
+    return n
+
+
+assert_type(kept.with_options(cache=False, cache_ttl_s=None)(1), int)
+
+
 @task(retries=3, retry_delay_s=growing, retry_on=[TimeoutError, OSError], limits=["bloomberg"])
 def grown() -> int:
     return 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import pickle
 import random
 import sys
 import threading
@@ -86,10 +88,16 @@ class Probe:
         """What *call*, one attempt of *fn*, returns, noting what it does."""
         notes = Notes()
         before = _random_states()
+        watching = contextlib.ExitStack()
+        watch = observed(root=self.root, reaches=_Reach(self, fn))
+        notes.observed = watching.enter_context(watch)
         try:
-            with observed(root=self.root, reaches=_Reach(self, fn)) as notes.observed:
-                return call()
+            return call()
         finally:
+            try:
+                watching.close()
+            except Exception as error:  # of what is read then: the result stands
+                notes.code.append(f"something that cannot be noted ({described(error)})")
             states = _random_states()
             notes.moved += [name for name in states if before.get(name, None) != states[name]]
             self.notes.append(notes)
@@ -203,6 +211,6 @@ def _random_states() -> dict[str, Any]:
     states: dict[str, Any] = {"random": random.getstate()}
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
-        kind, keys, *rest = numpy.get_state()
-        states["np.random"] = (kind, keys.tobytes(), *rest)
+        with contextlib.suppress(Exception):  # a generator of the user's own, in its place
+            states["np.random"] = pickle.dumps(numpy.get_state(legacy=False))
     return states
