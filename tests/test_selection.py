@@ -230,11 +230,11 @@ def test_tags_lists_and_exclusions(options: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("select", "said", "hint"),
     [
-        ("mean", "task 'mean' takes the result of 'gains', which is not selected", "'mean +mean'"),
+        ("mean", "task 'load' is not selected, but its result is needed", "--select '+load'"),
         ("load mean", "takes the result of 'gains'", "'load mean +mean'"),
         ("tag:soon", "no task has the tag 'soon'", "known: 'eod', 'late'"),
         ("state:done", "unknown state 'done'", "'succeeded'"),
-        ("chagned:", "unknown method 'chagned'", "'state', 'tag'"),
+        ("chagned:", "unknown method 'chagned'", "did you mean 'changed'?"),
     ],
 )
 def test_a_selection_that_cannot_run_is_refused_before_anything_runs(
@@ -479,3 +479,58 @@ def test_state_of_a_run_whose_process_was_killed(project: Path) -> None:
     assert call("run", "kill.py:dies", cwd=project).code != 0
     ran = invoke("run", "kill.py:dies", "--select", "state:cancelled", "--exclude", "die")
     assert json.loads(ran.out) == {"right": 1}
+
+
+# Kept results of what is not selected
+
+
+def test_a_task_left_out_gives_its_kept_result(project: Path) -> None:
+    assert invoke("run", "split").code == 0
+    ran = invoke("run", "split", "--select", "right", "--json")
+    assert ran.code == 0, ran.err
+    tasks = {t["name"]: t for t in json.loads(ran.out)["tasks"]}
+    run = json.loads(invoke("runs", "--json").out)["runs"][1]["id"]
+    assert (tasks["load"]["state"], tasks["load"]["reason"]) == ("cached", f"kept by run {run}")
+    assert (tasks["left"]["state"], tasks["left"]["reason"]) == ("skipped", "not selected")
+    assert tasks["right"]["state"] == "succeeded"
+    plan = invoke("plan", "split", "--select", "right", "--json")
+    assert [t["verdict"] for t in json.loads(plan.out)["tasks"]] == ["CACHED", "SKIP", "RUN"]
+
+
+def test_a_kept_result_that_would_come_out_otherwise_is_not_used(project: Path) -> None:
+    ran = invoke("run", "split", "--select", "right")
+    assert ran.code == 2
+    assert "task 'load' is not selected, but its result is needed, and none" in ran.err
+    assert "hint: run it first: mxm-pipeline run split --select '+load'" in ran.err
+    assert invoke("run", "split", "--select", "+load").code == 0
+    assert invoke("run", "split", "--select", "right").code == 0
+    text = (project / "flows.py").read_text()
+    (project / "flows.py").write_text(text.replace("return 1", "return 2"))
+    for verb in ("run", "plan"):
+        ran = invoke(verb, "split", "--select", "right")
+        assert ran.code == 2
+        assert "load changed at flows.py:" in ran.err
+    (project / "flows.py").write_text(text)
+    assert invoke("run", "split", "--select", "right", "--no-cache").code == 2
+
+
+def test_changed_means_the_code_and_all_that_it_calls(project: Path) -> None:
+    text = (project / "flows.py").read_text()
+    text = text.replace(
+        "    return x\n\n@mxm.task\ndef right", "    return help(x)\n\n@mxm.task\ndef right"
+    )
+    text += "\ndef help(x):\n    return x\n"
+    (project / "flows.py").write_text(text)
+    every = [
+        t["verdict"]
+        for t in json.loads(invoke("plan", "split", "--select", "changed:", "--json").out)["tasks"]
+    ]
+    assert every == ["RUN", "RUN", "RUN"]
+    assert invoke("run", "split").code == 0
+    assert invoke("run", "split", "--select", "changed:").code == 5
+    (project / "flows.py").write_text(
+        text.replace("def help(x):\n    return x", "def help(x):\n    return x + 1")
+    )
+    ran = invoke("run", "split", "--select", "changed:")
+    assert json.loads(ran.out) == {"load": 1, "left": 2}
+    assert invoke("run", "split", "--select", "changed:x").code == 2

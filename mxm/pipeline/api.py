@@ -169,6 +169,20 @@ def execute_flow(
     return flow.execute(params, options)
 
 
+def _entries(plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
+    # Loaded by runs that are recorded, or have cached tasks.
+    from mxm.pipeline.store.entries import open_entries
+
+    return open_entries(plan, is_quiet=is_quiet)
+
+
+def _entries_there(plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
+    """What is kept already: a plan makes no store."""
+    from mxm.pipeline.store.places import has_store, store_of
+
+    return _entries(plan, is_quiet=is_quiet) if has_store(store_of(plan.flow)) else None
+
+
 def plan_flow(
     spec_or_flow: FlowSpec | HasSpec,
     params: Mapping[str, Any] | None = None,
@@ -218,21 +232,6 @@ def _past_of(spec: FlowSpec) -> Past:
     from mxm.pipeline.store.past import past_of
 
     return past_of(spec)
-
-
-def _entries_there(plan: Plan) -> Entries | None:
-    # Loaded by plans that have cached tasks; a plan makes no store.
-    from mxm.pipeline.store.entries import open_entries
-    from mxm.pipeline.store.places import has_store, store_of
-
-    return open_entries(plan) if has_store(store_of(plan.flow)) else None
-
-
-def _entries(plan: Plan) -> Entries | None:
-    # Loaded by runs that have cached tasks.
-    from mxm.pipeline.store.entries import open_entries
-
-    return open_entries(plan)
 
 
 def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:

@@ -17,7 +17,8 @@ from mxm.pipeline.problems import closest
 __all__ = ["VERBS", "app", "main"]
 
 VERBS: tuple[str, ...] = (
-    *("list", "show", "graph", "check", "explain", "plan", "run", "runs", "assets", "report"),
+    *("list", "show", "graph", "check", "explain", "plan", "run", "resume", "runs"),
+    *("assets", "report"),
 )
 
 

@@ -13,7 +13,10 @@ from mxm.pipeline.cli.output import print_error, print_json, print_table, print_
 from mxm.pipeline.cli.parameters import given_params, given_settings
 from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
+from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.store.places import store_of
 from mxm.pipeline.taskruns import rounded
 
 if TYPE_CHECKING:
@@ -60,6 +63,12 @@ def plan(
         list[str] | None,
         typer.Option("--force-task", metavar="TASKS", help="Plan to run these, whatever was kept."),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Plan to go on with this run: its id, or last."
+        ),
+    ] = None,
     runner: Annotated[
         str | None, typer.Option("--runner", metavar="NAME", help="As for `run`, for the time.")
     ] = None,
@@ -85,16 +94,34 @@ def plan(
     options: dict[str, Any] = dict(read_settings(working_directory()).options)
     options |= {key: value for key, value in typed.items() if value is not None}
     options["resource_settings"] = given_settings(resource or [], spec)
+    if resume is not None:
+        given, options = _continued(resume, spec, given, options)
     found = plan_flow(spec, given, **options)
     if as_json:
         print_json(_document(found))
         return
-    for problem in found.plan.warnings:
+    for problem in found.warnings:
         print_error(problem)
     rows = [_row(task) for task in found.tasks]
     print_table(("TASK", "VERDICT", "TIME", "WHY"), rows)
     say()
     say(_summary(found))
+
+
+def _continued(
+    run: str, spec: FlowSpec, given: dict[str, Any], options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters and the options of a run that goes on with *run*."""
+    from mxm.pipeline.cli.resume import continued
+    from mxm.pipeline.store.resuming import read_earlier
+
+    earlier = read_earlier(store_of(spec), run)
+    if earlier.flow != spec.name:
+        raise PipelineError(
+            f"run {earlier.run} is one of flow {earlier.flow!r}, not of {spec.name!r}",
+            hint=f"mxm-pipeline plan {earlier.flow} --resume {earlier.run}",
+        )
+    return continued(earlier, ())(spec, given, options)
 
 
 def _document(found: Outlook) -> dict[str, Any]:
@@ -109,7 +136,7 @@ def _document(found: Outlook) -> dict[str, Any]:
             {
                 "name": task.name,
                 "verdict": task.verdict,
-                "reasons": [reason._asdict() for reason in task.reasons],
+                "reasons": [{"kind": one.kind, "text": one.text} for one in task.reasons],
                 "seconds": rounded(task.seconds),
                 "items": None if task.items is None else dict(task.items),
             }

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -42,16 +42,22 @@ if TYPE_CHECKING:
     from mxm.pipeline.cli.block import Block
     from mxm.pipeline.cli.live import Live
 
-__all__ = ["app"]
+__all__ = ["Adjust", "app", "run_flow"]
 
 app: typer.Typer = verb_app()
+
+
+Adjust: TypeAlias = Callable[
+    [FlowSpec, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]
+]
+"""Takes a flow, the parameters and the options of a run; gives those that it has instead."""
 
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM as an exception in the main thread: code that lets Ctrl-C pass lets it pass, too."""
 
 
-def _run_flow(
+def run_flow(
     name: str,
     modules: Sequence[str],
     params: Sequence[str],
@@ -64,6 +70,7 @@ def _run_flow(
     verbosity: int,
     document: str,
     report_file: str | None,
+    adjust: Adjust | None = None,
 ) -> ExitCode:
     """Run the flow *name* and print its JSON document.
 
@@ -87,6 +94,8 @@ def _run_flow(
         What to print on stdout: ``results`` by task, the flow's ``value``, or the whole ``run``.
     report_file
         Where to write the run's report; None for nowhere.
+    adjust
+        Changes the parameters and the options before the run.
 
     Raises
     ------
@@ -117,6 +126,8 @@ def _run_flow(
                 asked: dict[str, Any] = {"record": True, **of_project, **typed}
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
+                if adjust is not None:
+                    given, asked = adjust(spec, given, asked)
                 if report is not None:
                     report.prepare(spec, asked)
                 set_aside()
@@ -454,7 +465,7 @@ def run(
     if help:
         _print_help(name, module or [], context.get_help())
         return
-    code = _run_flow(
+    code = run_flow(
         name,
         module or [],
         param or [],

@@ -41,10 +41,14 @@ class Caching:
         What runs.
     steps
         Names of the steps whose results may be used again.
+    cached
+        Those of them whose results any run may use, not only one that resumes this one.
     run
         Id of the run.
     entries
         Where results are kept.
+    resumes
+        The runs whose finished steps are taken over, the newest first.
     strict
         Whether a result is only kept where ``inputs`` names every file that was read.
     forced
@@ -55,14 +59,18 @@ class Caching:
         self,
         plan: Plan,
         steps: frozenset[str],
+        cached: frozenset[str],
         run: str,
         entries: Entries,
         *,
+        resumes: Sequence[str] = (),
         strict: bool = False,
         forced: Collection[str] = (),
     ) -> None:
-        self._notices = Notices(plan.flow.name)
+        self._notices = Notices(plan.flow.name, cached)
         self.steps: frozenset[str] = steps
+        self._cached = cached
+        self._resumes = resumes
         self._plan = plan
         self._entries = entries
         self._root = entries.root
@@ -72,6 +80,7 @@ class Caching:
             self._whole = Fingerprints(self._root, key=entries.key, also=(plan.flow.fn,))
         self._sealer = Sealer(entries.key, self._root, self._digest_of_code)
         self._files = Files(self._root)
+        self._sealed_by_step: dict[str, list[Item]] = {}
         self._keys: dict[str, dict[int, str]] = {}  # by step and place
         self._resources: dict[str, str] = {}
         self.keeper: Keeper = Keeper(
@@ -82,7 +91,8 @@ class Caching:
             self._files,
             self._root,
             strict,
-            lambda name: self._sealed(self._code[name]),
+            cached,
+            self._sealed_code,
             self._packages,
             self._notices,
         )
@@ -152,6 +162,12 @@ class Caching:
         if unknown:
             asked.why.append(Reason("dynamic", _said(unknown[0])))
             return
+        is_cached = step.name in self._cached
+        large = [] if is_cached else self._large(args, kwargs)
+        if large:
+            text = f"it takes the result of {large[0]!r}, which is too large to be kept"
+            asked.why.append(Reason("value", text))
+            return
         try:
             asked.key = self._key(asked, args, kwargs, looks, after)
         except UndigestibleError as error:
@@ -171,13 +187,21 @@ class Caching:
             return
         self._keys.setdefault(step.name, {})[place] = asked.key.digest
         ran = [name for name, task in after.items() if task is None or task.state != State.CACHED]
-        if ran and step.task.cache_ttl_s is None and not step.task.inputs:
+        excused = is_cached and (step.task.cache_ttl_s is not None or step.task.inputs)
+        if ran and not excused:
             asked.why.append(Reason("after", f"{ran[0]!r}, which it runs after, ran"))
             return
         if step.name in self._forced:
             asked.why.append(Reason("forced", "forced"))
             return
-        found = self._entries.find(asked.key.digest)
+        kept_only = step.name in self._plan.kept_only
+        if not (is_cached or self._resumes or kept_only):
+            asked.why.append(Reason("uncached", "it is not cached"))
+            return
+        if kept_only:
+            found = self._entries.find_any(asked.key.digest)
+        else:
+            found = self._find(asked.key.digest, is_cached=is_cached)
         if found is not None:
             unusable = self._unusable(found, step)
             if unusable is None:
@@ -185,6 +209,20 @@ class Caching:
             else:
                 asked.found = found
                 asked.why.append(unusable)
+
+    def _find(self, key: str, *, is_cached: bool) -> Entry | None:
+        """What is kept under *key*, by any run or by those that are resumed."""
+        found = self._entries.find(key) if is_cached else None
+        for run in self._resumes if found is None else ():
+            found = found or self._entries.find(key, run)
+        return found
+
+    def _large(self, args: Sequence[Binding], kwargs: Mapping[str, Binding]) -> list[str]:
+        """The upstreams in *args* and *kwargs* whose results are too large to be hashed."""
+        if not self.keeper.large:
+            return []
+        upstreams = upstreams_in((*args, *kwargs.values()))
+        return [one.name for one in upstreams if one.name in self.keeper.large]
 
     def _key(
         self,
@@ -273,6 +311,8 @@ class Caching:
     def _unusable(self, entry: Entry, step: Step) -> Reason | None:
         """Why *entry*, whose key is that of a call of *step*, is not used; None where it is."""
         ttl, now = step.task.cache_ttl_s, datetime.now(UTC)
+        if entry.run in self._resumes:  # it is continued, however long ago that was
+            ttl, now = None, max(now, entry.started)
         if ttl is not None and not entry.started <= now < entry.started + timedelta(seconds=ttl):
             return Reason("expired", f"expired: kept by run {entry.run}, cache_ttl_s={ttl:g}")
         if entry.started > now:
@@ -290,6 +330,10 @@ class Caching:
                 return Reason("value", f"its value cannot be loaded: {error.message}")
         return None
 
+    def reason(self, entry: Entry) -> str:
+        """Where the result that is used comes from, in words."""
+        return f"{'taken over from' if entry.run in self._resumes else 'kept by'} run {entry.run}"
+
     def reasons(self, asked: Asked) -> list[Reason]:
         """Why the call runs, as far as that can be said."""
         if asked.entry is not None:
@@ -303,6 +347,19 @@ class Caching:
         code = differences(items, self._sealed(self._code[asked.step.name]))
         found = reasons_between(entry.made_of, asked.key, asked.sources, code, entry.run)
         return found or [Reason("value", "its value was not kept")]
+
+    def has_changed(self, step: str) -> bool:
+        """Whether the code of *step* is not what it was when a result of it was last kept."""
+        code = self._code.get(step)
+        before = self._entries.code(self._plan.flow.name, step)
+        return code is None or before is None or bool(differences(before, self._sealed(code)))
+
+    def _sealed_code(self, step: str) -> list[Item]:
+        """The code of *step* as it may be kept, made once."""
+        found = self._sealed_by_step.get(step)
+        if found is None:
+            found = self._sealed_by_step[step] = self._sealed(self._code[step])
+        return found
 
     def _sealed(self, code: Fingerprint) -> list[Item]:
         return [

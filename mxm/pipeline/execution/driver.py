@@ -27,7 +27,6 @@ from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, work
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
 from mxm.pipeline.logs import logger
-from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.runs import FlowRun, attach_run, gather
 from mxm.pipeline.taskruns import State, TaskRun
 
@@ -121,17 +120,13 @@ class _Drive:
                 raise
 
     def _opened_cache(self) -> StepCache | None:
-        """What earlier runs kept of the steps; None if none of them is cached."""
-        options = self.options
-        if options.entries is None or options.cache is False or options.overrides:
+        """What earlier runs kept of the steps; None if nothing is kept, and nothing used."""
+        if not self.options.keeps_results(self.plan):
             return None
-        steps = cached_tasks(self.plan.flow, options.cache)
-        if not steps:
-            return None
-        # Loaded by runs that have cached tasks.
+        # Loaded by runs that are recorded, or have cached tasks.
         from mxm.pipeline.execution.step_cache import open_cache
 
-        return open_cache(self.ledger, steps)
+        return open_cache(self.ledger)
 
     def _heed_cache(self) -> None:
         for problem in self.cache.heed() if self.cache else ():

@@ -70,7 +70,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A result that is to be kept; the parameters as in `Entry`, and where it is from."""
+    """A result that is to be kept; the parameters as in `Entry`, and where it is from.
+
+    Parameters
+    ----------
+    is_cached
+        Whether any run may use it; else those alone that resume this one.
+    """
 
     key: Key
     flow: str
@@ -85,6 +91,7 @@ class NewEntry:
     observed: Sequence[FileNote]
     written: Written
     is_plain: bool
+    is_cached: bool
 
 
 class Entries(Protocol):
@@ -93,12 +100,20 @@ class Entries(Protocol):
     key: bytes
     root: str
 
-    def find(self, key: str) -> Entry | None:
-        """What is kept under *key*, where it is sound."""
+    def find(self, key: str, run: str | None = None) -> Entry | None:
+        """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""
+        ...
+
+    def find_any(self, key: str) -> Entry | None:
+        """What any run kept under *key*, also of a task that is not cached."""
         ...
 
     def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
         """The newest result of a step, whatever its key, and the code that made it."""
+        ...
+
+    def code(self, flow: str, step: str) -> list[Item] | None:
+        """The code that made the newest result of a step or an item of it."""
         ...
 
     def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
@@ -118,6 +133,10 @@ class Entries(Protocol):
         UnkeptError
             It cannot be kept.
         """
+        ...
+
+    def fits(self, value: Any) -> bool:
+        """Whether *value* is small enough to be kept for a resume."""
         ...
 
     def close(self) -> None:

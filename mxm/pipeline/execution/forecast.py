@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mxm.pipeline.execution.later import CachedItem
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.mapped import MappedStep, PlaceState
 from mxm.pipeline.execution.maps import Maps
@@ -17,7 +16,6 @@ from mxm.pipeline.execution.resources import using
 from mxm.pipeline.execution.run_resources import resources_for
 from mxm.pipeline.execution.step_cache import StepCache, open_cache
 from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun
 
@@ -37,8 +35,8 @@ class Looked:
         depends on what a step upstream makes.
     reasons
         Why it runs, or may.
-    used
-        Id of the run that kept its result.
+    why
+        Where the result comes from that is used, in words.
     items
         By verdict, how many items, where it is mapped and its list is known.
     """
@@ -46,7 +44,7 @@ class Looked:
     name: str
     verdict: Literal["RUN", "CACHED", "MAYBE"]
     reasons: list[Reason] = field(default_factory=list["Reason"])
-    used: str | None = None
+    why: str = ""
     items: dict[str, int] | None = None
 
 
@@ -55,14 +53,13 @@ def forecast(plan: Plan, options: RunOptions) -> tuple[list[Looked], list[Proble
 
     Nothing runs. The list of a map is loaded where an earlier run kept it.
     """
-    steps = cached_tasks(plan.flow, options.cache)
-    if not steps or options.cache is False or options.overrides:
+    if not options.keeps_results(plan):
         return [], []
     tasks = [step.task for step in plan.steps if step.outcome is None]
     given = options.resources, options.resource_settings
     with using(resources_for(plan.flow, tasks, *given)):
         ledger = Ledger(plan, options, "", 1)
-        cache = open_cache(ledger, steps)
+        cache = open_cache(ledger)
         if cache is None:
             return [], []
         try:
@@ -93,7 +90,7 @@ class _Forecast:
         found = cache.find(step, self._ledger.started)
         if isinstance(found, TaskRun):
             self._keep(found)
-            return Looked(step.name, "CACHED", used=getattr(found, "entry").run)  # noqa: B009
+            return Looked(step.name, "CACHED", why=found.reason or "")
         return Looked(step.name, "RUN", cache.reasons(step))
 
     def _mapped(self, step: Step, cache: StepCache) -> Looked:
@@ -137,9 +134,8 @@ class _Forecast:
             reason = Reason("input", f"items of {name!r}, upstream of it, run")
             return Looked(step.name, "MAYBE", [reason], items=counts)
         self._keep(mapped.kept(ItemRuns(mapped.over, runs)))
-        kept = [str(run.entry.run) for run in runs if isinstance(run, CachedItem)]
-        used = max(kept, default=None)
-        return Looked(step.name, "CACHED", used=used, items=counts)
+        why = max((run.reason or "" for run in runs), default="it has no items")
+        return Looked(step.name, "CACHED", why=why, items=counts)
 
     def _keep(self, task: TaskRun) -> None:
         assert task.state is State.CACHED  # noqa: S101

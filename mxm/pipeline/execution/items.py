@@ -82,6 +82,7 @@ def run_items(
     slot: int,
     hold: Hold | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    made: Callable[[int, ItemRun], object] = lambda _, __: None,
 ) -> Iterator[tuple[int, ItemRun]]:
     """Call each of *items* until it succeeds or its retries are used up; place and run of each.
 
@@ -99,6 +100,8 @@ def run_items(
         The limits of the step, given back while the worker waits to try again.
     is_over
         Whether the run was cancelled: nothing more is called.
+    made
+        Called with place and run of each before others see that it has ended.
 
     Raises
     ------
@@ -113,9 +116,11 @@ def run_items(
                 _pause(delay, hold)
             if is_over():
                 return
+            made(trial.item.place, trial.run)
             yield trial.item.place, trial.finished()
         return
     for trial in _in_chunks(list(trials), invoke_many, hold, is_over):
+        made(trial.item.place, trial.run)
         yield trial.item.place, trial.finished()
 
 

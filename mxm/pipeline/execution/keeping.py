@@ -41,12 +41,19 @@ class Keeper:
         The project's folder.
     is_strict
         Whether ``inputs`` must name every file that was read.
+    cached
+        The steps that are cached; the results of others are kept for a resume alone.
     code
         The code of a step.
     packages
         The packages that values of some types are made of.
     notices
         Takes what there is to warn of.
+
+    Attributes
+    ----------
+    large
+        The steps that are not cached, of which a result is too large to be kept.
     """
 
     plan: Plan
@@ -56,10 +63,12 @@ class Keeper:
     files: Files
     root: str
     is_strict: bool
+    cached: frozenset[str]
     code: Callable[[str], Sequence[Item]]
     packages: Callable[[set[type]], Mapping[str, str]]
     notices: Notices
     _projected: dict[str, list[tuple[str | int, ...]]] = field(init=False)
+    large: set[str] = field(init=False, default_factory=set[str])
 
     def __post_init__(self) -> None:
         self._projected = _projected(self.plan)
@@ -94,6 +103,10 @@ class Keeper:
                 observed = self._accepted(asked, probe.notes)
             if observed is None:
                 return
+            is_cached = step.name in self.cached
+            if not is_cached and not self.entries.fits(value):
+                self.large.add(step.name)
+                return
             types: set[type] = set()
             content = self.sealer.value(value, types)
             parts = {
@@ -114,6 +127,7 @@ class Keeper:
                 observed,
                 written(),
                 all(map(_is_plain, types)),
+                is_cached,
             )
             self.entries.keep(new, value, lambda copy: self.sealer.value(copy) == content)
         except UndigestibleError as error:
@@ -209,7 +223,7 @@ class Keeper:
                 f"task {step.name!r} writes {writes[0]!r}, which a kept result does not write",
                 "declare it: produces=AssetDecl(...)",
             )
-        return not (unnamed and self.is_strict)
+        return not (unnamed and self.is_strict and step.name in self.cached)
 
     def _place(self, note: FileNote) -> str:
         base = {"root": self.root, "folder": os.getcwd()}.get(note.base, "")

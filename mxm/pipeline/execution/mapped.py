@@ -292,9 +292,14 @@ class MappedStep:
             items: Iterable[Item] = (self.item(place) for place in places)
         else:
             items = self._to_call(self.cache, places, asked, observers, slot)
-        for place, run in run_items(items, observers, output, slot, hold, lambda: self.is_over):
+
+        def made(place: int, run: ItemRun) -> None:
             if self.cache is not None and place in asked:
                 self.cache.made_item(asked.pop(place), run)
+
+        for place, run in run_items(
+            items, observers, output, slot, hold, lambda: self.is_over, made
+        ):
             self.runs[place] = run
             if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
                 break

@@ -19,10 +19,13 @@ class Notices:
     ----------
     flow
         Name of the flow.
+    steps
+        The steps that there may be something to say of.
     """
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, steps: frozenset[str]) -> None:
         self._flow = flow
+        self._steps = steps
         self._said: set[tuple[str, str]] = set()
         self._waiting: queue.SimpleQueue[Problem] = queue.SimpleQueue()
 
@@ -44,7 +47,7 @@ class Notices:
         step
             The step.
         """
-        if (code, step.name) in self._said:
+        if (code, step.name) in self._said or step.name not in self._steps:
             return
         self._said.add((code, step.name))
         self._waiting.put(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from mxm.pipeline.errors import BackendError, repr_of
 from mxm.pipeline.other_engines import option_hint
+from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.resources import Resource
 from mxm.pipeline.seconds import wrong_seconds
@@ -69,8 +70,8 @@ class OptionsOfRun(TypedDict, total=False):
 class EntriesMaker(Protocol):
     """Opens the results that earlier runs kept, where there is a place for them."""
 
-    def __call__(self, plan: Plan, /) -> Entries | None:
-        """The results for a run of *plan*."""
+    def __call__(self, plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
+        """The results for a run of *plan*; nothing is said where there are none, if *is_quiet*."""
         ...
 
 
@@ -144,6 +145,10 @@ class RunOptions:
         Gives what is known of a flow's earlier runs; `compile_flow` sets it.
     entries
         Opens what earlier runs kept; `compile_flow` sets it.
+    is_recorded
+        Whether the run is; a run sets it.
+    resumes
+        The runs whose finished tasks are taken over, the newest first; `resume` sets it.
 
     Raises
     ------
@@ -180,6 +185,8 @@ class RunOptions:
     past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
     entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
     last_rows: LastRows | None = field(default=None, repr=False, compare=False)
+    is_recorded: bool = field(default=False, repr=False, compare=False)
+    resumes: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
@@ -234,7 +241,16 @@ class RunOptions:
             return self
         observer = self.recorder(plan, given, self)
         # The last one: what the command prints does not wait for it.
-        return self if observer is None else replace(self, observers=(*self.observers, observer))
+        if observer is None:
+            return self
+        return replace(self, observers=(*self.observers, observer), is_recorded=True)
+
+    def keeps_results(self, plan: Plan) -> bool:
+        """Whether results of a run of *plan* are kept, or those of an earlier one used."""
+        if self.entries is None or self.cache is False or self.overrides:
+            return False
+        used = self.resumes or plan.kept_only or cached_tasks(plan.flow, self.cache)
+        return self.is_recorded or bool(used)
 
     def changed(self, options: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> RunOptions:
         """These options with some replaced; *limits* are added to those there are.

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mxm.pipeline.execution.forecast import Looked, forecast
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.partial import Past, forced_steps
+from mxm.pipeline.execution.partial import Past
 from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.reasons import Reason
 from mxm.pipeline.execution.runners import worker_count
+from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import State
 
-__all__ = ["Outlook", "Planned", "Verdict", "Why", "outlook"]
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.forecast import Looked
+
+__all__ = ["Outlook", "Planned", "Verdict", "outlook"]
 
 Verdict: TypeAlias = Literal["RUN", "CACHED", "SKIP", "MAYBE"]
-
-
-class Why(NamedTuple):
-    """One reason of a verdict.
-
-    Parameters
-    ----------
-    kind
-        ``new``, ``forced``, ``uncached``, ``rule``, ``unselected``, ``override``, ...
-    text
-        It, in words.
-    """
-
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ class Planned:
 
     name: str
     verdict: Verdict
-    reasons: tuple[Why, ...]
+    reasons: tuple[Reason, ...]
     seconds: float | None = None
     items: Mapping[str, int] | None = None
 
@@ -72,64 +61,64 @@ class Outlook:
     seconds
         How long the tasks that run may take, and those that may run; None where one of them never
         ran before.
+    warnings
+        What there is to say of the parameters, and of what is cached.
     """
 
     plan: Plan
     tasks: tuple[Planned, ...]
     seconds: tuple[float, float] | None
+    warnings: tuple[Problem, ...] = ()
 
 
 def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
-    """What a run of *plan* with *options* would do.
+    """What a run of *plan* with *options* would do."""
+    looked: dict[str, Looked] = {}
+    problems: list[Problem] = []
+    if options.keeps_results(plan):
+        # Loaded where a result may be there.
+        from mxm.pipeline.execution.forecast import forecast
 
-    Raises
-    ------
-    SelectionError
-        What is forced names no task.
-    """
-    forced = forced_steps(plan, options.force, past)
-    looked = {one.name: one for one in forecast(plan, options)[0]}
-    tasks = tuple(
-        _looked_up(step, past, looked[step.name])
-        if step.name in looked
-        else _planned(step, past, is_forced=step.name in forced)
-        for step in plan.steps
-    )
+        found, problems = forecast(plan, options)
+        looked = {one.name: one for one in found}
+    tasks = tuple(_planned(plan, step, past, looked.get(step.name)) for step in plan.steps)
     workers = 1 if options.runner == "sequential" else worker_count(options)
-    return Outlook(plan, tasks, _time(plan, tasks, workers))
+    return Outlook(plan, tasks, _time(plan, tasks, workers), (*plan.warnings, *problems))
 
 
-def _looked_up(step: Step, past: Past, looked: Looked) -> Planned:
-    """What the cache would do with *step*."""
-    reasons = [Why(reason.kind, reason.text) for reason in looked.reasons]
-    if looked.used is not None:
-        reasons.append(Why("kept", f"kept by run {looked.used}"))
-    seconds = None if looked.verdict == "CACHED" else past.seconds.get(step.name)
-    return Planned(step.name, looked.verdict, tuple(reasons), seconds, looked.items)
-
-
-def _planned(step: Step, past: Past, *, is_forced: bool) -> Planned:
+def _planned(plan: Plan, step: Step, past: Past, looked: Looked | None) -> Planned:
     outcome, rule = step.outcome, step.task.run_if
     if outcome is not None:
         if outcome.state is State.OVERRIDDEN:
-            return Planned(step.name, "SKIP", (Why("override", "its result is replaced"),))
-        return Planned(step.name, "SKIP", (Why("unselected", outcome.reason or ""),))
+            return Planned(step.name, "SKIP", (Reason("override", "its result is replaced"),))
+        return Planned(step.name, "SKIP", (Reason("unselected", outcome.reason or ""),))
     seconds = past.seconds.get(step.name)
     if rule == "failed":
-        why = Why("rule", 'runs only after a failure (run_if="failed")')
+        why = Reason("rule", 'runs only after a failure (run_if="failed")')
         return Planned(step.name, "MAYBE", (why,), seconds)
-    return Planned(step.name, "RUN", tuple(_reasons(step, past, is_forced)), seconds)
+    if looked is None or (looked.verdict == "RUN" and not looked.items):
+        kinds = [] if looked is None else looked.reasons
+        known = [one for one in kinds if one.kind not in ("uncached", "new", "forced")]
+        own = _reasons(step, past, step.name in plan.forced)
+        return Planned(step.name, "RUN", tuple(known) or tuple(own), seconds)
+    reasons = tuple(looked.reasons)
+    if looked.verdict == "CACHED":
+        return Planned(step.name, "CACHED", (Reason("kept", looked.why),), None, looked.items)
+    return Planned(step.name, looked.verdict, reasons, seconds, looked.items)
 
 
-def _reasons(step: Step, past: Past, is_forced: bool) -> Iterator[Why]:
+def _reasons(step: Step, past: Past, is_forced: bool) -> Iterator[Reason]:
     if is_forced:
-        yield Why("forced", "forced")
+        yield Reason("forced", "forced")
     if step.overridden:
-        yield Why("override", "its function is replaced")
+        yield Reason("override", "its function is replaced")
     elif step.name not in past.states:
-        yield Why("new", "never run")
+        yield Reason("new", "never run")
+    elif past.states[step.name] in (State.FAILED, State.CANCELLED):
+        state = past.states[step.name]
+        yield Reason(state, f"it {'failed' if state == State.FAILED else 'was cancelled'} before")
     elif not is_forced:
-        yield Why("uncached", "it is not cached")
+        yield Reason("uncached", "it is not cached")
 
 
 def _time(plan: Plan, tasks: Sequence[Planned], workers: int) -> tuple[float, float] | None:

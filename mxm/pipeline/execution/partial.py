@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from mxm.pipeline.errors import NothingSelectedError, SelectionError
 from mxm.pipeline.execution.plan import Plan, Step
@@ -12,7 +13,11 @@ from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.runs import NOT_SELECTED
 from mxm.pipeline.taskruns import State, TaskRun
 
-__all__ = ["Past", "forced_steps", "with_selection"]
+__all__ = ["Changed", "Past", "forced_steps", "with_selection"]
+
+
+Changed: TypeAlias = Callable[[], Collection[str]]
+"""Gives the tasks whose code is not what it was when a result of theirs was last kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,11 @@ def with_selection(
     select: Sequence[str] | None,
     exclude: Sequence[str],
     past: Past | None = None,
+    changed: Changed | None = None,
 ) -> Plan:
     """*plan* with the steps skipped that are not selected.
+
+    Those that selected ones take results from stay, and are only to be used as they were kept.
 
     Parameters
     ----------
@@ -51,15 +59,18 @@ def with_selection(
         As in `mxm.pipeline.execution.selection.selected`.
     past
         What ``state:`` goes by.
+    changed
+        What ``changed:`` means.
 
     Raises
     ------
     NothingSelectedError
         No step is selected.
     SelectionError
-        An expression cannot be used; a selected step takes the result of one that is not.
+        An expression cannot be used; a selected step takes the result of one that is not, and that
+        depends on a selected one.
     """
-    chosen = _selected(plan, select, exclude, past)
+    chosen = _selected(plan, select, exclude, past, changed)
     if not chosen:
         asked = [f"{what} {text!r}" for what, texts in (("select", select), ("exclude", exclude))
                  for text in texts or ()]  # fmt: skip
@@ -67,24 +78,41 @@ def with_selection(
             f"flow {plan.flow.name!r}: no task is selected by {', '.join(asked)}"
         )
     lacking = _lacking(plan, chosen)
-    if lacking:
+    kept_only = _upstream_of(plan, {name for _, names in lacking for name in names})
+    if kept_only & chosen:
         step, missing = lacking[0]
         more = f" ({len(lacking):,} tasks are like that)" if len(lacking) > 1 else ""
         names = " and ".join(map(repr, missing))
         raise SelectionError(
             f"task {step.name!r} takes the result of {names}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not selected{more}",
+            f"{'is' if len(missing) == 1 else 'are'} not selected, and depends on what is{more}",
             hint=f"also select what it needs: {_needing(select, lacking)}",
         )
-    steps = tuple(_left_out(s) if s.name not in chosen else _kept(s, chosen) for s in plan.steps)
+    stay = chosen | kept_only
+    steps = tuple(_left_out(s) if s.name not in stay else _kept(s, stay) for s in plan.steps)
     downstreams: dict[str, list[str]] = {step.name: [] for step in steps}
     for step in steps:
         for name in step.needs:
             downstreams[name].append(step.name)
-    return replace(plan, steps=steps, downstreams=downstreams)
+    kept = frozenset(kept_only)
+    return replace(plan, steps=steps, downstreams=downstreams, kept_only=kept)
 
 
-def forced_steps(plan: Plan, force: bool | Sequence[str], past: Past | None = None) -> set[str]:
+def _upstream_of(plan: Plan, names: set[str]) -> set[str]:
+    """The steps *names*, and all that is upstream of them."""
+    found = set(names)
+    for step in reversed(plan.steps):
+        if step.name in found:
+            found.update(step.needs)
+    return found
+
+
+def forced_steps(
+    plan: Plan,
+    force: bool | Sequence[str],
+    past: Past | None = None,
+    changed: Changed | None = None,
+) -> set[str]:
     """The names of the steps that run although an earlier run kept their results.
 
     Raises
@@ -94,7 +122,7 @@ def forced_steps(plan: Plan, force: bool | Sequence[str], past: Past | None = No
     """
     if isinstance(force, bool):
         return {step.name for step in plan.steps} if force else set()
-    return _selected(plan, force, (), past, "force")
+    return _selected(plan, force, (), past, changed, "force")
 
 
 def _selected(
@@ -102,6 +130,7 @@ def _selected(
     select: Sequence[str] | None,
     exclude: Sequence[str],
     past: Past | None,
+    changed: Changed | None,
     option: str = "select",
 ) -> set[str]:
     """The names of the steps that are selected; the parameters as in `with_selection`."""
@@ -120,11 +149,18 @@ def _selected(
             raise SelectionError(f"no task has the tag {value!r}", hint=hint)
         return found
 
+    def edited(value: str) -> Collection[str]:
+        if value:
+            raise SelectionError(f"'changed:' stands alone, without {value!r}")
+        return changed() if changed else ()
+
     graph = {
         step.name: tuple(dict.fromkeys((*step.task.upstream, *step.task.after)))
         for step in plan.steps
     }
-    return selected(graph, select, exclude, {"tag": tagged, "state": in_state}, option)
+    return selected(
+        graph, select, exclude, {"tag": tagged, "state": in_state, "changed": edited}, option
+    )
 
 
 def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:

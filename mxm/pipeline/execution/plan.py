@@ -109,6 +109,10 @@ class Plan:
         Keys whose values are never shown.
     warnings
         Warnings about parameters.
+    forced
+        The steps that run although an earlier run kept their results.
+    kept_only
+        The steps that are not selected, and whose kept results others take.
     """
 
     flow: FlowSpec
@@ -117,6 +121,8 @@ class Plan:
     downstreams: Mapping[str, list[str]]
     secrets: frozenset[str] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    forced: frozenset[str] = frozenset()
+    kept_only: frozenset[str] = frozenset()
 
 
 def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool = False) -> Plan:

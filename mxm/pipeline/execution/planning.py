@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from mxm.pipeline.errors import SelectionError
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, make_plan, with_history, without_assets
 from mxm.pipeline.spec import FlowSpec
@@ -38,10 +41,60 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
         from mxm.pipeline.execution.partial import forced_steps, with_selection
 
         past = options.past(spec) if options.past and _asks_for_states(options) else None
-        forced_steps(plan, options.force, past)  # a name that is none is said before it runs
+        changed = functools.partial(_changed, plan, options)
+        forced = forced_steps(plan, options.force, past, changed)
+        plan = replace(plan, forced=frozenset(forced))
         if options.select is not None or options.exclude:
-            plan = with_selection(plan, options.select, options.exclude, past)
+            plan = with_selection(plan, options.select, options.exclude, past, changed)
+        if plan.kept_only:
+            _require_kept(plan, options)
     return plan
+
+
+def _changed(plan: Plan, options: RunOptions) -> set[str]:
+    """The steps whose code is not what it was when a result of theirs was last kept."""
+    from mxm.pipeline.execution.caching import Caching
+
+    names = frozenset(step.name for step in plan.steps)
+    entries = options.entries(plan, is_quiet=True) if options.entries else None
+    if entries is None:
+        return set(names)
+    caching = Caching(plan, names, frozenset(), "", entries)
+    try:
+        return {name for name in names if caching.has_changed(name)}
+    finally:
+        caching.close()
+
+
+def _require_kept(plan: Plan, options: RunOptions) -> None:
+    """Check that a kept result can be used of each step that is not selected but needed.
+
+    Raises
+    ------
+    SelectionError
+        Of one there is none.
+    """
+    from mxm.pipeline.execution.forecast import forecast
+
+    looked = {one.name: one for one in forecast(plan, options)[0]}
+    name = next(
+        (
+            step.name
+            for step in plan.steps
+            if step.name in plan.kept_only
+            and (step.name not in looked or looked[step.name].verdict != "CACHED")
+        ),
+        None,
+    )
+    if name is None:
+        return
+    reasons = looked[name].reasons if name in looked else []
+    why = "; ".join(reason.text for reason in reasons if reason.kind != "uncached")
+    raise SelectionError(
+        f"task {name!r} is not selected, but its result is needed, and none that is kept "
+        f"can be used{f': {why}' if why else ''}",
+        hint=f"run it first: mxm-pipeline run {plan.flow.name} --select '+{name}'",
+    )
 
 
 def _asks_for_states(options: RunOptions) -> bool:

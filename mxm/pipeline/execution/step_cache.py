@@ -12,18 +12,18 @@ from mxm.pipeline.bindings import Binding, Each, Param, Upstream
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.caching import Caching
 from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task
-from mxm.pipeline.execution.entries import Asked, Entry
+from mxm.pipeline.execution.entries import Asked
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.observing import also_observed, unobserved
-from mxm.pipeline.execution.partial import forced_steps
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Probe
 from mxm.pipeline.execution.reasons import Reason
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
+from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import gather
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun
@@ -32,36 +32,47 @@ from mxm.pipeline.values.digest import UndigestibleError
 __all__ = ["StepCache", "open_cache"]
 
 
-def open_cache(ledger: Ledger, steps: frozenset[str]) -> StepCache | None:
-    """The cache of a run whose *steps* are cached; None where there is no place for results.
+def open_cache(ledger: Ledger) -> StepCache | None:
+    """The cache of a run; None where there is no place for results, or nothing to keep.
+
+    A recorded run keeps the results of all steps, for a run that resumes it.
 
     Parameters
     ----------
     ledger
         That of the run.
-    steps
-        Names of the cached steps.
     """
     resources = active_resources()
-    options = ledger.options
-    if options.entries is None or (resources is not None and resources.replaced):
+    options, plan = ledger.options, ledger.plan
+    if not options.keeps_results(plan) or (resources is not None and resources.replaced):
         return None
-    entries = options.entries(ledger.plan)
+    cached = cached_tasks(plan.flow, options.cache)
+    steps = cached
+    if options.is_recorded or options.resumes:
+        steps |= {step.name for step in plan.steps if step.task.run_if == "succeeded"}
+    steps |= plan.kept_only
+    entries = options.entries(plan, is_quiet=not cached) if options.entries else None
     if entries is None:
         return None
-    run, strict = ledger.observers.run, options.strict_cache
-    forced: set[str] = set()
-    if options.force:
-        past = options.past(ledger.plan.flow) if options.past else None
-        forced = forced_steps(ledger.plan, options.force, past)
     try:
-        caching = Caching(ledger.plan, steps, run, entries, strict=strict, forced=forced)
+        caching = Caching(
+            plan,
+            steps,
+            cached,
+            ledger.observers.run,
+            entries,
+            resumes=options.resumes,
+            strict=options.strict_cache,
+            forced=plan.forced,
+        )
     except BaseException as error:  # code of users, in their objects: the run goes on
         let_signals_pass(error)
         entries.close()
-        logger.warning("no result is taken from the cache or kept: %s", described(error))
+        if cached or options.resumes:
+            text = "no result is taken from the cache or kept: %s"
+            logger.warning(text, described(error))
         return None
-    return StepCache(caching, ledger.plan, ledger.ended, ledger.observers)
+    return StepCache(caching, plan, ledger.ended, ledger.observers)
 
 
 class Places(Protocol):
@@ -135,7 +146,7 @@ class StepCache:
             entry,
             name=step.name,
             state=State.CACHED,
-            reason=_reason(entry),
+            reason=self._caching.reason(entry),
             started=began,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - clock,
@@ -176,7 +187,7 @@ class StepCache:
             entry,
             key=key,
             state=State.CACHED,
-            reason=_reason(entry),
+            reason=self._caching.reason(entry),
             started=began,
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - clock,
@@ -230,7 +241,3 @@ class StepCache:
 
 def _no_item(binding: Binding) -> Content:
     raise UndigestibleError("value", f"{binding} is not the list of a mapped step")
-
-
-def _reason(entry: Entry) -> str:
-    return f"kept by run {entry.run}"

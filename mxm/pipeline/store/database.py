@@ -83,6 +83,12 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX check_asset ON "check" (asset, partition, number);
     """,
+    """
+    ALTER TABLE run ADD COLUMN given BLOB;
+    ALTER TABLE run ADD COLUMN ungiven TEXT;
+    ALTER TABLE run ADD COLUMN options TEXT;
+    ALTER TABLE run ADD COLUMN resumes TEXT;
+    """,
 )
 
 

@@ -21,7 +21,7 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.places import distrust, root_of, store_of
-from mxm.pipeline.store.rows import document
+from mxm.pipeline.store.rows import Document, document
 from mxm.pipeline.taskruns import iso_time
 from mxm.pipeline.values.fingerprint import Item
 from mxm.pipeline.values.jsonvalue import Written
@@ -33,16 +33,25 @@ _LONGEST = 200_000  # characters of JSON; longer results are loaded to be shown
 _LARGEST = 1 << 50  # bytes: a result that the user wants kept is kept, whatever its size
 
 
-def open_entries(plan: Plan) -> StoredEntries | None:
-    """The results that the store of the flow of *plan* keeps; None where it cannot be used."""
+def open_entries(plan: Plan, *, is_quiet: bool = False) -> StoredEntries | None:
+    """The results that the store of the flow of *plan* keeps; None where it cannot be used.
+
+    Parameters
+    ----------
+    plan
+        What runs.
+    is_quiet
+        Whether nothing is said where it cannot be: the recorder says so.
+    """
     store = store_of(plan.flow)
     try:
         why = distrust(store)
         if why:
             raise StoreError(why, hint="only its owner may write to a store; MXM_HOME moves it")
-        return StoredEntries(store, plan)
+        return StoredEntries(store, plan, is_quiet=is_quiet)
     except (StoreError, OSError) as error:
-        _warn(f"no result is taken from the cache or kept: {error}")
+        if not is_quiet:
+            _warn(f"no result is taken from the cache or kept: {error}")
         return None
 
 
@@ -64,7 +73,7 @@ class StoredEntries:
         Its key cannot be read or made.
     """
 
-    def __init__(self, store: str, plan: Plan) -> None:
+    def __init__(self, store: str, plan: Plan, *, is_quiet: bool = False) -> None:
         file = plan.flow.source.file if plan.flow.source else None
         self.root: str = os.path.realpath(root_of(store, file))
         self._store = store
@@ -75,19 +84,33 @@ class StoredEntries:
         self._lock = threading.RLock()
         self._used: list[str] = []
         self._is_over = False
+        self._packed = threading.local()
+        self._code: dict[str, Document] = {}  # by step: it does not change during a run
+        self._is_quiet = is_quiet
 
-    def find(self, key: str) -> Entry | None:
-        """What is kept under *key*, where it is sound."""
-        rows = self._read("SELECT * FROM entry WHERE key = ?", (key,))
+    def find(self, key: str, run: str | None = None) -> Entry | None:
+        """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""
+        key = key if run is None else _of_run(key, run)
+        return self._sound(self._read("SELECT * FROM entry WHERE key = ?", (key,)))
+
+    def find_any(self, key: str) -> Entry | None:
+        """What any run kept under *key*, also of a task that is not cached."""
+        sql = "SELECT * FROM entry WHERE key = ? OR (key > ? AND key < ?) ORDER BY made DESC"
+        rows = self._read(sql, (key, key + _AT, key + chr(ord(_AT) + 1)))
+        return next(filter(None, (self._sound([row]) for row in rows)), None)
+
+    def _sound(self, rows: list[dict[str, Any]]) -> Entry | None:
+        """The first of *rows* as a result, if it is sound."""
         # What holds the path of a folder is right in that folder alone.
         if not rows or any(p not in (self.root, self._folder) for p in json.loads(rows[0]["root"])):
             return None
         row = rows[0]
         if not self._is_sound(row):
-            self._write([("DELETE FROM entry WHERE key = ? AND value = ?", (key, row["value"]))])
+            named = row["key"], row["value"]
+            self._write([("DELETE FROM entry WHERE key = ? AND value = ?", named)])
             return None
         with self._lock:
-            self._used.append(key)
+            self._used.append(row["key"])
         return self._entry(row, {})
 
     def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
@@ -100,10 +123,16 @@ class StoredEntries:
         items = [Item(*one) for one in json.loads(rows[0]["items"] or "[]")]
         return self._entry(rows[0], json.loads(rows[0]["made_of"])), items
 
+    def code(self, flow: str, step: str) -> list[Item] | None:
+        """The code that made the newest result of a step or an item of it."""
+        rows = self._read(_CODE, (self._secrets.masked(flow), self._secrets.masked(step)))
+        return [Item(*one) for one in json.loads(rows[0]["text"])] if rows else None
+
     def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
         """Keep *value*; see `mxm.pipeline.execution.entries.Entries`."""
         try:
-            packed = kept.pack(value, self._secrets, _LARGEST)
+            limit = _LARGEST if entry.is_cached else kept.LARGEST
+            packed = self._taken(value) or kept.pack(value, self._secrets, limit)
         except kept.UnkeptError as error:
             raise UnkeptError(str(error)) from None
         observed = json.dumps([asdict(note) for note in entry.observed])
@@ -119,6 +148,19 @@ class StoredEntries:
         if not entry.is_plain:
             self._read_back(digest, data, same)
         self._write([*([statement] if statement else []), *self._rows(entry, packed, digest, data)])
+
+    def fits(self, value: Any) -> bool:
+        """Whether *value* is small enough to be kept for a resume."""
+        try:
+            self._packed.last = value, kept.pack(value, self._secrets)
+        except kept.UnkeptError:
+            return False
+        return True
+
+    def _taken(self, value: Any) -> kept.Kept | None:
+        """What `fits` has just packed on this thread, if that was *value*."""
+        last, self._packed.last = getattr(self._packed, "last", None), None
+        return last[1] if last is not None and last[0] is value else None
 
     def _read_back(self, digest: str, data: bytes | None, same: Callable[[Any], bool]) -> None:
         """Check that a copy is what was kept: some types leave a part out of their pickle.
@@ -139,12 +181,16 @@ class StoredEntries:
         self, entry: NewEntry, packed: kept.Kept, digest: str, data: bytes | None
     ) -> list[Statement]:
         masked = self._secrets.masked
-        code = json.dumps([[i.label, i.digest, i.kind, i.file, i.line] for i in entry.code])
-        items = document(json.loads(masked(code)), self.key)
+        known = self._code.get(entry.step)
+        if known is None:
+            code = json.dumps([[i.label, i.digest, i.kind, i.file, i.line] for i in entry.code])
+            known = document(json.loads(masked(code)), self.key)
+        items, is_new = known, entry.step not in self._code
+        self._code[entry.step] = known
         written = json.dumps(self._secrets.masked_json(list(entry.written or ())))
         here = (self.root, self._folder)
         row: dict[str, Any] = {
-            "key": entry.key.digest,
+            "key": entry.key.digest if entry.is_cached else _of_run(entry.key.digest, entry.run),
             "flow": masked(entry.flow),
             "step": masked(entry.step),
             "item": None if entry.item is None else masked(entry.item),
@@ -168,7 +214,8 @@ class StoredEntries:
         }
         names, marks = ", ".join(row), ", ".join("?" * len(row))
         sql = f"INSERT OR REPLACE INTO entry ({names}) VALUES ({marks})"  # noqa: S608
-        return [items.statement, (sql, tuple(row.values()))]
+        statement = (sql, tuple(row.values()))
+        return [items.statement, statement] if is_new else [statement]
 
     def _is_sound(self, row: Mapping[str, Any]) -> bool:
         """Whether the bytes of a value are those that were kept."""
@@ -186,7 +233,7 @@ class StoredEntries:
         digest, data = row["value"], row["data"]
         written = json.loads(row["written"])
         return Entry(
-            row["key"],
+            row["key"].partition(_AT)[0],
             row["run"],
             datetime.fromisoformat(row["started"]),
             row["content"],
@@ -235,7 +282,8 @@ class StoredEntries:
         with self._lock:
             if not self._is_over:
                 self._is_over = True
-                _warn(f"from here on no result is taken from the cache or kept: {why}")
+                if not self._is_quiet:
+                    _warn(f"from here on no result is taken from the cache or kept: {why}")
 
     def close(self) -> None:
         """Note what was used, and let go of the database."""
@@ -248,9 +296,23 @@ class StoredEntries:
             self._database.close()
 
 
+_AT = "@"
+
+
+def _of_run(key: str, run: str) -> str:
+    """The name of a result that only a resume of *run* may use."""
+    return f"{key}{_AT}{run}"
+
+
 _LATEST = """
 SELECT entry.*, document.text AS items FROM entry LEFT JOIN document ON document.digest = entry.code
 WHERE flow = ? AND step = ? AND item IS ? ORDER BY made DESC LIMIT 1
+"""
+
+
+_CODE = """
+SELECT document.text FROM entry JOIN document ON document.digest = entry.code
+WHERE flow = ? AND step = ? ORDER BY made DESC LIMIT 1
 """
 
 

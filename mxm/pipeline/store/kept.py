@@ -18,7 +18,7 @@ from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.places import distrust
 
 __all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "is_whole", "keep",
-           "load", "pack", "path_of", "store_key"]  # fmt: skip
+           "load", "pack", "path_of", "require_trust", "store_key", "unpack"]  # fmt: skip
 
 LARGEST = 16_000_000
 """Bytes of a value that is kept."""
@@ -57,7 +57,7 @@ class Kept:
         self.size: int = sum(map(len, parts))
 
 
-def pack(value: Any, secrets: Secrets, limit: int = LARGEST) -> Kept:
+def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
     """*value* as bytes.
 
     Raises
@@ -239,6 +239,23 @@ def load(store: str, digest: str, data: bytes | None) -> Any:
     StoreError
         It is gone or damaged, cannot be unpickled, or others could have written it.
     """
+    require_trust(store)
+    data = _checked(store, digest, data)
+    try:
+        return unpack(data)
+    except BaseException as error:  # code of users
+        let_signals_pass(error)
+        raise StoreError(f"it cannot be loaded: {described(error)}", store=store) from error
+
+
+def require_trust(store: str) -> None:
+    """Check that nobody but its owner could have written to *store*.
+
+    Raises
+    ------
+    StoreError
+        Others could have.
+    """
     why = distrust(store)
     if why:
         raise StoreError(
@@ -246,13 +263,12 @@ def load(store: str, digest: str, data: bytes | None) -> Any:
             store=store,
             hint="only its owner may write to a store; MXM_HOME names another one",
         )
-    data = _checked(store, digest, data)
-    try:
-        body, *buffers = _parts(data)
-        return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
-    except BaseException as error:  # code of users
-        let_signals_pass(error)
-        raise StoreError(f"it cannot be loaded: {described(error)}", store=store) from error
+
+
+def unpack(data: bytes) -> Any:
+    """What `pack` made *data* of; it must be known who wrote it."""
+    body, *buffers = _parts(data)
+    return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
 
 
 def _parts(data: bytes) -> Iterator[bytes | bytearray]:

@@ -87,6 +87,7 @@ def prune(
     for run in gone:
         statements.append(("DELETE FROM task WHERE run = ?", (run,)))
         statements.append(("DELETE FROM run WHERE id = ? AND pinned = 0", (run,)))
+        statements.append(("DELETE FROM entry WHERE run = ? AND key LIKE '%@%'", (run,)))
     old = time.time() - _YOUNG_S
     statements += [
         ("DELETE FROM value WHERE digest = ? AND made < ?", (digest, old)) for digest, _ in surplus

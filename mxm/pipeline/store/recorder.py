@@ -29,6 +29,7 @@ from mxm.pipeline.execution.events import (
 from mxm.pipeline.execution.masking import Secrets, masked_command
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import current_task, logger
 from mxm.pipeline.params.caching import cached_tasks
@@ -40,6 +41,7 @@ from mxm.pipeline.store.code import fingerprints_in
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.own_code import code_digest
 from mxm.pipeline.store.places import has_store, root_of, store_of
+from mxm.pipeline.store.resuming import resumable
 from mxm.pipeline.store.rows import (
     KeptValue,
     RowWriter,
@@ -118,6 +120,7 @@ class _Recording:
         self._options = options
         self._secrets = Secrets(plan)
         self._parameters = parameters_shown(plan, given, self._secrets)
+        self._given = given
         self._command = _command(self._secrets)
         self._rows: RowWriter | None = None
         self._assets: AssetRows | None = None
@@ -221,7 +224,8 @@ class _Recording:
             "command": json.dumps(self._command),
             "params": json.dumps(self._parameters),
             "steps": arguments_of(self._plan, self._secrets),
-            "overridden": bool(self._options.overrides),
+            "overridden": self._is_changed(),
+            **resumable(self._plan, self._given, self._options, self._secrets, key),
         }
         names, marks = ", ".join(about), ", ".join("?" * len(about))
         self._pending.append(
@@ -231,6 +235,11 @@ class _Recording:
         _living[event.run] = self
         self._commit()
         threading.Thread(target=self._background, name="mxm-store", daemon=True).start()
+
+    def _is_changed(self) -> bool:
+        """Whether the run has other results or resources than those of its flow."""
+        resources = active_resources()
+        return bool(self._options.overrides or (resources is not None and resources.replaced))
 
     def _background(self) -> None:
         """Write what waits, and say from time to time that the process lives."""

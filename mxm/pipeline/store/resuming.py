@@ -1,0 +1,231 @@
+"""What a run leaves behind for one that resumes it: its parameters, its options, its flow."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mxm.pipeline.errors import PipelineError, StoreError, described
+from mxm.pipeline.execution.masking import Secrets
+from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.runs import NOT_SELECTED
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.store import kept
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.store.history import find_run, read_run
+from mxm.pipeline.store.places import root_of
+from mxm.pipeline.taskruns import HAVE_VALUES, State
+from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.parts import Members
+
+__all__ = ["Earlier", "read_earlier", "resumable"]
+
+_OPTIONS = ("fail_fast", "strict_params", "strict_json", "guard")
+_DIGEST = 64  # characters in front of the bytes that it is of
+
+
+def resumable(
+    plan: Plan, given: Mapping[str, Any], options: RunOptions, secrets: Secrets, key: bytes
+) -> dict[str, Any]:
+    """The columns of a run's row that one goes by which resumes it; nothing secret is in one."""
+    values = {name: value for name, value in plan.params.items() if name not in plan.secrets}
+    # As it was typed: its tasks convert it.
+    values |= {
+        name: value
+        for name, value in given.items()
+        if name not in plan.secrets and isinstance(value, Text | Given | Members)
+    }
+    packed: dict[str, bytes] = {}
+    unkept: list[str] = []
+    for name, value in values.items():
+        try:
+            packed[name] = b"".join(kept.pack(value, secrets).parts)
+        except kept.UnkeptError:
+            unkept.append(name)
+    body = pickle.dumps(packed, 5)
+    digest = kept.digest_of(kept.Kept([body]), key)
+    chosen = {name: getattr(options, name) for name in _OPTIONS}
+    left_out = {s.name for s in plan.steps if s.outcome and s.outcome.reason == NOT_SELECTED}
+    if left_out:  # by their names: what `state:` means changes
+        chosen["select"] = [s.name for s in plan.steps if s.name not in left_out]
+    return {
+        "given": digest.encode() + body,
+        "ungiven": json.dumps(unkept),
+        "options": json.dumps(
+            secrets.masked_json({**chosen, "limits": dict(options.limits)}), default=str
+        ),
+        "resumes": json.dumps(list(options.resumes)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A recorded run that can be resumed.
+
+    Parameters
+    ----------
+    run, flow
+        Its id, and the name of its flow.
+    target
+        What finds that flow, as for `run`.
+    started
+        When it started.
+    state
+        How it ended.
+    is_done
+        Whether there is nothing to do again.
+    chain
+        It, and the runs that it resumed, the newest first.
+    params
+        What the parameters were, as bytes by name.
+    ungiven
+        Names of the parameters that could not be written down.
+    secrets
+        By name of a secret parameter that the run was given, where from, if that can be read again.
+    options
+        Options of the run.
+    tasks
+        How many it has.
+    """
+
+    run: str
+    flow: str
+    target: str
+    started: datetime
+    state: str
+    is_done: bool
+    chain: tuple[str, ...]
+    params: Mapping[str, bytes]
+    ungiven: tuple[str, ...]
+    secrets: Mapping[str, str | None]
+    options: Mapping[str, Any]
+    tasks: int
+    store: str
+
+    def parameters(self, spec: FlowSpec) -> dict[str, Any]:
+        """The parameters by name, where they are not what the flow says anyway.
+
+        Raises
+        ------
+        PipelineError
+            One cannot be loaded.
+        """
+        found: dict[str, Any] = {}
+        for name, data in self.params.items():
+            try:
+                value = kept.unpack(data)
+            except BaseException as error:  # code of users
+                let_signals_pass(error)
+                raise PipelineError(
+                    f"run {self.run} cannot be resumed: its parameter {name!r} cannot be loaded: "
+                    f"{described(error)}",
+                    hint=f"give it: -p {name}=...",
+                ) from None
+            if name not in spec.params or not _is_same(spec.params[name], data):
+                found[name] = value
+        return found
+
+
+def _is_same(value: Any, data: bytes) -> bool:
+    try:
+        return b"".join(kept.pack(value, None).parts) == data
+    except kept.UnkeptError:
+        return False
+
+
+def read_earlier(store: str, part: str) -> Earlier:
+    """The run that *part* names, an unambiguous part of its id or ``last``.
+
+    Raises
+    ------
+    PipelineError
+        There is none, it is still running, or it cannot be resumed.
+    """
+    with Database(store) as database:
+        row = read_run(database, find_run(database, part))
+        run, state = row["id"], row["state"]
+        if state == State.RUNNING:
+            raise PipelineError(
+                f"run {run} is still running, as process {row['pid']} on {row['host']}",
+                hint="wait for its end, or end it first",
+            )
+        if row["overridden"]:
+            raise PipelineError(
+                f"run {run} cannot be resumed: it had overrides or other resources than its flow",
+                hint="run it again",
+            )
+        given = row["given"]
+        if given is None:
+            raise PipelineError(
+                f"run {run} cannot be resumed: an older mxm-pipeline recorded it",
+                hint=f"mxm-pipeline run {row['flow']}",
+            )
+        _trust(store, given)
+        secrets = {
+            p["name"]: _variable(p["from"])
+            for p in json.loads(row["params"] or "[]")
+            if p["secret"] and p["origin"] == "run" and p["value"] is not None
+        }
+        chain = (run, *json.loads(row["resumes"] or "[]"))
+        options = {**json.loads(row["options"] or "{}"), "runner": row["runner"],
+                   "workers": row["workers"], "backend": row["backend"]}  # fmt: skip
+        return Earlier(
+            run,
+            row["flow"],
+            _target(store, row),
+            datetime.fromisoformat(row["started"]),
+            state,
+            state == State.SUCCEEDED and not _unfinished(database, run),
+            chain,
+            pickle.loads(given[_DIGEST:]),  # noqa: S301 - ours alone, and checked
+            tuple(json.loads(row["ungiven"] or "[]")),
+            secrets,
+            options,
+            len(json.loads(row["steps"] or "[]")),
+            store,
+        )
+
+
+def _variable(origin: str | None) -> str | None:
+    """``@env:NAME`` where that is what *origin*, of a value of the command line, says."""
+    before, said, name = (origin or "").partition("environment variable ")
+    return f"@env:{name}" if said and not before else None
+
+
+def _trust(store: str, given: bytes) -> None:
+    """Check that *given* is what was written, by its owner.
+
+    Raises
+    ------
+    StoreError
+        It is not.
+    """
+    kept.require_trust(store)
+    digest, body = given[:_DIGEST], given[_DIGEST:]
+    if kept.digest_of(kept.Kept([body]), kept.store_key(store)).encode() != digest:
+        raise StoreError("what is recorded of the run's parameters is damaged", store=store)
+
+
+def _target(store: str, row: Mapping[str, Any]) -> str:
+    """The flow's file and name."""
+    file = str(row["place"] or "").rpartition(":")[0]
+    if not file.endswith(".py"):
+        return str(row["flow"])
+    return f"{os.path.join(root_of(store, None), file)}:{row['flow']}"
+
+
+def _unfinished(database: Database, run: str) -> bool:
+    """Whether something failed in a run that succeeded nevertheless."""
+    states = ", ".join(repr(state.value) for state in HAVE_VALUES)
+    rows = database.read(
+        f"SELECT 1 FROM task WHERE run = ? AND state NOT IN ({states}, 'skipped') LIMIT 1",  # noqa: S608
+        (run,),
+    )
+    return bool(rows)
