@@ -35,6 +35,7 @@ from mxm.pipeline.execution.observing import (
     unchanged,
     unobserved,
 )
+from mxm.pipeline.execution.probe import Notes, Probe
 
 
 @pytest.fixture
@@ -558,6 +559,13 @@ def test_a_flow_inside_a_task_counts_for_the_task(folder: Path) -> None:
     assert [path for path, *_ in paths(inner)] == ["b"]
     assert [path for path, *_ in paths(outer)] == ["a", "b", "c", "d"]
     also_observed([FileNote("d", "file", "digest", "root")])  # of nobody
+
+
+def test_what_changed_under_another_process_is_not_kept_by_the_task_around_it(folder: Path) -> None:
+    for own in (Observed(torn=["a"]), Observed(unseen=["open"])):
+        with observed(root=str(folder)) as seen:
+            Probe(b"", str(folder), {}, ("", "", "")).take([Notes(own)])
+        assert seen.unseen == ["worker processes"]
 
 
 def test_what_is_awaited_and_run_in_threads_counts(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.contents import Sealer, Shape, named, redigested
-from mxm.pipeline.execution.observing import Observed, also_observed, observed
+from mxm.pipeline.execution.observing import Observed, also_observed, observed, unseen
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints
@@ -83,6 +83,8 @@ class Probe:
             self.notes.append(one)
             if one.observed is not None:  # of a run inside of a task, that task's, too
                 also_observed([*one.observed.reads, *one.observed.writes])
+                if one.observed.torn or one.observed.unseen:
+                    unseen("worker processes")
 
     def around(self, fn: Callable[..., Any], call: Callable[[], Any]) -> Any:
         """What *call*, one attempt of *fn*, returns, noting what it does."""
