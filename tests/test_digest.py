@@ -488,6 +488,16 @@ def test_the_kept_value_of_a_cached_property_does_not_count() -> None:
     assert digest(lazy) == before
 
 
+def test_what_a_look_at_a_sparse_matrix_found_out_does_not_count() -> None:
+    Matrix = type("csr_matrix", (Plain,), {"__module__": "scipy.sparse._csr"})
+    matrix = Matrix(data=[1])
+    before = digest(matrix)
+    matrix._has_sorted_indices = True
+    assert digest(matrix) == before
+    matrix.data.append(2)
+    assert digest(matrix) != before
+
+
 # Circles, shared parts, depth
 
 

@@ -349,8 +349,13 @@ class _Reader:
 _ENDS = ("", "/", os.sep)
 
 
+_FLAGS = ("_has_canonical_format", "_has_sorted_indices")
+
+
 def _is_derived(kind: type, name: str) -> bool:
-    """Whether the attribute *name* is the kept value of a ``functools.cached_property``."""
+    """Whether the attribute *name* is the kept value of a ``functools.cached_property``, say."""
+    if name in _FLAGS and kind.__module__.startswith("scipy.sparse"):
+        return True  # what a look at a matrix found out
     return type(getattr(kind, name, None)).__name__ == "cached_property"
 
 
