@@ -603,7 +603,7 @@ def test_paths_below_the_root_count_relative_to_it() -> None:
             [value, value],
             {value: 1},
             {value, "/z"},
-            frame(x=[value]),
+            pd.Series([value], dtype=object),
         ]
 
     here = list(map(lambda v: digest(v, root="/work/a"), both("/work/a/data/x.csv")))
