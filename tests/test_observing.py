@@ -697,7 +697,7 @@ def test_what_cannot_be_noted_is_not_kept(folder: Path, monkeypatch: pytest.Monk
     (folder / "a").write_text("a")
     with observed(root=str(folder)) as seen:
         assert Path("a").read_text() == "a"
-    assert seen.torn == ["open"]
+    assert seen.unseen == ["open"]
 
 
 def test_odd_paths_do_no_harm(folder: Path) -> None:

@@ -33,13 +33,15 @@ class Observed:
     reads, writes
         What it read, and what it wrote.
     torn
-        Paths of what changed between the time it was read and the end of the attempt; names of
-        events that could not be read.
+        Paths of what changed between the time it was read and the end of the attempt.
+    unseen
+        Where it may have opened more: names of events that could not be read, other processes.
     """
 
     reads: list[FileNote] = field(default_factory=list[FileNote])
     writes: list[FileNote] = field(default_factory=list[FileNote])
     torn: list[str] = field(default_factory=list[str])
+    unseen: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class FileLog:
         self._made: set[str] = set()  # that was not there before
         self._cleared: set[str] = set()  # folders that were removed
         self._also: list[FileNote] = []
-        self.lost: set[str] = set()  # events that it could not read
+        self.lost: set[str] = set()  # where it may miss something
         self._lock = threading.Lock()
 
     def read(self, path: str, *, names: bool, origins: Origins) -> None:
@@ -174,7 +176,7 @@ class FileLog:
             if (now, state) != (read.stat, read.now or state):
                 found.torn.append(path)
             found.reads.append(FileNote(path, *state, base))
-        found.torn += sorted(self.lost)
+        found.unseen += sorted(self.lost)
         found.reads += [note for note in self._also if note not in found.reads]
         for key, (path, base) in writes.items():
             state = state_of(key)

@@ -167,6 +167,15 @@ class Keeper:
                 "kept",
             )
             return None
+        if seen.unseen:
+            self.notices.say(
+                "MXM709",
+                step,
+                f"what task {step.name!r} opens in {seen.unseen[0]} is not seen: its result is not "
+                "kept",
+                "run the flow inside it with runner 'threads'",
+            )
+            return None
         if not self._names_its_files(step, seen, asked.inputs):
             return None
         return [*seen.reads, *seen.writes]

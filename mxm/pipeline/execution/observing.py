@@ -29,6 +29,7 @@ __all__ = [
     "observed",
     "unchanged",
     "unobserved",
+    "unseen",
 ]
 
 
@@ -96,6 +97,12 @@ def also_observed(notes: Iterable[FileNote]) -> None:
         log.also(notes)
 
 
+def unseen(where: str) -> None:
+    """Take note that what is opened *where*, for the attempt of this context, is not seen."""
+    for log in _logs(_current.get() or _IGNORED):
+        log.lost.add(where)
+
+
 def joined(seen: Sequence[Observed]) -> Observed:
     """What several attempts of one call opened, in order: of a file that two wrote, the last."""
     whole = Observed()
@@ -103,6 +110,7 @@ def joined(seen: Sequence[Observed]) -> Observed:
     for one in seen:
         whole.reads += [note for note in one.reads if note not in whole.reads]
         whole.torn += one.torn
+        whole.unseen += one.unseen
         writes |= {(note.base, note.path): note for note in one.writes}
     whole.writes = list(writes.values())
     return whole

@@ -25,6 +25,7 @@ from mxm.pipeline.errors import (
     described,
 )
 from mxm.pipeline.execution.call import FatalError, Invocation
+from mxm.pipeline.execution.observing import unseen
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.engine_state import engine_state
@@ -111,8 +112,7 @@ class WorkerPool:
             except BaseException:
                 self._drop(worker)
                 raise
-        if call.probe is not None:
-            call.probe.take(worker.notes())
+        _pass_on(call.probe, worker)
         self._give_back(worker)
         value, error = _outcome(task, kind, content)
         if error is not None:
@@ -133,9 +133,7 @@ class WorkerPool:
         try:
             for kind, content in outcomes:
                 if kind != READY:
-                    probe = calls[number].probe
-                    if probe is not None:
-                        probe.take(worker.notes())
+                    _pass_on(calls[number].probe, worker)
                     yield Done(number, *_outcome(task, kind, content))
                 if kind == READY or number + 1 < sent:
                     number += 1
@@ -293,6 +291,14 @@ def _refuse_at_import() -> Source | None:
                 )
         frame = frame.f_back
     return called_at
+
+
+def _pass_on(probe: Probe | None, worker: Worker) -> None:
+    """Keep what a worker noted; without notes, a task that this run is inside of is not kept."""
+    if probe is None:
+        unseen("worker processes")
+    else:
+        probe.take(worker.notes())
 
 
 def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
