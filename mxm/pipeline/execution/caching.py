@@ -9,8 +9,9 @@ from typing import Any
 
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.contents import Looks, Sealer, digested, named, part_of
-from mxm.pipeline.execution.entries import Asked, Entries, Entry
+from mxm.pipeline.execution.entries import Entries, Entry
 from mxm.pipeline.execution.keeping import Keeper
 from mxm.pipeline.execution.keys import Files, Key, installed, make_key
 from mxm.pipeline.execution.later import CachedItem

@@ -8,11 +8,11 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
@@ -36,13 +36,11 @@ from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Probe
-
 __all__ = [
     "Call",
     "FatalError",
     "Invocation",
+    "Noting",
     "Invoke",
     "attempt_error",
     "call_function",
@@ -132,7 +130,7 @@ class Call:
         is_cleanup: bool = False,
         items: int | None = None,
         hold: Hold | None = None,
-        probe: Probe | None = None,
+        probe: Noting | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -153,7 +151,7 @@ class Call:
         self._guard = guard
         self.is_cleanup: bool = is_cleanup
         self._hold = hold
-        self.probe: Probe | None = probe
+        self.probe: Noting | None = probe
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line, self._progress) if observers else Output()
@@ -344,6 +342,29 @@ def declared_only(step: Step) -> WrittenAsset | None:
     return WrittenAsset(declared.id, step.partition)
 
 
+class Noting(Protocol):
+    """Notes what the attempts of a call do, where its result may be kept for later runs."""
+
+    is_lost: bool
+    notes: list[Any]
+
+    def sent(self) -> Noting:
+        """A copy without notes, for another process."""
+        ...
+
+    def take(self, notes: Iterable[Any], /) -> None:
+        """Add *notes* of attempts in another process."""
+        ...
+
+    def around(self, fn: Callable[..., Any], call: Callable[[], Any], /) -> Any:
+        """What *call*, one attempt of *fn*, returns."""
+        ...
+
+    def check(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], /) -> None:
+        """Note what the last attempt, which returned, changed."""
+        ...
+
+
 class Invocation(Protocol):
     """One call of a function with its inputs: for a step, or for one of its items."""
 
@@ -351,7 +372,7 @@ class Invocation(Protocol):
     step: Step
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    probe: Probe | None
+    probe: Noting | None
 
 
 Invoke: TypeAlias = Callable[[Invocation], Any]

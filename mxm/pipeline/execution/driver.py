@@ -31,7 +31,7 @@ from mxm.pipeline.runs import FlowRun, attach_run, gather
 from mxm.pipeline.taskruns import State, TaskRun
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Probe
+    from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["Perform", "drive"]
@@ -239,7 +239,7 @@ class _Drive:
         if step.outcome is not None:
             self._settle(step.outcome)
             return None
-        probe: Probe | None = None
+        probe: Noting | None = None
         if self.cache is not None and self.cache.serves(step) and not is_cleanup:
             found = self.cache.find(step, self.ready_at[step.name])
             self._heed_cache()

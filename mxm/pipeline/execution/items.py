@@ -29,7 +29,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Probe
+    from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.publishing import Aim
 
 __all__ = ["Item", "ItemCall", "many_now", "many_with", "run_items"]
@@ -43,7 +43,7 @@ class ItemCall:
     step: Step
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    probe: Probe | None = None
+    probe: Noting | None = None
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 from mxm.pipeline.bindings import projected, upstreams_in
 from mxm.pipeline.errors import described
+from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.contents import Sealer, part_of
-from mxm.pipeline.execution.entries import Asked, Entries, NewEntry, UnkeptError
+from mxm.pipeline.execution.entries import Entries, NewEntry, UnkeptError
 from mxm.pipeline.execution.keys import Files
 from mxm.pipeline.execution.notices import Notices
 from mxm.pipeline.execution.observing import FileNote, Observed, joined

@@ -28,8 +28,8 @@ from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 from mxm.pipeline.values.jsonvalue import Written, to_json
 
 if TYPE_CHECKING:
+    from mxm.pipeline.execution.asked import Asked
     from mxm.pipeline.execution.contents import Content
-    from mxm.pipeline.execution.entries import Asked
     from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["ItemList", "MappedStep", "Outcome", "PlaceState"]

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 from mxm.pipeline.bindings import Binding, Each, Param, Upstream
 from mxm.pipeline.errors import described
+from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.caching import Caching
+from mxm.pipeline.execution.call import Noting
 from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task
-from mxm.pipeline.execution.entries import Asked
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.observing import also_observed, unobserved
 from mxm.pipeline.execution.plan import Plan, Step
-from mxm.pipeline.execution.probe import Probe
 from mxm.pipeline.execution.reasons import Reason
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
@@ -125,7 +125,7 @@ class StepCache:
         """Whether results of *step* may be used again."""
         return step.name in self._caching.steps
 
-    def find(self, step: Step, ready: datetime) -> TaskRun | Probe | None:
+    def find(self, step: Step, ready: datetime) -> TaskRun | Noting | None:
         """The outcome of *step*, where an earlier run has one that may be used.
 
         Else what notes its attempts; None where its result cannot be kept.

@@ -46,7 +46,7 @@ from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Probe
+    from mxm.pipeline.execution.call import Noting
 
 __all__ = ["WorkerPool"]
 
@@ -386,7 +386,7 @@ class ItemInputs:
     step: Step
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    probe: Probe | None = None
+    probe: Noting | None = None
 
 
 _LARGEST_CHUNK = 4_000_000  # bytes of inputs

@@ -33,7 +33,7 @@ from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Probe
+    from mxm.pipeline.execution.call import Noting
 
 __all__ = [
     "CALLED",
@@ -287,7 +287,7 @@ def _value(
     function: Callable[..., Any],
     args: Any,
     kwargs: Mapping[str, Any],
-    probe: Probe | None,
+    probe: Noting | None,
 ) -> Any:
     """What *function* returns, called with the resources that it asks for."""
     filled, named = resources.filled(function, args, kwargs)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.call import FatalError
@@ -32,9 +32,6 @@ from mxm.pipeline.execution.places.worker import (
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Problem
-
-if TYPE_CHECKING:
-    from mxm.pipeline.execution.probe import Notes
 
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of"]
 
@@ -88,14 +85,14 @@ class Worker:
         self.used: bool = False
         self._killed = False
         self._problems: list[Problem] = []
-        self._notes: list[Notes] = []
+        self._notes: list[Any] = []
 
     def problems(self) -> list[Problem]:
         """What went wrong as it closed its resources, each once."""
         found, self._problems = self._problems, []
         return found
 
-    def notes(self) -> list[Notes]:
+    def notes(self) -> list[Any]:
         """What was noted of attempts of cached calls, each once."""
         found, self._notes = self._notes, []
         return found

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -229,8 +230,8 @@ class Fingerprints:
         self._memory = _shared if memory is None else memory
         self.key = key
         self._also = tuple(also)
-        self.lock = threading.RLock()
-        self.graph = Graph(root, self._memory, key)
+        self.lock: AbstractContextManager[object] = threading.RLock()
+        self.graph: Graph = Graph(root, self._memory, key)
         self._made: dict[int, tuple[Any, Fingerprint]] = {}
 
     def of(self, value: Any) -> Fingerprint:

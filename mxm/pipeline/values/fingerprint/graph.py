@@ -54,8 +54,8 @@ class Graph:
     """
 
     def __init__(self, root: str, memory: FileMemory, key: bytes | None) -> None:
-        self.places = Places(root)
-        self.key = key
+        self.places: Places = Places(root)
+        self.key: bytes | None = key
         self._memory = memory
         self.nodes: dict[Any, tuple[Any, Node]] = {}
         self._todo: deque[tuple[Node, Callable[[], None]]] = deque()
@@ -65,13 +65,18 @@ class Graph:
         self._functions = Functions(self)
         self._contents = Contents(self)
         names, modules, lazy = Names(self), Modules(self, memory), LazyImports(self)
-        self.follow = names.follow
-        self.note, self.note_named = names.note, names.note_named
-        self.module, self.widen = modules.module, modules.widen
-        self.foreign_class, self.distribution = modules.foreign_class, modules.distribution
-        self.foreign_module, self.foreign_file = modules.foreign_module, modules.foreign_file
-        self.statements_of = Statements(self).of
-        self.imported, self.unloaded_module = lazy.imported, lazy.unloaded
+        self.follow: Callable[..., Any] = names.follow
+        self.note: Callable[..., Any] = names.note
+        self.note_named: Callable[..., Any] = names.note_named
+        self.module: Callable[..., Any] = modules.module
+        self.widen: Callable[..., Any] = modules.widen
+        self.foreign_class: Callable[..., Any] = modules.foreign_class
+        self.distribution: Callable[..., Any] = modules.distribution
+        self.foreign_module: Callable[..., Any] = modules.foreign_module
+        self.foreign_file: Callable[..., Any] = modules.foreign_file
+        self.statements_of: Callable[..., Any] = Statements(self).of
+        self.imported: Callable[..., Any] = lazy.imported
+        self.unloaded_module: Callable[..., Any] = lazy.unloaded
 
     # What is asked of it.
 

@@ -110,11 +110,11 @@ class Node:
     def __init__(
         self, label: str, kind: str, file: str | None = None, line: int | None = None
     ) -> None:
-        self.label = label
-        self.kind = kind
-        self.content = ""
-        self.file = file
-        self.line = line
+        self.label: str = label
+        self.kind: str = kind
+        self.content: str = ""
+        self.file: str | None = file
+        self.line: int | None = line
         self.edges: dict[str, Node] = {}
         self.bindings: list[Binding] = []
         self.held: Any = None
@@ -122,8 +122,8 @@ class Node:
         self.reasons: list[Reason] = []
         self.edited: list[Reason] = []
         self.environment: dict[str, None] = {}
-        self.annotations = ""
-        self.reads_annotations = False
+        self.annotations: str = ""
+        self.reads_annotations: bool = False
 
     def forget_reasons(self) -> None:
         """Of code that ran when it was imported, only what it made counts."""

@@ -1,0 +1,44 @@
+"""A call that the cache was asked for: its key, what was found, and why it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mxm.pipeline.execution.entries import Entry
+from mxm.pipeline.execution.keys import Key
+from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.probe import Probe
+from mxm.pipeline.execution.reasons import Reason
+
+__all__ = ["Asked"]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A call that the cache was asked for.
+
+    Parameters
+    ----------
+    step, item
+        The step, and the key of the item where it is mapped.
+    key
+        The key; None where there can be none.
+    entry
+        The result of an earlier run that is used.
+    found
+        The result with this key that is not used.
+    probe
+        Notes what the call does.
+    why
+        Why no result is used, as far as that is not a matter of the key.
+    """
+
+    step: Step
+    item: str | None = None
+    key: Key | None = None
+    entry: Entry | None = None
+    found: Entry | None = None
+    probe: Probe | None = None
+    why: list[Reason] = field(default_factory=list["Reason"])
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+    inputs: dict[str, str] = field(default_factory=dict[str, str])
