@@ -708,7 +708,7 @@ def test_ipython(tmp_path: Path) -> None:
         "[8] (2, [2, 2])",
         "[9] flow 'deciding' has 1 problem",
         (
-            "Cell In[9]:3:5: MXM301 <result of task 'load', known when the flow runs>: its truth "
+            "Cell In[9]:3:5: MXM301 <result of task 'load', known when the flow runs>: its truth value "
             "(if, and, or, not, while) cannot be used in a flow's body"
         ),
         "  hint: move the decision into a task, which gets the value as an argument",
