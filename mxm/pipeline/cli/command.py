@@ -154,6 +154,7 @@ class RunVerb(Verb):
         """Parse the command line."""
         if args and args[-1] in ("-p", "--param"):
             ctx.fail(f"{args[-1]} needs NAME=VALUE")
+        ctx.meta["mxm.words"] = list(args)
         return super().parse_args(ctx, args)
 
     def unexpected(self, word: str) -> str:

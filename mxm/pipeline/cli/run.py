@@ -39,6 +39,8 @@ from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import FlowSpec
 
 if TYPE_CHECKING:
+    from mxm.pipeline.api import MXMFlow
+    from mxm.pipeline.cli.backfill import Backfill, Wanted
     from mxm.pipeline.cli.block import Block
     from mxm.pipeline.cli.live import Live
 
@@ -71,6 +73,7 @@ def run_flow(
     document: str,
     report_file: str | None,
     adjust: Adjust | None = None,
+    wanted: Wanted | None = None,
 ) -> ExitCode:
     """Run the flow *name* and print its JSON document.
 
@@ -96,6 +99,8 @@ def run_flow(
         Where to write the run's report; None for nowhere.
     adjust
         Changes the parameters and the options before the run.
+    wanted
+        The partitions, each of which is a run; None for one run.
 
     Raises
     ------
@@ -103,6 +108,7 @@ def run_flow(
         Anything that keeps the flow from running.
     """
     run: FlowRun | None = None
+    backfill: Backfill | None = None
     lines: Lines | Live | None = None
     report = None
     if report_file is not None:
@@ -110,14 +116,24 @@ def run_flow(
 
         report = RunReport(report_file)
     with _Signals() as signals:
-        with _terminal(verbosity) as block, logged(verbosity), printed(verbosity):
+        with _terminal(-1 if wanted else verbosity) as block, logged(verbosity), printed(verbosity):
             user_code_begins()
             try:
                 from mxm.pipeline.execution.observing import loading
 
                 with loading():  # what modules read at import counts for cached tasks
                     spec = find_flow(name, modules, warn=print_warning).spec()
-                given = given_params(params, params_file, spec)
+                if wanted is not None:
+                    from mxm.pipeline.cli.backfill import Backfill
+
+                    backfill = Backfill(spec, wanted, quiet=verbosity < 0)
+                    if wanted.jobs > 1 and len(backfill.chosen) > 1:
+                        if backfill.run_in_processes():
+                            signals.code = signals.code or ExitCode.SIGINT
+                        signals.raises = False
+                        code = _end_backfill(backfill)
+                        return signals.code or code
+                given = {} if backfill else given_params(params, params_file, spec)
                 of_resources = given_settings(settings, spec)
                 from mxm.pipeline.api import compile_flow
 
@@ -134,7 +150,7 @@ def run_flow(
                 strict_json = bool(asked.get("strict_json"))
                 if block is None:
                     lines = Lines(
-                        verbosity,
+                        verbosity if backfill is None else verbosity - 1,
                         strict_json=strict_json,
                         resume=functools.partial(_resume, asked=asked),
                         explain=explain,
@@ -144,20 +160,45 @@ def run_flow(
                 compiled = compile_flow(spec, **asked, observers=[lines])
                 engine_loaded()  # objects from its modules stay: none of them is garbage
                 gc.enable()
-                run = compiled.run(given)
+                if backfill is None:
+                    run = compiled.run(given)
+                else:
+                    backfill.run(_partition_of(compiled, backfill.key, params, params_file, spec))
                 signals.raises = False
             except KeyboardInterrupt as error:
                 signals.raises = False
                 if not isinstance(error, _Terminated):  # a task may raise it without a signal
                     signals.code = ExitCode.SIGINT
-                print_error("the run was cancelled")
-                run = getattr(error, "mxm_run", run)
+                what = "run" if backfill is None else "backfill"
+                print_error(f"the {what} was cancelled")
+                run = None if backfill else getattr(error, "mxm_run", run)
             if run is not None and lines is not None:
                 lines.end(run)
+        if backfill is not None:
+            code = _end_backfill(backfill)
+            return signals.code or code
         code = ExitCode.OK if run is None else _print_run(run, document)
         if report is not None and not report.write(run):
             code = code or ExitCode.USAGE
         return signals.code or code
+
+
+def _partition_of(
+    compiled: MXMFlow, key: str, params: Sequence[str], file: str | None, spec: FlowSpec
+) -> Callable[[str], FlowRun]:
+    """What runs the flow for one value of *key*."""
+
+    def run(value: str) -> FlowRun:
+        text = f"@{value}" if value.startswith("@") else value
+        return compiled.run(given_params([*params, f"{key}={text}"], file, spec))
+
+    return run
+
+
+def _end_backfill(backfill: Backfill) -> ExitCode:
+    backfill.summarise()
+    print_json(backfill.document())
+    return ExitCode.FAILED if backfill.failed else ExitCode.OK
 
 
 def _print_run(run: FlowRun, document: str) -> ExitCode:
@@ -445,6 +486,31 @@ def run(
             help="Print more; -vv adds the engine's log.",
         ),
     ] = 0,
+    partitions: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME=VALUES",
+            help="One run for each value: day=2026-01-02..2026-03-31, a,b,c or @FILE.",
+        ),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="STEP",
+            help="The step of a range: day, weekday, week, month, hour, or module:function.",
+        ),
+    ] = None,
+    missing_only: Annotated[
+        bool, typer.Option("--missing-only", help="Only partitions that were not written.")
+    ] = False,
+    stale_only: Annotated[
+        bool, typer.Option("--stale-only", help="Only partitions that are stale or not written.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", min=1, help="Processes that run partitions.")
+    ] = 1,
     module: Modules = None,
     as_json: AsJson = False,
     value: Annotated[
@@ -465,6 +531,16 @@ def run(
     if help:
         _print_help(name, module or [], context.get_help())
         return
+    wanted: Wanted | None = None
+    if partitions is not None:
+        if value or report:
+            context.fail("--for runs the flow many times: it has no --value and no --report")
+        from mxm.pipeline.cli.backfill import Wanted
+
+        words = tuple(context.meta.get("mxm.words", ()))
+        wanted = Wanted(partitions, every, missing_only, stale_only, jobs, words)
+    elif every or missing_only or stale_only or jobs > 1:
+        context.fail("--every, --missing-only, --stale-only and --jobs need --for")
     code = run_flow(
         name,
         module or [],
@@ -493,5 +569,6 @@ def run(
         verbosity=-1 if quiet else verbose,
         document="value" if value else "run" if as_json else "results",
         report_file=report,
+        wanted=wanted,
     )
     raise typer.Exit(code)

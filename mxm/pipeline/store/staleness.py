@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from mxm.pipeline.store.catalogue import Materialisation, declarations, history
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.own_code import code_digest
 
-__all__ = ["Declared", "Stale", "declared_in", "lineage_of", "stale_in"]
+__all__ = ["Declared", "Stale", "declared_in", "lacking_in", "lineage_of", "stale_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,16 @@ def _span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def lacking_in(database: Database, asset: str, values: Iterable[str]) -> list[str]:
+    """The partitions of *asset* among *values* that were never written, or are not there."""
+    there = {
+        str(row.partition).partition(":")[2]
+        for row in history(database, asset, latest=True)
+        if row.path is None or os.path.exists(row.path)
+    }
+    return [value for value in values if value not in there]
 
 
 def lineage_of(

@@ -293,7 +293,7 @@ def _refuse_at_import() -> Source | None:
     return called_at
 
 
-def _pass_on(probe: Probe | None, worker: Worker) -> None:
+def _pass_on(probe: Noting | None, worker: Worker) -> None:
     """Keep what a worker noted; without notes, a task that this run is inside of is not kept."""
     if probe is None:
         unseen("worker processes")

@@ -1,0 +1,265 @@
+"""A backfill: one run of a flow for each partition, in this process or in several."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mxm.pipeline.cli.lines import duration
+from mxm.pipeline.cli.output import print_error, tell
+from mxm.pipeline.cli.partitions import partitions_of
+from mxm.pipeline.errors import PipelineError, described
+from mxm.pipeline.params.declared import parameters_of, secret_names
+from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.runs import FlowRun
+from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.taskruns import State, rounded
+
+__all__ = ["Backfill", "Wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a backfill was asked for on the command line.
+
+    Parameters
+    ----------
+    text, every
+        As in `partitions_of`.
+    missing, stale
+        Whether only partitions run that are not there, or are stale or not there.
+    jobs
+        How many processes run them.
+    words
+        The words of the command line after ``run``.
+    """
+
+    text: str
+    every: str | None
+    missing: bool
+    stale: bool
+    jobs: int
+    words: tuple[str, ...]
+
+
+class Backfill:
+    """The runs of a flow for its partitions.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    wanted
+        What was asked for.
+    quiet
+        Whether only failures are shown.
+
+    Raises
+    ------
+    PipelineError
+        The partitions cannot be read, or the flow takes no such parameter.
+    """
+
+    def __init__(self, spec: FlowSpec, wanted: Wanted, *, quiet: bool) -> None:
+        self._spec = spec
+        self._wanted = wanted
+        self._quiet = quiet
+        self.key, self.all = partitions_of(wanted.text, wanted.every)
+        keys = [p.name for p in parameters_of(spec)]
+        keys += [t.produces.partition_key or "" for t in spec.tasks if t.produces]
+        if self.key not in keys:
+            raise PipelineError(
+                f"--for: flow {spec.name!r} has no parameter {self.key!r}, and none of its assets "
+                "is partitioned by it",
+                hint=did_you_mean(self.key, list(filter(None, keys))),
+            )
+        self.chosen: list[str] = self._chosen()
+        self.rows: list[dict[str, Any]] = []
+
+    def _chosen(self) -> list[str]:
+        """The partitions that are to run."""
+        if not self._wanted.missing and not self._wanted.stale:
+            return self.all
+        from mxm.pipeline.store.database import Database
+        from mxm.pipeline.store.places import has_store, store_of
+        from mxm.pipeline.store.staleness import declared_in, lacking_in, stale_in
+
+        declared = declared_in([self._spec])
+        keyed = {
+            name: each
+            for name, each in declared.items()
+            if each.task.produces and each.task.produces.partition_key == self.key
+        }
+        if not keyed:
+            raise PipelineError(
+                f"no asset of flow {self._spec.name!r} is partitioned by {self.key!r}: "
+                "nothing says which partitions are there",
+                hint=f"AssetDecl(..., partition_key={self.key!r})",
+            )
+        store = store_of(self._spec)
+        if not has_store(store):
+            return self.all
+        with Database(store) as database:
+            wanted = {value for name in keyed for value in lacking_in(database, name, self.all)}
+            if self._wanted.stale:
+                for name in keyed:
+                    wanted.update(
+                        str(each.partition).partition(":")[2]
+                        for each in stale_in(database, declared, only=name)
+                        if each.partition is not None
+                    )
+        return [value for value in self.all if value in wanted]
+
+    def run(self, one: Callable[[str], FlowRun]) -> None:
+        """Run every chosen partition by *one*, which takes its value.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The backfill was cancelled; `rows` has what ended until then.
+        """
+        for value in self.chosen:
+            try:
+                run = one(value)
+            except PipelineError as error:  # its parameters do not fit
+                print_error(error)
+                self._add(value, None, "failed", None, error.message.partition("\n")[0])
+                continue
+            except KeyboardInterrupt as error:
+                run = getattr(error, "mxm_run", None)
+                if run is not None:
+                    self._add_run(value, run)
+                raise
+            self._add_run(value, run)
+
+    def _add_run(self, value: str, run: FlowRun) -> None:
+        failed = next((t for t in run.tasks.values() if t.state is State.FAILED), None)
+        error = None
+        if run.state is State.FAILED and failed is not None and failed.error is not None:
+            error = f"{failed.name}: {described(failed.error)}"
+        self._add(value, run.id, run.state.value, rounded(run.seconds), error)
+
+    def _add(
+        self, value: str, run: str | None, state: str, seconds: float | None, error: str | None
+    ) -> None:
+        row = {"partition": value, "id": run, "state": state, "seconds": seconds, "error": error}
+        self.rows.append(row)
+        if not self._quiet or state != "succeeded":
+            took = "" if seconds is None else duration(seconds)
+            said = (error or "").partition("\n")[0]
+            count = f"{len(self.rows)}/{len(self.chosen)}"
+            tell(f"{count:>9}  {self.key}={value}  {state}  {took}  {said}".rstrip())
+
+    def run_in_processes(self) -> bool:
+        """Run every chosen partition in processes of its own; whether a signal ended it."""
+        jobs = min(self._wanted.jobs, len(self.chosen))
+        interrupted = False
+        documents: list[Any] = []
+        with tempfile.TemporaryDirectory(prefix="mxm-backfill-") as folder:
+            places = [os.path.join(folder, str(job)) for job in range(jobs)]
+            processes = [
+                self._start(place, self.chosen[job::jobs]) for job, place in enumerate(places)
+            ]
+            while any(process.poll() is None for process in processes):
+                try:
+                    for process in processes:
+                        process.wait()
+                except KeyboardInterrupt:
+                    interrupted = True
+                    for process in processes:
+                        with contextlib.suppress(OSError):
+                            process.send_signal(signal.SIGINT)
+            for place in places:
+                with contextlib.suppress(ValueError):  # it ended before it printed one
+                    documents.append(_read_json(f"{place}.json"))
+        found = {row["partition"]: row for each in documents for row in each["runs"]}
+        self.rows = [found[value] for value in self.chosen if value in found]
+        return interrupted
+
+    def _start(self, place: str, values: list[str]) -> subprocess.Popen[bytes]:
+        """A process that runs *values*, and prints its document into a file beside *place*."""
+        with open(f"{place}.txt", "w", encoding="utf-8") as file:
+            file.writelines(f"{value}\n" for value in values)
+        words = [*self._others(), "--for", f"{self.key}=@{place}.txt"]
+        with open(f"{place}.json", "wb") as out:
+            return subprocess.Popen(  # noqa: S603 - this very command
+                [sys.executable, "-c", _START, "run", *words],
+                stdout=out,
+                env={**os.environ, _PART: "1"},
+                # Ctrl-C reaches this process, which passes it on: once.
+                start_new_session=os.name == "posix",
+            )
+
+    def _others(self) -> list[str]:
+        """The words of the command line that do not say which partitions run."""
+        kept: list[str] = []
+        words = iter(self._wanted.words)
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if name in ("--for", "--every", "--jobs"):
+                if not equals:
+                    next(words, None)
+            elif word not in ("--missing-only", "--stale-only"):
+                kept.append(word)
+        return kept
+
+    def document(self) -> dict[str, Any]:
+        """The document on stdout."""
+        return {"schema": "mxm.backfill/1", "flow": self._spec.name, "key": self.key,
+                "runs": self.rows}  # fmt: skip
+
+    @property
+    def failed(self) -> list[str]:
+        """The partitions that did not succeed, of those that ran to an end."""
+        return [r["partition"] for r in self.rows if r["state"] not in ("succeeded", "cancelled")]
+
+    @property
+    def open(self) -> list[str]:
+        """The partitions that did not run, or not to an end."""
+        done = {r["partition"] for r in self.rows if r["state"] != "cancelled"}
+        return [value for value in self.chosen if value not in done]
+
+    def summarise(self) -> None:
+        """Say how many succeeded, and with which command the others run."""
+        if os.environ.get(_PART):  # the process that shares them out says it for all
+            return
+        done = len(self.rows) - len(self.failed)
+        done -= sum(row["state"] == "cancelled" for row in self.rows)
+        passed = len(self.all) - len(self.chosen)
+        more = f", {passed:,} passed over" if passed else ""
+        if not self._quiet or self.failed or self.open:
+            tell(f"{done:,} of {len(self.chosen):,} partitions succeeded{more}")
+        for what, values in (("failed", self.failed), ("not done", self.open)):
+            if values:
+                tell(f"{what}: {self._command(values)}")
+
+    def _command(self, values: Iterable[str]) -> str:
+        secrets = secret_names(self._spec)
+        words = [_masked(word, secrets) for word in self._others()]
+        return shlex.join(
+            ["mxm-pipeline", "run", *words, "--for", f"{self.key}={','.join(values)}"]
+        )
+
+
+def _read_json(path: str) -> Any:
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _masked(word: str, secrets: Iterable[str]) -> str:
+    name, equals, value = word.partition("=")
+    is_secret = equals and name.partition(".")[0] in secrets and not value.startswith("@")
+    return f"{name}=..." if is_secret else word
+
+
+_PART = "MXM_PART_OF_BACKFILL"  # set in the processes of --jobs
+_START = "from mxm.pipeline.cli.start import main; main()"
