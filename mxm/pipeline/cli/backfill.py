@@ -135,9 +135,9 @@ class Backfill:
                 self._add(value, None, "failed", None, error.message.partition("\n")[0])
                 continue
             except KeyboardInterrupt as error:
-                run = getattr(error, "mxm_run", None)
-                if run is not None:
-                    self._add_run(value, run)
+                cut: FlowRun | None = getattr(error, "mxm_run", None)
+                if cut is not None:
+                    self._add_run(value, cut)
                 raise
             self._add_run(value, run)
 
