@@ -922,7 +922,8 @@ def test_an_older_store_is_migrated(project: Project) -> None:
     project.write(TWO)
     project.run("--no-cache")
     with sqlite3.connect(project.folder / ".mxm" / "store.db") as database:
-        database.execute("DROP TABLE entry")
+        for table in ("entry", "asset", "materialisation", '"check"'):
+            database.execute(f"DROP TABLE {table}")
         for column in ("given", "ungiven", "options", "resumes"):
             database.execute(f"ALTER TABLE run DROP COLUMN {column}")
         database.execute("PRAGMA user_version=2")
