@@ -754,6 +754,8 @@ def test_readers_that_are_imported_in_the_task_or_by_name_are_watched(
     (folder / "polars.py").write_text(READERS)
     (folder / "data").write_text("1")
     monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setitem(sys.modules, "polars", None)  # the real one comes back after the test
+    del sys.modules["polars"]
     with observed(root=str(folder)) as seen:
         polars = importlib.import_module("polars")
         read = functools.partial(polars.read_parquet)

@@ -527,3 +527,37 @@ def test_killed_at_any_moment_nothing_that_was_committed_runs_again(
         assert not done & set(again), (done, again)
         if again:
             assert json.loads(outcome.out) == expected
+
+
+ASSETS = """
+    import os
+    import mxm
+    from mxm.pipeline import AssetDecl
+
+    @mxm.task(produces=AssetDecl("prices", format="json", path_template="prices.json"))
+    def prices() -> list[int]:
+        return [1, 2]
+
+    @mxm.task
+    def total(values: list[int]) -> int:
+        if os.path.exists("fail total"):
+            raise ValueError("failed")
+        return sum(values)
+
+    @mxm.flow
+    def book():
+        return total(prices())
+    """
+
+
+def test_a_task_that_writes_an_asset_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"flows.py": ASSETS, "fail total": ""})
+    monkeypatch.delenv("MXM_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert invoke("run", "book", "--backend", "inline").code == 1
+    (tmp_path / "prices.json").unlink()
+    (tmp_path / "fail total").unlink()
+    resumed()
+    assert json.loads((tmp_path / "prices.json").read_text()) == [1, 2]

@@ -76,7 +76,15 @@ class EntriesMaker(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes the observer that records one run, or none where it is not to be recorded."""
+    """Makes the observer that records one run, or none where it is not to be recorded.
+
+    Attributes
+    ----------
+    in_project
+        Whether it records in the project's store, where results of runs are kept, too.
+    """
+
+    in_project: bool
 
     def __call__(
         self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
@@ -243,7 +251,8 @@ class RunOptions:
         # The last one: what the command prints does not wait for it.
         if observer is None:
             return self
-        return replace(self, observers=(*self.observers, observer), is_recorded=True)
+        observers = (*self.observers, observer)
+        return replace(self, observers=observers, is_recorded=self.recorder.in_project)
 
     def keeps_results(self, plan: Plan) -> bool:
         """Whether results of a run of *plan* are kept, or those of an earlier one used."""

@@ -49,7 +49,7 @@ def open_cache(ledger: Ledger) -> StepCache | None:
     cached = cached_tasks(plan.flow, options.cache)
     steps = cached
     if options.is_recorded or options.resumes:
-        steps |= {step.name for step in plan.steps if step.task.run_if == "succeeded"}
+        steps |= {step.name for step in plan.steps if _may_be_taken_over(step)}
     steps |= plan.kept_only
     entries = options.entries(plan, is_quiet=not cached) if options.entries else None
     if entries is None:
@@ -73,6 +73,11 @@ def open_cache(ledger: Ledger) -> StepCache | None:
             logger.warning(text, described(error))
         return None
     return StepCache(caching, plan, ledger.ended, ledger.observers)
+
+
+def _may_be_taken_over(step: Step) -> bool:
+    """Whether `resume` may use a result of *step*, which it does not write to an asset's file."""
+    return step.task.run_if == "succeeded" and not step.task.uses_assets
 
 
 class Places(Protocol):

@@ -78,11 +78,17 @@ class RunRecorder:
         Whether it is going to be: what takes time begins while the engine loads.
     store
         The folder of the store; None for the project's.
+
+    Attributes
+    ----------
+    in_project
+        Whether it records in the project's store.
     """
 
     def __init__(self, spec: FlowSpec, *, expected: bool = False, store: str | None = None) -> None:
         self._spec = spec
         self._own_store = store
+        self.in_project: bool = store is None
         self._about: About | None = None
         self._since = 0.0
         if expected:
