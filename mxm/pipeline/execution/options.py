@@ -252,7 +252,9 @@ class RunOptions:
         if observer is None:
             return self
         observers = (*self.observers, observer)
-        return replace(self, observers=observers, is_recorded=self.recorder.in_project)
+        # Reading all the code takes time: for `resume`, of the command's runs, not of each call.
+        is_recorded = self.record is True and self.recorder.in_project
+        return replace(self, observers=observers, is_recorded=is_recorded)
 
     def keeps_results(self, plan: Plan) -> bool:
         """Whether results of a run of *plan* are kept, or those of an earlier one used."""
