@@ -256,8 +256,10 @@ def _resume(run: FlowRun, asked: Mapping[str, Any]) -> str:
     """The command that goes on after *run*, if it failed and is recorded."""
     if run.state is State.SUCCEEDED or not asked.get("record"):
         return ""
-    from mxm.pipeline.cli.recorded import resume_command
-
+    try:
+        from mxm.pipeline.cli.recorded import resume_command
+    except OSError:  # too many open files: the run has reported that
+        return ""
     return resume_command(run.id, run.state)
 
 
