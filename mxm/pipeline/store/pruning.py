@@ -124,8 +124,9 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
             used.add(row["value"])
             if row["pinned"]:
                 pinned.add(row["value"])
-    for row in database.read("SELECT value FROM entry WHERE data IS NULL"):
-        used.add(row["value"])
+    for row in database.read("SELECT value, run, key FROM entry WHERE data IS NULL"):
+        if row["run"] not in gone or "@" not in row["key"]:  # those of one run go with it
+            used.add(row["value"])
     old = time.time() - _YOUNG_S
     rows = database.read("SELECT digest, size, made FROM value ORDER BY made")
     total = sum(row["size"] for row in rows)
