@@ -47,6 +47,14 @@ def registry() -> Iterator[object]:
         yield found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A store for each module of tests: one for all grows, and the workers wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MXM_HOME", str(tmp_path_factory.mktemp("mxm-home") / "store"))
+        yield
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder for subprocesses."""

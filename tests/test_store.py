@@ -103,11 +103,16 @@ def content(store: Path) -> bytes:
 
 
 def test_the_tests_of_a_session_have_a_store_of_their_own(tmp_path: Path) -> None:
-    home = os.environ["MXM_HOME"]
-    assert "mxm-tests-" in home
-    code = "import os; print(os.environ['MXM_HOME'])"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stdout.strip() == home
+    text = "import os, subprocess, sys\n"
+    text += "def test_home():\n    assert 'mxm-tests-' in os.environ['MXM_HOME']\n"
+    text += "    shown = \"import os; print(os.environ['MXM_HOME'])\"\n"
+    text += "    ran = subprocess.check_output([sys.executable, '-c', shown], text=True)\n"
+    text += "    assert ran.strip() == os.environ['MXM_HOME']\n"
+    write(tmp_path, {"test_it.py": text})
+    plugin = ("-p", "mxm.pipeline.testing.plugin")
+    command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_it.py"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_the_plugin_puts_back_what_was_there(tmp_path: Path) -> None:
