@@ -73,7 +73,9 @@ class Backfill:
         self._spec = spec
         self._wanted = wanted
         self._quiet = quiet
-        self.key, self.all = partitions_of(wanted.text, wanted.every)
+        key, values = partitions_of(wanted.text, wanted.every)
+        self.key: str = key
+        self.all: list[str] = values
         keys = [p.name for p in parameters_of(spec)]
         keys += [t.produces.partition_key or "" for t in spec.tasks if t.produces]
         if self.key not in keys:
