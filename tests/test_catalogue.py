@@ -474,6 +474,56 @@ def test_each_reason_to_be_stale(project: Path) -> None:
     assert stale() == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("n * FACTOR", "n * FACTOR + 1"),  # a helper
+        ("FACTOR = 2", "FACTOR = 3"),
+        ("[1, 2]", "[1, 3]"),  # a constant that can change in place
+        ("return helper(3)", "return helper(4)"),  # a task upstream
+    ],
+)
+def test_code_that_an_asset_depends_on_makes_it_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    text = """
+        import mxm
+        from mxm.pipeline import AssetDecl
+
+        FACTOR = 2
+        LIMITS = [1, 2]
+
+        def helper(n):
+            return n * FACTOR
+
+        @mxm.task
+        def load() -> int:
+            return helper(3)
+
+        @mxm.task(produces=AssetDecl("prices", format="json", path_template="prices.json"))
+        def save(n: int) -> list[int]:
+            return [n, *LIMITS]
+
+        @mxm.task
+        def unrelated() -> int:
+            return 1
+
+        @mxm.flow
+        def daily():
+            return save(load()), unrelated()
+        """
+    write(tmp_path, {"flows.py": text})
+    monkeypatch.delenv("MXM_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert invoke("run", "daily", "--backend", "inline").code == 0
+    written = (tmp_path / "flows.py").read_text()
+    (tmp_path / "flows.py").write_text(written.replace("return 1", "return 2"))
+    assert stale() == []  # another task's
+    assert old in written
+    (tmp_path / "flows.py").write_text(written.replace(old, new))
+    assert stale() == [("prices", None, "code changed")]
+
+
 def test_what_is_older_than_its_freshness_is_stale(root: Path) -> None:
     made = AssetDecl("a", "day", "json", "{day}.json", freshness_s=3600)
     for day in ("x", "y"):

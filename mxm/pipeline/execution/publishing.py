@@ -42,7 +42,7 @@ from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import iso_time
 from mxm.pipeline.values.assets import CheckResult, WrittenAsset
 
-__all__ = ["Aim", "Claims", "Target", "made_from", "targets_of"]
+__all__ = ["Aim", "Claims", "Target", "made_from", "targets_of", "tasks_behind"]
 
 LastRows: TypeAlias = Callable[[str, str | None, str | None], int | None]
 """Gives the number of rows of an asset's partition at a path of the last time."""
@@ -537,18 +537,23 @@ def targets_of(
 
 def made_from(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
     """The assets that *task* is made from: those it reads, and the nearest ones upstream."""
-    found = dict.fromkeys(task.reads)
-    seen: set[str] = set()
+    assets: dict[str, None] = {}
+    for each in tasks_behind(task, tasks):
+        assets.update(dict.fromkeys(each.reads))
+        for name in each.upstream:
+            above = tasks.get(name)
+            if above is not None and above.produces is not None:
+                assets.setdefault(above.produces.id)
+    return list(assets)
+
+
+def tasks_behind(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[TaskSpec]:
+    """*task*, and what is upstream of it as far as the tasks that write assets of their own."""
+    behind = {task.name: task}
     waiting = list(task.upstream)[::-1]
     while waiting:
-        name = waiting.pop()
-        above = tasks.get(name)
-        if above is None or name in seen:
-            continue
-        seen.add(name)
-        if above.produces is not None:
-            found.setdefault(above.produces.id)
-        else:
-            found.update(dict.fromkeys(above.reads))
+        above = tasks.get(waiting.pop())
+        if above is not None and above.name not in behind and above.produces is None:
+            behind[above.name] = above
             waiting += reversed(above.upstream)
-    return list(found)
+    return list(behind.values())

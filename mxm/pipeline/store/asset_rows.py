@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from mxm.pipeline.store.database import Statement
 from mxm.pipeline.taskruns import ItemRun, TaskRun, iso_time
 from mxm.pipeline.values.assets import WrittenAsset
 
-__all__ = ["AssetRows"]
+__all__ = ["AssetRows", "code_known"]
 
 
 class AssetRows:
@@ -37,7 +37,7 @@ class AssetRows:
     store
         The folder of the store.
     code
-        Gives the digest of a function's code.
+        Gives the digest of the code behind the asset of a task; None while it is not known.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AssetRows:
         secrets: Secrets,
         root: str,
         store: str,
-        code: Callable[[Any], str | None],
+        code: Callable[[str], str | None],
     ) -> None:
         self._run = run
         self._flow = plan.flow.name
@@ -69,7 +69,7 @@ class AssetRows:
             at=event.at,
             root=self._root,
             store=self._store,
-            code=self._code(task.fn),
+            code=self._code(task.name),
         )
 
     def rejected(self, step: str, ended: TaskRun | ItemRun, item: str | None) -> list[Statement]:
@@ -87,6 +87,12 @@ class AssetRows:
 
     def _text(self, text: str | None) -> str | None:
         return self._secrets.masked(text) if text else text
+
+
+def code_known(run: str, codes: Mapping[str, str]) -> list[Statement]:
+    """The *codes* behind assets, by task, for those that *run* wrote before they were known."""
+    sql = "UPDATE materialisation SET code = ? WHERE run = ? AND task = ? AND code IS NULL"
+    return [(sql, (code, run, task)) for task, code in codes.items()]
 
 
 def _statements(

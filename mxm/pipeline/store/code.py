@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.publishing import tasks_behind
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store.places import distrust
 from mxm.pipeline.values.fingerprint import (
     FileMemory,
@@ -14,8 +16,9 @@ from mxm.pipeline.values.fingerprint import (
     Item,
     differences,
 )
+from mxm.pipeline.values.fingerprint.items import hash_of
 
-__all__ = ["changes_between", "code_of", "fingerprints_in"]
+__all__ = ["asset_code", "changes_between", "code_of", "fingerprints_in"]
 
 _MOST = 5
 _MEMORY = "fingerprints.json"
@@ -56,6 +59,19 @@ def code_of(plan: Plan, prints: Fingerprints) -> tuple[list[dict[str, Any]], lis
         found.append({"code": code.digest, "items": items})
     prints.save()
     return found, [list(item) for item in places]
+
+
+def asset_code(spec: FlowSpec, task: TaskSpec, prints: Fingerprints) -> str:
+    """The digest of all the code that the asset of *task* depends on, up to other assets.
+
+    That is the code that *task* reaches, helpers, constants and packages included, and that of the
+    tasks upstream which write no asset themselves.
+    """
+    parts: list[str] = []
+    for each in tasks_behind(task, {one.name: one for one in spec.tasks}):
+        code = prints.of(each.fn)
+        parts += [each.name, code.digest, code.at_call()]
+    return hash_of(*parts)
 
 
 def changes_between(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import platform
@@ -37,9 +36,8 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of
-from mxm.pipeline.store.code import fingerprints_in
+from mxm.pipeline.store.code import asset_code, fingerprints_in
 from mxm.pipeline.store.database import Database, Statement
-from mxm.pipeline.store.own_code import code_digest
 from mxm.pipeline.store.places import has_store, root_of, store_of
 from mxm.pipeline.store.resuming import resumable
 from mxm.pipeline.store.rows import (
@@ -141,6 +139,7 @@ class _Recording:
         self._defined = threading.Event()
         self._wake = threading.Event()
         self._definition: list[Statement] = []
+        self._codes: dict[str, str] = {}  # by task, the code behind its asset
         self._parent = _parent()
 
     def __call__(self, event: Event, /) -> None:
@@ -209,7 +208,7 @@ class _Recording:
                 self._secrets,
                 self._about.root,
                 self._store,
-                functools.partial(code_digest, key=key),
+                self._codes.get,
             )
         place = self._plan.flow.source
         about: dict[str, Any] = {
@@ -271,7 +270,11 @@ class _Recording:
         if rows is None:
             return []
         prints = fingerprints_in(self._store, root, rows.key, self._plan.flow.fn)
-        return definition_of(self._plan, rows, root, prints)
+        made = definition_of(self._plan, rows, root, prints)
+        spec = self._plan.flow
+        writing = [task for task in spec.tasks if task.produces is not None]
+        self._codes |= {task.name: asset_code(spec, task, prints) for task in writing}
+        return made
 
     def _end(self, event: RunEnded) -> None:
         self._over.set()
@@ -283,6 +286,10 @@ class _Recording:
         sources = sources_of(self._about.root, self._about.sources)
         made = rows.document(sources)
         self._pending.append(made.statement)
+        if self._codes:
+            from mxm.pipeline.store.asset_rows import code_known
+
+            self._pending += code_known(self._run, self._codes)
         versions = versions_of(self._about.root, run.backend)
         self._pending.append(
             (

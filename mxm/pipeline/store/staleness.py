@@ -12,8 +12,10 @@ from mxm.pipeline.execution.publishing import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.catalogue import Materialisation, declarations, history
+from mxm.pipeline.store.code import asset_code, fingerprints_in
 from mxm.pipeline.store.database import Database
-from mxm.pipeline.store.own_code import code_digest
+from mxm.pipeline.store.places import root_of
+from mxm.pipeline.values.fingerprint import Fingerprints
 
 __all__ = ["Declared", "Stale", "declared_in", "lacking_in", "lineage_of", "stale_in"]
 
@@ -104,7 +106,7 @@ def stale_in(
     by_asset: dict[str, list[Materialisation]] = {}
     for row in rows:
         by_asset.setdefault(row.asset, []).append(row)
-    key = kept.store_key(database.store) if database is not None else b""
+    codes = None if database is None else _Codes(database.store)
     recorded = declarations(database) if database is not None else {}
     found: list[Stale] = []
     for asset in sorted({*by_asset, *declared}):
@@ -118,7 +120,7 @@ def stale_in(
                 detail = "it was never written"
                 found.append(Stale(asset, None, "missing", detail, known.flow.name))
             continue
-        code = code_digest(known.task.fn, key) if known else None
+        code = codes.of(known) if codes is not None and known is not None else None
         freshness = recorded.get(asset, {}).get("freshness_s") if produces is None else None
         if produces is not None:
             freshness = produces.freshness_s
@@ -128,6 +130,25 @@ def stale_in(
             if why is not None:
                 found.append(Stale(asset, row.partition, *why, row.flow))
     return found
+
+
+class _Codes:
+    """The code behind assets as it is now; that of each flow is read once."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._key = kept.store_key(store)
+        self._prints: dict[str, Fingerprints] = {}
+
+    def of(self, known: Declared) -> str:
+        """The digest of the code behind the asset *known*."""
+        flow = known.flow
+        prints = self._prints.get(flow.name)
+        if prints is None:
+            root = root_of(self._store, flow.source.file if flow.source else None)
+            prints = fingerprints_in(self._store, root, self._key, flow.fn)
+            self._prints[flow.name] = prints
+        return asset_code(flow, known.task, prints)
 
 
 def _why(
@@ -143,8 +164,11 @@ def _why(
     if change is not None:
         reason, _, detail = change.partition(": ")
         return reason, detail
-    if code is not None and row.code is not None and code != row.code:
-        return "code changed", f"the code of task {row.task!r} differs from that of run {row.run}"
+    if code is not None and code != row.code:
+        which = f"task {row.task!r}, or of one upstream of it,"
+        if row.code is None:  # the process was killed before it was known
+            return "code changed", f"with which code of {which} run {row.run} wrote it is not known"
+        return "code changed", f"the code of {which} differs from that of run {row.run}"
     for upstream in row.upstream:
         newer = _newer(row, by_asset.get(upstream, []))
         if newer is not None:
