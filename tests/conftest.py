@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,10 @@ TREE = Path(__file__).parent.parent
 if (TREE / "mxm").is_dir():
     paths = [str(TREE), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+# A module that a test edits twice in a second, to another text of one length, would be loaded from
+# Python's cache of the first.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = True
 # `make test &` starts it with SIGINT ignored, which every command that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -35,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep runs of tests out of any project's store, also where this tree is not installed."""
     from mxm.pipeline.testing import plugin
 
+    if not hasattr(config, "workerinput"):  # every command that a test starts reads it
+        compileall.compile_dir(TREE / "mxm", quiet=2)
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, plugin.__name__)
 
