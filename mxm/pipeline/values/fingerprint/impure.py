@@ -154,12 +154,16 @@ _PACKAGES = {
     ),
     "secrets": "random",
     "subprocess": "process",
+    "multiprocessing": "process",
+    "joblib": "process",
+    "loky": "process",
 }
 _HARMLESS = frozenset({"urllib", "urllib.parse", "http", "http.cookies"})
 # The code of what they make is not named anywhere.
 _UNPICKLES = frozenset({"load", "loads", "Unpickler"})
 _PICKLES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "joblib"})
-_SYSTEM = frozenset({"system", "popen"})
+_SYSTEM = frozenset({"system", "popen", "fork", "posix_spawn", "posix_spawnp"})
+_POOL = "ProcessPoolExecutor"  # of a package whose other parts stay in this process
 
 
 def kind_of_package(name: str) -> str | None:
@@ -208,6 +212,8 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
     own = attribute_of(value, "__name__") or name
     if own in _UNPICKLES and of.partition(".")[0] in _PICKLES:
         return "pickle", f"{of.partition('.')[0].lstrip('_')}.{own}"
+    if own == _POOL:
+        return "process", _POOL
     if callable(value):
         of = {"posix": "os", "nt": "os"}.get(of, of)
         kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
@@ -228,6 +234,8 @@ def kind_of_name(name: str, chain: Chain) -> Reach | None:
         return "random", f"reads {last}()"
     if last in _CLOCKS and module.rpartition(".")[2] in ("datetime", "date", "Timestamp"):
         return "clock", f"reads {name}"
+    if last == _POOL:
+        return "process", f"uses {_POOL}"
     top = name.partition(".")[0]
     if top in _PICKLES and last in _UNPICKLES:
         return "pickle", f"reads {name}"

@@ -77,6 +77,8 @@ class LazyImports:
                     f"{name}.{part}"
                 ):
                     self.unloaded(node, f"{name}.{part}")
+                    if number < len(each.variables):  # by its module's `__getattr__`, it may be
+                        named[each.variables[number]] = f"{name}.{part}"
                 elif number < len(each.variables):
                     local[each.variables[number]] = (
                         sys.modules[f"{name}.{part}"] if value is MISSING else value

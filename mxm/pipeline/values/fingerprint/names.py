@@ -163,6 +163,11 @@ class Names:
             if not number or isinstance(owner, ModuleType):
                 modules.append(module_name(value) or "")
             owner = value
+        if len(values) < len(chain.names) and isinstance(owner, ModuleType):
+            rest = chain.names[len(values) :]  # its module makes it when it is asked for
+            late = impure.kind_of_name(".".join((owner.__name__, *rest)), chain)
+            if late is not None:
+                self._reason(node, late[0], late[1], code, rest[-1])
         kinds = {impure.kind_of_package(name): name.partition(".")[0] for name in modules}
         for kind, name in kinds.items():
             if kind is not None and self._graph.origin_of(values[0]) not in OF_PROJECT:
