@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import SCRIPT, call, invoke, write
@@ -219,3 +220,35 @@ def test_a_signal_prints_what_ended_and_the_command_for_the_rest(project: Path, 
     ]
     assert "2026-01-04" in line
     assert "2026-01-02" not in line
+
+
+def test_runs_that_write_one_file_are_warned_of(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MXM_HOME", raising=False)
+    text = """
+        import mxm
+        from mxm.pipeline import AssetDecl
+
+        @mxm.task(produces=AssetDecl("prices", format="json", path_template="prices.json"))
+        def save(n: int) -> int:
+            return n
+
+        @mxm.flow
+        def daily(n: int):
+            return save(n)
+        """
+    write(tmp_path, {"flows.py": text})
+    ran = invoke("run", "daily", "--for", "n=1..2", "--backend", "inline")
+    assert ran.code == 0
+    assert "each run writes asset 'prices' to the same file, prices.json" in ran.err
+    shown = invoke("assets", "path", "prices", "--partition", "1")
+    assert shown.err == (
+        "error: nothing is recorded of partition '1' of asset 'prices'\n"
+        "  hint: it has no partitions\n"
+    )
+
+
+def test_the_command_that_was_typed_is_not_its_own_hint(project: Path) -> None:
+    ran = invoke("run", "daily", "--for")
+    assert "requires an argument" in ran.err
+    assert "hint" not in ran.err

@@ -23,6 +23,7 @@ from mxm.pipeline.store.catalogue import (
     history,
     load_value,
     require_asset,
+    writes_of,
 )
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import has_store, store_of_file
@@ -122,11 +123,8 @@ def _summary(made: Sequence[Materialisation]) -> dict[str, Any]:
 def show(id: Id, partition: Partition = None, as_json: AsJson = False) -> None:  # noqa: A002
     """Show an asset: schema, history, and the first rows of its newest partition."""
     with _open() as database:
-        require_asset(database, id)
-        rows = history(database, id, partition)
+        rows = writes_of(database, id, partition)
         checks = _checks(database, id)
-    if not rows:
-        raise PipelineError(f"nothing is recorded of partition {partition!r} of asset {id!r}")
     last = rows[-1]
     head = _head(last)
     if as_json:
@@ -323,15 +321,12 @@ def check(
     """Make the checks of an asset on what is there; exit code 1 if one fails."""
     declared, _ = _declared(module or ())
     with _open() as database:
-        require_asset(database, id)
-        rows = history(database, id, partition, latest=True)
+        rows = writes_of(database, id, partition, latest=True)
     known = declared.get(id)
     if known is None or known.task.produces is None:
         raise PipelineError(
             f"no flow of the project writes asset {id!r} now", hint="name its module with -m"
         )
-    if not rows:
-        raise PipelineError(f"nothing is recorded of partition {partition!r} of asset {id!r}")
     import sys
 
     from mxm.pipeline.assets.checking import results_of
@@ -399,10 +394,7 @@ def forget(
     removed: list[str] = []
     kept: list[str] = []
     with _open() as database:
-        require_asset(database, id)
-        rows = history(database, id, partition)
-        if not rows:
-            raise PipelineError(f"nothing is recorded of partition {partition!r} of asset {id!r}")
+        rows = writes_of(database, id, partition)
         newest = {row.path: row for row in rows if row.path is not None}
         for place, row in newest.items() if files else ():
             if row.change() is None:

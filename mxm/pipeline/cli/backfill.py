@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mxm.pipeline.assets.templates import fields_of
 from mxm.pipeline.cli.lines import duration
-from mxm.pipeline.cli.output import print_error, tell
+from mxm.pipeline.cli.output import print_error, print_warning, tell
 from mxm.pipeline.cli.partitions import partitions_of
 from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.params.declared import parameters_of, secret_names
@@ -84,6 +85,14 @@ class Backfill:
                 "is partitioned by it",
                 hint=did_you_mean(self.key, list(filter(None, keys))),
             )
+        for task in spec.tasks:
+            made = task.produces
+            path = None if made is None else made.path_template
+            if made is not None and path is not None and not fields_of(path):
+                print_warning(
+                    f"--for: each run writes asset {made.id!r} to the same file, {path}: "
+                    "what is left is the last one's"
+                )
         self.chosen: list[str] = self._chosen()
         self.rows: list[dict[str, Any]] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any, get_type_hints
@@ -164,8 +165,9 @@ class RunVerb(Verb):
         return "unexpected argument after the name of the flow: parameters need -p"
 
     def hint(self, ctx: Any, args: Sequence[str]) -> str | None:
-        """The command with its parameters in the right form."""
-        return run_hint(ctx, self.params, args)
+        """The command with its parameters in the right form, if that is not how it was typed."""
+        meant = run_hint(ctx, self.params, args)
+        return None if meant == shlex.join(["mxm-pipeline", "run", *args]) else meant
 
 
 def run_hint(ctx: Any, params: Sequence[Any], args: Sequence[str]) -> str | None:

@@ -30,6 +30,7 @@ __all__ = [
     "load_asset",
     "load_value",
     "require_asset",
+    "writes_of",
 ]
 
 
@@ -210,6 +211,28 @@ def require_asset(database: Database, asset: str) -> None:
     raise PipelineError(f"nothing is recorded of an asset {asset!r}", hint=hint)
 
 
+def writes_of(
+    database: Database, asset: str, partition: str | None = None, *, latest: bool = False
+) -> list[Materialisation]:
+    """When *asset*, or *partition* of it, was written; see `history`.
+
+    Raises
+    ------
+    PipelineError
+        It was not.
+    """
+    require_asset(database, asset)
+    rows = history(database, asset, partition, latest=latest)
+    if not rows:
+        others = {row.partition for row in history(database, asset, latest=True)}
+        values = [each.partition(":")[2] for each in others if each is not None]
+        hint = did_you_mean(str(partition), values) if values else "it has no partitions"
+        raise PipelineError(
+            f"nothing is recorded of partition {partition!r} of asset {asset!r}", hint=hint
+        )
+    return rows
+
+
 def last_rows(spec: FlowSpec, asset: str, partition: str | None, path: str | None) -> int | None:
     """The rows of the last write of *partition* at *path*; without one, of any of *asset*."""
     store = store_of(spec)
@@ -385,18 +408,15 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
         There is none, or the partition has to be named.
     """
     named = None if partition is None else str(partition)
-    found = history(database, asset, named)
+    found = writes_of(database, asset, named)
     if run is not None:
         from mxm.pipeline.store.history import find_run
 
         whole = find_run(database, run)
         found = [each for each in found if each.run == whole]
     if not found:
-        what = f"partition {named!r}" if named else "anything"
-        by = f" by run {run}" if run else ""
-        known = sorted({str(m.partition).partition(":")[2] for m in history(database, asset)})
-        hint = did_you_mean(named, known) if named and known else None
-        raise PipelineError(f"nothing is recorded of {what} of asset {asset!r}{by}", hint=hint)
+        what = f"partition {named!r} of " if named else ""
+        raise PipelineError(f"run {run} wrote nothing of {what}asset {asset!r}")
     partitions = {each.partition for each in found}
     if named is None and len(partitions) > 1:
         raise PipelineError(
