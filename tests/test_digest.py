@@ -606,14 +606,14 @@ def test_paths_below_the_root_count_relative_to_it() -> None:
             pd.Series([value], dtype=object),
         ]
 
-    here = list(map(lambda v: digest(v, root="/work/a"), both("/work/a/data/x.csv")))
+    here = list(map(lambda v: digest(v, root="/desk/a"), both("/desk/a/data/x.csv")))
     there = list(map(lambda v: digest(v, root="/c/"), both("/c/data/x.csv")))
     assert here == there
-    assert digest("/work/a", root="/work/a") == digest("/c", root="/c")
-    for value in ("/work/ab/x", "see /work/a/x", "/elsewhere/x"):
-        assert digest(value, root="/work/a") == digest(value)
-    assert digest("/data/x.csv", root="/work/a") != here[0]
-    assert digest(["/work/a/x", "b"], root="/work/a") != digest(["/x", "b"], root="/work/a")
+    assert digest("/desk/a", root="/desk/a") == digest("/c", root="/c")
+    for value in ("/desk/ab/x", "see /desk/a/x", "/elsewhere/x"):
+        assert digest(value, root="/desk/a") == digest(value)
+    assert digest("/data/x.csv", root="/desk/a") != here[0]
+    assert digest(["/desk/a/x", "b"], root="/desk/a") != digest(["/x", "b"], root="/desk/a")
 
 
 def test_functions_and_classes_count_by_their_code() -> None:

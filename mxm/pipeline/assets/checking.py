@@ -25,7 +25,7 @@ def results_of(
     asset
         The asset.
     value
-        The value that is to be written.
+        The value to write.
     last_rows
         The number of rows of the last time; None where there was none.
     """

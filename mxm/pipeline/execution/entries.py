@@ -67,7 +67,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A result that is to be kept; the parameters as in `Entry`, and where it is from.
+    """A result to keep; the parameters as in `Entry`, and where it is from.
 
     Parameters
     ----------

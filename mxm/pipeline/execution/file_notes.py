@@ -94,7 +94,7 @@ def state_of(path: str, *, is_pattern: bool = False) -> tuple[str, str]:
 
 
 def _digest_of_matches(pattern: str) -> str:
-    """The digest of what is found, relative to where nothing of *pattern* is to be matched."""
+    """The digest of what matches, relative to the folder before the first wildcard of *pattern*."""
     fixed = pattern
     while glob.has_magic(fixed):
         fixed = os.path.dirname(fixed)

@@ -187,7 +187,7 @@ class EventLoop:
             wait([started.outcome for started in left], _SECONDS_TO_CANCEL)
 
     def close(self) -> None:
-        """Cancel what still runs, and end the thread, as far as it lets itself be ended."""
+        """Cancel what still runs, and end the thread, if nothing holds it."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:

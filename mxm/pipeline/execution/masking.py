@@ -89,7 +89,7 @@ class Secrets:
         return value
 
     def is_in(self, parts: Iterable[bytes | bytearray | memoryview]) -> bool:
-        """Whether a secret stands in one of *parts*."""
+        """Whether a secret is in one of *parts*."""
         return any(pattern.search(part) for part in parts for pattern in self._patterns)
 
 

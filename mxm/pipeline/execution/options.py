@@ -76,7 +76,7 @@ class EntriesMaker(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes the observer that records one run, or none where it is not to be recorded.
+    """Makes the observer that records one run, or None if it is not recorded.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ def announce(
 
 
 def asset_warnings(task: TaskRun) -> Iterator[Problem]:
-    """What is to be said of the assets that *task* and its items wrote; each thing once."""
+    """The messages about the assets that *task* and its items wrote; each once."""
     items = task.items.values() if task.items is not None else ()
     assets = [task.asset, *(item.asset for item in items)]
     problems = [problem for asset in assets if asset for problem in asset.problems]

@@ -107,7 +107,7 @@ def _statements(
     store: str,
     code: str | None,
 ) -> list[Statement]:
-    """What the database is to know of *asset*, which *task* wrote."""
+    """The rows of *asset*, which *task* wrote."""
     declared = task.produces
     modified: int | None = None
     if asset.path is not None:
@@ -167,7 +167,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 def _checks(
     run: str, asset: WrittenAsset, task: str, item: str | None, at: datetime
 ) -> list[Statement]:
-    """What the database is to know of the checks of *asset*."""
+    """The rows of the checks of *asset*."""
     return [
         (
             _CHECKED,

@@ -467,7 +467,7 @@ class RecordedItem(ItemRun):
         del value  # the dataclass has None
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """The item as it stands in the document of its run."""
+        """The item as in the document of its run."""
         error = self._row["error"]
         return {
             "key": self.key,

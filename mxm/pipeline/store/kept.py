@@ -149,7 +149,7 @@ def store_key(store: str) -> bytes:
 
 
 def keep(store: str, kept: Kept, digest: str) -> Statement | None:
-    """Keep *kept*, where it is not to be in the row of its task; what the database is to know.
+    """Keep *kept*, unless it is in the row of its task; the statement that records it.
 
     Raises
     ------

@@ -201,7 +201,7 @@ class RowWriter:
         return found
 
     def _row(self, step: str, row: Mapping[str, Any], place: int = -1) -> Statement:
-        """The row of a step, or of the item in that *place*; it stands for any before it."""
+        """The row of a step, or of the item in that *place*; it replaces any before it."""
         names = ", ".join(row)
         marks = ", ?" * len(row)
         sql = f"INSERT OR REPLACE INTO task (run, seq, place, name, {names}) VALUES (?, ?, ?, ?{marks})"  # noqa: S608, E501

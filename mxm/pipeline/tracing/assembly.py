@@ -321,7 +321,7 @@ class _Assembly:
         return takers
 
     def _in_module(self, member: _Member, name: str) -> TaskBase | None:
-        """The task called *name* among those of the module that *member*'s function stands in."""
+        """The task called *name* among those of the module that defines *member*'s function."""
         scope = scope_of(member.task.fn)
         tasks = self._modules.get(id(scope))
         if tasks is None:
