@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mxm.pipeline.cli.command import AsJson, Modules, Verb, VerbGroup
+from mxm.pipeline.cli.command import AsJson, Modules, Verb, group_app
 from mxm.pipeline.cli.describe import counted
 from mxm.pipeline.cli.output import ExitCode, print_error, print_json, print_table, say
 from mxm.pipeline.cli.recorded import ago
@@ -31,13 +31,7 @@ from mxm.pipeline.store.staleness import Declared, declared_in, lineage_of, stal
 
 __all__ = ["app"]
 
-app: typer.Typer = typer.Typer(
-    cls=VerbGroup,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Show what flows have written; `assets` lists it.",
-)
+app: typer.Typer = group_app("Show what flows have written; `assets` lists it.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The name of an asset.")]
 Partition = Annotated[
@@ -46,12 +40,8 @@ Partition = Annotated[
 ]
 
 
-def _store() -> str:
-    return store_of_file()
-
-
 def _open() -> Database:
-    return Database(_store())
+    return Database(store_of_file())
 
 
 def _newest(rows: Sequence[Materialisation]) -> dict[str, list[Materialisation]]:
@@ -75,7 +65,7 @@ def _size(size: float | None) -> str:
 @app.command("list", cls=Verb)
 def list_command(as_json: AsJson = False) -> None:
     """List the assets that were written."""
-    store = _store()
+    store = store_of_file()
     rows: list[Materialisation] = []
     if has_store(store):
         with Database(store) as database:
@@ -211,7 +201,7 @@ def _declared(modules: Sequence[str]) -> tuple[dict[str, Declared], bool]:
 def lineage(id: Id, module: Modules = None, as_json: AsJson = False) -> None:  # noqa: A002
     """Show what an asset is made from, and what is made from it, across flows."""
     declared, _ = _declared(module or ())
-    store = _store()
+    store = store_of_file()
     if has_store(store):
         with Database(store) as database:
             edges = lineage_of(database, declared)
@@ -272,7 +262,7 @@ def stale(
 ) -> None:
     """List what is stale, with the reason; exit code 6 if anything is."""
     declared, complete = _declared(module or ())
-    store = _store()
+    store = store_of_file()
     if has_store(store):
         with Database(store) as database:
             if id is not None and id not in declared:
@@ -298,7 +288,7 @@ def path(id: Id, partition: Partition = None, as_json: AsJson = False) -> None: 
     """Print the file of an asset."""
     with _open() as database:
         require_asset(database, id)
-    made = Asset(id, _store()).latest(partition)
+    made = Asset(id, store_of_file()).latest(partition)
     if made.path is None:
         raise PipelineError(f"asset {id!r} has no path_template: its task writes it")
     if as_json:

@@ -30,10 +30,12 @@ from mxm.pipeline.printable import printable
 __all__ = [
     "AsJson",
     "Modules",
+    "OutFile",
     "RunVerb",
     "Target",
+    "ToOpen",
     "Verb",
-    "VerbGroup",
+    "group_app",
     "printably",
     "run_hint",
     "verb_app",
@@ -43,6 +45,10 @@ Modules = Annotated[
     list[str] | None,
     typer.Option("-m", "--module", metavar="MODULE", help="Also import this module."),
 ]
+OutFile = Annotated[
+    str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
+]
+ToOpen = Annotated[bool, typer.Option("--open", help="Open it in the browser: html, or svg.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Target = Annotated[
     str,
@@ -55,6 +61,17 @@ Target = Annotated[
 def verb_app() -> typer.Typer:
     """The Typer app of one verb's module, with one command."""
     return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+def group_app(text: str) -> typer.Typer:
+    """The Typer app of a verb with commands of its own; *text* is its help."""
+    return typer.Typer(
+        cls=VerbGroup,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        help=text,
+    )
 
 
 def _debug(

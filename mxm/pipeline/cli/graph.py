@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from mxm.pipeline.checks.declarations import find_errors, require_valid
-from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
+from mxm.pipeline.cli.command import AsJson, Modules, OutFile, ToOpen, Verb, verb_app
 from mxm.pipeline.cli.describe import counted, json_form, print_search
 from mxm.pipeline.cli.output import (
     ExitCode,
@@ -186,12 +186,8 @@ def graph(
             help="tree, mermaid, dot, svg or html; default: as FILE ends, else tree.",
         ),
     ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
-    ] = None,
-    to_open: Annotated[
-        bool, typer.Option("--open", help="Open it in the browser: html, or svg.")
-    ] = False,
+    out: OutFile = None,
+    to_open: ToOpen = False,
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:

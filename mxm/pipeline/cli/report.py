@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mxm.pipeline.cli.command import AsJson, Verb, verb_app
+from mxm.pipeline.cli.command import AsJson, OutFile, ToOpen, Verb, verb_app
 from mxm.pipeline.cli.output import print_json, say, stdout_is_terminal
 from mxm.pipeline.cli.recorded import resume_command
 from mxm.pipeline.cli.written import written
@@ -72,12 +72,8 @@ def report(
             help="html, svg or trace (for Perfetto); default: as FILE ends, else html.",
         ),
     ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
-    ] = None,
-    to_open: Annotated[
-        bool, typer.Option("--open", help="Open it in the browser: html, or svg.")
-    ] = False,
+    out: OutFile = None,
+    to_open: ToOpen = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one recorded run on a page."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mxm.pipeline.cli.command import AsJson, Verb, VerbGroup
+from mxm.pipeline.cli.command import AsJson, Verb, group_app
 from mxm.pipeline.cli.output import print_json, print_table, print_warning, say, tell
 from mxm.pipeline.cli.recorded import (
     difference_lines,
@@ -39,13 +39,7 @@ from mxm.pipeline.taskruns import State
 __all__ = ["app"]
 
 
-app: typer.Typer = typer.Typer(
-    cls=VerbGroup,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Show recorded runs; `runs [FLOW]` lists them.",
-)
+app: typer.Typer = group_app("Show recorded runs; `runs [FLOW]` lists them.")
 
 Run = Annotated[
     str,
