@@ -1217,3 +1217,38 @@ def test_forced_tasks_run_and_are_kept_again(project: Project) -> None:
     assert (ran.cached, ran.why("load")) == (["total"], "forced")
     assert project.run("--force").cached == []
     assert project.run().cached == ["load", "total"]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('os.chdir("..")', "the working folder"),
+        ('vars(os)["environ"].update(MXM_LEFT="1")', "the environment"),
+        ('sys.path.append("left")', "sys.path"),
+    ],
+)
+def test_a_task_that_leaves_something_behind_in_its_process_is_not_kept(
+    project: Project, line: str, what: str
+) -> None:
+    project.write(f"""
+import os, sys
+import mxm
+
+@mxm.task(cache=True, cache_version=1)
+def leaves() -> int:
+    {line}
+    return 1
+
+@mxm.flow
+def f(): return leaves()
+""")
+    before = dict(os.environ), os.getcwd(), [*sys.path]
+    try:
+        ran = project.run()
+        assert f"MXM708 {what} changed while task 'leaves' ran" in ran.err
+        os.chdir(before[1])
+        assert project.run().cached == []
+    finally:
+        os.environ.pop("MXM_LEFT", None)
+        os.chdir(before[1])
+        sys.path[:] = before[2]

@@ -89,7 +89,7 @@ class Probe:
     def around(self, fn: Callable[..., Any], call: Callable[[], Any]) -> Any:
         """What *call*, one attempt of *fn*, returns, noting what it does."""
         notes = Notes()
-        before = _random_states()
+        before, around = _random_states(), _surroundings()
         watching = contextlib.ExitStack()
         watch = observed(root=self.root, reaches=_Reach(self, fn))
         notes.observed = watching.enter_context(watch)
@@ -102,6 +102,8 @@ class Probe:
                 notes.code.append(f"something that cannot be noted ({described(error)})")
             states = _random_states()
             notes.moved += [name for name in states if before.get(name, None) != states[name]]
+            now = _surroundings()
+            notes.code += [name for name, state in around.items() if now[name] != state]
             self.notes.append(notes)
 
     def check(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -119,7 +121,10 @@ class Probe:
             prints = fingerprints_of(self.root, self.key)
             sealer = Sealer(self.key, self.root, functools.partial(digest_of_code, prints))
             notes.changed += self._changed(fn, args, kwargs, sealer)
-            notes.code += self._code_changed(prints.of(fn), sealer)
+            changed = self._code_changed(prints.of(fn), sealer)
+            if _READ_VARIABLE in changed and _ENVIRONMENT in notes.code:
+                notes.code.remove(_ENVIRONMENT)  # said once, and more precisely
+            notes.code += changed
         except BaseException as error:  # code of users runs here, too
             let_signals_pass(error)
             notes.code.append(f"something that cannot be checked ({described(error)})")
@@ -149,7 +154,7 @@ class Probe:
         if sealer.seal(code.at_call()) != at_call:
             found.append("a name that its code reads")
         if environment_of(code, sealer) != environment:
-            found.append("a variable of the environment that its code reads")
+            found.append(_READ_VARIABLE)
         return found
 
 
@@ -207,6 +212,19 @@ def environment_of(code: Fingerprint, sealer: Sealer) -> str:
     """The digest of the variables of the environment that *code* reads."""
     values = {name: os.environ.get(name) for name in code.environment}
     return sealer.join("environment", values)
+
+
+_ENVIRONMENT = "the environment"
+_READ_VARIABLE = "a variable of the environment that its code reads"
+
+
+def _surroundings() -> dict[str, Any]:
+    """What a task can leave behind in its process for the tasks after it: a hit would not."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        folder = ""
+    return {"the working folder": folder, _ENVIRONMENT: dict(os.environ), "sys.path": [*sys.path]}
 
 
 def _random_states() -> dict[str, Any]:
