@@ -18,7 +18,7 @@ __all__ = ["VERBS", "app", "main"]
 
 VERBS: tuple[str, ...] = (
     *("list", "show", "graph", "check", "explain", "plan", "run", "resume", "runs"),
-    *("assets", "report"),
+    *("assets", "report", "init"),
 )
 
 

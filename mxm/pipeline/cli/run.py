@@ -18,6 +18,7 @@ from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
 from mxm.pipeline.cli.describe import parameter_rows, resource_rows
 from mxm.pipeline.cli.ending import engine_loaded, set_aside, user_code_begins
 from mxm.pipeline.cli.lines import Lines
+from mxm.pipeline.cli.notice import notify_of
 from mxm.pipeline.cli.output import (
     ExitCode,
     print_error,
@@ -29,7 +30,7 @@ from mxm.pipeline.cli.output import (
 from mxm.pipeline.cli.parameters import given_limits, given_params, given_settings
 from mxm.pipeline.cli.progress import logged, printed
 from mxm.pipeline.discovery.search import find_flow
-from mxm.pipeline.discovery.settings import read_settings, working_directory
+from mxm.pipeline.discovery.settings import Settings, read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
 from mxm.pipeline.execution.output import pass_on_open_lines
@@ -110,6 +111,7 @@ def run_flow(
     run: FlowRun | None = None
     backfill: Backfill | None = None
     lines: Lines | Live | None = None
+    project: Settings | None = None
     report = None
     if report_file is not None:
         from mxm.pipeline.cli.run_report import RunReport
@@ -138,8 +140,8 @@ def run_flow(
                 from mxm.pipeline.api import compile_flow
 
                 typed = {key: value for key, value in options.items() if value is not None}
-                of_project = read_settings(working_directory()).options
-                asked: dict[str, Any] = {"record": True, **of_project, **typed}
+                project = read_settings(working_directory())
+                asked: dict[str, Any] = {"record": True, **project.options, **typed}
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
                 if adjust is not None:
@@ -163,7 +165,9 @@ def run_flow(
                 if backfill is None:
                     run = compiled.run(given)
                 else:
-                    backfill.run(_partition_of(compiled, backfill.key, params, params_file, spec))
+                    backfill.run(
+                        _partition_of(compiled, backfill.key, params, params_file, spec, project)
+                    )
                 signals.raises = False
             except KeyboardInterrupt as error:
                 signals.raises = False
@@ -174,6 +178,8 @@ def run_flow(
                 run = None if backfill else getattr(error, "mxm_run", run)
             if run is not None and lines is not None:
                 lines.end(run)
+                if project is not None:
+                    notify_of(run, project)
         if backfill is not None:
             code = _end_backfill(backfill)
             return signals.code or code
@@ -184,13 +190,20 @@ def run_flow(
 
 
 def _partition_of(
-    compiled: MXMFlow, key: str, params: Sequence[str], file: str | None, spec: FlowSpec
+    compiled: MXMFlow,
+    key: str,
+    params: Sequence[str],
+    file: str | None,
+    spec: FlowSpec,
+    project: Settings,
 ) -> Callable[[str], FlowRun]:
     """What runs the flow for one value of *key*."""
 
     def run(value: str) -> FlowRun:
         text = f"@{value}" if value.startswith("@") else value
-        return compiled.run(given_params([*params, f"{key}={text}"], file, spec))
+        ended = compiled.run(given_params([*params, f"{key}={text}"], file, spec))
+        notify_of(ended, project)
+        return ended
 
     return run
 

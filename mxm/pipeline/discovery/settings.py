@@ -33,6 +33,8 @@ class Settings:
         Modules that declare flows.
     options
         The options of a run that are set, by name: those of `RunOptions`, and ``backend``.
+    on_failure
+        The command that gets the JSON of each failed run.
     """
 
     folder: str
@@ -40,6 +42,7 @@ class Settings:
     paths: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    on_failure: str | None = None
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -116,6 +119,7 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
         "cache": _Key("true or false", lambda value: type(value) is bool),
+        "on_failure": _Key("a string", _is_text, of_a_run=False),
         # Read by the runs themselves, also those from Python: mxm.pipeline.params.limits.
         "limits": _Key("a table of whole numbers", _is_table, of_a_run=False),
         # Read by the runs and plain calls themselves: mxm.pipeline.params.resources.
@@ -138,7 +142,8 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
             raise PipelineError(f"paths: {shown_path(path)!r} is not a directory")
     options = {key: value for key, value in table.items() if KEYS[key].of_a_run}
     _check(**options)
-    return Settings(folder, file, paths, tuple(table.get("modules", ())), options)
+    modules = tuple(table.get("modules", ()))
+    return Settings(folder, file, paths, modules, options, table.get("on_failure"))
 
 
 def _in_toml(value: object) -> str:
