@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from mxm.pipeline.cli.completion import complete_with, is_completing
 from mxm.pipeline.cli.ending import user_code_begins
 from mxm.pipeline.cli.output import ExitCode, own_stdout, print_error, print_pointer, tell
 from mxm.pipeline.errors import (
@@ -116,11 +117,13 @@ class Verb(TyperCommand):
         for parameter in self.params:
             if parameter.param_type_name == "argument":
                 _shown_plainly(parameter, self.callback)
+            if is_completing():
+                complete_with(parameter)
         self.params.extend(_shared_options())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line."""
-        typed = list(args)
+        typed = ctx.meta["mxm.words"] = list(args)
         ctx.allow_extra_args = True  # they are reported here
         with printably(ctx, lambda: self.hint(ctx, typed)):
             rest = super().parse_args(ctx, args)
@@ -156,7 +159,8 @@ class VerbGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; what names no command is of `list`."""
         with printably(ctx):
-            if not args or (args[0] not in self.commands and args[0] != "--help"):
+            is_command = bool(args) and (args[0] in self.commands or args[0] == "--help")
+            if not is_command and not ctx.resilient_parsing:  # which completion does
                 args = ["list", *args]
             return super().parse_args(ctx, args)
 
@@ -170,9 +174,8 @@ class RunVerb(Verb):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line."""
-        if args and args[-1] in ("-p", "--param"):
+        if args and args[-1] in ("-p", "--param") and not ctx.resilient_parsing:
             ctx.fail(f"{args[-1]} needs NAME=VALUE")
-        ctx.meta["mxm.words"] = list(args)
         return super().parse_args(ctx, args)
 
     def unexpected(self, word: str) -> str:

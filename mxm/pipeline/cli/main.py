@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mxm.pipeline.cli.completion import join_words
 from mxm.pipeline.cli.ending import cut_short, end_like_python
 from mxm.pipeline.cli.output import ExitCode, open_streams, print_error
 from mxm.pipeline.problems import closest
@@ -77,7 +78,6 @@ app: typer.Typer = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
     help="Find, check, draw and run the flows of a project.",
 )
 
@@ -110,6 +110,7 @@ def main() -> None:
     gc.disable()
     end_like_python()
     open_streams()
+    join_words()
     try:
         app(obj="the process")
     except SystemExit as ended:

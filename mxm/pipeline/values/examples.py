@@ -17,7 +17,7 @@ from mxm.pipeline.introspection.annotations import is_typed_dict, named_type
 from mxm.pipeline.problems import closest
 from mxm.pipeline.values.conversion import Text, coerce, plain
 
-__all__ = ["example_of"]
+__all__ = ["choices_of", "example_of"]
 
 
 def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str | None:
@@ -36,7 +36,7 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
     """
     if typed and wrong == "" and type(None) in typing.get_args(named_type(annotation)):
         return f"for None write -p {name}=null"
-    choices = _choices(annotation)
+    choices = choices_of(annotation)
     if choices:
         return _allowed(choices, wrong, typed=typed)
     members = _members_meant(annotation, wrong) if typed else []
@@ -130,7 +130,7 @@ def _members(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return origin or annotation, args
 
 
-def _choices(annotation: Any) -> list[Any]:
+def choices_of(annotation: Any) -> list[Any]:
     """The values that *annotation* allows; empty if they cannot be listed."""
     kind, args = _members(annotation)
     if kind is typing.Literal:
@@ -138,7 +138,7 @@ def _choices(annotation: Any) -> list[Any]:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return [member.value for member in kind]
     if kind is typing.Union and len(args) == 1:
-        return _choices(args[0])
+        return choices_of(args[0])
     return []
 
 
@@ -147,7 +147,7 @@ def _example(annotation: Any, nth: int, depth: int = 0) -> Any:
     kind, args = _members(annotation)
     if kind in _EXAMPLES:
         return _EXAMPLES[kind][nth]
-    choices = _choices(annotation)
+    choices = choices_of(annotation)
     if choices:
         choice = choices[nth % len(choices)]
         return choice if isinstance(choice, str | int | float) else str(choice)
