@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all snapshots pictures lint type check bench build clean examples
+.PHONY: docs run test test-all snapshots pictures lint type check bench build clean examples
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
@@ -15,8 +15,8 @@ test: .venv/dev  ## the tests, on two workers
 test-all: .venv/dev  ## the tests, and those that need a server, wheels, other Pythons, oldest dependencies
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-snapshots: .venv/dev  ## renew the recorded outputs of the command in tests/golden; read the diff
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py
+snapshots: .venv/dev  ## renew what the command prints in tests/golden and in the docs; read the diff
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py tests/test_pages.py
 
 pictures: .venv/dev  ## draw the pictures of README.md again
 	$(BIN)/mxm-pipeline graph examples/market.py:market --out docs/pictures/market.svg
@@ -45,6 +45,9 @@ examples: .venv/examples  ## every example through Prefect
 bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
 
+docs: .venv/docs  ## the site of the docs, in out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 build: .venv/dev
 	$(BIN)/python -m build
 
@@ -60,6 +63,10 @@ clean:
 
 .venv/examples: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[prefect,examples]'
+	@touch $@
+
+.venv/docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml

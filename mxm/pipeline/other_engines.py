@@ -113,7 +113,7 @@ _ATTRIBUTES: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(
             ("map", "starmap", "expand", "expand_kwargs"),
-            "call it for each item in a flow's body: [{name}(item) for item in (...)]",
+            "use {name}.map(items): the items may be the result of a task",
         ),
         "partial": "give all arguments in the call",
         "override": "use {name}.with_options(...)(...)",

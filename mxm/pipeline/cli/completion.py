@@ -259,6 +259,20 @@ def _runs(ctx: Any, incomplete: str) -> Iterable[Offer]:
     return [Offer("last"), *(Offer(row["id"], f"{row['flow']} {row['state']}") for row in rows)]
 
 
+def _codes(ctx: Any, incomplete: str) -> Iterable[str]:
+    from mxm.pipeline.problems import CODES
+
+    del ctx, incomplete
+    return CODES
+
+
+def _pages(ctx: Any, incomplete: str) -> Iterable[str]:
+    from mxm.pipeline.cli.pages import pages
+
+    del ctx, incomplete
+    return pages()
+
+
 def _some(*values: str) -> Callable[[Any, str], Iterable[str]]:
     return lambda _ctx, _incomplete: values
 
@@ -274,6 +288,8 @@ _OFFERS: Mapping[str, Callable[[Any, str], Iterable[str | Offer]]] = {
     "again": _tasks,
     "task": _tasks,
     "id": _assets,
+    "codes": _codes,
+    "page": _pages,
     "run": _runs,
     "one": _runs,
     "other": _runs,
