@@ -1,22 +1,36 @@
 # Everything is installed into .venv; only Python >= 3.11 and make are needed.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+tests = $(patsubst %,tests/test_%.py,$(1))
+STORE := store runs_command resume assets catalogue backfill digest fingerprints fingerprint_edits \
+	cache cache_code cache_law nested_cache observing tables
+VIEWS := views labels layout pictures graph_command report live browser notebook printable
 export DO_NOT_TRACK := 1
 
-.PHONY: docs run test test-all snapshots pictures lint type check bench build clean examples
+.PHONY: docs run test test-all test-store test-views test-scale snapshots pictures lint type check bench build clean examples
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
 	$(BIN)/mxm-pipeline run market
 
 test: .venv/dev  ## the tests, on two workers
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+	$(PYTEST) -m "not slow"
 
-test-all: .venv/dev  ## the tests, and those that need a server, wheels, other Pythons, oldest dependencies
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test-all: .venv/dev  ## the tests, and those that need a server, a browser, wheels, other Pythons, oldest dependencies
+	$(PYTEST) --durations 20
 
-snapshots: .venv/dev  ## renew what the command prints in tests/golden and in the docs; read the diff
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_cli.py tests/test_pages.py
+test-store: .venv/dev  ## runs, cache, assets, backfills and resume: all tests of .mxm/
+	$(PYTEST) $(call tests,$(STORE))
+
+test-views: .venv/dev  ## drawings, pages in a browser, reports and live progress
+	$(PYTEST) $(call tests,$(VIEWS))
+
+test-scale: .venv/dev  ## workers elsewhere, schedules, deployments
+	$(PYTEST) tests/test_places.py $(wildcard tests/test_scale_*.py)
+
+snapshots: .venv/dev  ## renew what the command prints and the API, in tests/golden and in the docs; read the diff
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q $(call tests,cli runs_command public_api pages)
 
 pictures: .venv/dev  ## draw the pictures of README.md again
 	$(BIN)/mxm-pipeline graph examples/market.py:market --out docs/pictures/market.svg
