@@ -8,7 +8,7 @@ STORE := store runs_command resume assets catalogue backfill digest fingerprints
 VIEWS := views labels layout pictures graph_command report live browser notebook printable
 export DO_NOT_TRACK := 1
 
-.PHONY: docs run test test-all test-store test-views test-scale snapshots pictures lint type check bench build clean examples
+.PHONY: docs run test test-all test-store test-views test-scale snapshots pictures lint type check bench build audit clean examples
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
@@ -62,8 +62,15 @@ bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results an
 docs: .venv/docs  ## the site of the docs, in out/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-build: .venv/dev
+build: .venv/dev  ## the sdist, and the wheel from it, in dist/; the same tree gives the same bytes
+	rm -rf dist
 	$(BIN)/python -m build
+
+audit: .venv/dev  ## known vulnerabilities of what is installed with the extras; what cannot be looked up is an error
+	mkdir -p build
+	$(BIN)/python -m uv pip compile --quiet --generate-hashes --extra prefect --extra yaml --extra examples \
+		--output-file build/locked.txt pyproject.toml
+	$(BIN)/python -m uv tool run pip-audit --strict --disable-pip --requirement build/locked.txt
 
 clean:
 	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -85,6 +85,24 @@ def test_wheel_of_the_sdist_is_the_wheel_of_the_tree(artifact: Artifact, tmp_pat
     assert wheel.read_bytes() == artifact.wheel.read_bytes()
 
 
+def test_two_builds_of_one_tree_are_equal(artifact: Artifact, tmp_path: Path) -> None:
+    # Unpacked at another time, by another user's umask, in another folder.
+    made: list[Path] = []
+    for name, umask, when in (("one", 0o022, 1_600_000_000), ("two", 0o077, 1_700_000_000)):
+        tree = tmp_path / name
+        shutil.copytree(artifact.source, tree)
+        for path in tree.rglob("*"):
+            path.chmod(path.stat().st_mode & ~umask)
+            os.utime(path, (when, when))
+        out = tmp_path / f"{name}-dist"
+        run(sys.executable, "-m", "build", "--outdir", str(out), str(tree))
+        made.append(out)
+    first, second = ({path.name: path.read_bytes() for path in out.iterdir()} for out in made)
+    assert len(first) == 2
+    assert first == second
+    assert first == {p.name: p.read_bytes() for p in (artifact.sdist, artifact.wheel)}
+
+
 def test_metadata_says_which_pythons_are_tested() -> None:
     told = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r"3\.\d+$", c)}
     assert told
@@ -214,9 +232,13 @@ FLOW = """
     """
 
 
-def test_core_alone_does_all_but_run_through_prefect(artifact: Artifact, tmp_path: Path) -> None:
-    place = environment(tmp_path / "place", sys.executable)
-    place.install(str(artifact.wheel))
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("version", PYTHONS)
+def test_core_alone_does_all_but_run_through_prefect(
+    version: str, kind: str, artifact: Artifact, tmp_path: Path
+) -> None:
+    place = environment(tmp_path / "place", find_python(version))
+    place.install(str(getattr(artifact, kind)))
     folder = tmp_path / "project"
     write(folder, {"small.py": FLOW})
     command = str(place.folder / "bin" / "mxm-pipeline")
@@ -235,6 +257,32 @@ def test_core_alone_does_all_but_run_through_prefect(artifact: Artifact, tmp_pat
     assert "pip install 'mxm-pipeline[prefect]'" in done.stdout
     assert "Traceback" not in done.stdout
     assert "prefect" not in installed(place)
+
+
+# The hook of .pre-commit-hooks.yaml, as pre-commit runs it
+
+
+def test_the_hook_stops_a_commit_of_a_wrong_flow(artifact: Artifact, tmp_path: Path) -> None:
+    place = environment(tmp_path / "place", sys.executable)
+    place.install(str(artifact.wheel), "pre-commit")
+    hooks, project = tmp_path / "hooks", tmp_path / "project"
+    hooks.mkdir()
+    shutil.copy(ROOT / ".pre-commit-hooks.yaml", hooks)
+    write(project, {"small.py": FLOW})
+    for folder in (hooks, project):
+        run("git", "init", "--quiet", cwd=folder)
+        run("git", "add", ".", cwd=folder)
+    author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    run("git", *author, "commit", "--quiet", "--message", "Hooks", cwd=hooks)
+
+    path = os.pathsep.join([str(place.folder / "bin"), os.environ["PATH"]])
+    env = {"PATH": path, "PRE_COMMIT_HOME": str(tmp_path / "cache")}
+    check = ("pre-commit", "try-repo", str(hooks), "--all-files")
+    assert "Passed" in run(*check, cwd=project, env=env)
+    write(project, {"small.py": FLOW.replace("upstream=load", "upstream='lod'")})
+    done = outcome(*check, cwd=project, env=env)
+    assert done.returncode == 1
+    assert "unknown upstream" in done.stdout
 
 
 # Tables of libraries that nothing else here has
