@@ -150,8 +150,20 @@ OF_DEPENDENCIES = [
 ]
 
 
+# What commands that tests start load again and again. It is compiled once: tests write no bytecode,
+# and uv none either.
+COMPILED = """
+import compileall, contextlib, importlib, mxm.pipeline
+compileall.compile_dir(mxm.pipeline.__path__[0], quiet=2)
+for name in ("typer", "pydantic", "pytest", "numpy", "pandas", "prefect.main", "prefect.flow_engine"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+"""
+
+
 def run_tests(place: Environment, artifact: Artifact, folder: Path, which: list[str]) -> None:
     """The tests that are not slow, of the files *which*, in *place*."""
+    place.run("-c", COMPILED)
     alone = folder / "alone"
     shutil.copytree(artifact.source, alone, ignore=shutil.ignore_patterns("mxm"))
     where = place.run("-c", "import mxm.pipeline; print(mxm.pipeline.__file__)", cwd=alone)
