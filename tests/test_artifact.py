@@ -115,18 +115,9 @@ def test_metadata_says_which_pythons_are_tested() -> None:
 
 # What needs neither Prefect nor what comes with it.
 OF_THE_CORE = [
-    *(
-        "annotations",
-        "assembly",
-        "authoring",
-        "conversion",
-        "discovery",
-        "edges",
-        "errors",
-        "graph",
-    ),
-    *("jsonvalue", "law", "params", "placeholders", "plan", "recorder", "registry", "runs"),
-    *("settings", "spec", "specdict", "subflows", "views"),
+    *("annotations", "assembly", "authoring", "conversion", "discovery", "edges", "errors"),
+    *("graph", "jsonvalue", "law", "params", "placeholders", "plan", "recorder", "registry"),
+    *("runs", "settings", "spec", "specdict", "subflows", "views"),
 ]
 # What goes by annotations, signatures, frames, the text of functions, pickle and signals.
 OF_PYTHON = [
@@ -136,17 +127,9 @@ OF_PYTHON = [
 ]
 # What goes by Typer, pydantic, Prefect, PyYAML, pandas and what the examples need.
 OF_DEPENDENCIES = [
-    *(
-        "cli",
-        "conformance",
-        "conversion",
-        "examples",
-        "import_budget",
-        "jsonvalue",
-        "meant",
-        "names",
-    ),
-    *("parameters", "params", "prefect_adapter", "prefect_fit", "settings", "sources"),
+    *("cli", "conformance", "conversion", "examples", "import_budget", "jsonvalue", "meant"),
+    *("names", "parameters", "params", "prefect_adapter", "prefect_fit", "runs_command"),
+    *("settings", "sources"),
 ]
 
 

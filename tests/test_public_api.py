@@ -144,14 +144,17 @@ def members(owner: Named) -> Iterator[str]:
 
 
 def variable(node: ast.stmt) -> str:
-    """A variable with its type, and with its value where that is short."""
+    """A variable with its type, and with its value where that is short, or what it stands for."""
+    longest = 60
     if isinstance(node, ast.AnnAssign):
         text = f"{ast.unparse(node.target)}: {ast.unparse(node.annotation)}"
     else:
         assert isinstance(node, ast.Assign)
         text = ", ".join(map(ast.unparse, node.targets))
+    if "TypeAlias" in text or text[0].isupper():
+        longest = 200
     value = ast.unparse(node.value) if node.value else ""
-    return f"{text} = {value}" if 0 < len(value) <= 200 else text
+    return f"{text} = {value}" if 0 < len(value) <= longest else text
 
 
 def entry(item: Named) -> str:

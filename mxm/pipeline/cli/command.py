@@ -36,6 +36,7 @@ __all__ = [
     "Target",
     "ToOpen",
     "Verb",
+    "at_least",
     "group_app",
     "printably",
     "run_hint",
@@ -57,6 +58,21 @@ Target = Annotated[
         metavar="NAME", help="A flow: its name, pkg.module:flow, path/file.py:flow, or a file."
     ),
 ]
+
+
+def at_least(least: int) -> Callable[[float], float]:
+    """A check of an option's number, for its callback.
+
+    Typer's own range and default stand in the help as the installed version writes them, and some
+    load rich for that.
+    """
+
+    def checked(value: float) -> float:
+        if value >= least:
+            return value
+        raise typer.BadParameter(f"must be at least {least}, not {value}")  # NaN is not, either
+
+    return checked
 
 
 def verb_app() -> typer.Typer:

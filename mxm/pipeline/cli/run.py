@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, verb_app
+from mxm.pipeline.cli.command import AsJson, Modules, RunVerb, at_least, verb_app
 from mxm.pipeline.cli.describe import parameter_rows, resource_rows
 from mxm.pipeline.cli.ending import engine_loaded, set_aside, user_code_begins
 from mxm.pipeline.cli.lines import Lines
@@ -524,7 +524,14 @@ def run(
         bool, typer.Option("--stale-only", help="Only partitions that are stale or not written.")
     ] = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", metavar="N", min=1, help="Processes that run partitions.")
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            show_default=False,
+            callback=at_least(1),
+            help="Processes that run partitions; default: 1.",
+        ),
     ] = 1,
     module: Modules = None,
     as_json: AsJson = False,

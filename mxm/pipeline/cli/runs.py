@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mxm.pipeline.cli.command import AsJson, Verb, group_app
+from mxm.pipeline.cli.command import AsJson, Verb, at_least, group_app
 from mxm.pipeline.cli.output import print_json, print_table, print_warning, say, tell
 from mxm.pipeline.cli.recorded import (
     difference_lines,
@@ -85,7 +85,16 @@ def list_command(
             "--since", metavar="WHEN", help="Only runs since then: 2026-11-28, 36h, 7d or 2w."
         ),
     ] = None,
-    last: Annotated[int, typer.Option("--last", metavar="N", help="At most N runs.", min=1)] = 20,
+    last: Annotated[
+        int,
+        typer.Option(
+            "--last",
+            metavar="N",
+            show_default=False,
+            callback=at_least(1),
+            help="At most N runs; default: 20.",
+        ),
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List runs, the newest first."""
@@ -221,11 +230,24 @@ def prune_command(
         bool, typer.Option("--dry-run", help="Remove nothing; print what would be removed.")
     ] = False,
     runs: Annotated[
-        int, typer.Option("--runs", metavar="N", help="Keep this many runs of each flow.", min=0)
+        int,
+        typer.Option(
+            "--runs",
+            metavar="N",
+            show_default=False,
+            callback=at_least(0),
+            help=f"Keep this many runs of each flow; default: {RUNS}.",
+        ),
     ] = RUNS,
     size: Annotated[
         float,
-        typer.Option("--values", metavar="GB", help="Keep this many gigabytes of values.", min=0),
+        typer.Option(
+            "--values",
+            metavar="GB",
+            show_default=False,
+            callback=at_least(0),
+            help=f"Keep this many gigabytes of values; default: {VALUES / 1e9:g}.",
+        ),
     ] = VALUES / 1e9,
     as_json: AsJson = False,
 ) -> None:
