@@ -101,6 +101,8 @@ class _Drive:
             try:
                 self.ledger.announce()
                 self.cache = self._opened_cache()
+                if self.cache is not None:
+                    self.cache.run_again = self._run_again
                 self._place(runner)
                 runner.close()
                 self._close_resources()
@@ -274,6 +276,29 @@ class _Drive:
             hold=hold,
             probe=probe,
         )
+
+    def _run_again(self, step: Step) -> TaskRun:
+        """Run *step* on this thread: its kept result, which a task needs, cannot be loaded."""
+        cache = self.cache
+        assert cache is not None  # noqa: S101 - it asks for it
+        found = cache.find(step, self.ready_at[step.name])
+        if isinstance(found, TaskRun):  # another run kept one, too
+            return found
+        values = self._values_for(step)
+        call = Call(
+            self.plan.flow.name,
+            step,
+            tuple(gather(b, values, self.plan.params) for b in step.args),
+            {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()},
+            observers=self.observers,
+            slot=1,
+            ready=self.ready_at[step.name],
+            guard=self.options.guard,
+            probe=found,
+        )
+        task = self.perform(call) if found is None else self._perform_cached(call)
+        self.ledger.end(task)
+        return task
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:
         chains = self.maps.chains

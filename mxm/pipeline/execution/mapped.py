@@ -334,6 +334,16 @@ class MappedStep:
                 event = ItemEnded(observers.run, now, self.step.name, place, found)
                 observers.notify(event)
 
+    def call_again(self, place: int, observers: Observers) -> ItemRun:
+        """Call the item at *place* on this thread: its kept result cannot be loaded."""
+        before = self.runs[place]
+        self.run([place], Output(), observers, 1, stops=False)
+        self.begun.discard(place)
+        run = self.runs[place]
+        if run is None or run is before:
+            return ItemRun(self.keys[place], State.CANCELLED, reason="the run was cancelled")
+        return run
+
     def settle(self, places: Sequence[int]) -> list[int]:
         """Take note of the items at *places*; those that have ended. The others may start again."""
         done: list[int] = []

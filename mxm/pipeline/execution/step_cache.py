@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mxm.pipeline.bindings import Binding, Each, Param, Upstream
-from mxm.pipeline.errors import described
+from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.caching import Caching
 from mxm.pipeline.execution.call import Noting
 from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task
+from mxm.pipeline.execution.entries import Entry
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
@@ -24,6 +26,7 @@ from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
 from mxm.pipeline.params.caching import cached_tasks
+from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import gather
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun
@@ -97,6 +100,10 @@ class Places(Protocol):
         """The item of the step *name* that the one at *place* runs after, where there is one."""
         ...
 
+    def call_again(self, place: int, observers: Observers) -> ItemRun:
+        """Call the item at *place*, whose kept result cannot be loaded."""
+        ...
+
 
 class StepCache:
     """Gives results of earlier runs to the driver, and keeps those of this one.
@@ -111,11 +118,17 @@ class StepCache:
         The steps that have ended, by name.
     observers
         Those of the run.
+
+    Attributes
+    ----------
+    run_again
+        Runs a step whose kept result cannot be loaded; None where nothing runs.
     """
 
     def __init__(
         self, caching: Caching, plan: Plan, ended: Mapping[str, TaskRun], observers: Observers
     ) -> None:
+        self.run_again: Callable[[Step], TaskRun] | None = None
         self._caching = caching
         self._plan = plan
         self._ended = ended
@@ -146,7 +159,7 @@ class StepCache:
         entry = asked.entry
         also_observed(entry.observed)  # by the task that this run is inside of
         return LaterTask(
-            Later(entry.load),
+            Later(functools.partial(self._loaded, step, entry)),
             entry.written,
             entry,
             name=step.name,
@@ -187,7 +200,7 @@ class StepCache:
             return asked
         also_observed(entry.observed)
         return CachedItem(
-            Later(entry.load),
+            Later(functools.partial(self._loaded_item, places, place, entry)),
             entry.written,
             entry,
             key=key,
@@ -205,6 +218,29 @@ class StepCache:
             started = run.history[-1].started if run.history else None
             self._caching.keeper.keep(asked, run.value, run.to_written, started, run.attempts)
 
+    def _loaded(self, step: Step, entry: Entry) -> Any:
+        """The kept result of *step*; where it cannot be loaded by now, the step runs again."""
+        try:
+            return entry.load()
+        except StoreError as error:
+            if self.run_again is None:
+                raise
+            logger.warning("task %r runs again: %s", step.name, in_one_line(error.message))
+            return _value_of(self.run_again(step), f"task {step.name!r}", error)
+
+    def _loaded_item(self, places: Places, place: int, entry: Entry) -> Any:
+        """The same of an item."""
+        try:
+            return entry.load()
+        except StoreError as error:
+            if self.run_again is None:
+                raise
+            name = places.step.name
+            logger.warning("an item of task %r runs again: %s", name, in_one_line(error.message))
+            return _value_of(
+                places.call_again(place, self._observers), f"an item of task {name!r}", error
+            )
+
     def reasons(self, step: Step) -> list[Reason]:
         """Why *step*, which was looked for last, runs."""
         return self.reasons_of(self._asked[step.name])
@@ -219,6 +255,7 @@ class StepCache:
 
     def close(self) -> None:
         """Let go of what is open: the run is over."""
+        self.run_again = None
         self._own.close()
         self._caching.close()
 
@@ -242,6 +279,14 @@ class StepCache:
                     item,
                 )
             )
+
+
+def _value_of(made: TaskRun | ItemRun, what: str, lost: StoreError) -> Any:
+    """The value of a call that was made again, since the kept one was *lost*."""
+    if made.has_value:
+        return made.value
+    why = made.reason or made.state.value
+    raise StoreError(f"{lost.message}; {what} ran again, and gave none: {why}") from made.error
 
 
 def _no_item(binding: Binding) -> Content:
