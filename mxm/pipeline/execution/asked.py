@@ -31,6 +31,10 @@ class Asked:
         Notes what the call does.
     why
         Why no result is used, as far as that is not a matter of the key.
+    sources, shown
+        By parameter, the upstreams that its argument is a result of, or the argument in words.
+    inputs
+        The digests of the declared inputs.
     """
 
     step: Step
@@ -41,4 +45,5 @@ class Asked:
     probe: Probe | None = None
     why: list[Reason] = field(default_factory=list["Reason"])
     sources: dict[str, str] = field(default_factory=dict[str, str])
+    shown: dict[str, str] = field(default_factory=dict[str, str])
     inputs: dict[str, str] = field(default_factory=dict[str, str])

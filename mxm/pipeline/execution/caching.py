@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mxm.pipeline.bindings import Binding, upstreams_in
+from mxm.pipeline.bindings import Binding, Const, Param, upstreams_in
 from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.contents import Looks, Sealer, digested, named, part_of
@@ -19,16 +19,18 @@ from mxm.pipeline.execution.notices import Notices
 from mxm.pipeline.execution.observing import unchanged
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Probe, digest_of_code, environment_of, fingerprints_of
-from mxm.pipeline.execution.reasons import Reason, reasons_between
+from mxm.pipeline.execution.reasons import Reason, package_text, reasons_between, short_text
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.introspection.uses import used_by
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.runs import gather
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints, Item, differences
 from mxm.pipeline.values.fingerprint import Reason as CodeReason
+from mxm.pipeline.values.secrets import MASK, secret_parameters
 
 __all__ = ["Caching"]
 
@@ -252,6 +254,8 @@ class Caching:
             packages.update(found.packages)
             upstreams = dict.fromkeys(repr(one.name) for one in upstreams_in([binding]))
             asked.sources[name] = ", ".join(upstreams)
+            if not upstreams:
+                asked.shown |= self._shown(task.fn, name, binding)
         if looks.types:
             packages.update(self._packages(looks.types))
         at_call, environment = sealer.seal(code.at_call()), environment_of(code, sealer)
@@ -294,6 +298,20 @@ class Caching:
             if item.kind == "package"
         }
 
+    def _shown(self, fn: Callable[..., Any], name: str, binding: Binding) -> dict[str, str]:
+        """The argument *name* of *fn* in words, where it is known without a run, and is short."""
+        if isinstance(binding, Param) and not binding.path:
+            value = gather(binding, {}, self._plan.params)
+            secret = binding.name in self._plan.secrets
+        elif isinstance(binding, Const):
+            value, secret = binding.value, False
+        else:
+            return {}
+        if secret or name in self._plan.secrets or name in secret_parameters(fn):
+            return {name: "None" if value is None else MASK}
+        text = short_text(value, self._entries.masked)
+        return {} if text is None else {name: text}
+
     def _opened(self, step: Step) -> dict[str, str]:
         """The code and the settings of the resources that *step* asks for."""
         active = active_resources()
@@ -320,7 +338,7 @@ class Caching:
             return Reason("expired", f"expired: run {entry.run} is in the future")
         for name, version in entry.packages.items():
             if installed(name) != version:
-                return Reason("package", f"package {name} changed")
+                return Reason("package", package_text(name, version, installed(name)))
         changed = unchanged(entry.observed, self._root, os.getcwd())
         if changed is not None:
             return Reason("file", f"file {changed.path} changed")
@@ -346,7 +364,9 @@ class Caching:
             return [Reason("new", "no earlier result")]
         entry, items = latest
         code = differences(items, self._sealed(self._code[asked.step.name]))
-        found = reasons_between(entry.made_of, asked.key, asked.sources, code, entry.run)
+        found = reasons_between(
+            entry.made_of, asked.key, asked.sources, asked.shown, code, entry.run
+        )
         return found or [Reason("value", "its value was not kept")]
 
     def has_changed(self, step: str) -> bool:

@@ -38,7 +38,8 @@ class Entry:
     packages
         Versions of what it is made of, by distribution.
     made_of
-        The parts of its key, where they are asked for by `Entries.latest`.
+        The parts of its key, and ``shown``, the arguments in words, where they are asked for by
+        `Entries.latest`.
     observed
         The files that were read and written.
     written
@@ -71,6 +72,8 @@ class NewEntry:
 
     Parameters
     ----------
+    shown
+        By parameter, the argument in words, where it is short; secrets are masked.
     is_cached
         Whether any run may use it; else those alone that resume this one.
     """
@@ -89,6 +92,7 @@ class NewEntry:
     written: Written
     is_plain: bool
     is_cached: bool
+    shown: Mapping[str, str]
 
 
 class Entries(Protocol):
@@ -96,6 +100,10 @@ class Entries(Protocol):
 
     key: bytes
     root: str
+
+    def masked(self, text: str) -> str:
+        """*text* without the secrets of the run."""
+        ...
 
     def find(self, key: str, run: str | None = None) -> Entry | None:
         """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""

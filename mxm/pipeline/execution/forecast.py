@@ -81,6 +81,8 @@ class _Forecast:
                 yield self._look_at(step, self._cache)
 
     def _look_at(self, step: Step, cache: StepCache) -> Looked:
+        if step.name in self._ledger.plan.forced:
+            return Looked(step.name, "RUN", [Reason("forced", "forced")])
         if step.task.mapped:
             return self._mapped(step, cache)
         running = [name for name in step.needs if name not in self._ledger.ended]

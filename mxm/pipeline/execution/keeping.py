@@ -129,6 +129,7 @@ class Keeper:
                 written(),
                 all(map(_is_plain, types)),
                 is_cached,
+                asked.shown,
             )
             self.entries.keep(new, value, lambda copy: self.sealer.value(copy) == content)
         except UndigestibleError as error:

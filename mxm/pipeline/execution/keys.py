@@ -19,7 +19,7 @@ from mxm.pipeline.values.digest import digest_of_file, digest_of_names
 
 __all__ = ["SCHEME", "Files", "Key", "installed", "make_key", "surroundings"]
 
-SCHEME = 1
+SCHEME = 2
 """Raised whenever keys are made in another way: no result kept before is used then."""
 
 _SETTLED_NS = 2_000_000_000

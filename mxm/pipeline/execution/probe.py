@@ -69,7 +69,7 @@ class Probe:
     key: bytes
     root: str
     arguments: Mapping[str, tuple[str, Shape]]
-    code: tuple[str, str, str]
+    code: tuple[str, str, Mapping[str, str]]
     notes: list[Notes] = field(default_factory=list["Notes"])
     is_lost: bool = False
 
@@ -122,7 +122,7 @@ class Probe:
             sealer = Sealer(self.key, self.root, functools.partial(digest_of_code, prints))
             notes.changed += self._changed(fn, args, kwargs, sealer)
             changed = self._code_changed(prints.of(fn), sealer)
-            if _READ_VARIABLE in changed and _ENVIRONMENT in notes.code:
+            if _ENVIRONMENT in notes.code and any("of the environment" in one for one in changed):
                 notes.code.remove(_ENVIRONMENT)  # said once, and more precisely
             notes.code += changed
         except BaseException as error:  # code of users runs here, too
@@ -153,9 +153,9 @@ class Probe:
         found = [f"its code ({reason.text})" for reason in code.recheck()]
         if sealer.seal(code.at_call()) != at_call:
             found.append("a name that its code reads")
-        if environment_of(code, sealer) != environment:
-            found.append(_READ_VARIABLE)
-        return found
+        now = environment_of(code, sealer)
+        names = [name for name in now if now[name] != environment.get(name)]
+        return [*found, *(f"variable {name} of the environment, which it reads," for name in names)]
 
 
 class _Reach:
@@ -208,14 +208,16 @@ def digest_of_code(prints: Fingerprints, thing: Any) -> str:
     return f"{code.digest} {code.at_call()}"
 
 
-def environment_of(code: Fingerprint, sealer: Sealer) -> str:
-    """The digest of the variables of the environment that *code* reads."""
+def environment_of(code: Fingerprint, sealer: Sealer) -> dict[str, str]:
+    """The digests of the variables of the environment that *code* reads, by name."""
     values = {name: os.environ.get(name) for name in code.environment}
-    return sealer.join("environment", values)
+    return {
+        name: "unset" if value is None else sealer.seal(f"env:{value}")
+        for name, value in values.items()
+    }
 
 
 _ENVIRONMENT = "the environment"
-_READ_VARIABLE = "a variable of the environment that its code reads"
 
 
 def _surroundings() -> dict[str, Any]:

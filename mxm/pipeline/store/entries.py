@@ -88,6 +88,10 @@ class StoredEntries:
         self._code: dict[str, Document] = {}  # by step: it does not change during a run
         self._is_quiet = is_quiet
 
+    def masked(self, text: str) -> str:
+        """*text* without the secrets of the run."""
+        return self._secrets.masked(text)
+
     def find(self, key: str, run: str | None = None) -> Entry | None:
         """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""
         key = key if run is None else _of_run(key, run)
@@ -201,7 +205,9 @@ class StoredEntries:
             "content": entry.content,
             "parts": json.dumps(entry.parts),
             "packages": json.dumps(entry.packages),
-            "made_of": json.dumps(self._secrets.masked_json(entry.key.parts)),
+            "made_of": json.dumps(
+                self._secrets.masked_json({**entry.key.parts, "shown": dict(entry.shown)})
+            ),
             "code": items.digest,
             "observed": json.dumps([asdict(note) for note in entry.observed]),
             "written": written if len(written) <= _LONGEST else "[]",
