@@ -30,7 +30,7 @@ def listed() -> dict[str, str]:
 
 def asked_for() -> dict[str, Requirement]:
     """What the core and the extras of users ask for; tools of development are not among them."""
-    extras = {k: v for k, v in PROJECT["optional-dependencies"].items() if k != "dev"}
+    extras = {k: v for k, v in PROJECT["optional-dependencies"].items() if k not in ("dev", "docs")}
     lines = [*PROJECT["dependencies"], *(line for part in extras.values() for line in part)]
     return {normal(r.name): r for r in map(Requirement, lines)}
 

@@ -162,9 +162,10 @@ def short_text(value: Any, masked: Callable[[str], str]) -> str | None:
         Takes the secrets out of a text.
     """
     members: Iterable[Any] = [value]
+    is_mapping = type(value) is dict
     if type(value) in (list, tuple, set, frozenset):
         members = value
-    elif type(value) is dict:
+    elif is_mapping:
         parts = cast("dict[Any, Any]", value)
         members = chain(parts, parts.values())
     if isinstance(value, str | bytes) and len(value) > 10 * _LONGEST:
