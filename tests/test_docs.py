@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import subprocess
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import SCRIPT
+from pages import is_shown, shell
 
 from mxm.pipeline.api import compile_flow
 from mxm.pipeline.registry import get_flow
@@ -80,14 +78,17 @@ def test_program_of_the_language_prints_what_is_shown(
 README = blocks(ROOT / "README.md")
 
 
-def sessions() -> Iterator[tuple[str, str]]:
-    """Each command line of the README's consoles, and what is shown below it."""
+def sessions() -> Iterator[tuple[str, str, Block | None]]:
+    """Each command line of the README's consoles, what is shown below it, and the module above."""
+    module: Block | None = None
     for block in README:
-        if block.kind == "console":
+        if block.kind == "python" and re.match(r"# \w+\.py\n", block.text):
+            module = block
+        elif block.kind == "console":
             _, *parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
             for part in parts:
                 line, _, shown = part.partition("\n")
-                yield line, shown
+                yield line, shown, module
 
 
 def risk_program() -> str:
@@ -98,20 +99,26 @@ def risk_program() -> str:
 SESSIONS = list(sessions())
 
 
-@pytest.mark.parametrize(("line", "shown"), SESSIONS, ids=[line for line, _ in SESSIONS])
+@pytest.mark.parametrize(
+    ("line", "shown", "module"), SESSIONS, ids=[line for line, _, _ in SESSIONS]
+)
 def test_command_of_the_readme_prints_what_is_shown(
-    line: str, shown: str, tmp_path: Path, home: Path
+    line: str, shown: str, module: Block, tmp_path: Path, home: Path
 ) -> None:
-    (tmp_path / "risk.py").write_text(risk_program(), encoding="utf-8")
-    ran = subprocess.run(
-        ["bash", "-c", f'mxm-pipeline() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n{line}'],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-    )
-    assert ran.stdout == shown
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    name = module.text.partition("\n")[0].removeprefix("# ")
+    (folder / name).write_text(module.text, encoding="utf-8")
+    printed = shell(line, folder)
+    assert is_shown(shown, printed), printed
+
+
+def test_the_first_flow_takes_three_commands_and_ten_lines() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## ")[1]
+    (program,) = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [line for line in program.splitlines() if line and not line.startswith("#")]
+    commands = re.findall(r"^(?:\$ |pip )", section, re.MULTILINE)
+    assert (len(lines), len(commands)) == (10, 3)
 
 
 def test_programs_of_the_readme_run_one_after_the_other() -> None:
@@ -120,7 +127,8 @@ def test_programs_of_the_readme_run_one_after_the_other() -> None:
         if block.kind == "python":
             exec(compile(block.text, "README.md", "exec"), scope)
             # What the flow by hand calls its functions.
-            scope |= {"load_fn": scope["load"].fn, "returns_fn": scope["returns"].fn}
+            if "returns" in scope:
+                scope |= {"load_fn": scope["load"].fn, "returns_fn": scope["returns"].fn}
     assert scope["risk"].spec.traced
     assert scope["run"].value() == scope["risk"]("QQQ")
     assert [task.name for task in get_flow("risk").tasks] == ["load", "returns"]
