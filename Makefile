@@ -17,7 +17,7 @@ run: .venv/examples  ## the market example through Prefect: its graph, then its 
 test: .venv/dev  ## the tests, on two workers
 	$(PYTEST) -m "not slow"
 
-test-all: .venv/dev  ## the tests, and those that need a server, a browser, wheels, other Pythons, oldest dependencies
+test-all: .venv/scale  ## the tests, and those that need a server, a browser, wheels, other Pythons, oldest dependencies
 	$(PYTEST) --durations 20
 
 test-store: .venv/dev  ## runs, cache, assets, backfills and resume: all tests of .mxm/
@@ -26,7 +26,7 @@ test-store: .venv/dev  ## runs, cache, assets, backfills and resume: all tests o
 test-views: .venv/dev  ## drawings, pages in a browser, reports and live progress
 	$(PYTEST) $(call tests,$(VIEWS))
 
-test-scale: .venv/dev  ## workers elsewhere, schedules, deployments
+test-scale: .venv/scale  ## workers elsewhere, schedules, deployments
 	$(PYTEST) tests/test_places.py $(wildcard tests/test_scale_*.py)
 
 snapshots: .venv/dev  ## renew what the command prints and the API, in tests/golden and in the docs; read the diff
@@ -84,6 +84,10 @@ clean:
 
 .venv/examples: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[prefect,examples]'
+	@touch $@
+
+.venv/scale: .venv/dev
+	$(BIN)/python -m pip install --quiet --editable '.[dask,ray]'
 	@touch $@
 
 .venv/docs: .venv/bin/python pyproject.toml

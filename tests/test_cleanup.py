@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from command import SCRIPT
 
-from mxm.pipeline.execution.options import BACKENDS, RUNNERS
+from mxm.pipeline.execution.options import BACKENDS
 
 MODULE = """
 import os, pathlib, time
@@ -171,6 +171,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     return {task["name"]: task for task in json.loads(out)["tasks"]}, err
 
 
+RUNNERS = ("sequential", "threads", "processes")
 RUNS = [(backend, runner) for backend in BACKENDS for runner in RUNNERS]
 
 

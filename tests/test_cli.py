@@ -410,9 +410,10 @@ def test_usage_error_of_run_points_to_its_help_as_those_of_other_verbs(
 
 def test_help_of_run_names_every_runner_and_backend(project: Path) -> None:
     shown = " ".join(invoke("run", "--help").out.split())
-    assert "sequential, threads or processes; default: [tool.mxm.pipeline]." in shown
+    assert "sequential, threads, processes, dask or ray; default: [tool.mxm.pipeline]." in shown
     assert (
-        "Number of tasks at once, for threads or processes; default: [tool.mxm.pipeline]." in shown
+        "Number of tasks at once, for threads, processes, dask or ray; default: [tool.mxm.pipeline]."
+        in shown
     )
     assert "prefect or inline; default: [tool.mxm.pipeline]." in shown
     assert "Try" not in shown

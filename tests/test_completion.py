@@ -125,7 +125,7 @@ def test_tasks(project: Path) -> None:
 
 
 def test_choices_of_options_and_assets(project: Path) -> None:
-    assert tab("run risk --runner ") == ["sequential", "threads", "processes"]
+    assert tab("run risk --runner ") == ["sequential", "threads", "processes", "dask", "ray"]
     assert tab("runs list --state c") == ["cancelled", "crashed"]
     assert tab("assets show ") == ["prices"]
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from mxm.pipeline.api import compile_flow
-from mxm.pipeline.execution.options import BACKENDS, RUNNERS
+from mxm.pipeline.execution.options import BACKENDS
 from mxm.pipeline.testing import conformance
 from mxm.pipeline.testing.conformance import *  # noqa: F403
+
+# Clusters are in test_scale_clusters.
+RUNNERS = ("sequential", "threads", "processes")
 
 
 @pytest.fixture(params=[(b, r) for b in BACKENDS for r in RUNNERS], ids="-".join)

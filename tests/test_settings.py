@@ -68,7 +68,7 @@ def test_project_that_says_nothing_of_flows_has_no_settings(project: Path, text:
         (HEAD + "path = []\n", "unknown key 'path'\n  hint: did you mean 'paths'?"),
         (
             HEAD + "color = 1\n",
-            "unknown key 'color'\n  hint: known: 'backend', 'cache', 'limits', 'modules',",
+            "unknown key 'color'\n  hint: known: 'address', 'backend', 'cache', 'limits',",
         ),
         (HEAD + "runner = 3\n", "runner must be a string, not 3"),
         (HEAD + "runner = 'thread'\n", "unknown runner 'thread'\n  hint: did you mean 'threads'?"),
@@ -139,7 +139,7 @@ def test_the_page_of_settings_has_a_row_for_each_key() -> None:
     defaults = {row[0].strip("| `"): row[2].strip("`") for row in rows}
     options = RunOptions()
     for name, key in KEYS.items():
-        if key.of_a_run and name not in ("backend", "workers", "record", "cache"):
+        if key.of_a_run and name not in ("backend", "workers", "address", "record", "cache"):
             assert json.loads(defaults[name]) == getattr(options, name)
     assert defaults["backend"] == '"prefect"'
 

@@ -214,7 +214,7 @@ class _Flow(prefect.Flow[..., Any]):
         try:
             options = course.options
             session = prefect_api.session(
-                engine_logs=options.engine_logs, workers=options.runner == "processes"
+                engine_logs=options.engine_logs, workers=options.is_elsewhere
             )
             with course.in_engine(), session:
                 request.state = state = prefect_api.run_flow(self, shown)

@@ -294,7 +294,7 @@ _OFFERS: Mapping[str, Callable[[Any, str], Iterable[str | Offer]]] = {
     "one": _runs,
     "other": _runs,
     "backend": _some("prefect", "inline"),
-    "runner": _some("sequential", "threads", "processes"),
+    "runner": _some("sequential", "threads", "processes", "dask", "ray"),
     "every": _some("day", "weekday", "week", "month", "hour"),
     "state": _some("succeeded", "failed", "cancelled", "crashed", "running"),
 }

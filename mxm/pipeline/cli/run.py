@@ -142,6 +142,8 @@ def run_flow(
                 typed = {key: value for key, value in options.items() if value is not None}
                 project = read_settings(working_directory())
                 asked: dict[str, Any] = {"record": True, **project.options, **typed}
+                if "runner" in typed and "address" not in typed:
+                    asked.pop("address", None)  # of the project's own runner
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
                 if adjust is not None:
@@ -424,6 +426,12 @@ def run(
             help=f"Number of tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
         ),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="URL", help=f"The cluster that dask or ray joins; {_SETTING}."
+        ),
+    ] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
@@ -574,6 +582,7 @@ def run(
             "backend": backend,
             "runner": runner,
             "workers": workers,
+            "address": address,
             "fail_fast": fail_fast,
             "select": select,
             "exclude": exclude,

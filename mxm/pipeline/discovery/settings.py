@@ -116,6 +116,7 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "backend": _Key("a string", _is_text),
         "runner": _Key("a string", _is_text),
         "workers": _Key("a whole number", lambda value: type(value) is int),
+        "address": _Key("a string", _is_text),
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
         "cache": _Key("true or false", lambda value: type(value) is bool),

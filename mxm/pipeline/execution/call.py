@@ -43,6 +43,7 @@ __all__ = [
     "Noting",
     "Invoke",
     "attempt_error",
+    "call_here",
     "call_function",
     "declared_only",
     "invoke",
@@ -379,7 +380,7 @@ Invoke: TypeAlias = Callable[[Invocation], Any]
 """Calls the function of an `Invocation` once, here or elsewhere; its value."""
 
 
-def _here(call: Invocation) -> Any:
+def call_here(call: Invocation) -> Any:
     """Call the function in this process, and note what it did where its result may be kept."""
     value = _timed(call)
     if call.probe is not None:
@@ -426,7 +427,7 @@ def _work(
         return call.probe.around(fn, called)
 
 
-_invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=_here)
+_invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=call_here)
 
 
 def invoke(call: Invocation) -> Any:

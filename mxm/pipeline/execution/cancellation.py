@@ -122,7 +122,7 @@ class Course:
             [step.task for step in plan.steps if step.outcome is None],
             options.resources,
             options.resource_settings,
-            crossing=options.runner == "processes",
+            crossing=options.is_elsewhere,
         )
         self.run: FlowRun | None = None
         self._thread = threading.current_thread()

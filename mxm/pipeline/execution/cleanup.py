@@ -74,7 +74,8 @@ class Cleanup:
             return
         # Not on this thread, which a second signal must reach.
         kind = "processes" if options.runner == "processes" else "threads"
-        place = make_runner(replace(options, runner=kind, workers=1))
+        alone = replace(options, runner=kind, workers=1, address=None)
+        place = make_runner(alone, ledger.plan.flow)
         try:
             for step in steps:
                 if step.name in self.running:  # it had begun, and was interrupted

@@ -73,8 +73,8 @@ class _Drive:
         self.running: dict[str, Call] = {}
         self.at_work = 0  # items
         # Workers have copies: a change that one task makes reaches no other.
-        shared = options.runner != "processes"
-        self.watch = Watch(plan, whole=options.guard) if shared else None
+        is_shared = not options.is_elsewhere
+        self.watch = Watch(plan, whole=options.guard) if is_shared else None
         self.stopped_by: str | None = None
         self.limits: Limits | None = None
         self.cache: StepCache | None = None
@@ -93,7 +93,10 @@ class _Drive:
 
     def run(self) -> FlowRun:
         with captured():
-            runner = make_runner(self.options)
+            runner = make_runner(self.options, self.plan.flow)
+            if runner.workers != self.workers:  # a cluster says how many it has
+                self.workers = self.ledger.workers = runner.workers
+                self.slots = list(range(1, self.workers + 1))
             names = sorted({name for step in self.plan.steps for name in step.task.limits})
             if names:
                 most = {name: self.options.limits.get(name, 1) for name in names}

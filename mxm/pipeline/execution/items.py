@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mxm.pipeline.bindings import require_count, value_of
@@ -152,10 +152,10 @@ def _in_chunks(
         for event in invoke_many([trial.item.call for trial in trials]):
             trial = left[event.number]
             if isinstance(event, Begun):
-                trial.begin()
+                trial.begin(event.ago)
                 continue
             del left[event.number]
-            delay = trial.end(event.value, event.error)
+            delay = trial.end(event.value, event.error, event.ago)
             if delay is None:
                 yield trial
             else:
@@ -167,7 +167,7 @@ class _Trial:
     """The attempts of one item."""
 
     __slots__ = (
-        *("_aim", "_began", "_clock", "_history", "_observers", "_output", "_token"),
+        *("_ago", "_aim", "_began", "_clock", "_history", "_observers", "_output", "_token"),
         *("item", "run"),
     )
 
@@ -176,6 +176,7 @@ class _Trial:
         self.run = ItemRun(item.key, State.CANCELLED, slot=slot)
         self._observers = observers
         self._clock = 0.0
+        self._ago = 0.0
         self._history: list[Attempt] | None = None
         self._began: datetime | None = None
         self._aim: Aim | BaseException | None = None
@@ -206,13 +207,13 @@ class _Trial:
             except AssetError as error:
                 self._aim = error
 
-    def begin(self) -> None:
-        """Take note that the function is about to be called."""
-        run, self._began = self.run, datetime.now(UTC)
+    def begin(self, ago: float = 0.0) -> None:
+        """Take note that the function is about to be called, or was so many seconds ago."""
+        run, self._began = self.run, datetime.now(UTC) - timedelta(seconds=ago)
         self.item.begun.add(self.item.place)
         run.attempts += 1
         if run.started is None:
-            run.started, self._clock = self._began, time.perf_counter()
+            run.started, self._clock = self._began, time.perf_counter() - ago
         if self._observers:
             name = self.item.call.step.name
             event = AttemptStarted(
@@ -221,7 +222,7 @@ class _Trial:
             self._observers.notify(event)
         self._token = output_to(self._output)
 
-    def end(self, value: Any, raised: BaseException | None) -> float | None:
+    def end(self, value: Any, raised: BaseException | None, ago: float = 0.0) -> float | None:
         """Take note how the call ended; seconds until the next attempt, None for none.
 
         Raises
@@ -249,7 +250,8 @@ class _Trial:
         finally:
             if self._token is not None:
                 restore_output(self._token)
-        run.ended = datetime.now(UTC)
+        run.ended = datetime.now(UTC) - timedelta(seconds=ago)
+        self._ago = ago
         if self._observers:
             self._output.end_lines()
             self._observers.notify(
@@ -290,7 +292,7 @@ class _Trial:
     def finished(self) -> ItemRun:
         """The item's run, which is over."""
         run = self.run
-        run.seconds = time.perf_counter() - self._clock
+        run.seconds = time.perf_counter() - self._ago - self._clock
         if run.asset is not None and run.asset.path is not None:
             announce(self._observers, self.item.call.step.name, run.asset, run.ended, run.key)
         if self._observers:

@@ -72,7 +72,7 @@ class Ledger:
         self.started: datetime = datetime.now(UTC)
         self.observers: Observers = Observers(new_run_id(self.started), options.observers)
         self._backend = backend
-        self._workers = workers
+        self.workers = workers
         self._warnings = list(plan.warnings)
         self._clock = time.perf_counter()
 
@@ -95,7 +95,7 @@ class Ledger:
                 tuple(self.index),
                 self._backend,
                 self.options.runner,
-                self._workers,
+                self.workers,
                 self.plan.warnings,
             )
             self.observers.notify(event)

@@ -26,17 +26,26 @@ __all__ = [
     "RUNNERS",
     "EntriesMaker",
     "OptionsOfRun",
+    "PLACES",
     "Recorder",
     "RunOptions",
     "backend_names",
     "backend_target",
+    "place_target",
 ]
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 _SWITCHES = (
     *("fail_fast", "strict_params", "strict_json", "engine_logs", "guard", "strict_cache"),
 )
-RUNNERS = ("sequential", "threads", "processes")
+# Those beside the first two make calls elsewhere, in a place. Import strings, so that naming one
+# loads no cluster.
+PLACES: dict[str, str] = {
+    "processes": "mxm.pipeline.execution.places.processes:WorkerPool",
+    "dask": "mxm.pipeline.execution.places.dask_place:DaskPlace",
+    "ray": "mxm.pipeline.execution.places.ray_place:RayPlace",
+}
+RUNNERS = ("sequential", "threads", *PLACES)
 
 
 class OptionsOfRun(TypedDict, total=False):
@@ -48,6 +57,7 @@ class OptionsOfRun(TypedDict, total=False):
     backend: str
     runner: str
     workers: int | None
+    address: str | None
     fail_fast: bool
     strict_params: bool
     strict_json: bool
@@ -100,10 +110,13 @@ class RunOptions:
     Parameters
     ----------
     runner
-        ``sequential`` (in topological, then declaration order), ``threads`` or ``processes``.
+        ``sequential`` (in topological, then declaration order), ``threads``, ``processes``,
+        ``dask`` or ``ray``; or another one, by its name as an entry point in ``mxm.runners``.
     workers
-        The number of tasks that run at once on ``threads`` and ``processes``; None for the number
-        of processors.
+        The number of tasks that run at once, except on ``sequential``; None for the number of
+        processors, or of those of the cluster.
+    address
+        Of the cluster that ``dask`` or ``ray`` joins; None for one on this machine.
     fail_fast
         Whether no more tasks start after a failure.
     strict_params
@@ -166,6 +179,7 @@ class RunOptions:
 
     runner: str = "sequential"
     workers: int | None = None
+    address: str | None = None
     fail_fast: bool = False
     strict_params: bool = False
     strict_json: bool = False
@@ -199,9 +213,16 @@ class RunOptions:
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
         given: Any = self.runner
-        if given not in RUNNERS:
+        if given not in RUNNERS and not (isinstance(given, str) and place_target(given)):
             hint = did_you_mean(given, RUNNERS) if isinstance(given, str) else None
             raise BackendError(f"unknown runner {given!r}", hint=hint)
+        address: Any = self.address
+        if address is not None and (not isinstance(address, str) or not address):
+            raise BackendError(f"address must be text, not {repr_of(address)}")
+        if address is not None and given in ("sequential", "threads", "processes"):
+            raise BackendError(
+                f"runner {given!r} has no address", hint="use runner 'dask' or 'ray' with it"
+            )
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
             raise BackendError(f"workers must be a positive number, not {repr_of(count)}")
@@ -242,6 +263,11 @@ class RunOptions:
                 f"limits must map names to whole numbers, not {repr_of(self.limits):.80}",
                 hint='give a dict: limits={"bloomberg": 2}',
             )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether functions are called in other processes."""
+        return self.runner not in ("sequential", "threads")
 
     def recording(self, plan: Plan, given: Mapping[str, Any]) -> RunOptions:
         """These options with what records a run of *plan*, where it is recorded."""
@@ -334,11 +360,19 @@ BACKENDS: dict[str, str] = {
 }
 
 
-def _entry_points() -> dict[str, str]:
+def _entry_points(group: str = ENTRY_POINTS) -> dict[str, str]:
     # importlib.metadata takes a tenth of the command's start: load it only for other names.
     from importlib.metadata import entry_points
 
-    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+    return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
+def place_target(name: str) -> str | None:
+    """The import string of the place that the runner *name* stands for, or None if there is none.
+
+    Its object takes the flow and the `RunOptions`, and is a `mxm.pipeline.execution.places.Place`.
+    """
+    return PLACES.get(name) or _entry_points("mxm.runners").get(name)
 
 
 def backend_names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import importlib
 import os
 import queue
 import threading
@@ -13,11 +14,11 @@ from typing import Protocol, TypeAlias
 
 from mxm.pipeline.execution.call import invoke_with
 from mxm.pipeline.execution.items import many_with
-from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.execution.options import RunOptions, place_target
 from mxm.pipeline.execution.places.base import Place
-from mxm.pipeline.execution.places.processes import WorkerPool
 from mxm.pipeline.interrupts import AT_ONCE_S
 from mxm.pipeline.runs import TaskRun
+from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["Ended", "ItemsEnded", "Runner", "make_runner", "worker_count"]
 
@@ -46,7 +47,15 @@ Work: TypeAlias = Callable[[], Ended]
 
 
 class Runner(Protocol):
-    """Starts work, one piece per step, and returns pieces in the order in which they end."""
+    """Starts work, one piece per step, and returns pieces in the order in which they end.
+
+    Attributes
+    ----------
+    workers
+        How many pieces run at once.
+    """
+
+    workers: int
 
     def free(self) -> bool:
         """Whether one more piece would start at once."""
@@ -83,6 +92,8 @@ class Runner(Protocol):
 
 class Sequential:
     """One step at a time, on the caller's own thread."""
+
+    workers: int = 1
 
     def __init__(self) -> None:
         self._ended: list[Ended] = []
@@ -121,14 +132,14 @@ class Threads:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers: int = workers
         self._busy = 0
         self._threads: list[threading.Thread] = []
         self._work: queue.SimpleQueue[tuple[contextvars.Context, Work] | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Ended | BaseException | None] = queue.SimpleQueue()
 
     def free(self) -> bool:
-        return self._busy < self._workers
+        return self._busy < self.workers
 
     def start(self, work: Work) -> None:
         self._busy += 1
@@ -195,9 +206,9 @@ _GRACE_S = 0.5
 class Placed(Threads):
     """Steps on threads that hand each attempt's function to a place."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, place: Place, workers: int) -> None:
         super().__init__(workers)
-        self._place: Place = WorkerPool()
+        self._place = place
 
     def start(self, work: Work) -> None:
         def elsewhere() -> Ended:
@@ -219,12 +230,22 @@ class Placed(Threads):
             thread.join(max(0, deadline - time.monotonic()))
 
 
-def make_runner(options: RunOptions) -> Runner:
-    """The runner that *options* name."""
+def make_runner(options: RunOptions, flow: FlowSpec) -> Runner:
+    """The runner that *options* name, for a run of *flow*.
+
+    Raises
+    ------
+    BackendError
+        Its place cannot be reached.
+    """
     if options.runner == "sequential":
         return Sequential()
     workers = worker_count(options)
-    return Threads(workers) if options.runner == "threads" else Placed(workers)
+    if options.runner == "threads":
+        return Threads(workers)
+    module, _, name = (place_target(options.runner) or "").partition(":")
+    place: Place = getattr(importlib.import_module(module), name)(flow, options)
+    return Placed(place, place.slots)
 
 
 def worker_count(options: RunOptions) -> int:

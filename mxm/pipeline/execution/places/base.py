@@ -19,9 +19,12 @@ class Begun:
     ----------
     number
         The index of the call, from 0.
+    ago
+        How many seconds ago that was, where it is known afterwards only.
     """
 
     number: int
+    ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,14 @@ class Done:
         What its function returned.
     error
         What it raised, or why it has no outcome; None if it returned.
+    ago
+        How many seconds ago it ended.
     """
 
     number: int
     value: Any = None
     error: BaseException | None = None
+    ago: float = 0.0
 
 
 class Place(Protocol):
@@ -48,7 +54,14 @@ class Place(Protocol):
 
     A thread of the runner blocks in each call, so engines, retries and states work the same
     wherever a function runs.
+
+    Attributes
+    ----------
+    slots
+        How many calls run at once.
     """
+
+    slots: int
 
     def invoke(self, call: Invocation) -> Any:
         """Call the function of *call* once; return its value.

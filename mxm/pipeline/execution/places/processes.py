@@ -6,30 +6,25 @@ A worker that dies fails only its own attempt.
 from __future__ import annotations
 
 import atexit
-import logging
 import multiprocessing
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import (
     BackendError,
-    SpecError,
     TaskTimeoutError,
     WorkerDiedError,
-    described,
 )
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.observing import unseen
-from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
-from mxm.pipeline.execution.places.engine_state import engine_state
-from mxm.pipeline.execution.places.worker import RAISED, READY, UNGUARDED, UNSENT
+from mxm.pipeline.execution.places.requests import chunk, outcome, request
+from mxm.pipeline.execution.places.worker import READY, UNGUARDED
 from mxm.pipeline.execution.places.worker_process import (
     SECONDS_TO_END,
     WORKER,
@@ -38,15 +33,15 @@ from mxm.pipeline.execution.places.worker_process import (
     Worker,
     ending_of,
 )
-from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import active_resources
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.options import RunOptions
+    from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["WorkerPool"]
 
@@ -60,7 +55,9 @@ class WorkerPool:
         The program is not in a file: a worker starts by importing it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
+        del flow  # its functions are found by name
+        self.slots: int = options.workers or os.cpu_count() or 1
         main = sys.modules.get("__main__")
         file = getattr(main, "__file__", None)
         if file and getattr(main, "__spec__", None) is None and not os.path.exists(file):
@@ -94,11 +91,11 @@ class WorkerPool:
             What the function raised.
         """
         task, timeout = call.step.name, call.step.task.timeout_s
-        request = _request(call)
+        asked = request(call)
         while True:
             worker, fresh = self._take()
             try:
-                kind, content = worker.ask(*request, timeout)
+                kind, content = worker.ask(*asked, timeout)
                 break
             except LateError:
                 self._stop(worker, task)
@@ -114,7 +111,7 @@ class WorkerPool:
                 raise
         _pass_on(call.probe, worker)
         self._give_back(worker)
-        value, error = _outcome(task, kind, content)
+        value, error = outcome(task, kind, content)
         if error is not None:
             raise error
         return value
@@ -123,7 +120,7 @@ class WorkerPool:
         """Call the functions of *calls* in sequence in one worker; see `Place.invoke_many`."""
         task, timeout = calls[0].step.name, calls[0].step.task.timeout_s
         try:
-            head, inputs, sent = _requests(calls)
+            head, inputs, sent = chunk(calls)
         except FatalError as fatal:  # those behind it may be sent
             yield Done(0, error=fatal)
             return
@@ -134,7 +131,7 @@ class WorkerPool:
             for kind, content in outcomes:
                 if kind != READY:
                     _pass_on(calls[number].probe, worker)
-                    yield Done(number, *_outcome(task, kind, content))
+                    yield Done(number, *outcome(task, kind, content))
                 if kind == READY or number + 1 < sent:
                     number += 1
                     yield Begun(number)
@@ -299,115 +296,3 @@ def _pass_on(probe: Noting | None, worker: Worker) -> None:
         unseen("worker processes")
     else:
         probe.take(worker.notes())
-
-
-def _outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
-    """The value in a worker's answer; raises if the call failed."""
-    if kind == UNSENT:
-        return None, _unsendable("value", task, unpack(content))
-    try:
-        outcome = unpack(content)
-    except BaseException as error:  # some types can be pickled, but not unpickled
-        let_signals_pass(error)
-        fatal = _unsendable("exception" if kind == RAISED else "value", task, error)
-        fatal.__cause__ = error
-        return None, fatal
-    return (None, outcome) if kind == RAISED else (outcome, None)
-
-
-def _request(call: Invocation) -> tuple[bytes, bytes]:
-    """The request header for a worker, and the inputs."""
-    task = call.step.name
-    try:
-        fn = pack_function(call.step.task.fn)
-    except SpecError as error:
-        raise FatalError(error) from None
-    except BaseException as error:  # any type may refuse to be pickled, in its own way
-        let_signals_pass(error)
-        raise _unsendable("function", task, error) from error
-    try:
-        inputs = pack((call.args, call.kwargs, call.probe and call.probe.sent()))
-    except BaseException as error:
-        let_signals_pass(error)
-        raise _unsendable("inputs", task, error) from error
-    resources = active_resources()
-    shared = resources.shared() if resources else None
-    try:
-        return pack((call.flow, task, _levels(), fn, shared, engine_state(), None)), inputs
-    except BaseException as error:
-        let_signals_pass(error)
-        raise _unsendable("resources", task, error) from error
-
-
-def _requests(calls: Sequence[Invocation]) -> tuple[bytes, list[bytes], int]:
-    """Like `_request`, for calls that differ in some inputs; common inputs are sent once.
-
-    The inputs of each call follow, for as many calls as fit into one chunk.
-    """
-    first = calls[0]
-    same_args = tuple(
-        i for i, value in enumerate(first.args) if all(c.args[i] is value for c in calls)
-    )
-    same_names = [k for k, v in first.kwargs.items() if all(c.kwargs[k] is v for c in calls)]
-    head, shared = _request(
-        ItemInputs(
-            first.flow,
-            first.step,
-            tuple(value if i in same_args else None for i, value in enumerate(first.args)),
-            {k: first.kwargs[k] for k in same_names},
-        )
-    )
-    parts: list[bytes] = []
-    size = 0
-    for call in calls:
-        own_args = {i: v for i, v in enumerate(call.args) if i not in same_args}
-        own_names = {k: v for k, v in call.kwargs.items() if k not in same_names}
-        try:
-            part = pack((own_args, own_names, call.probe and call.probe.sent()))
-        except BaseException as error:
-            let_signals_pass(error)
-            if parts:
-                break  # send it alone, so that only its own item fails
-            raise _unsendable("inputs", first.step.name, error) from error
-        size += len(part)
-        parts.append(part)
-        if size > _LARGEST_CHUNK:
-            break
-    *common, _ = unpack(head)
-    head = pack((*common, len(parts)))
-    return head, [shared, *parts], len(parts)
-
-
-@dataclass
-class ItemInputs:
-    """The common inputs of all calls of a chunk."""
-
-    flow: str
-    step: Step
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    probe: Noting | None = None
-
-
-_LARGEST_CHUNK = 4_000_000  # bytes of inputs
-
-
-def _unsendable(what: str, task: str, why: object) -> FatalError:
-    """A value cannot be sent, so another attempt would fail, too."""
-    reason = described(why) if isinstance(why, BaseException) else why
-    return FatalError(
-        BackendError(
-            f"the {what} of task {task!r} cannot pass between processes: {reason}",
-            hint="use runner 'threads' for what cannot be pickled",
-        )
-    )
-
-
-def _levels() -> dict[str, int]:
-    """The level set on each logger."""
-    root = logging.getLogger()
-    loggers = [
-        root,
-        *(v for v in root.manager.loggerDict.values() if isinstance(v, logging.Logger)),
-    ]
-    return {log.name: log.level for log in loggers if log.level}

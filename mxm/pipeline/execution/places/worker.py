@@ -48,6 +48,7 @@ __all__ = [
     "UNGUARDED",
     "UNSENT",
     "WARNED",
+    "LogQueue",
     "serve",
 ]
 
@@ -174,7 +175,7 @@ class _Parent:
         self._lock = threading.Lock()  # threads that a task starts print, too
         self._whole = True  # a signal may cut a message, and leave nothing to add to
         self._handling = logging.Logger.callHandlers
-        logs = _Logs(self.tell)
+        logs = LogQueue(self.tell)
         # Whatever loggers and handlers the user's module sets up: the parent has the same.
         _set_handling(lambda _, record: logs.handle(record))
         sys.stdout, sys.stderr = self._streams = self._stream("stdout"), self._stream("stderr")
@@ -215,7 +216,7 @@ class _Parent:
         sys.stdout, sys.stderr = (TaskLines(s) for s in (sys.__stdout__, sys.__stderr__) if s)
 
 
-class _Logs(logging.handlers.QueueHandler):
+class LogQueue(logging.handlers.QueueHandler):
     """Makes records fit to be sent, and sends them."""
 
     def __init__(self, tell: Callable[[bytes, bytes], None]) -> None:
@@ -232,6 +233,7 @@ class _Logs(logging.handlers.QueueHandler):
             return super().prepare(record)
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        """Send *record*, which `prepare` made fit."""
         self._tell(LOGGED, pack((current_task(), record)))
 
 

@@ -33,7 +33,7 @@ from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
 from mxm.pipeline.problems import Problem
 
-__all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of"]
+__all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of", "show"]
 
 SECONDS_TO_END = 1.0
 """How long a worker that is interrupted may take to end, and how long one that ends by itself is
@@ -240,16 +240,12 @@ class Worker:
 
     def _show(self, kind: bytes, content: bytes) -> bool:
         """Log or print what the worker says, and keep what it warns of; whether it is such."""
-        if kind == LOGGED:
-            _log(*unpack(content))
-        elif kind == PRINTED:
-            _print(*unpack(content))
-        elif kind == PROGRESSED:
-            _progress(*unpack(content))
-        elif kind == WARNED:
+        if kind == WARNED:
             self._problems.append(unpack(content))
         elif kind == NOTED:
             self._notes.append(unpack(content))
+        else:
+            show(kind, content)
         return kind in (LOGGED, PRINTED, PROGRESSED, WARNED, NOTED)
 
     @contextlib.contextmanager
@@ -273,6 +269,16 @@ def _way_out(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "raise the limit of open files (ulimit -n), or use fewer workers or runner 'threads'"
     return shadow_hint() or "use fewer workers, or runner 'threads'"
+
+
+def show(kind: bytes, content: bytes) -> None:
+    """Log or print what a worker says, as its task's."""
+    if kind == LOGGED:
+        _log(*unpack(content))
+    elif kind == PRINTED:
+        _print(*unpack(content))
+    elif kind == PROGRESSED:
+        _progress(*unpack(content))
 
 
 def _log(task: tuple[str, str] | None, record: logging.LogRecord) -> None:

@@ -1,0 +1,309 @@
+"""The driver's side of a place on a cluster: requests, answers, and what they mean.
+
+`dask_place` and `ray_place` only carry bytes to a worker and back. Whatever the cluster would do
+by itself, one message is one call of a worker: only a task's `retries` calls its function again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, described
+from mxm.pipeline.execution.call import FatalError, Invocation
+from mxm.pipeline.execution.observing import unseen
+from mxm.pipeline.execution.pickling import pack_function, unpack
+from mxm.pipeline.execution.places.base import Begun, Done
+from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
+from mxm.pipeline.execution.places.remote import Answer, Request, about
+from mxm.pipeline.execution.places.requests import chunk, outcome, request
+from mxm.pipeline.execution.places.worker import LOGGED, NOTED, PRINTED
+from mxm.pipeline.execution.places.worker_process import show
+from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.introspection.entrypoints import entrypoint
+from mxm.pipeline.logs import logger
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.values.fingerprint import Fingerprints, Item, differences
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.options import RunOptions
+    from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["ClusterPlace", "LostError", "require_same", "require_socket"]
+
+
+class LostError(Exception):
+    """A worker is gone with what it was asked, or the cluster has lost the answer."""
+
+
+class ClusterPlace:
+    """A place on a cluster, without the way to it.
+
+    Parameters
+    ----------
+    flow
+        The flow: its project is what workers import.
+    options
+        Those of the run.
+
+    Attributes
+    ----------
+    slots
+        How many calls run at once.
+    """
+
+    name = "a cluster"
+    slots = 1
+
+    def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
+        self.run: str = secrets.token_hex(6)
+        self.workers: int | None = options.workers
+        self.address: str | None = options.address
+        self._lock = threading.RLock()
+        self._root = _project_of(flow)
+        self._prints = Fingerprints(self._root)
+        self._made: tuple[Tree, bytes] | None = None
+        self._functions: dict[Callable[..., Any], tuple[bytes, tuple[Item, ...], str | None]] = {}
+        self._closed = False
+
+    # What dask_place and ray_place do
+
+    def ask(self, data: bytes, task: str) -> bytes:
+        """What a worker answers to the request in *data*, for *task*; it is asked once.
+
+        Raises
+        ------
+        LostError
+            The worker, or its answer, is gone.
+        KeyboardInterrupt
+            The place was closed meanwhile.
+        """
+        raise NotImplementedError
+
+    def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
+        """Close what is open for this run: for each worker, what `remote.close_run` gives."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Leave the cluster, or end it if it was started for this run; it may have failed."""
+        raise NotImplementedError
+
+    # What the runner calls
+
+    def invoke(self, call: Invocation) -> Any:
+        """Call the function of *call* once on a worker; return its value.
+
+        Raises
+        ------
+        WorkerDiedError
+            The worker ended before the function did.
+        FatalError
+            The function, its inputs or its value cannot be sent, or the worker has other code.
+        BaseException
+            What the function raised.
+        """
+        task = call.step.name
+        head, inputs = request(call, self._packed)
+        try:
+            answer = self._asked(call, head, inputs, None)
+        except LostError as lost:
+            raise _died(task, lost) from None
+        value, error = self._heard(task, answer.calls[0], call.probe)
+        if error is not None:
+            raise error
+        return value
+
+    def invoke_many(self, calls: Sequence[Invocation]) -> Iterator[Begun | Done]:
+        """Call the functions of *calls* in sequence on one worker, as many as take a moment.
+
+        When a worker dies, nobody knows which of them had begun: none of them is called again but
+        by its own retries.
+        """
+        task = calls[0].step.name
+        sent = 1
+        try:
+            head, (inputs, *parts), sent = chunk(calls, self._packed)
+            answer = self._asked(calls[0], head, inputs, tuple(parts))
+        except FatalError as fatal:
+            yield Done(0, error=fatal)
+            return
+        except LostError as lost:
+            for number in range(sent):
+                yield Begun(number)
+                yield Done(number, error=_died(task, lost))
+            return
+        for number, said in enumerate(answer.calls):
+            began, ended = answer.times[number]
+            yield Begun(number, began)
+            yield Done(number, *self._heard(task, said, calls[number].probe), ended)
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started for this run ends."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        problems: list[Problem] = []
+        try:
+            for found, said in self.close_run():
+                problems += found
+                _show(said)
+        except Exception as error:  # also of a cluster that has ended
+            logger.warning("workers were not asked to close resources: %s", described(error))
+        self.leave()
+        resources = active_resources()
+        if resources is not None:
+            resources.note(problems)
+
+    # Inside
+
+    def _tree(self) -> tuple[Tree, bytes]:
+        with self._lock:
+            if self._made is None:
+                tree, files = tree_of(self._root)
+                self._made = tree, zipped(files)
+            return self._made
+
+    def _packed(self, fn: Callable[..., Any]) -> bytes:
+        return self._function(fn)[0]
+
+    def _function(self, fn: Callable[..., Any]) -> tuple[bytes, tuple[Item, ...], str | None]:
+        """*fn* as bytes, and what it is made of: None where these bytes are all there is."""
+        with self._lock:
+            known = self._functions.get(fn)
+            if known is None:
+                try:
+                    if entrypoint(fn) is None or fn.__module__ == "__main__":
+                        raise SpecError("it has no name that a worker can import")
+                    printed = self._prints.of(fn)
+                    known = pack_function(fn), printed.items, printed.digest
+                except SpecError:
+                    known = _by_value(fn), (), None
+                self._functions[fn] = known
+            return known
+
+    def _asked(
+        self, call: Invocation, head: bytes, inputs: bytes, parts: tuple[bytes, ...] | None
+    ) -> Answer:
+        task = call.step.task
+        tree, archive = self._tree()
+        _, items, digest = self._function(task.fn)
+        for sent in (None, archive):
+            data = pickle.dumps(
+                Request(self.run, tree, sent, digest, task.timeout_s, head, inputs, parts)
+            )
+            answer: Answer = pickle.loads(self.ask(data, call.step.name))  # noqa: S301 - ours
+            if not answer.needs_tree:
+                break
+        else:
+            raise FatalError(BackendError(f"a worker of {self.name} cannot keep the sources"))
+        if answer.other_code is not None:
+            self._refuse_code(call.step.name, items, answer.other_code)
+        return answer
+
+    def _refuse_code(self, task: str, ours: Iterable[Item], theirs: Iterable[Item]) -> NoReturn:
+        changed = "; ".join(map(str, [*differences(ours, theirs)][:3]))
+        raise FatalError(
+            BackendError(
+                f"the workers have other code for task {task!r} than this process"
+                f"{f': {changed}' if changed else ''}",
+                hint="start the run again: it imports the files as they are now; if a package "
+                "differs, install the same version on the workers",
+            )
+        )
+
+    def _heard(
+        self, task: str, said: Sequence[tuple[bytes, bytes]], probe: Noting | None
+    ) -> tuple[Any, BaseException | None]:
+        """What came of a call; what it logged and printed is shown first."""
+        *before, last = said
+        _show(before)
+        if probe is None:
+            unseen("workers of a cluster")
+        else:
+            probe.take(unpack(content) for kind, content in before if kind == NOTED)
+        return outcome(task, *last)
+
+
+def _show(said: Iterable[tuple[bytes, bytes]]) -> None:
+    for kind, content in said:
+        if kind in (LOGGED, PRINTED):
+            show(kind, content)
+
+
+def _project_of(flow: FlowSpec) -> str:
+    """The folder whose modules the functions of *flow* come from."""
+    source = flow.source
+    folder = os.path.dirname(os.path.realpath(source.file)) if source else os.getcwd()
+    if not os.path.isdir(folder):  # a notebook
+        folder = os.getcwd()
+    file = nearest_project(folder)
+    return os.path.dirname(os.path.realpath(file)) if file else folder
+
+
+def _by_value(fn: Callable[..., Any]) -> bytes:
+    try:
+        by_value: Any = importlib.import_module("cloudpickle")
+    except ImportError:
+        raise SpecError(
+            f"{fn!r} cannot be sent to a worker by name",
+            hint="define it with def at the top level of a module, or install cloudpickle",
+        ) from None
+    data: bytes = by_value.dumps(fn)
+    return data
+
+
+def _died(task: str, lost: LostError) -> WorkerDiedError:
+    return WorkerDiedError(
+        f"task {task!r} was lost: {lost}",
+        hint="run it with --runner sequential to see what it does",
+    )
+
+
+def require_same(theirs: dict[str, str], where: str) -> None:
+    """Check that *where* has what this process has.
+
+    Raises
+    ------
+    BackendError
+        It has another Python, or another version of this package.
+    """
+    for what, ours in about().items():
+        if theirs.get(what) != ours:
+            raise BackendError(
+                f"{where} has {what} {theirs.get(what)}, and this process {ours}",
+                hint="give all machines of the cluster the same versions",
+            )
+
+
+def require_socket(address: str, seconds: float, what: str) -> None:
+    """Check that something answers at *address*, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    BackendError
+        Nothing does, or this is no address.
+    """
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        if not parts.hostname or not parts.port:
+            raise ValueError("it has no host and port")
+        with socket.create_connection((parts.hostname, parts.port), timeout=seconds):
+            pass
+    except (OSError, ValueError) as error:
+        let_signals_pass(error)
+        raise BackendError(
+            f"no {what} answers at {address}: {described(error)}",
+            hint="give --address the address that the cluster printed when it started",
+        ) from None

@@ -1,0 +1,193 @@
+"""The project's sources as a tree: shipped to a worker once, and imported there from its folder.
+
+A worker of a cluster lives longer than the code: it imports a module once, and would go on with
+that after an edit. So each request names the tree that it was planned with, by digest. Another
+tree takes the place of the one that is imported, and forgets its modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import io
+import os
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from mxm.pipeline.errors import BackendError
+from mxm.pipeline.execution.pickling import files_are_at
+from mxm.pipeline.problems import shown_path
+
+__all__ = ["Tree", "tree_of", "has_tree", "install", "zipped", "within_tree"]
+
+_OURS = os.path.realpath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 2))
+_LARGEST = 64_000_000  # bytes of sources: more is no project, but a folder of everything
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Which sources a run was planned with.
+
+    Parameters
+    ----------
+    digest
+        Of their paths and contents.
+    root
+        The project's folder, where the run was planned.
+    paths
+        The entries of ``sys.path`` below it, relative to it, in order.
+    """
+
+    digest: str
+    root: str
+    paths: tuple[str, ...]
+
+
+def _files(root: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("__pycache__", "node_modules", "site-packages")
+            and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+            and os.path.realpath(os.path.join(folder, name)) != _OURS
+        )
+        for name in sorted(names):
+            if name.endswith(".py"):
+                yield os.path.join(folder, name)
+
+
+def tree_of(root: str) -> tuple[Tree, dict[str, bytes]]:
+    """The tree of the project in *root*, and its files by relative path.
+
+    Raises
+    ------
+    BackendError
+        There is too much of it, or a file cannot be read.
+    """
+    root = os.path.realpath(root)
+    files: dict[str, bytes] = {}
+    size = 0
+    own = os.path.join(os.path.dirname(_OURS), "__init__.py")
+    for path in _files(root):
+        if os.path.realpath(path) == own:  # of mxm-pipeline: each worker has its own
+            continue
+        try:
+            with open(path, "rb") as file:
+                data = files[os.path.relpath(path, root)] = file.read()
+        except OSError as error:
+            message = f"{shown_path(path)} cannot be sent to workers: {error.strerror}"
+            raise BackendError(message) from None
+        size += len(data)
+        if size > _LARGEST:
+            raise BackendError(
+                f"{shown_path(root)} has too many Python files to send to workers",
+                hint="put a pyproject.toml into the project's own folder",
+            )
+    hashed = hashlib.sha256()
+    for name in sorted(files):
+        hashed.update(f"{name}\0{len(files[name])}\0".encode())
+        hashed.update(files[name])
+    entries = [os.path.relpath(os.path.realpath(entry or os.getcwd()), root) for entry in sys.path]
+    below = [entry for entry in entries if not entry.startswith(os.pardir)]
+    return Tree(hashed.hexdigest(), root, tuple(dict.fromkeys([*below, os.curdir]))), files
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """*files* as one archive."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), files[name])
+    return out.getvalue()
+
+
+# On a worker
+
+_changes = threading.Condition()
+_current: Tree | None = None
+_in_use = 0
+
+
+def _folder(digest: str) -> str:
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(tempfile.gettempdir(), f"mxm-code-{user}-{os.getpid()}", digest)
+
+
+def has_tree(tree: Tree) -> bool:
+    """Whether this process has the sources."""
+    return os.path.isdir(_folder(tree.digest))
+
+
+def install(tree: Tree, data: bytes) -> None:
+    """Unpack the sources for this process, which alone may write there."""
+    folder = _folder(tree.digest)
+    part = f"{folder}.part"
+    os.makedirs(part, mode=0o700, exist_ok=True)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(part)
+    with contextlib.suppress(OSError):  # another thread was first
+        os.rename(part, folder)
+
+
+@contextlib.contextmanager
+def within_tree(tree: Tree) -> Generator[str, None, None]:
+    """Let imports come from *tree* in this block; gives its folder.
+
+    Calls of one tree may run at once. One of another tree waits for them: a process has one module
+    of a name.
+    """
+    global _in_use
+    folder = _folder(tree.digest)
+    with _changes:
+        while _in_use and _current != tree:
+            _changes.wait()
+        if _current != tree:
+            _activate(tree, folder)
+        _in_use += 1
+    try:
+        yield folder
+    finally:
+        with _changes:
+            _in_use -= 1
+            _changes.notify_all()
+
+
+def _activate(tree: Tree, folder: str) -> None:
+    global _current
+    home = os.path.dirname(folder)
+    names = set(_module_names(folder, tree.paths))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if name in names or file.startswith(home + os.sep):
+            del sys.modules[name]
+    entries = [os.path.normpath(os.path.join(folder, path)) for path in tree.paths]
+    sys.path[:] = [*entries, *(path for path in sys.path if not path.startswith(home + os.sep))]
+    mxm = sys.modules["mxm"]  # whose other packages are the project's
+    spaces = [os.path.join(entry, "mxm") for entry in entries]
+    rest = [path for path in mxm.__path__ if not path.startswith(home + os.sep)]
+    mxm.__path__ = [*filter(os.path.isdir, spaces), *rest]
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = True
+    root = tree.root + os.sep
+    files_are_at(
+        lambda file: folder + os.sep + file[len(root) :] if file.startswith(root) else file
+    )
+    _current = tree
+
+
+def _module_names(folder: str, paths: Sequence[str]) -> Iterator[str]:
+    """The names that modules of the tree in *folder* may have, except our own."""
+    for path in paths:
+        top = os.path.normpath(os.path.join(folder, path))
+        for file in _files(top):
+            name = os.path.relpath(file, top).removesuffix(".py").replace(os.sep, ".")
+            name = name.removesuffix(".__init__")
+            if name != "mxm" and not name.startswith("mxm.pipeline"):
+                yield name

@@ -1,0 +1,270 @@
+"""The place `dask`: a local cluster of worker processes, one at an address, or a client's.
+
+Dask runs a task again whose worker died, and one whose result it lost. Neither may happen here: a
+plugin of the scheduler keeps it from doing so for our tasks, and for nobody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from mxm.pipeline.errors import BackendError, described
+from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.places.cluster import (
+    ClusterPlace,
+    LostError,
+    require_same,
+    require_socket,
+)
+from mxm.pipeline.execution.places.remote import about, answer, close_run
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.logs import logger
+from mxm.pipeline.problems import Problem
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.options import RunOptions
+    from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["DaskPlace"]
+
+_PREFIX = "mxm_"
+_LOGGERS = (
+    *("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"),
+    *("distributed.worker", "distributed.client", "distributed.batched", "distributed.comm"),
+)
+_ANSWERS_S = 10
+"""How long a scheduler may take to answer."""
+_WORKERS_S = 30
+"""How long a cluster may be without workers."""
+_LARGE = 1_000_000
+"""Bytes of a request that go to a worker directly, not through the scheduler."""
+
+
+class DaskPlace(ClusterPlace):
+    """Calls on the workers of a Dask cluster.
+
+    Raises
+    ------
+    BackendError
+        Dask is not installed; nothing answers at the address, or something else does; the
+        scheduler or a worker has another Python, or another version of this package.
+    """
+
+    name = "the Dask cluster"
+
+    def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
+        super().__init__(flow, options)
+        try:
+            distributed = importlib.import_module("distributed")
+        except ImportError as error:
+            raise BackendError(
+                f"runner 'dask' needs Dask: {error}",
+                hint="pip install 'mxm-pipeline[dask]'",
+            ) from error
+        self._dask: Any = distributed
+        self._cluster: Any = None
+        self._client: Any = None
+        self._is_ours = True
+        self._open: set[Any] = set()
+        self._number = itertools.count()
+        self._quiet: list[tuple[logging.Logger, int]] = []
+        try:
+            self._connect()
+            self._check()
+            self._plug_in()
+        except BaseException:
+            self.leave()
+            raise
+
+    def ask(self, data: bytes, task: str) -> bytes:
+        """What a worker answers to a request."""
+        self._require_workers()
+        key = f"{_PREFIX}{task}-{self.run}-{next(self._number)}"
+        future: Any = None
+        try:
+            sent = data
+            if len(data) > _LARGE:
+                sent = self._client.scatter(data, hash=False)
+            future = self._client.submit(answer, sent, key=key, pure=False, retries=0)
+            with self._lock:
+                self._open.add(future)
+            self._wait(future)
+            return self._result(future, task)
+        finally:
+            with self._lock:
+                self._open.discard(future)
+            if future is not None:
+                future.release()
+
+    def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
+        """Close what is open for this run on all workers."""
+        with self._lock:
+            waiting = list(self._open)
+        if waiting:
+            self._client.cancel(waiting, force=True, reason="the run has ended")
+            return []
+        closed: dict[str, Any] = self._client.run(close_run, self.run)
+        return closed.values()
+
+    def _connect(self) -> None:
+        distributed = self._dask
+        if self.address is None:
+            with contextlib.suppress(ValueError):
+                self._client, self._is_ours = distributed.get_client(), False
+                return
+            config = importlib.import_module("dask").config
+            with config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._silence()
+                self._cluster = distributed.LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL + 1,
+                )
+        else:
+            require_socket(self.address, _ANSWERS_S, "Dask scheduler")
+        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def connect() -> None:
+            try:
+                where = self._cluster or self.address
+                made.put(distributed.Client(where, timeout=_ANSWERS_S, set_as_default=False))
+            except BaseException as error:  # MemoryError, too, where another protocol answers
+                made.put(error)
+
+        # What accepts a connection and says nothing is waited for without end.
+        threading.Thread(target=connect, daemon=True).start()
+        try:
+            found = made.get(timeout=_ANSWERS_S)
+        except queue.Empty:
+            found = TimeoutError(f"no answer within {_ANSWERS_S} seconds")
+        if isinstance(found, BaseException):
+            let_signals_pass(found)
+            raise BackendError(
+                f"what answers at {self.address} is not a Dask scheduler: {described(found):.200}",
+                hint="give --address the address that `dask scheduler` printed",
+            )
+        self._client = found
+
+    def _silence(self) -> None:
+        """Keep the scheduler of a cluster of ours, which is in this process, from logging."""
+        for log in map(logging.getLogger, _LOGGERS):
+            self._quiet.append((log, log.level))
+            log.setLevel(logging.CRITICAL + 1)
+
+    def _check(self) -> None:
+        """Check that every process has what this one has."""
+        client = self._client
+        with contextlib.suppress(Exception):  # the batches of the client wait 10 ms
+            client.scheduler_comm.interval = 0.001
+        self._require_workers()
+        try:
+            require_same(client.run_on_scheduler(about), "the Dask scheduler")
+            for address, theirs in client.run(about).items():
+                require_same(theirs, f"the Dask worker at {address}")
+        except BackendError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"the Dask scheduler or a worker cannot import mxm-pipeline: {described(error)}",
+                hint="install the same mxm-pipeline on the scheduler and on every worker",
+            ) from None
+        threads = sum(client.nthreads().values()) or 1
+        self.slots = min(self.workers or threads, threads)
+
+    def _require_workers(self) -> None:
+        if self._client.nthreads():
+            return
+        try:
+            self._client.wait_for_workers(1, timeout=_WORKERS_S)
+        except Exception:
+            if self._closed:
+                raise KeyboardInterrupt from None
+            raise FatalError(
+                BackendError(
+                    f"{self.name} has had no workers for {_WORKERS_S} seconds",
+                    hint="start workers: dask worker ADDRESS",
+                )
+            ) from None
+
+    def _plug_in(self) -> None:
+        try:
+            self._client.register_plugin(_once())
+        except Exception as error:
+            logger.warning(
+                "the Dask scheduler takes no plugin (%s): a task whose worker dies may run again",
+                described(error),
+            )
+
+    def _wait(self, future: Any) -> None:
+        """Wait until *future* is done, as long as the scheduler answers."""
+        done = threading.Event()
+
+        async def watch() -> None:
+            await future._state.wait()  # `distributed.wait` asks for a default client
+            done.set()
+
+        self._client.loop.add_callback(watch)
+        silent = 0.0
+        while not done.wait(1.0):
+            if self._closed:
+                raise KeyboardInterrupt
+            silent = silent + 1 if self._client.status != "running" else 0
+            if silent >= _ANSWERS_S:  # the client would go on trying for ever
+                raise FatalError(BackendError("the Dask scheduler does not answer any more"))
+
+    def _result(self, future: Any, task: str) -> bytes:
+        if self._closed:
+            raise KeyboardInterrupt
+        if future.status == "finished":
+            try:
+                found: bytes = self._client.gather(future)
+                return found
+            except Exception as error:
+                raise LostError(f"its result is gone: {described(error)}") from None
+        if future.status == "cancelled":
+            raise LostError("the scheduler ended, or lost its result with a worker")
+        why: Any = future.exception()
+        if type(why).__name__ == "KilledWorker":
+            raise LostError(f"its Dask worker at {why.last_worker.address} ended")
+        raise FatalError(BackendError(f"task {task!r} cannot run on Dask: {described(why)}"))
+
+    def leave(self) -> None:
+        """Let the client go, and end a cluster of ours."""
+        if self._client is not None and self._is_ours:
+            with contextlib.suppress(Exception):
+                self._client.close(timeout=2)
+        if self._cluster is not None:
+            with contextlib.suppress(Exception):
+                self._cluster.close(timeout=5)
+        for log, level in self._quiet:
+            log.setLevel(level)
+
+
+def _once() -> Any:
+    """The plugin of the scheduler; made here, its class goes to the scheduler by value."""
+    plugin: Any = importlib.import_module("distributed.diagnostics.plugin")
+
+    def start(self: Any, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+    def transition(self: Any, key: Any, start: str, finish: str, *args: Any, **more: Any) -> None:
+        del start, args, more
+        task = self.scheduler.tasks.get(key) if str(key).startswith("mxm_") else None
+        if task is None:
+            return
+        if finish == "processing":
+            task.suspicious = self.scheduler.allowed_failures  # the next loss is the last
+        elif finish == "memory":
+            task.run_spec = None  # if its result is lost, it is not made again
+
+    parts = {"name": "mxm-once", "idempotent": True, "start": start, "transition": transition}
+    made: Any = type("Once", (plugin.SchedulerPlugin,), parts)
+    return made()

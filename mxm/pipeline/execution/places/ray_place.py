@@ -1,0 +1,184 @@
+"""The place `ray`: actors on a local Ray, or on a cluster at an address; each is one worker.
+
+An actor that dies is not restarted by Ray, and its call is not made again: another actor takes its
+place, for other calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import queue
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from mxm.pipeline.errors import BackendError, described
+from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.places.cluster import (
+    ClusterPlace,
+    LostError,
+    require_same,
+    require_socket,
+)
+from mxm.pipeline.execution.places.remote import about, answer, close_run
+from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.problems import Problem
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.options import RunOptions
+    from mxm.pipeline.spec import FlowSpec
+
+__all__ = ["RayPlace"]
+
+_ANSWERS_S = 10
+_WORKERS_S = 30
+_LOOK_S = 1.0
+
+
+class _Worker:
+    """What an actor does: the same as a worker of any cluster."""
+
+    def about(self) -> dict[str, str]:
+        return about()
+
+    def answer(self, data: bytes) -> bytes:
+        return answer(data)
+
+    def close_run(self, run: str) -> tuple[list[Problem], list[tuple[bytes, bytes]]]:
+        return close_run(run)
+
+
+class RayPlace(ClusterPlace):
+    """Calls on actors of Ray.
+
+    Raises
+    ------
+    BackendError
+        Ray is not installed; nothing answers at the address; a worker has another Python, or
+        another version of this package.
+    """
+
+    name = "the Ray cluster"
+
+    def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
+        super().__init__(flow, options)
+        try:
+            ray = importlib.import_module("ray")
+        except ImportError as error:
+            raise BackendError(
+                f"runner 'ray' needs Ray: {error}", hint="pip install 'mxm-pipeline[ray]'"
+            ) from error
+        self._ray: Any = ray
+        self._is_ours = False
+        self._actors: list[Any] = []
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._remote: Any = None
+        try:
+            self._connect()
+            self._start()
+        except BaseException:
+            self.leave()
+            raise
+
+    def ask(self, data: bytes, task: str) -> bytes:
+        """What an actor answers to a request."""
+        actor = self._take()
+        try:
+            found: bytes = self._wait(actor.answer.remote(data))
+        except self._ray.exceptions.RayActorError as error:
+            self._replace(actor)
+            if self._closed:
+                raise KeyboardInterrupt from None
+            raise LostError(f"its Ray worker ended: {described(error):.200}") from None
+        except self._ray.exceptions.RayError as error:
+            self._idle.put(actor)
+            if self._closed:
+                raise KeyboardInterrupt from None
+            message = f"task {task!r} cannot run on Ray: {described(error):.500}"
+            raise FatalError(BackendError(message)) from None
+        self._idle.put(actor)
+        return found
+
+    def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
+        """Close what is open for this run in all actors that are idle."""
+        idle: list[Any] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        closing = [actor.close_run.remote(self.run) for actor in idle]
+        closed: list[Any] = self._ray.get(closing, timeout=_ANSWERS_S)
+        return closed
+
+    def _connect(self) -> None:
+        if self._ray.is_initialized():
+            return
+        if self.address is not None:
+            require_socket(self.address, _ANSWERS_S, "Ray cluster")
+        try:
+            self._ray.init(
+                address=self.address or "local",
+                num_cpus=None if self.address else self.workers,
+                include_dashboard=None if self.address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except BaseException as error:
+            let_signals_pass(error)
+            where = f" at {self.address}" if self.address else ""
+            raise BackendError(f"Ray{where} does not start: {described(error):.200}") from None
+        self._is_ours = True
+
+    def _start(self) -> None:
+        self._remote = self._ray.remote(
+            num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=1
+        )(_Worker)
+        self.slots = self.workers or int(self._ray.cluster_resources().get("CPU", 1)) or 1
+        self._actors = [self._remote.remote() for _ in range(self.slots)]
+        try:
+            for each in self._ray.get(
+                [actor.about.remote() for actor in self._actors], timeout=_WORKERS_S
+            ):
+                require_same(each, "a Ray worker")
+        except self._ray.exceptions.GetTimeoutError:
+            raise BackendError(
+                f"{self.name} has had no {self.slots} free processors for {_WORKERS_S} seconds",
+                hint="ask for fewer workers: --workers N",
+            ) from None
+        except self._ray.exceptions.RayError as error:
+            raise BackendError(
+                f"a Ray worker cannot import mxm-pipeline: {described(error):.300}",
+                hint="install the same mxm-pipeline on every machine of the cluster",
+            ) from None
+        for actor in self._actors:
+            self._idle.put(actor)
+
+    def _take(self) -> Any:
+        while not self._closed:
+            with contextlib.suppress(queue.Empty):
+                return self._idle.get(timeout=_LOOK_S)
+        raise KeyboardInterrupt
+
+    def _wait(self, reference: Any) -> Any:
+        while True:
+            try:
+                return self._ray.get(reference, timeout=_LOOK_S)
+            except self._ray.exceptions.GetTimeoutError:
+                if self._closed:
+                    raise KeyboardInterrupt from None
+
+    def _replace(self, dead: Any) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._actors.remove(dead)
+            actor = self._remote.remote()
+            self._actors.append(actor)
+        self._idle.put(actor)
+
+    def leave(self) -> None:
+        """End the actors, and a Ray of ours."""
+        with contextlib.suppress(Exception):
+            for actor in self._actors:
+                self._ray.kill(actor)
+            if self._is_ours:
+                self._ray.shutdown()

@@ -1,0 +1,36 @@
+"""The suite of all backends on Dask and Ray, in one cluster for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mxm.pipeline.api import compile_flow
+from mxm.pipeline.execution.options import BACKENDS
+from mxm.pipeline.testing.conformance import *  # noqa: F403
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[dict[str, Any]]:
+    """A client of Dask and a Ray, which all runs of this module join."""
+    distributed = pytest.importorskip("distributed")
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    cluster = distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, dashboard_address=None, silence_logs=60
+    )
+    with cluster, distributed.Client(cluster):
+        yield {"dask": cluster, "ray": ray}
+    ray.shutdown()
+
+
+@pytest.fixture(params=[(b, r) for r in ("dask", "ray") for b in BACKENDS], ids="-".join)
+def compiled(request: pytest.FixtureRequest, clusters: Any) -> Any:
+    backend, runner = request.param
+    return lambda spec, **options: compile_flow(
+        spec, backend=backend, **{"runner": runner, "workers": 3, **options}
+    )
