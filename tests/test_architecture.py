@@ -21,7 +21,7 @@ LAYERS = [
     ["printable", "interrupts"],
     ["problems", "logs", "reprs", "other_engines", "projects", "plaincalls"],
     ["errors"],
-    ["introspection", "failure", "pyproject", "seconds"],
+    ["introspection", "failure", "openfiles", "pyproject", "seconds"],
     ["values", "resources", "retries"],
     ["assets", "bindings", "task_options"],
     ["spec"],

@@ -34,6 +34,7 @@ from mxm.pipeline.execution.places.engine_state import reporting
 from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
+from mxm.pipeline.openfiles import require_files
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.runs import FlowRun, TaskRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
@@ -59,6 +60,9 @@ class _Request:
 _request: ContextVar[_Request | None] = ContextVar("mxm_prefect_request", default=None)
 
 
+_FILES = 6  # three for its event loop, whose thread it would wait for in vain, and what is read
+
+
 class PrefectFlow(CompiledFlow):
     """A flow compiled for Prefect; an ``MXMFlow``."""
 
@@ -70,6 +74,7 @@ class PrefectFlow(CompiledFlow):
             self._flow = _Flow(spec, typed=False)
 
     def _run(self, course: Course) -> FlowRun:
+        require_files(_FILES, "Prefect")
         request = _Request(course)
         try:
             return self._flow.perform(request)

@@ -37,6 +37,7 @@ from mxm.pipeline.adapters.prefect_fit import (
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import current_task
+from mxm.pipeline.openfiles import files_hint
 from mxm.pipeline.values.validation import SecretStr
 
 __all__ = [
@@ -89,7 +90,7 @@ def _import_prefect() -> None:
     except (OSError, ValueError) as error:  # pydantic's and tomllib's are ValueErrors
         raise BackendError(
             f"Prefect cannot be configured: {_why_unusable(error, home)}",
-            hint="fix it, or run with --backend inline",
+            hint=files_hint(error) or "fix it, or run with --backend inline",
         ) from error
     except Exception as error:  # with other versions of its dependencies
         raise unfit("cannot be imported", error) from error

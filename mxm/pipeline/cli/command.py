@@ -26,6 +26,7 @@ from mxm.pipeline.errors import (
 )
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.shadows import shadow_hint
+from mxm.pipeline.openfiles import files_hint
 from mxm.pipeline.printable import printable
 
 __all__ = [
@@ -254,8 +255,9 @@ def _reporting(targets: Sequence[str], *, debug: bool) -> Generator[None]:
         if debug:
             tell("".join(traceback.format_exception(error)))
         shadow = shadow_hint() if isinstance(error, ImportError | AttributeError) else None
-        hint = "this is a bug in mxm-pipeline: report it with the output of --debug"
-        print_error(PipelineError(f"unexpected {described(error)}", hint=shadow or hint))
+        bug = "this is a bug in mxm-pipeline: report it with the output of --debug"
+        hint = shadow or files_hint(error) or bug
+        print_error(PipelineError(f"unexpected {described(error)}", hint=hint))
         raise typer.Exit(ExitCode.USAGE if shadow else ExitCode.FAILED) from None
 
 

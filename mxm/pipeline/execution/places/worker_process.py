@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import multiprocessing
 import os
@@ -31,6 +30,7 @@ from mxm.pipeline.execution.places.worker import (
 )
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger, within_task
+from mxm.pipeline.openfiles import files_hint
 from mxm.pipeline.problems import Problem
 
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of", "show"]
@@ -266,9 +266,7 @@ def ending_of(code: int | None) -> str:
 
 
 def _way_out(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "raise the limit of open files (ulimit -n), or use fewer workers or runner 'threads'"
-    return shadow_hint() or "use fewer workers, or runner 'threads'"
+    return files_hint(error) or shadow_hint() or "use fewer workers, or runner 'threads'"
 
 
 def show(kind: bytes, content: bytes) -> None:
