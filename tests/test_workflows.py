@@ -51,6 +51,15 @@ def test_what_is_published_was_built_once_and_tested() -> None:
     assert published["with"] == {"attestations": True}
 
 
+def test_only_a_release_publishes_the_site() -> None:
+    jobs = parsed(ROOT / ".github" / "workflows" / "docs.yml")["jobs"]
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["publish"]
+    assert "refs/tags/v" in jobs["publish"]["if"]
+    site = re.search(r"out/\w+", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site is not None
+    assert jobs["build"]["steps"][-1]["with"] == {"path": site[0]}
+
+
 def test_the_notes_of_a_release_are_its_section_of_the_changelog(tmp_path: Path) -> None:
     jobs = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     [line] = re.findall(
