@@ -27,7 +27,7 @@ test-views: .venv/dev  ## drawings, pages in a browser, reports and live progres
 	$(PYTEST) $(call tests,$(VIEWS))
 
 test-scale: .venv/scale  ## workers elsewhere, schedules, deployments
-	$(PYTEST) tests/test_places.py $(wildcard tests/test_scale_*.py)
+	$(PYTEST) $(call tests,places processes) $(wildcard $(call tests,scale_* schedule* serve* deploy*))
 
 snapshots: .venv/dev  ## renew what the command prints and the API, in tests/golden and in the docs; read the diff
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q $(call tests,cli runs_command public_api pages)
