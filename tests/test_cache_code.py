@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cached import Project, project_in
+from cached import HEAD, Project, project_in
+from command import write
 
 
 @pytest.fixture
@@ -211,6 +216,81 @@ def load() -> int: return random.randrange(5)
 def f(): return load()
 """)
     assert project.run().codes == ["MXM702"]
+
+
+def test_a_library_that_is_first_loaded_in_a_task_moves_nothing(project: Project) -> None:
+    body = """
+@mxm.task(cache=True, cache_version=1)
+def load() -> float:
+    import numpy as np
+    return float(np.random.default_rng(3).normal())
+
+@mxm.flow
+def f(): return load()
+"""
+    write(project.folder, {"flows.py": HEAD + body})
+    command = [sys.executable, "-m", "mxm.pipeline.cli.main", "run", "f", "--backend", "inline"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "MXM" not in ran.stderr
+    project.edit("np.random.default_rng(3)", "np.random")
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "MXM702 task 'load' draws random numbers from np.random" in ran.stderr
+
+
+@pytest.fixture
+def server() -> Iterator[int]:
+    """The port of a server on this computer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_network_connection_in_a_cached_task_is_a_warning(project: Project, server: int) -> None:
+    project.write(f"""
+PARTS = ["sock", "et"]
+
+@mxm.task(cache=True, code_deps=[len])
+def load() -> int:
+    import importlib
+    importlib.import_module("".join(PARTS)).create_connection(("127.0.0.1", {server})).close()
+    return 1
+
+@mxm.flow
+def f(): return load()
+""")
+    ran = project.run()
+    assert "MXM702 task 'load' is cached, and it opened a network connection" in ran.err
+    project.edit("cache=True", "cache=True, cache_ttl_s=60")
+    assert project.run().codes == []
+
+
+@pytest.mark.parametrize("edit", [False, True])
+def test_files_of_the_system_count_and_are_not_asked_for(
+    project: Project, edit: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mxm.pipeline.execution import kept_reads
+
+    shared = tmp_path / "shared" / "zones"
+    shared.parent.mkdir()
+    shared.write_text("1")
+    monkeypatch.setattr(kept_reads, "_SYSTEM", (str(shared.parent),))
+    folder = project.folder / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    inner = project_in(folder, monkeypatch)
+    inner.write(f"""
+from pathlib import Path
+
+@mxm.task(cache=True)
+def load() -> str: return Path({str(shared)!r}).read_text()
+
+@mxm.flow
+def f(): return load()
+""")
+    ran = inner.run("--strict-cache")
+    assert ran.codes == []
+    if edit:
+        shared.write_text("2")
+    assert inner.run("--strict-cache").cached == ([] if edit else ["load"])
 
 
 def test_a_statement_of_the_module_of_the_flow_counts_for_tasks_of_other_modules(

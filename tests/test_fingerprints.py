@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -642,6 +643,74 @@ def test_what_gives_the_same_each_time_is_not_reported(
         else f"{line}\ndef t(x):\n    {rest}\n"
     )
     assert made(tmp_path, text).impure == ()
+
+
+FORMS = {
+    "random": [
+        "import numpy as np\n    return np.random.rand()",
+        "import numpy.random\n    return numpy.random.normal(size=3)",
+        "import numpy.random as r\n    return r.rand()",
+        "from numpy import random as r\n    return r.rand()",
+        "from numpy.random import normal as n\n    return n()",
+        "import numpy as np\n    r = np.random\n    return r.rand()",
+        "import numpy as np\n    f = np.random.rand\n    return f()",
+        "import numpy as np\n    return getattr(np.random, 'rand')()",
+        "import numpy as np\n    return [np.random.rand() for _ in x]",
+        "import numpy as np\n    return (lambda: np.random.rand())()",
+        "import numpy as np\n    for _ in x:\n        np.random.rand()",
+        "import numpy as np\n    return np.random.mtrand.rand()",
+        "import numpy as np\n    return np.random.default_rng()",
+        "import numpy as np\n    return np.random.default_rng(None)",
+        "import numpy as np\n    return np.random.default_rng(seed=None)",
+        "import numpy as np\n    return np.random.RandomState().rand()",
+        "import numpy as np\n    return np.random.Generator(np.random.PCG64())",
+        "import random\n    return random.Random(None)",
+    ],
+    "clock": [
+        "import pandas as pd\n    return pd.Timestamp('now')",
+        "import pandas as pd\n    return pd.to_datetime('today')",
+        "import numpy as np\n    return np.datetime64('now')",
+        "import pandas as pd\n    return pd.Timestamp.now()",
+    ],
+    "": [
+        "import numpy as np\n    return np.random.default_rng(3)",
+        "from numpy.random import default_rng\n    return default_rng(seed=3)",
+        "import numpy as np\n    return np.random.Generator(np.random.PCG64(3))",
+        "import random\n    return random.Random(3)",
+        "import pandas as pd\n    return pd.Timestamp('2026-01-02')",
+        "import numpy as np\n    return np.zeros(3)",
+    ],
+}
+LOOK = """
+import json, sys
+from mxm.pipeline.values.fingerprint import Fingerprints
+{first}
+import tasks
+prints = Fingerprints({root!r})
+functions = [value for name, value in vars(tasks).items() if name.startswith("task_")]
+print(json.dumps([[r.kind for r in prints.of(each).impure] for each in functions]))
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import numpy.random, pandas"])
+def test_forms_of_random_and_clock_are_reported_loaded_or_not(first: str, tmp_path: Path) -> None:
+    listed = [(kind, body) for kind, bodies in FORMS.items() for body in bodies]
+    text = "\n".join(f"def task_{n}(x):\n    {body}" for n, (_, body) in enumerate(listed))
+    (tmp_path / "tasks.py").write_text(text, "utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-B", "-c", LOOK.format(first=first, root=str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(ran.stdout)
+    wrong = [
+        (body, kinds)
+        for (kind, body), kinds in zip(listed, found, strict=True)
+        if set(kinds) != ({kind} if kind else set())
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

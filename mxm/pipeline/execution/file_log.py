@@ -36,12 +36,15 @@ class Observed:
         Paths of what changed between the time it was read and the end of the attempt.
     unseen
         Where it may have opened more: names of events that could not be read, other processes.
+    connects
+        Whether it opened a connection to another computer, or to a server on this one.
     """
 
     reads: list[FileNote] = field(default_factory=list[FileNote])
     writes: list[FileNote] = field(default_factory=list[FileNote])
     torn: list[str] = field(default_factory=list[str])
     unseen: list[str] = field(default_factory=list[str])
+    connects: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class FileLog:
         self._cleared: set[str] = set()  # folders that were removed
         self._also: list[FileNote] = []
         self.lost: set[str] = set()  # where it may miss something
+        self.connects = False
         self._lock = threading.Lock()
 
     def read(self, path: str, *, names: bool, origins: Origins) -> None:
@@ -177,6 +181,7 @@ class FileLog:
                 found.torn.append(path)
             found.reads.append(FileNote(path, *state, base))
         found.unseen += sorted(self.lost)
+        found.connects = self.connects
         found.reads += [note for note in self._also if note not in found.reads]
         for key, (path, base) in writes.items():
             state = state_of(key)

@@ -13,6 +13,7 @@ from mxm.pipeline.errors import described
 from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.contents import Sealer, part_of
 from mxm.pipeline.execution.entries import Entries, NewEntry, UnkeptError
+from mxm.pipeline.execution.kept_reads import is_of_system
 from mxm.pipeline.execution.keys import Files
 from mxm.pipeline.execution.notices import Notices
 from mxm.pipeline.execution.observing import FileNote, Observed, joined
@@ -178,6 +179,15 @@ class Keeper:
                 "run the flow inside it with runner 'threads'",
             )
             return None
+        task = step.task
+        known = task.cache_ttl_s is not None or task.inputs or task.cache_version is not None
+        if seen.connects and not known:
+            self.notices.say(
+                "MXM702",
+                step,
+                f"task {step.name!r} is cached, and it opened a network connection",
+                "say how long a result holds: cache_ttl_s=",
+            )
         if not self._names_its_files(step, seen, asked.inputs):
             return None
         return [*seen.reads, *seen.writes]
@@ -213,7 +223,7 @@ class Keeper:
     def _names_its_files(self, step: Step, seen: Observed, inputs: Mapping[str, str]) -> bool:
         """Note the files that ``inputs`` does not name, and those written; whether to go on."""
         given = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
-        reads = [note for note in seen.reads if note.kind == "file"]
+        reads = [note for note in seen.reads if note.kind == "file" and not self._is_system(note)]
         places = dict.fromkeys(os.path.realpath(self._place(note)) for note in reads)
         unnamed = [self._shown(place) for place in places if place not in given]
         if unnamed:
@@ -226,7 +236,7 @@ class Keeper:
                 f"inputs=[{names}]",
                 severity="warning" if self.is_strict else "note",
             )
-        writes = [note.path for note in seen.writes]
+        writes = [note.path for note in seen.writes if not self._is_system(note)]
         if writes and step.task.produces is None:
             self.notices.say(
                 "MXM707",
@@ -239,6 +249,10 @@ class Keeper:
     def _place(self, note: FileNote) -> str:
         base = {"root": self.root, "folder": os.getcwd()}.get(note.base, "")
         return os.path.join(base, note.path)
+
+    def _is_system(self, note: FileNote) -> bool:
+        """Whether *note* is of a file that came with the system or a library; it counts, too."""
+        return not note.base and is_of_system(note.path, self.root)
 
     def _shown(self, path: str) -> str:
         """*path* as ``inputs`` would name it."""

@@ -11,7 +11,7 @@ import sysconfig
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
-__all__ = ["Origins", "is_below", "is_left_out", "origins_of"]
+__all__ = ["Origins", "is_below", "is_left_out", "is_of_system", "origins_of"]
 
 Origins: TypeAlias = "tuple[str, ...]"
 """Files of the project's code that a read is kept by."""
@@ -98,6 +98,24 @@ def _library_folders() -> tuple[str, ...]:
         home = os.environ.get("PREFECT_HOME") or os.path.expanduser("~/.prefect")
         _library = tuple(os.path.abspath(name) for name in {*names, home})
     return _library
+
+
+_SYSTEM = (
+    *("/usr/share", "/usr/lib", "/usr/lib64", "/usr/local/share", "/usr/local/lib", "/etc", "/lib"),
+    *("/lib64", "/var/cache/fontconfig", "/System", "/Library", "/opt/homebrew"),
+)
+_OWN = (".cache", ".config", ".matplotlib", ".local/share/fonts", ".fonts", "Library/Caches")
+
+
+def is_of_system(path: str, root: str) -> bool:
+    """Whether nobody names *path* as an input of the project in *root*: it is not the user's data.
+
+    Time zones, certificates and fonts, and what libraries keep in the user's home. A result
+    depends on them like on any file that was read.
+    """
+    folders = [*_SYSTEM, *(os.path.join(os.path.expanduser("~"), name) for name in _OWN)]
+    folders += [os.environ[name] for name in ("SYSTEMROOT", "PROGRAMFILES") if name in os.environ]
+    return not is_below(path, root) and any(is_below(path, folder) for folder in folders)
 
 
 def is_left_out(path: str, root: str) -> bool:

@@ -111,6 +111,7 @@ def joined(seen: Sequence[Observed]) -> Observed:
         whole.reads += [note for note in one.reads if note not in whole.reads]
         whole.torn += one.torn
         whole.unseen += one.unseen
+        whole.connects |= one.connects
         writes |= {(note.base, note.path): note for note in one.writes}
     whole.writes = list(writes.values())
     return whole
@@ -183,6 +184,11 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
         return
     _here.silent = True
     try:
+        if event == _CONNECTS:
+            # Without a task, it is a thread of a library, which serves nobody or all.
+            for one in _logs(log) if log is not None and isinstance(args[1], tuple) else ():
+                one.connects = True
+            return
         logs = _logs(log)
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         origins = origins_of(frame)
@@ -214,8 +220,9 @@ def _logs(log: Any) -> list[FileLog]:
 _LISTED = frozenset({"os.listdir", "os.scandir"})
 _GLOBBED = frozenset({"glob.glob/2", "pathlib.Path.glob", "pathlib.Path.rglob"})
 _PUT = frozenset({"os.rename", "os.link", "os.symlink", "shutil.copyfile"})
+_CONNECTS = "socket.connect"  # to a path, within this computer, counts as no connection
 _EVENTS = frozenset(
-    {"open", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree", "sqlite3.connect"}
+    {_CONNECTS, "open", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree", "sqlite3.connect"}
     | _LISTED
     | _GLOBBED
     | _PUT

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import pickle
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.contents import Sealer, Shape, named, redigested
+from mxm.pipeline.execution.generators import moved_since, states_now
 from mxm.pipeline.execution.observing import Observed, also_observed, observed, unseen
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
@@ -89,7 +88,7 @@ class Probe:
     def around(self, fn: Callable[..., Any], call: Callable[[], Any]) -> Any:
         """What *call*, one attempt of *fn*, returns, noting what it does."""
         notes = Notes()
-        before, around = _random_states(), _surroundings()
+        before, around = states_now(), _surroundings()
         watching = contextlib.ExitStack()
         watch = observed(root=self.root, reaches=_Reach(self, fn))
         notes.observed = watching.enter_context(watch)
@@ -100,8 +99,7 @@ class Probe:
                 watching.close()
             except Exception as error:  # of what is read then: the result stands
                 notes.code.append(f"something that cannot be noted ({described(error)})")
-            states = _random_states()
-            notes.moved += [name for name in states if before.get(name, None) != states[name]]
+            notes.moved += moved_since(before)
             now = _surroundings()
             notes.code += [name for name, state in around.items() if now[name] != state]
             self.notes.append(notes)
@@ -226,13 +224,5 @@ def _surroundings() -> dict[str, Any]:
         folder = os.getcwd()
     except OSError:  # it was removed
         folder = ""
-    return {"the working folder": folder, _ENVIRONMENT: dict(os.environ), "sys.path": [*sys.path]}
-
-
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"random": random.getstate()}
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        with contextlib.suppress(Exception):  # a generator of the user's own, in its place
-            states["np.random"] = pickle.dumps(numpy.get_state(legacy=False))
-    return states
+    held: Any = getattr(os.environ, "_data", os.environ)  # as it is kept: to decode it takes long
+    return {"the working folder": folder, _ENVIRONMENT: dict(held), "sys.path": [*sys.path]}

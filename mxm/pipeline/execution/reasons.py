@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from itertools import chain, islice
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, cast
 
 from mxm.pipeline.errors import repr_of
@@ -162,12 +163,10 @@ def short_text(value: Any, masked: Callable[[str], str]) -> str | None:
         Takes the secrets out of a text.
     """
     members: Iterable[Any] = [value]
-    is_mapping = type(value) is dict
     if type(value) in (list, tuple, set, frozenset):
         members = value
-    elif is_mapping:
-        parts = cast("dict[Any, Any]", value)
-        members = chain(parts, parts.values())
+    elif type(value) in (dict, MappingProxyType):
+        members = chain(value, value.values())
     if isinstance(value, str | bytes) and len(value) > 10 * _LONGEST:
         return None
     listed = list(islice(members, _MOST + 1))

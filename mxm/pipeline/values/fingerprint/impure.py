@@ -8,7 +8,7 @@ import sys
 from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
-from mxm.pipeline.values.fingerprint.instructions import Chain
+from mxm.pipeline.values.fingerprint.instructions import MOMENTS, Chain
 from mxm.pipeline.values.fingerprint.nodes import attribute_of
 
 __all__ = [
@@ -102,8 +102,14 @@ _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
         ),
     ),
 }
+_MEMBERS["numpy.random.mtrand"] = _MEMBERS["numpy.random"]
+_GENERATORS = ("random", "numpy.random")  # modules that hold one for all
 _CLOCKS = frozenset({"now", "utcnow", "today"})
-_UNSEEDED = frozenset({"default_rng", "Random", "RandomState", "SeedSequence", "SystemRandom"})
+_DATES = frozenset({"Timestamp", "datetime64", "to_datetime"})  # of a text, which may say now
+_UNSEEDED = frozenset(
+    ["default_rng", "Random", "RandomState", "SeedSequence", "SystemRandom", "PCG64", "PCG64DXSM",
+     "MT19937", "Philox", "SFC64"]
+)  # fmt: skip
 _PACKAGES = {
     **dict.fromkeys(
         [
@@ -188,6 +194,10 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
     """
     called_bare = chain is not None and chain.after == ("()",)
     module = owner.__name__ if isinstance(owner, ModuleType | type) else ""
+    if name in _DATES and chain is not None and MOMENTS.intersection(chain.after):
+        return "clock", f"{name}({chain.after[1]!r})"
+    if chain is not None and isinstance(value, ModuleType) and value.__name__ in _GENERATORS:
+        return "random", value.__name__  # under another name, or passed on
     if name in _UNSEEDED and called_bare and _module_of(value).startswith(("numpy", "random")):
         return "random", f"{name}()"
     if isinstance(owner, type) and name in _CLOCKS and _tells_time(owner):
@@ -230,8 +240,12 @@ def kind_of_name(name: str, chain: Chain) -> Reach | None:
     kind, members = _MEMBERS.get(module, ("", frozenset[str]()))
     if last in members:
         return kind, f"reads {name}"
-    if last in _UNSEEDED and chain.after == ("()",):
-        return "random", f"reads {last}()"
+    if last in _UNSEEDED and module in (*_GENERATORS, "numpy.random.mtrand"):
+        return ("random", f"reads {last}()") if chain.after == ("()",) else None
+    if last in _DATES and MOMENTS.intersection(chain.after):
+        return "clock", f"reads {last}({chain.after[1]!r})"
+    if name in _GENERATORS:
+        return "random", f"reads {name}"
     if last in _CLOCKS and module.rpartition(".")[2] in ("datetime", "date", "Timestamp"):
         return "clock", f"reads {name}"
     if last == _POOL:

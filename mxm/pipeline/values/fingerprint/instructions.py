@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NamedTuple, cast
 
-__all__ = ["WORD", "Chain", "CodeFacts", "Import", "codes_in", "facts_of", "line_of", "raw_digest"]
+__all__ = [
+    "MOMENTS",
+    "WORD",
+    "Chain",
+    "CodeFacts",
+    "Import",
+    "codes_in",
+    "facts_of",
+    "line_of",
+    "raw_digest",
+]
 
 WORD = re.compile(r"[^\W\d]\w*")
 
@@ -26,7 +36,7 @@ class Chain(NamedTuple):
         ``g`` for a global, ``l`` for a variable of the function.
     after
         What follows one that takes a name as a text: ``c`` and the text, or ``g`` and a global;
-        ``()`` for a call without arguments; empty for anything else.
+        ``()`` for a call without arguments, or with nothing but None; empty for anything else.
     """
 
     names: tuple[str, ...]
@@ -155,6 +165,8 @@ _TAKES_NAMES = {"CALL_KW", "IMPORT_NAME"}
 _BY_TEXT = {
     "environ", "environb", "getenv", "getenvb", "import_module", "__import__", "modules",
 }  # fmt: skip
+MOMENTS = frozenset({"now", "today"})
+"""Texts that stand for the time where something reads a date."""
 _BETWEEN = {"PUSH_NULL", "PRECALL", "COPY"}
 
 
@@ -255,7 +267,7 @@ class _Reading:
             names.append(steps[end].value)
             end += 1
         after = _after(steps, at, end)
-        if after and after[0] != "()" and _BY_TEXT.isdisjoint(names):
+        if after and after[0] != "()" and _BY_TEXT.isdisjoint(names) and after[1] not in MOMENTS:
             after = ()  # a text may be a secret, and nobody asks for it
         self.chains[Chain(tuple(names), scope, after)] = None
 
@@ -289,8 +301,12 @@ _DEREFERENCED = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 
 
 def _variables(code: CodeType, name: str, number: int) -> list[str]:
-    """The variables that an operation loads."""
+    """The variables that an operation loads, or the one that it stores first."""
     local = code.co_varnames
+    if name == "STORE_FAST_LOAD_FAST":  # the caller wants one of them, and both is harmless
+        return [local[number >> 4], local[number & 15]]
+    if name == "STORE_FAST_STORE_FAST":
+        return [local[number >> 4]]
     if name.startswith(("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST")):
         return [local[number >> 4], local[number & 15]]
     both = [*local, *(each for each in code.co_cellvars if each not in local), *code.co_freevars]
@@ -316,7 +332,21 @@ def _after(steps: list[_Step], start: int, end: int) -> tuple[str, ...]:
     if step.name in _GLOBAL:
         more = end + 1 < len(steps) and steps[end + 1].name in _ATTRIBUTE
         return () if more else ("g", str(step.value))
+    if step.name == "LOAD_CONST" and step.value is None:  # the seed that is none
+        return ("()",) if _calls_with_one(steps, end + 1) else ()
     return ("()",) if step.name == "CALL" and step.number == 0 else ()
+
+
+def _calls_with_one(steps: list[_Step], at: int) -> bool:
+    """Whether a call with one argument begins at *at*, by position or by name."""
+    for step in steps[at : at + 3]:
+        if step.name in ("CALL", "CALL_KW"):
+            return step.number == 1
+        if step.name not in ("KW_NAMES", "PRECALL") and not (
+            step.name == "LOAD_CONST" and isinstance(step.value, tuple)
+        ):
+            return False
+    return False
 
 
 def line_of(code: CodeType, name: str) -> int:

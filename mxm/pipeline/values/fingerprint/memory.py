@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["FileMemory", "stamp_of"]
 
-_SCHEME = 1
+_SCHEME = 2
 _SETTLED_NS = 2_000_000_000  # a file that is younger may change again within one tick of its clock
 _MOST = 20_000
 
