@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -193,4 +195,186 @@ def test_what_a_task_left_is_written_at_the_end(tmp_path: Path, kind: str, backe
     write(tmp_path, {"flows.py": code})
     ran = call("run", "f", "-q", "--no-record", "--backend", backend, cwd=tmp_path)
     assert (ran.code, ran.out, ran.err) == (0, '{\n  "leaves": 1\n}\n', "")
+    assert len((tmp_path / "done.txt").read_text().splitlines()) == 1_000
+
+
+# Each writes a line as Python frees it, and only if nothing but its module holds it. `note` is
+# None when Python empties the module, so a late finalizer fails.
+HELD = """
+    import contextlib
+    import functools
+    import types
+    import weakref
+
+    import mxm
+
+
+    def note(line: str, open=open) -> None:
+        with open("notes.txt", "a") as file:
+            file.write(line + "\\n")
+
+
+    def suspended(name: str):
+        try:
+            yield
+        finally:
+            note(name)
+
+
+    @types.coroutine
+    def pause():
+        yield
+
+
+    async def waiting(name: str):
+        try:
+            await pause()
+        finally:
+            note(name)
+
+
+    async def streaming(name: str):
+        try:
+            yield
+        finally:
+            note(name)
+
+
+    class Writer:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __del__(self) -> None:
+            note(self.name)
+
+        def method(self) -> None: ...
+
+
+    class Number(int):
+        __slots__ = ()
+
+        def __del__(self) -> None:
+            note("object unknown to the collector")
+
+
+    class Plain: ...
+
+
+    def function() -> None: ...
+
+
+    KEPT = []
+
+
+    def started(name: str):
+        generator = suspended(name)
+        next(generator)
+        return generator
+
+
+    @mxm.task
+    def leaves() -> int:
+        function.generator = started("function")
+        leaves.fn.generator = started("task")
+        Plain.generator = started("class")
+        Plain.property = property(Writer("property").method)
+        KEPT.append(started("module"))
+        KEPT.append(functools.partial(print, started("partial")))
+        KEPT.append(lambda generator=started("default"): generator)
+        KEPT.append((lambda generator: lambda: generator)(started("closure")))
+        KEPT.append(map(str, started("iterator")))
+        KEPT.append(contextlib.contextmanager(suspended)("context"))
+        KEPT[-1].__enter__()
+        KEPT.append(waiting("coroutine"))
+        KEPT[-1].send(None)
+        KEPT.append(streaming("async generator"))
+        with contextlib.suppress(StopIteration):
+            KEPT[-1].__anext__().send(None)
+        KEPT.append(Writer("object"))
+        KEPT.append(Writer("method").method)
+        KEPT.append(Number())
+        cycle = Plain()
+        cycle.itself = cycle
+        KEPT.append(weakref.ref(cycle, lambda _: note("weak reference")))
+        return 1
+
+
+    @mxm.flow
+    def f():
+        return leaves()
+    """
+WRITTEN = {
+    *("function", "task", "class", "property", "module", "partial", "default", "closure"),
+    *("iterator", "context", "coroutine", "async generator", "object", "method", "weak reference"),
+    "object unknown to the collector",
+}
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_what_only_a_module_holds_ends_with_the_module(tmp_path: Path, backend: str) -> None:
+    write(tmp_path, {"flows.py": HELD})
+    ran = call("run", "f", "-q", "--no-record", "--backend", backend, cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert set((tmp_path / "notes.txt").read_text().splitlines()) == WRITTEN
+
+
+def test_a_script_that_runs_a_flow_ends_as_without_it(tmp_path: Path) -> None:
+    write(tmp_path, {"flows.py": HELD, "script.py": "import flows; print(flows.f.run().value())"})
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n", "")
+    assert set((tmp_path / "notes.txt").read_text().splitlines()) == WRITTEN
+
+
+# What the search for finalizers can miss: each is the only one in its process.
+UNSEEN = {
+    "a weak reference to an object in a cycle": (
+        """
+        import weakref
+        class Box: ...
+        KEPT = []
+        """,
+        "box = Box(); box.box = box; KEPT.append(weakref.ref(box, lambda _: DONE(LINES)))",
+    ),
+    "an object without a place for attributes": (
+        """
+        class Number(int):
+            __slots__ = ()
+            def __del__(self):
+                DONE(LINES)
+        def keep(): ...
+        """,
+        "keep.number = Number()",
+    ),
+    "a class that gets its finalizer in the task": (
+        """
+        class Writer: ...
+        KEPT = [Writer()]
+        """,
+        "Writer.__del__ = lambda self: DONE(LINES)",
+    ),
+    "a file that a thread opens while the engine loads": (
+        """
+        import sys, threading, time
+        def later():
+            while "mxm.pipeline.execution.driver" not in sys.modules:
+                time.sleep(0.001)
+            keep.out = open("done.txt", "w")
+            keep.out.writelines(LINES)
+        def keep(): ...
+        threading.Thread(target=later).start()
+        """,
+        "pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_no_finalizer_is_overlooked(tmp_path: Path, kind: str) -> None:
+    module, task = UNSEEN[kind]
+    flow = f"@mxm.task\ndef leaves() -> int:\n    {task}\n    return 1\n\n@mxm.flow\ndef f():\n"
+    write(tmp_path, {"flows.py": f"{FLOW}{textwrap.dedent(module)}\n{flow}    return leaves()\n"})
+    ran = call("run", "f", "-q", "--no-record", "--backend", "inline", cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
     assert len((tmp_path / "done.txt").read_text().splitlines()) == 1_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections import Counter
@@ -121,6 +122,10 @@ class FlowRegistry:
             else:
                 del self._entries[name]
 
+    def clear(self) -> None:
+        """Forget all flows."""
+        self._entries.clear()
+
     def names(self) -> list[str]:
         """Names in the order of their first registration."""
         return list(self._entries)
@@ -197,6 +202,7 @@ def clashes(entries: Iterable[Registration]) -> dict[str, Problem]:
 
 
 _DEFAULT = FlowRegistry()
+atexit.register(_DEFAULT.clear)  # so that the user's objects end as if nothing held them
 _current: ContextVar[FlowRegistry] = ContextVar("mxm_registry", default=_DEFAULT)
 
 

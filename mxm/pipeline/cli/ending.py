@@ -1,8 +1,8 @@
 """Ends the process like Python does, but faster if nothing can be lost.
 
 At exit, Python searches all objects for cycles, which takes as long as `list` itself, to run their
-finalizers: an open file of a module writes its buffer there. If no living object has such a
-finalizer, the search would find nothing and is skipped.
+finalizers: an open file of a module writes its buffer there. If nothing alive has a finalizer, the
+search changes nothing and is skipped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import types
+import weakref
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from typing import NoReturn
 
@@ -29,13 +30,20 @@ _FRAMES = {
     id(types.CoroutineType): "cr_frame",
     id(types.AsyncGeneratorType): "ag_frame",
 }
+# Python's own, in C; `finalize` calls nothing after its exit handler.
+_IDLE_CALLBACKS = (type(None), types.BuiltinFunctionType, weakref.finalize)
+_HAS_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC: whether the collector knows the instances of a class
 _HARMLESS = (sys.stdlib_module_names - {"_dbm", "_gdbm"}) | {"pydantic_core", "yaml"}
 # Not as attributes: a metaclass may have some of these names.
 _bases_of = type.__dict__["__mro__"].__get__
 _names_of = type.__dict__["__dict__"].__get__
 _module_of = type.__dict__["__module__"].__get__
+_flags_of = type.__dict__["__flags__"].__get__
+_callback_of = weakref.ref.__dict__["__callback__"].__get__
 
 _must_collect = False
+_threads = 1
+_classes: dict[int, type] = {}  # by id, those of objects set aside: one may get `__del__` later
 _known_extensions: set[str] = set()
 
 
@@ -49,20 +57,22 @@ def end_like_python() -> None:
 
 def user_code_begins() -> None:
     """Set aside existing objects: they are ours and Python's, and live to the end."""
-    gc.freeze()
-    _known_extensions.update(_extensions())
+    global _threads
+    _threads = len(_running())
+    _exclude()
 
 
 def set_aside() -> None:
     """Exclude all existing objects from later collections, if that loses nothing at exit."""
     global _must_collect
-    _must_collect = _must_collect or _something_writes()
+    # A thread may open a file while the engine loads, whose objects are set aside unseen.
+    _must_collect = _must_collect or len(_running()) > _threads or _something_writes()
     gc.freeze()
 
 
 def engine_loaded() -> None:
     """Set aside what an engine has just loaded, like our own objects."""
-    user_code_begins()
+    _exclude()
 
 
 def cut_short(code: int) -> NoReturn:
@@ -75,28 +85,66 @@ def cut_short(code: int) -> NoReturn:
 
 
 def _skip_the_search() -> None:
-    if _must_collect or _something_writes():
+    must_collect = _must_collect or _something_writes()
+    _classes.clear()
+    if must_collect:
         gc.unfreeze()
         gc.collect()  # finalizers may use modules, which Python then takes apart
     else:
         gc.freeze()
 
 
+def _exclude() -> None:
+    gc.freeze()
+    _known_extensions.update(_extensions())
+
+
+def _running() -> dict[int, types.FrameType]:
+    return sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+
+
 def _something_writes() -> bool:
     """Whether an object that was not set aside may write as it ends."""
     objects = gc.get_objects()
-    kinds = list(map(type, objects))
-    ids = list(map(id, kinds))
+    ids = list(map(id, map(type, objects)))
+    classes = dict(zip(ids, map(type, objects), strict=True))
+    special = {number: kind for number, kind in classes.items() if _is_special(kind)}
+    suspended = False
+    for number, thing in zip(ids, objects, strict=True):
+        if number not in special:
+            continue
+        if number in _FRAMES:
+            suspended = suspended or getattr(thing, _FRAMES[number]) is not None
+        elif _is_a(special[number], type):
+            if not _flags_of(thing) & _HAS_GC:  # the collector does not list its instances
+                classes[id(thing)] = thing
+        else:
+            suspended = suspended or _calls_back(thing)
+    _classes.update(classes)
     return (
-        any(map(_finalizes, dict(zip(ids, kinds, strict=True)).values()))
-        or any(
-            getattr(objects[i], _FRAMES[number]) is not None
-            for i, number in enumerate(ids)
-            if number in _FRAMES
-        )
+        suspended
+        or any(map(_finalizes, _classes.values()))
         # Objects of extension modules may write as they are freed, without a finalizer.
         or not _extensions() <= _known_extensions
     )
+
+
+def _is_special(kind: type) -> bool:
+    """Whether an instance of *kind* says by itself if it writes: a generator, class or weakref."""
+    return id(kind) in _FRAMES or _is_a(kind, type) or _is_a(kind, weakref.ref)
+
+
+def _is_a(kind: type, parent: type) -> bool:
+    return any(base is parent for base in _bases_of(kind))
+
+
+def _calls_back(reference: object) -> bool:
+    """Whether a weak reference calls code of the user's as its object ends."""
+    callback = _callback_of(reference)
+    if type(callback) is types.FunctionType:
+        module = callback.__globals__.get("__name__")
+        return not isinstance(module, str) or module.partition(".")[0] not in _HARMLESS
+    return all(type(callback) is not kind for kind in _IDLE_CALLBACKS)
 
 
 def _finalizes(kind: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import importlib.util
@@ -82,6 +83,8 @@ class Loader:
     def __init__(self, settings: Settings) -> None:
         if Loader._last is not None:  # this search starts where that one did
             Loader._last._enter(())
+        else:
+            atexit.register(Loader._let_go)
         Loader._last = self
         self.failures: list[Failure] = []
         self._settings = settings
@@ -98,6 +101,11 @@ class Loader:
         self._added: list[str] = []
         self._away: dict[tuple[str, ...], tuple[list[str], dict[str, ModuleType]]] = {}
         self._roots_of: dict[str, tuple[str, ...]] = {}
+
+    @classmethod
+    def _let_go(cls) -> None:
+        """Drop the modules, so that their objects end as if nothing else held them."""
+        cls._last = None
 
     def file(self, path: str) -> ModuleType | None:
         """Import the file *path*: by its dotted name if it is in a package, else by its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -179,6 +180,7 @@ class _Reach:
 
 _lock = threading.Lock()
 _prints: dict[str, Fingerprints] = {}
+atexit.register(_prints.clear)  # so that the user's objects end as if nothing held them
 
 
 def fingerprints_of(root: str, key: bytes, *, anew: bool = False) -> Fingerprints:

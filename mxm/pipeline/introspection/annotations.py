@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import collections.abc
 import functools
 import inspect
@@ -116,6 +117,9 @@ def _remembered(fn: Any) -> Mapping[str, Any]:
     if any(isinstance(hint, Unresolved) for hint in hints.values()):
         raise _NotYet(hints)
     return hints
+
+
+atexit.register(_remembered.cache_clear)  # so that the user's objects end as if nothing held them
 
 
 def _evaluated(fn: Any, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:

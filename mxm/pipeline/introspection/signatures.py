@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
@@ -42,6 +43,9 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(fn)
     except (TypeError, ValueError):
         return None
+
+
+atexit.register(_signature.cache_clear)  # so that the user's objects end as if nothing held them
 
 
 class Shape(NamedTuple):

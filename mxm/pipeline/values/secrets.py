@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
 import re
@@ -111,6 +112,7 @@ def _search(annotation: Any) -> bool:
 
 
 _is_secret = functools.lru_cache(maxsize=4096)(_search)
+atexit.register(_is_secret.cache_clear)  # so that the user's objects end as if nothing held them
 _NAMED_SO = re.compile(r"\bSecret(Str|Bytes)?\b")
 
 

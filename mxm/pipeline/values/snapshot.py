@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import io
 import pickle
@@ -157,6 +158,9 @@ def _is_data(kind: type) -> bool:
         if base.__module__.partition(".")[0] not in _LIBRARIES
         for name in _CODE
     )
+
+
+atexit.register(_is_data.cache_clear)  # so that the user's objects end as if nothing held them
 
 
 def _same(was: Any, now: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import sys
 import typing
@@ -152,6 +153,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 _cached = functools.lru_cache(maxsize=1024)(_made)
+atexit.register(_cached.cache_clear)  # so that the user's objects end as if nothing held them
 
 
 def _known(annotation: Any, twins: dict[Any, Any]) -> Any:

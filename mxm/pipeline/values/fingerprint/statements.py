@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib
@@ -29,6 +30,7 @@ _PURE = {
 # By the namespace of a module, what its file was when it was seen first: the statements of a module
 # are gone once they ran.
 _first_seen: dict[int, tuple[Any, Any, str]] = {}
+atexit.register(_first_seen.clear)  # so that the user's objects end as if nothing held them
 
 
 class Statements:
