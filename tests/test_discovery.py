@@ -50,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def names(found: discovery.Found) -> list[str]:
+def names(found: discovery.Discovery) -> list[str]:
     return [entry.name for entry in found.flows]
 
 

@@ -33,7 +33,7 @@ from mxm.pipeline.params.resolve import resolve
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import AssetDecl
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 from mxm.pipeline.values.secrets import MASK, Masked, is_secret, mask, signature_text, unmask
 
 CANARY = "canary-7f3a"
@@ -190,8 +190,8 @@ GIVEN: list[Mapping[str, Any]] = [
     {"key": Text(CANARY)},
     {"key": CANARY},
     {"key": SecretStr(CANARY)},
-    {"key": Given(Text(CANARY), "key.txt")},
-    {"key": Given(CANARY, "key.toml")},
+    {"key": Sourced(Text(CANARY), "key.txt")},
+    {"key": Sourced(CANARY, "key.toml")},
 ]
 
 
@@ -273,7 +273,7 @@ def test_given_the_very_object_that_is_the_default() -> None:
 
 
 def test_of_what_a_file_gives() -> None:
-    assert CANARY not in repr(Given(CANARY, "params.toml"))
+    assert CANARY not in repr(Sourced(CANARY, "params.toml"))
 
 
 def test_in_a_function_that_takes_any_key() -> None:
@@ -317,7 +317,7 @@ def checked(value: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "value", [Text(CANARY), CANARY, Given(Text(CANARY), "key.txt")], ids=["typed", "str", "file"]
+    "value", [Text(CANARY), CANARY, Sourced(Text(CANARY), "key.txt")], ids=["typed", "str", "file"]
 )
 @pytest.mark.parametrize(
     "annotation",

@@ -46,10 +46,10 @@ def _open() -> Database:
 
 def _newest(rows: Sequence[Materialisation]) -> dict[str, list[Materialisation]]:
     """By asset, the newest write of each partition."""
-    found: dict[str, list[Materialisation]] = {}
+    newest: dict[str, list[Materialisation]] = {}
     for row in rows:
-        found.setdefault(row.asset, []).append(row)
-    return found
+        newest.setdefault(row.asset, []).append(row)
+    return newest
 
 
 def _size(size: float | None) -> str:
@@ -70,17 +70,17 @@ def list_command(as_json: AsJson = False) -> None:
     if has_store(store):
         with Database(store) as database:
             rows = history(database, latest=True)
-    found = _newest(rows)
+    by_asset = _newest(rows)
     if as_json:
         print_json(
-            {"schema": "mxm.assets/1", "assets": [_summary(each) for each in found.values()]}
+            {"schema": "mxm.assets/1", "assets": [_summary(each) for each in by_asset.values()]}
         )
         return
-    if not found:
+    if not by_asset:
         say("nothing was written yet")
         return
     table: list[tuple[str, ...]] = []
-    for name, made in sorted(found.items()):
+    for name, made in sorted(by_asset.items()):
         last = max(made, key=lambda each: each.number)
         partitions = sum(each.partition is not None for each in made)
         total = sum(each.rows or 0 for each in made)
@@ -191,10 +191,10 @@ def _checks(database: Database, asset: str) -> list[dict[str, Any]]:
 
 def _declared(modules: Sequence[str]) -> tuple[dict[str, Declared], bool]:
     """The assets of the project's flows, and whether every module could be imported."""
-    found = discover(modules)
-    for failure in found.failures:
+    discovery = discover(modules)
+    for failure in discovery.failures:
         print_error(str(failure))
-    return declared_in(entry.spec() for entry in found.flows), not found.failures
+    return declared_in(entry.spec() for entry in discovery.flows), not discovery.failures
 
 
 @app.command("lineage", cls=Verb)
@@ -233,14 +233,14 @@ def lineage(id: Id, module: Modules = None, as_json: AsJson = False) -> None:  #
 
 
 def _reached(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(edges.get(start, ()))
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             waiting.extend(edges.get(name, ()))
-    return found - {start}
+    return reached - {start}
 
 
 def _draw(name: str, edges: Mapping[str, Sequence[str]], indent: str, seen: set[str]) -> None:
@@ -267,17 +267,17 @@ def stale(
         with Database(store) as database:
             if id is not None and id not in declared:
                 require_asset(database, id)
-            found = stale_in(database, declared, only=id)
+            entries = stale_in(database, declared, only=id)
     else:
-        found = stale_in(None, declared, only=id)
+        entries = stale_in(None, declared, only=id)
     if as_json:
-        print_json({"schema": "mxm.assets-stale/1", "stale": [each.to_dict() for each in found]})
-    elif found:
-        rows = [(s.asset, s.partition or "", s.reason, s.detail) for s in found]
+        print_json({"schema": "mxm.assets-stale/1", "stale": [each.to_dict() for each in entries]})
+    elif entries:
+        rows = [(s.asset, s.partition or "", s.reason, s.detail) for s in entries]
         print_table(("ASSET", "PARTITION", "REASON", ""), rows)
     else:
         say("nothing is stale")
-    if found:
+    if entries:
         raise typer.Exit(ExitCode.STALE)
     if not complete:
         raise typer.Exit(ExitCode.IMPORT_FAILED)

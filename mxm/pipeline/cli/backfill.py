@@ -192,8 +192,8 @@ class Backfill:
             for place in places:
                 with contextlib.suppress(ValueError):  # it ended before it printed one
                     documents.append(_read_json(f"{place}.json"))
-        found = {row["partition"]: row for each in documents for row in each["runs"]}
-        self.rows = [found[value] for value in self.chosen if value in found]
+        by_partition = {row["partition"]: row for each in documents for row in each["runs"]}
+        self.rows = [by_partition[value] for value in self.chosen if value in by_partition]
         return interrupted
 
     def _start(self, place: str, values: list[str]) -> subprocess.Popen[bytes]:

@@ -58,9 +58,10 @@ def _check_flows(
         flows = list({id(entry): entry for entries in targets for entry in entries}.values())
         checked = Checked(flows, [p for each in targets for p in clashes(each).values()])
     else:
-        found = discover(modules)
-        print_search(found)
-        checked = Checked(found.flows, [*found.registry.clashes().values()], found.failures)
+        discovery = discover(modules)
+        print_search(discovery)
+        shared = [*discovery.registry.clashes().values()]
+        checked = Checked(discovery.flows, shared, discovery.failures)
     for entry in checked.flows:
         spec = entry.spec()
         checked.problems.extend(find_problems(spec, strict_types=strict_types))

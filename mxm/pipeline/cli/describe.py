@@ -10,7 +10,7 @@ from typing import Any
 
 from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
-from mxm.pipeline.discovery.search import WAY_OUT, Failure, Found
+from mxm.pipeline.discovery.search import WAY_OUT, Discovery, Failure
 from mxm.pipeline.errors import ResultError, described, repr_of
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.introspection.uses import ResourceBase, resources_of, settings_of, used_by
@@ -54,45 +54,45 @@ def _errors(entry: Registration, clashes: Mapping[str, Problem]) -> list[Problem
     return clash + find_errors(entry.spec())
 
 
-def print_search(found: Found) -> None:
+def print_search(discovery: Discovery) -> None:
     """Print on stderr where the search stopped early, and where it looked if it found nothing."""
-    for warning in found.warnings:
+    for warning in discovery.warnings:
         print_warning(warning)
-    if not found.flows:
+    if not discovery.flows:
         hints = [f"hint: {WAY_OUT}"]
-        if found.left_out:
+        if discovery.left_out:
             hints.append("hint: `mxm-pipeline list -v` lists the files that were left out")
-        tell("\n  ".join(("no flows found; looked at:", *found.looked_at, *hints)))
+        tell("\n  ".join(("no flows found; looked at:", *discovery.looked_at, *hints)))
 
 
-def print_left_out(found: Found) -> None:
+def print_left_out(discovery: Discovery) -> None:
     """Print on stderr what was not imported, and why."""
-    left_out = found.left_out
+    left_out = discovery.left_out
     if left_out:
         lines = [f"{shown_path(each.path)}: {each.why}" for each in left_out]
         tell("\n  ".join(("not imported:", *lines)))
 
 
-def _place(entry: Registration, found: Found) -> str:
+def _place(entry: Registration, discovery: Discovery) -> str:
     """The place of *entry*, one of several with its name, with the line if its file has others."""
-    same = [e for e in found.flows if (e.name, e.place.file) == (entry.name, entry.place.file)]
+    same = [e for e in discovery.flows if (e.name, e.place.file) == (entry.name, entry.place.file)]
     return _source(entry) if len(same) > 1 else shown_path(entry.place.file)
 
 
-def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
+def list_rows(discovery: Discovery) -> list[tuple[str, str, str, str]]:
     """One row per flow: name, tasks, source, and the first line of its docstring or its problem.
 
     Flows of several projects are grouped by project folder.
     """
-    clashes = found.registry.clashes()
+    clashes = discovery.registry.clashes()
     rows: dict[str | None, list[tuple[str, str, str, str]]] = {}
-    for entry in found.flows:
+    for entry in discovery.flows:
         spec = entry.spec()
         wrong = len(_errors(entry, clashes))
-        file = f" ({_place(entry, found)})" if entry.name in clashes else ""
+        file = f" ({_place(entry, discovery)})" if entry.name in clashes else ""
         about = f"INVALID: {counted(wrong, 'problem')}" if wrong else _summary(spec)
         row = (entry.name + file, str(len(spec.tasks)), _source(entry), about)
-        rows.setdefault(found.project_of(entry), []).append(row)
+        rows.setdefault(discovery.project_of(entry), []).append(row)
     if len(rows) < 2:
         return [row for each in rows.values() for row in each]
     table: list[tuple[str, str, str, str]] = []
@@ -102,16 +102,16 @@ def list_rows(found: Found) -> list[tuple[str, str, str, str]]:
     return table
 
 
-def _project(entry: Registration, found: Found) -> str | None:
-    project = found.project_of(entry)
+def _project(entry: Registration, discovery: Discovery) -> str | None:
+    project = discovery.project_of(entry)
     return shown_path(project) if project else None
 
 
-def list_document(found: Found) -> dict[str, Any]:
+def list_document(discovery: Discovery) -> dict[str, Any]:
     """The same as one JSON document."""
-    clashes = found.registry.clashes()
+    clashes = discovery.registry.clashes()
     flows: list[dict[str, Any]] = []
-    for entry in found.flows:
+    for entry in discovery.flows:
         spec = entry.spec()
         problems = _errors(entry, clashes)
         flows.append(
@@ -119,7 +119,7 @@ def list_document(found: Found) -> dict[str, Any]:
                 "name": entry.name,
                 "tasks": len(spec.tasks),
                 "source": _source(entry),
-                "project": _project(entry, found),
+                "project": _project(entry, discovery),
                 "doc": _summary(spec),
                 "schedule_cron": spec.schedule_cron,
                 "valid": not problems,
@@ -129,8 +129,8 @@ def list_document(found: Found) -> dict[str, Any]:
     return {
         "schema": "mxm.flows/1",
         "flows": flows,
-        "failures": [failure_document(f) for f in found.failures],
-        "left_out": [{"path": shown_path(o.path), "why": o.why} for o in found.left_out],
+        "failures": [failure_document(f) for f in discovery.failures],
+        "left_out": [{"path": shown_path(o.path), "why": o.why} for o in discovery.left_out],
     }
 
 

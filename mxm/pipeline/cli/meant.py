@@ -100,7 +100,7 @@ class _Words:
             return None
         if not equals:
             value = self._value_of(key)
-        return self._given(key, value)
+        return self._parameter(key, value)
 
     def _item(self, item: str) -> str:
         """*item*, which follows ``-p``, with its value if that is the next word."""
@@ -116,7 +116,7 @@ class _Words:
         key = self._key(name)
         if key is None:
             return None
-        return self._given(key, value if equals else self._value_of(key))
+        return self._parameter(key, value if equals else self._value_of(key))
 
     def _value_of(self, key: str) -> str:
         """The word after the name *key*."""
@@ -132,7 +132,7 @@ class _Words:
         known = first if first in self._parameters else closest(first, self._parameters)
         return None if known is None else f"{known}{dot}{rest}"
 
-    def _given(self, key: str, value: str) -> list[str]:
+    def _parameter(self, key: str, value: str) -> list[str]:
         return ["-p", self._shown(f"{key}={value}")]
 
     def _shown(self, item: str) -> str:

@@ -14,7 +14,7 @@ from mxm.pipeline.introspection.uses import settings_of, used_by
 from mxm.pipeline.params.declared import parameters_of, secret_names
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 from mxm.pipeline.values.parts import Fields, Members
 from mxm.pipeline.values.secrets import secret_parameters
 
@@ -41,9 +41,9 @@ def given_params(params: Sequence[str], file: str | None, spec: FlowSpec) -> dic
     """
     known = {parameter.name for parameter in parameters_of(spec)}
     reader = _Reader("-p", known, secret_names(spec), "parameter")
-    whole: dict[str, list[Text | Given]] = {}
+    whole: dict[str, list[Text | Sourced]] = {}
     if file is not None:
-        whole.update({k: [Given(v, file)] for k, v in reader.params_file(file).items()})
+        whole.update({k: [Sourced(v, file)] for k, v in reader.params_file(file).items()})
     return _collected(reader, params, whole, depth=1)
 
 
@@ -102,7 +102,7 @@ def given_limits(limits: Sequence[str]) -> dict[str, object]:
 def _collected(
     reader: _Reader,
     items: Sequence[str],
-    whole: dict[str, list[Text | Given]],
+    whole: dict[str, list[Text | Sourced]],
     *,
     depth: int,
 ) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _collected(
 
     The first *depth* words of a path, at its dots, are a name; the others lead to a field.
     """
-    fields: dict[str, dict[tuple[str, ...], list[Text | Given]]] = {}
+    fields: dict[str, dict[tuple[str, ...], list[Text | Sourced]]] = {}
     typed = set[str]()
     flag = reader.flag
     for number, item in enumerate(items, start=1):
@@ -132,7 +132,7 @@ def _collected(
     return values
 
 
-def _one_or_members(values: list[Text | Given]) -> Text | Given | Members:
+def _one_or_members(values: list[Text | Sourced]) -> Text | Sourced | Members:
     return values[0] if len(values) == 1 else Members(tuple(values))
 
 
@@ -185,7 +185,7 @@ class _Reader:
             raise PipelineError(needs, hint=f"known: {known}" if known else write)
         return path, value
 
-    def value(self, path: str, value: str, name: str) -> Text | Given:
+    def value(self, path: str, value: str, name: str) -> Text | Sourced:
         """What *value*, given for *path* of *name*, stands for: itself, or a file or a variable."""
         if not value.startswith("@"):
             return Text(value)
@@ -203,11 +203,11 @@ class _Reader:
             raise PipelineError(f"{whose}: @ needs a file name", hint=hint)
         text = self._sources.text_of(file, whose, verbatim, shown=shown)
         if is_document(file):
-            return Given(value_of(file, text), file)
+            return Sourced(value_of(file, text), file)
         text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-        return Given(Text(text), file)
+        return Sourced(Text(text), file)
 
-    def _of_variable(self, variable: str, whose: str, verbatim: str, *, shown: bool) -> Given:
+    def _of_variable(self, variable: str, whose: str, verbatim: str, *, shown: bool) -> Sourced:
         if not variable:
             hint = f"write @env:VARIABLE; {verbatim}"
             raise PipelineError(f"{whose}: @env: needs a variable name", hint=hint)
@@ -218,7 +218,7 @@ class _Reader:
             near = did_you_mean(variable, os.environ)  # names only, never a value
             message = f"{whose}: environment variable {variable!r} is not set"
             raise PipelineError(message, hint=near or f"export {variable}; {verbatim}")
-        return Given(Text(os.environ[variable]), f"environment variable {variable}")
+        return Sourced(Text(os.environ[variable]), f"environment variable {variable}")
 
     def params_file(self, path: str) -> dict[str, Any]:
         """The names and values in the file, or the stream, *path*."""

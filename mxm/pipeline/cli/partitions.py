@@ -34,22 +34,22 @@ def partitions_of(text: str, every: str | None) -> tuple[str, list[str]]:
     PipelineError
         It cannot be read, or there is no value.
     """
-    name, equals, given = text.partition("=")
-    name, given = name.strip(), given.strip()
-    if not equals or not name or not given:
+    name, equals, wanted = text.partition("=")
+    name, wanted = name.strip(), wanted.strip()
+    if not equals or not name or not wanted:
         raise PipelineError(f"--for needs NAME=VALUES, not {text!r}", hint=_HINT)
-    first, dots, last = given.partition("..")
-    if given.startswith("@"):
-        found = _lines(given[1:])
+    first, dots, last = wanted.partition("..")
+    if wanted.startswith("@"):
+        values = _lines(wanted[1:])
     elif dots:
-        found = list(_range(first.strip(), last.strip(), every))
+        values = list(_range(first.strip(), last.strip(), every))
     else:
-        found = [value.strip() for value in given.split(",") if value.strip()]
+        values = [value.strip() for value in wanted.split(",") if value.strip()]
     if every is not None and not dots:
         raise PipelineError("--every needs a range: --for day=2026-01-02..2026-03-31")
-    if not found:
+    if not values:
         raise PipelineError(f"--for {text}: there is nothing in it", hint=_HINT)
-    return name, list(dict.fromkeys(found))
+    return name, list(dict.fromkeys(values))
 
 
 _HINT = "write day=2026-01-02..2026-03-31, day=2026-01-02,2026-01-05 or day=@days.txt"
@@ -169,8 +169,8 @@ def _hours(first: str, last: str, every: str | None) -> Iterator[str]:
 
 def _time(text: str, zone: ZoneInfo | None) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         hint = "write hour=2026-03-28T00..2026-03-29T23[Europe/Berlin]"
         raise PipelineError(f"--for: {text!r} is not a time", hint=hint) from None
-    return found.replace(tzinfo=zone) if zone is not None and found.tzinfo is None else found
+    return moment.replace(tzinfo=zone) if zone is not None and moment.tzinfo is None else moment

@@ -80,7 +80,7 @@ def plan(
 ) -> None:
     """Show what a run would do with each task, and why. Nothing runs."""
     spec = find_flow(name, module or (), warn=print_warning).spec()
-    given = given_params(param or [], params_file, spec)
+    params = given_params(param or [], params_file, spec)
     from mxm.pipeline.api import plan_flow
 
     typed = {
@@ -95,21 +95,21 @@ def plan(
     options |= {key: value for key, value in typed.items() if value is not None}
     options["resource_settings"] = given_settings(resource or [], spec)
     if resume is not None:
-        given, options = _continued(resume, spec, given, options)
-    found = plan_flow(spec, given, **options)
+        params, options = _continued(resume, spec, params, options)
+    outlook = plan_flow(spec, params, **options)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(outlook))
         return
-    for problem in found.warnings:
+    for problem in outlook.warnings:
         print_error(problem)
-    rows = [_row(task) for task in found.tasks]
+    rows = [_row(task) for task in outlook.tasks]
     print_table(("TASK", "VERDICT", "TIME", "WHY"), rows)
     say()
-    say(_summary(found))
+    say(_summary(outlook))
 
 
 def _continued(
-    run: str, spec: FlowSpec, given: dict[str, Any], options: dict[str, Any]
+    run: str, spec: FlowSpec, params: dict[str, Any], options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters and the options of a run that goes on with *run*."""
     from mxm.pipeline.cli.resume import continued
@@ -121,15 +121,15 @@ def _continued(
             f"run {earlier.run} is one of flow {earlier.flow!r}, not of {spec.name!r}",
             hint=f"mxm-pipeline plan {earlier.flow} --resume {earlier.run}",
         )
-    return continued(earlier, ())(spec, given, options)
+    return continued(earlier, ())(spec, params, options)
 
 
-def _document(found: Outlook) -> dict[str, Any]:
+def _document(outlook: Outlook) -> dict[str, Any]:
     """The outlook in the schema ``mxm.plan/1``; fields are only added."""
-    least, most = found.seconds or (None, None)
+    least, most = outlook.seconds or (None, None)
     return {
         "schema": "mxm.plan/1",
-        "flow": found.plan.flow.name,
+        "flow": outlook.plan.flow.name,
         "seconds": rounded(least),
         "seconds_at_most": rounded(most),
         "tasks": [
@@ -140,7 +140,7 @@ def _document(found: Outlook) -> dict[str, Any]:
                 "seconds": rounded(task.seconds),
                 "items": None if task.items is None else dict(task.items),
             }
-            for task in found.tasks
+            for task in outlook.tasks
         ],
     }
 
@@ -154,13 +154,13 @@ def _row(task: Planned) -> Sequence[str]:
     return task.name, task.verdict, took, why
 
 
-def _summary(found: Outlook) -> str:
+def _summary(outlook: Outlook) -> str:
     counts: dict[str, int] = {}
-    for task in found.tasks:
+    for task in outlook.tasks:
         counts[task.verdict] = counts.get(task.verdict, 0) + 1
     text = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
-    if found.seconds is None:
+    if outlook.seconds is None:
         return f"{text}; the time is not known: some never ran"
-    least, most = found.seconds
+    least, most = outlook.seconds
     upto = f" to {duration(most)}" if duration(most) != duration(least) else ""
     return f"{text}; about {duration(least)}{upto}"

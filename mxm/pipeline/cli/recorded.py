@@ -199,11 +199,11 @@ def difference_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[s
     ]
 
 
-def difference_rows(found: Iterable[Difference]) -> list[tuple[str, ...]]:
+def difference_rows(differences: Iterable[Difference]) -> list[tuple[str, ...]]:
     """A row a difference."""
     return [
         (each.kind, each.name, _cell(each.before), _cell(each.after), each.note or "")
-        for each in found
+        for each in differences
     ]
 
 

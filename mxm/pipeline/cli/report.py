@@ -87,12 +87,12 @@ def report(
         raise PipelineError(
             "where should the report go?", hint="--open shows it, --out FILE writes it"
         )
-    found = load_run(run)
-    text = report_text(found, kind)
+    recorded = load_run(run)
+    text = report_text(recorded, kind)
     if to_stdout:
         say(text.removesuffix("\n"))
         return
     ending = "json" if kind == "trace" else kind
     file = written(text, out, "mxm-report-", f".{ending}", private=True, to_open=to_open)
     if as_json:
-        print_json({"schema": "mxm.report/1", "run": found.id, "format": kind, "file": file})
+        print_json({"schema": "mxm.report/1", "run": recorded.id, "format": kind, "file": file})

@@ -94,16 +94,16 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
     """
 
     def adjust(
-        spec: FlowSpec, given: dict[str, Any], asked: dict[str, Any]
+        spec: FlowSpec, parameters: dict[str, Any], asked: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         for name in earlier.ungiven:
-            if name not in given:
+            if name not in parameters:
                 raise PipelineError(
                     f"run {earlier.run} cannot be resumed: its parameter {name!r} could not be "
                     "written down",
                     hint=f"give it again: -p {name}=...",
                 )
-        params = {**earlier.parameters(spec), **_secrets(earlier, spec, given), **given}
+        params = {**earlier.parameters(spec), **_secrets(earlier, spec, parameters), **parameters}
         options = {**asked, **earlier.options, "resumes": earlier.chain}
         if again:
             options["force"] = [f"{name}+" for name in again]
@@ -114,11 +114,11 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
     return adjust
 
 
-def _secrets(earlier: Earlier, spec: FlowSpec, given: dict[str, Any]) -> dict[str, Any]:
+def _secrets(earlier: Earlier, spec: FlowSpec, parameters: dict[str, Any]) -> dict[str, Any]:
     """The secret parameters, which are not recorded, from where the run had them."""
-    found: dict[str, Any] = {}
+    secrets: dict[str, Any] = {}
     for name, origin in earlier.secrets.items():
-        if name in given:
+        if name in parameters:
             continue
         if origin is None:
             raise PipelineError(
@@ -126,8 +126,8 @@ def _secrets(earlier: Earlier, spec: FlowSpec, given: dict[str, Any]) -> dict[st
                 "recorded",
                 hint=f"give it again: -p {name}=@env:VARIABLE",
             )
-        found |= given_params([f"{name}={origin}"], None, spec)
-    return found
+        secrets |= given_params([f"{name}={origin}"], None, spec)
+    return secrets
 
 
 def _first_line(

@@ -135,7 +135,7 @@ def run_flow(
                         signals.raises = False
                         code = _end_backfill(backfill)
                         return signals.code or code
-                given = {} if backfill else given_params(params, params_file, spec)
+                parameters = {} if backfill else given_params(params, params_file, spec)
                 of_resources = given_settings(settings, spec)
                 from mxm.pipeline.api import compile_flow
 
@@ -147,7 +147,7 @@ def run_flow(
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
                 if adjust is not None:
-                    given, asked = adjust(spec, given, asked)
+                    parameters, asked = adjust(spec, parameters, asked)
                 if report is not None:
                     report.prepare(spec, asked)
                 set_aside()
@@ -165,7 +165,7 @@ def run_flow(
                 engine_loaded()  # objects from its modules stay: none of them is garbage
                 gc.enable()
                 if backfill is None:
-                    run = compiled.run(given)
+                    run = compiled.run(parameters)
                 else:
                     backfill.run(
                         _partition_of(compiled, backfill.key, params, params_file, spec, project)

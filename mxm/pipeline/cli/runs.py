@@ -151,16 +151,16 @@ def diff(one: Run, other: Run = "last", as_json: AsJson = False) -> None:
     with _open() as database:
         ids = find_run(database, one), find_run(database, other)
         before, after = (read_run(database, each) for each in ids)
-        found = differences(database, before, after)
+        changes = differences(database, before, after)
     if as_json:
-        rows = [each._asdict() for each in found]
+        rows = [each._asdict() for each in changes]
         print_json({"schema": "mxm.runs-diff/1", "runs": list(ids), "differences": rows})
         return
     for line in difference_lines(before, after):
         say(line)
-    if found:
+    if changes:
         say()
-        print_table(("", "WHAT", ids[0], ids[1], ""), difference_rows(found))
+        print_table(("", "WHAT", ids[0], ids[1], ""), difference_rows(changes))
     else:
         say("nothing that is recorded differs")
 
@@ -183,29 +183,29 @@ def values(
         tasks = {each["name"]: each for each in tasks_of(database, row)}
     if task not in tasks:
         raise PipelineError(f"run {row['id']} has no task {task!r}", hint=did_you_mean(task, tasks))
-    found = tasks[task]
-    if not found["has_result"]:
-        why = found["reason"] or f"it is {found['state']}"
+    chosen = tasks[task]
+    if not chosen["has_result"]:
+        why = chosen["reason"] or f"it is {chosen['state']}"
         raise PipelineError(f"task {task!r} of run {row['id']} has no result: {why}")
     if out is not None:
         import sys
 
         sys.path[:0] = read_settings(working_directory()).import_paths
         recorded = load_run(row["id"], database.store).tasks[task]
-        write_value(recorded.value, found["result"], out)
+        write_value(recorded.value, chosen["result"], out)
     elif as_json:
         print_json(
             {
                 "schema": "mxm.runs-values/1",
                 "run": row["id"],
                 "task": task,
-                "kept": found["value"] is not None,
-                "unkept": found["unkept"],
-                "result": found["result"],
+                "kept": chosen["value"] is not None,
+                "unkept": chosen["unkept"],
+                "result": chosen["result"],
             }
         )
     else:
-        print_json(found["result"])
+        print_json(chosen["result"])
 
 
 @app.command("keep", cls=Verb)
@@ -254,21 +254,21 @@ def prune_command(
     """Remove old runs and values; nothing that is kept, or younger than an hour."""
     with _open() as database:
         # "inf" is a number, too: all of them stay.
-        found = prune(database, runs=runs, size=int(min(size * 1e9, 2**62)), dry_run=dry_run)
+        pruned = prune(database, runs=runs, size=int(min(size * 1e9, 2**62)), dry_run=dry_run)
     if as_json:
         print_json(
             {
                 "schema": "mxm.runs-prune/1",
                 "dry_run": dry_run,
-                "runs": list(found.runs),
-                "values": found.values,
-                "freed": found.freed,
+                "runs": list(pruned.runs),
+                "values": pruned.values,
+                "freed": pruned.freed,
             }
         )
         return
     verb = "would remove" if dry_run else "removed"
-    count = len(found.runs)
+    count = len(pruned.runs)
     say(
-        f"{verb} {count:,} run{'s' * (count != 1)} and {found.values:,} "
-        f"value{'s' * (found.values != 1)} of {found.freed / 1e6:,.1f} MB"
+        f"{verb} {count:,} run{'s' * (count != 1)} and {pruned.values:,} "
+        f"value{'s' * (pruned.values != 1)} of {pruned.freed / 1e6:,.1f} MB"
     )

@@ -17,14 +17,14 @@ from mxm.pipeline.problems import Source, did_you_mean, drawn_places, shown_path
 from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.registry import FlowRegistry, Registration, ambiguous, collecting
 
-__all__ = ["WAY_OUT", "Failure", "Found", "discover", "find_flow", "find_flows"]
+__all__ = ["WAY_OUT", "Failure", "Discovery", "discover", "find_flow", "find_flows"]
 
 ENTRY_POINTS = "mxm.flows"
 WAY_OUT = "decorate a function with @mxm.flow, or name modules with -m"
 
 
 @dataclass
-class Found:
+class Discovery:
     """The result of a search.
 
     Attributes
@@ -75,7 +75,7 @@ class Found:
         return sorted(self.registry.entries(), key=lambda e: (e.name, e.place.file))
 
 
-def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
+def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Discovery:
     """Import the modules that declare flows, and collect what they register.
 
     ``[tool.mxm.pipeline]`` of the nearest pyproject.toml says where to look (``paths``,
@@ -89,12 +89,12 @@ def discover(modules: Sequence[str] = (), *, start: str | None = None) -> Found:
     start
         Where to start; by default the working directory.
     """
-    return _search(modules, start or working_directory()).found
+    return _search(modules, start or working_directory()).discovery
 
 
 def _search(modules: Sequence[str], start: str) -> _Search:
     with collecting() as registry:
-        search = _Search(Found(registry, start=start), start)
+        search = _Search(Discovery(registry, start=start), start)
         search.run(modules)
     return search
 
@@ -161,29 +161,30 @@ def find_flows(
         except UnknownFlowError as error:  # a flow's name may contain a colon
             elsewhere = error
     search = _search(modules, start)
-    found = search.found
-    for warning in found.warnings:
+    discovery = search.discovery
+    for warning in discovery.warnings:
         warn(warning)
     try:
-        entry = found.registry.find(target)
+        entry = discovery.registry.find(target)
         search.loader.settle(entry.place.file)
         return [entry]
     except UnknownFlowError as error:
-        raise elsewhere or _not_found(target, error, found) from None
+        raise elsewhere or _not_found(target, error, discovery) from None
 
 
-def _not_found(target: str, error: UnknownFlowError, found: Found) -> PipelineError:
+def _not_found(target: str, error: UnknownFlowError, discovery: Discovery) -> PipelineError:
     """*error* with hints for a user who misses the flow."""
-    message, hints = error.message, [error.hint] if found.flows else []
+    message, hints = error.message, [error.hint] if discovery.flows else []
     if os.path.isdir(target):
         hints.insert(0, f"{target!r} is a folder: give one of its files")
-    if not found.flows and not found.failures:
+    if not discovery.flows and not discovery.failures:
         message += ": no flows found"
-        hints += [f"looked at: {'; '.join(found.looked_at)}", WAY_OUT]
-    hint = "\n  hint: ".join(filter(None, (*hints, *found.warnings, found.unscanned))) or None
-    if not found.failures:
+        hints += [f"looked at: {'; '.join(discovery.looked_at)}", WAY_OUT]
+    every = filter(None, (*hints, *discovery.warnings, discovery.unscanned))
+    hint = "\n  hint: ".join(every) or None
+    if not discovery.failures:
         return UnknownFlowError(message, hint=hint)
-    failures = "\n".join(map(str, found.failures))
+    failures = "\n".join(map(str, discovery.failures))
     return LoadError(f"{message}; some modules could not be imported\n{failures}", hint=hint)
 
 
@@ -260,8 +261,8 @@ def _similar_file(path: str) -> str | None:
 class _Search:
     """One search, into the current registry."""
 
-    def __init__(self, found: Found, start: str) -> None:
-        self.found = found
+    def __init__(self, discovery: Discovery, start: str) -> None:
+        self.discovery = discovery
         self.start = start
         self.settings = read_settings(start)
         self.loader = Loader(self.settings)
@@ -271,25 +272,25 @@ class _Search:
         settings, configured = self.settings, ""
         if settings.file:
             configured = f"[tool.mxm.pipeline] of {shown_path(settings.file)}"
-            self.found.looked_at.append(configured)
+            self.discovery.looked_at.append(configured)
         self.load(settings.modules, configured)
         for path in settings.paths if not settings.modules else ():
             self.scan(path)
         entries = self.load_entry_points()
         if not (settings.modules or settings.paths):
             if entries:
-                self.found.unscanned = (
+                self.discovery.unscanned = (
                     f"{self.start} is not scanned, because entry points name the flows: "
                     "add it to paths in [tool.mxm.pipeline], or give the file"
                 )
             else:
                 self.scan(self.start)
-        self.found.failures = self.loader.failures
+        self.discovery.failures = self.loader.failures
 
     def load(self, modules: Iterable[str], origin: str) -> None:
         """Import *modules* for *origin*."""
         for module in modules:
-            self.found.looked_at.append(f"module {module}")
+            self.discovery.looked_at.append(f"module {module}")
             self.loader.module(module, origin)
 
     def load_entry_points(self) -> bool:
@@ -302,7 +303,7 @@ class _Search:
         for entry in entries:
             whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
             origin = f"entry point {entry.name}{whose}"
-            self.found.looked_at.append(f"{origin} = {entry.value}")
+            self.discovery.looked_at.append(f"{origin} = {entry.value}")
             self.loader.module(entry.value.partition(":")[0].strip(), origin)
         return bool(entries)
 
@@ -312,19 +313,19 @@ class _Search:
         home = os.path.realpath(os.path.expanduser("~"))
         never = {home: "a home folder", os.sep: "the root folder"}
         if real in never:
-            self.found.looked_at.append(f"not {folder}: {never[real]} is never scanned")
+            self.discovery.looked_at.append(f"not {folder}: {never[real]} is never scanned")
             return
         seen = scan(folder)
         if not seen.whole:
-            self.found.warnings.append(
+            self.discovery.warnings.append(
                 f"only the first {seen.files:,} Python files under {folder} were scanned: "
                 "set modules or paths in [tool.mxm.pipeline]"
             )
         for path in seen.declaring:
             self.loader.file(path)
-        self.found.skipped += seen.left_out
+        self.discovery.skipped += seen.left_out
         files, count = seen.files, len(seen.declaring)
-        self.found.looked_at.append(
+        self.discovery.looked_at.append(
             f"{files} Python files under {folder}, {count} of which declare flows"
         )
 

@@ -205,8 +205,8 @@ class _Project:
             return None if node.args else _MAKER
         if called == _MAKER or isinstance(node.func, ast.Call):
             return None
-        given = (*node.args, *(keyword.value for keyword in node.keywords))
-        return _MAKER if any(self._kind_of(module, each) in _MAKES for each in given) else None
+        arguments = (*node.args, *(keyword.value for keyword in node.keywords))
+        return _MAKER if any(self._kind_of(module, each) in _MAKES for each in arguments) else None
 
     def _uses(self, module: _Module, tree: ast.AST) -> bool:
         return any(self._kind_of(module, node) in _MAKES for node in ast.walk(tree))

@@ -41,7 +41,7 @@ def cached_tasks(flow: FlowSpec, default: bool | None) -> frozenset[str]:
 
 def cache_notes(flow: FlowSpec) -> list[Problem]:
     """A note for each task that is not cached although its flow is."""
-    found: list[Problem] = []
+    notes: list[Problem] = []
     for task in flow.tasks:
         asked = flow.cache if task.flow_cache is None else task.flow_cache
         if not asked or task.cache is not None:
@@ -54,7 +54,7 @@ def cache_notes(flow: FlowSpec) -> list[Problem]:
             why, hint = f'has run_if="{task.run_if}"', "say so: cache=False"
         else:
             continue
-        found.append(
+        notes.append(
             Problem(
                 "MXM701",
                 f"task {task.name!r} of the cached flow {flow.name!r} is not cached: it {why}",
@@ -65,4 +65,4 @@ def cache_notes(flow: FlowSpec) -> list[Problem]:
                 severity="note",
             )
         )
-    return found
+    return notes

@@ -71,14 +71,14 @@ def own_parameters(spec: FlowSpec) -> Mapping[str, inspect.Parameter]:
     return {n: p for n, p in signature.parameters.items() if p.kind not in VARIADIC}
 
 
-def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
+def secret_names(spec: FlowSpec, keys: Iterable[str] = ()) -> frozenset[str]:
     """Keys whose values are never shown: those that the flow or any of its tasks declares secret.
 
     Parameters
     ----------
     spec
         The flow.
-    given
+    keys
         The run's keys, for functions that take any: ``**tokens: SecretStr``.
     """
     names = set(secret_parameters(spec.fn))
@@ -93,7 +93,7 @@ def secret_names(spec: FlowSpec, given: Iterable[str] = ()) -> frozenset[str]:
         signature = signature_of(task.fn)
         named: Mapping[str, inspect.Parameter] = signature.parameters if signature else {}
         if any(named[n].kind is inspect.Parameter.VAR_KEYWORD for n in secrets if n in named):
-            names |= {*given, *spec.params, *task.params} - set(named)
+            names |= {*keys, *spec.params, *task.params} - set(named)
     return frozenset(names)
 
 

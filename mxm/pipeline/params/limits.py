@@ -17,14 +17,14 @@ __all__ = ["limit_problems", "settle_limits"]
 _TABLE = "[tool.mxm.pipeline.limits]"
 
 
-def settle_limits(spec: FlowSpec, given: Mapping[Any, Any]) -> dict[str, int]:
+def settle_limits(spec: FlowSpec, of_run: Mapping[Any, Any]) -> dict[str, int]:
     """How many attempts at once each limit of *spec* allows.
 
     Parameters
     ----------
     spec
         The flow.
-    given
+    of_run
         The run's own numbers, by name.
 
     Raises
@@ -35,11 +35,11 @@ def settle_limits(spec: FlowSpec, given: Mapping[Any, Any]) -> dict[str, int]:
         The project's file cannot be read.
     """
     first = _first_tasks(spec)
-    problems = [_unknown(name, spec, first) for name in given if name not in first]
+    problems = [_unknown(name, spec, first) for name in of_run if name not in first]
     if first:
         of_project, where = _of_project()
-        places = dict.fromkeys(given, "") | {n: where for n in of_project if n not in given}
-        numbers = {**of_project, **given}
+        places = dict.fromkeys(of_run, "") | {n: where for n in of_project if n not in of_run}
+        numbers = {**of_project, **of_run}
         problems += _wrong(numbers, places, first, spec)
         if not problems:
             return {name: numbers.get(name, 1) for name in first}

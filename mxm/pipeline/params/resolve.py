@@ -24,7 +24,7 @@ from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.params.declared import annotation_of, own_parameters, secret_names
 from mxm.pipeline.problems import Problem, Source, closest, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 from mxm.pipeline.values.examples import example_of
 from mxm.pipeline.values.membership import unknown_keys
 from mxm.pipeline.values.parts import (
@@ -66,14 +66,14 @@ class Resolved:
     warnings: list[Problem] = field(default_factory=list[Problem])
 
 
-def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -> Resolved:
+def resolve(spec: FlowSpec, params: Mapping[str, Any], *, strict: bool = False) -> Resolved:
     """Assign a value to every parameter: runtime > flow > task > the function's default.
 
     Parameters
     ----------
     spec
         The flow.
-    given
+    params
         The run's own values; `Text` for those typed on the command line.
     strict
         Whether a key that nothing takes is an error instead of a warning.
@@ -83,7 +83,7 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
     ParameterError
         Values are missing or do not fit; it lists all of them.
     """
-    reading = _Reading(spec, given)
+    reading = _Reading(spec, params)
     tasks = {task.name: reading.task_values(task) for task in spec.tasks}
     unused = list(reading.unused())
     problems = reading.problems + (unused if strict else [])
@@ -101,16 +101,16 @@ def resolve(spec: FlowSpec, given: Mapping[str, Any], *, strict: bool = False) -
 class _Reading:
     """Reads the values of one run for the flow and its tasks, and collects problems."""
 
-    def __init__(self, spec: FlowSpec, given: Mapping[str, Any]) -> None:
+    def __init__(self, spec: FlowSpec, params: Mapping[str, Any]) -> None:
         self.spec = spec
         self.own = own_parameters(spec)
         self.problems: list[Problem] = []
         self.noted: list[Problem] = []
         self._reported: set[str] = set()  # keys that are missing or unreadable for the flow
-        self.secrets = secret_names(spec, given)
-        self.origins = {k: o for name, v in given.items() for k, o in origins_in(name, v)}
+        self.secrets = secret_names(spec, params)
+        self.origins = {k: o for name, v in params.items() for k, o in origins_in(name, v)}
         self._assembled: dict[str, Any] = {}  # what tasks first made of values given in parts
-        values = {k: v.value if isinstance(v, Given) else v for k, v in given.items()}
+        values = {k: v.value if isinstance(v, Sourced) else v for k, v in params.items()}
         # If the flow does not annotate a parameter, its tasks convert the text.
         self.runtime: dict[str, Any] = {
             k: self.fit(v, k, self.own[k], None, base=spec.params.get(k, MISSING))
@@ -119,7 +119,7 @@ class _Reading:
             for k, v in values.items()
         }
         for name, parameter in self.own.items():
-            if name not in spec.params and name not in given:
+            if name not in spec.params and name not in params:
                 self._miss(name, parameter, None)
         self.taken = set(self.own)
         # In a traced flow, a parameter of its signature reaches a task only if the body passes it,

@@ -13,7 +13,7 @@ from mxm.pipeline.params.declared import annotation_of
 from mxm.pipeline.problems import Problem, closest, did_you_mean, shown_path
 from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.pyproject import table_in
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 from mxm.pipeline.values.parts import (
     MISSING,
     Fields,
@@ -31,7 +31,7 @@ _NONE: Mapping[str, Mapping[str, Any]] = {}
 
 
 def settle(
-    resources: Iterable[ResourceBase], given: Mapping[str, Mapping[str, Any]], flow: str
+    resources: Iterable[ResourceBase], settings: Mapping[str, Mapping[str, Any]], flow: str
 ) -> dict[ResourceBase, dict[str, Any]]:
     """The arguments of each of *resources*, its defaults left out: the run's, then the project's.
 
@@ -39,7 +39,7 @@ def settle(
     ----------
     resources
         Those that are opened.
-    given
+    settings
         The run's own, by name of a resource; `Text` for what was typed at the command.
     flow
         Who asks, for the message.
@@ -52,12 +52,12 @@ def settle(
         The pyproject.toml cannot be read.
     """
     asked = list(resources)
-    problems: list[Problem] = list(_unknown_resources(asked, given, flow))
+    problems: list[Problem] = list(_unknown_resources(asked, settings, flow))
     settled: dict[ResourceBase, dict[str, Any]] = {}
     tables, where = project_settings() if asked else (_NONE, "")
     for resource in asked:
         table = tables.get(resource.name, {})
-        own: Mapping[str, Any] = given.get(resource.name, {})
+        own: Mapping[str, Any] = settings.get(resource.name, {})
         settled[resource] = _settled(resource, own, table, where, flow, problems)
     if problems:
         raise ParameterError(flow, problems)
@@ -89,10 +89,10 @@ def project_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
 
 
 def _unknown_resources(
-    resources: list[ResourceBase], given: Mapping[str, Any], flow: str
+    resources: list[ResourceBase], settings: Mapping[str, Any], flow: str
 ) -> Iterator[Problem]:
     names = [resource.name for resource in resources]
-    for name in given:
+    for name in settings:
         if name not in names:
             yield Problem(
                 "MXM609",
@@ -122,8 +122,8 @@ def _settled(
         base: Any = parameter.default
         try:
             if name in table:
-                given = _read(table[name], where, resource, name)
-                base = _fit(given, annotation, base)
+                entry = _read(table[name], where, resource, name)
+                base = _fit(entry, annotation, base)
                 values[name] = base
             if name in own:
                 values[name] = _fit(own[name], annotation, base)
@@ -141,18 +141,18 @@ def _fit(value: Any, annotation: Any, base: Any) -> Any:
     # "pool: int = None" is common, and takes None.
     if value is None and base is None:
         return None
-    closed = isinstance(value, Text | Members | Fields | Given)
+    closed = isinstance(value, Text | Members | Fields | Sourced)
     return assemble(
-        value.value if isinstance(value, Given) else value, annotation, base, closed=closed
+        value.value if isinstance(value, Sourced) else value, annotation, base, closed=closed
     )
 
 
-def _read(value: Any, where: str, resource: ResourceBase, name: str) -> Given:
+def _read(value: Any, where: str, resource: ResourceBase, name: str) -> Sourced:
     """*value*, which the pyproject.toml has, with what ``@env:`` in it stands for."""
     if isinstance(value, str) and value.startswith("@env:"):
         # Text: a variable has no types of its own.
-        return Given(Text(_expanded(value, resource, name)), f"{where} and the environment")
-    return Given(_expanded(value, resource, name), where)
+        return Sourced(Text(_expanded(value, resource, name)), f"{where} and the environment")
+    return Sourced(_expanded(value, resource, name), where)
 
 
 def _expanded(value: Any, resource: ResourceBase, name: str) -> Any:
@@ -224,16 +224,14 @@ def _misfit(
     if isinstance(error, PartError):
         place, hint, value = error.place, error.hint, error.value
         annotation = annotation if error.annotation is MISSING else error.annotation
-    bare = value.value if isinstance(value, Given) else value
+    bare = value.value if isinstance(value, Sourced) else value
     if secret:
-        given = "what was given, which is a secret and not shown"
+        got = "what was given, which is a secret and not shown"
     else:
-        given = f"{repr_of(str(bare) if isinstance(bare, Text) else bare)[:200]}: {error}"
+        got = f"{repr_of(str(bare) if isinstance(bare, Text) else bare)[:200]}: {error}"
     if isinstance(annotation, Unresolved):
         annotation = MISSING
     wanted = "takes " + type_text(annotation) if annotation is not MISSING else "cannot be read"
     origin = f" (from {origin})" if origin else ""
-    message = (
-        f"setting {name + place!r}{origin} of resource {resource.name!r} {wanted}, not {given}"
-    )
+    message = f"setting {name + place!r}{origin} of resource {resource.name!r} {wanted}, not {got}"
     return _problem(resource, "MXM608", message, hint, flow)

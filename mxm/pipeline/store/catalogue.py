@@ -108,10 +108,10 @@ class Materialisation:
         if self.path is None:
             return None
         try:
-            found = os.stat(self.path)
+            stat = os.stat(self.path)
         except OSError:
             return f"missing: {self.relative} is not there"
-        if (found.st_size, found.st_mtime_ns) == (self.size, self.modified):
+        if (stat.st_size, stat.st_mtime_ns) == (self.size, self.modified):
             return None
         try:
             same = hash_of(self.path).digest == self.digest
@@ -173,20 +173,20 @@ def history(
         Whether only the newest of each partition and file.
     """
     where: list[str] = []
-    given: list[Any] = []
+    values: list[Any] = []
     if asset is not None:
         where.append("asset = ?")
-        given.append(asset)
+        values.append(asset)
     if partition is not None:
         where.append("(partition = ? OR substr(partition, instr(partition, ':') + 1) = ?)")
-        given += [partition, partition]
+        values += [partition, partition]
     sql = "SELECT * FROM materialisation"
     if latest:
         newest = "SELECT max(number) FROM materialisation GROUP BY asset, partition, path"
         where.append(f"number IN ({newest})")
     if where:
         sql += f" WHERE {' AND '.join(where)}"
-    rows = database.read(f"{sql} ORDER BY number", given)
+    rows = database.read(f"{sql} ORDER BY number", values)
     return [_made(database, row) for row in rows]
 
 
@@ -408,30 +408,30 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
         There is none, or the partition has to be named.
     """
     named = None if partition is None else str(partition)
-    found = writes_of(database, asset, named)
+    writes = writes_of(database, asset, named)
     if run is not None:
         from mxm.pipeline.store.history import find_run
 
         whole = find_run(database, run)
-        found = [each for each in found if each.run == whole]
-    if not found:
+        writes = [each for each in writes if each.run == whole]
+    if not writes:
         what = f"partition {named!r} of " if named else ""
         raise PipelineError(f"run {run} wrote nothing of {what}asset {asset!r}")
-    partitions = {each.partition for each in found}
+    partitions = {each.partition for each in writes}
     if named is None and len(partitions) > 1:
         raise PipelineError(
             f"asset {asset!r} has {len(partitions):,} partitions: name one",
-            hint=f"the newest is {str(found[-1].partition).partition(':')[2]!r}",
+            hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}",
         )
-    places = {each.relative for each in found if each.relative is not None}
+    places = {each.relative for each in writes if each.relative is not None}
     if len(places) > 1:
         shown = ", ".join(sorted(places)[:3])
         raise PipelineError(
-            f"{_title(found[-1]).rstrip(',')} is {len(places):,} files: {shown}",
+            f"{_title(writes[-1]).rstrip(',')} is {len(places):,} files: {shown}",
             hint="read them by their paths: asset(...).history(...) has them; or let "
             "partition_key be what distinguishes them",
         )
-    return found[-1]
+    return writes[-1]
 
 
 def _store_here() -> str:

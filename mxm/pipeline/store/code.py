@@ -52,13 +52,13 @@ def code_of(plan: Plan, prints: Fingerprints) -> tuple[list[dict[str, Any]], lis
         One dict a task, ``code`` and ``items``; the list of items: label, digest, kind, file, line.
     """
     places: dict[Item, int] = {}
-    found: list[dict[str, Any]] = []
+    codes: list[dict[str, Any]] = []
     for task in plan.flow.tasks:
         code = prints.of(task.fn)
         items = [places.setdefault(item, len(places)) for item in code.items]
-        found.append({"code": code.digest, "items": items})
+        codes.append({"code": code.digest, "items": items})
     prints.save()
-    return found, [list(item) for item in places]
+    return codes, [list(item) for item in places]
 
 
 def asset_code(spec: FlowSpec, task: TaskSpec, prints: Fingerprints) -> str:

@@ -324,10 +324,10 @@ WHERE flow = ? AND step = ? ORDER BY made DESC LIMIT 1
 
 def _stat(path: str) -> str | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    parts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    parts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
     return " ".join(map(str, parts))
 
 

@@ -103,11 +103,11 @@ class RecordedRun(FlowRun):
     @property
     def values(self) -> dict[str, Any]:
         """The values that were kept, loaded; what cannot be loaded is an error of its task's."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for task in self.tasks.values():
             if task.has_value and vars(task)["is_kept"]:
-                found[task.name] = task.value
-        return found
+                values[task.name] = task.value
+        return values
 
     def value(self) -> Any:
         """The flow's value as JSON: its object is not kept.
@@ -185,19 +185,19 @@ def list_runs(
 
 def counts_of(database: Database, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """By run, how many of its tasks are in each state."""
-    found: dict[str, dict[str, int]] = {}
+    by_run: dict[str, dict[str, int]] = {}
     for run in runs:
         rows = database.read(
             "SELECT state FROM task WHERE run = ? AND place = -1 ORDER BY seq", (run["id"],)
         )
         states = [str(row["state"]) for row in rows]
         states += ["pending"] * (len(json.loads(run["steps"] or "[]")) - len(states))
-        counts = found[run["id"]] = dict[str, int]()
+        counts = by_run[run["id"]] = dict[str, int]()
         crashed = run["state"] == State.CRASHED
         for each in states:
             state = "cancelled" if crashed and each in ("pending", "running") else each
             counts[state] = counts.get(state, 0) + 1
-    return found
+    return by_run
 
 
 def find_run(database: Database, part: str) -> str:
@@ -242,7 +242,7 @@ def tasks_of(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]
     """The rows of the tasks of a run, what is JSON in them read; each has its ``items``, too."""
     tasks: list[dict[str, Any]] = []
     items: dict[int, list[dict[str, Any]]] = {}
-    found: dict[int, dict[str, Any]] = {}
+    by_number: dict[int, dict[str, Any]] = {}
     for each in database.read("SELECT * FROM task WHERE run = ? ORDER BY seq, place", (row["id"],)):
         for name in ("history", "error", "asset", "lost", "items"):
             each[name] = json.loads(each[name]) if each[name] else None
@@ -250,11 +250,11 @@ def tasks_of(database: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]
         each["has_result"] = each["result"] is not None
         each["result"] = json.loads(each["result"]) if each["has_result"] else None
         if each["place"] < 0:
-            found[each["seq"]] = each
+            by_number[each["seq"]] = each
         else:
             items.setdefault(each["seq"], []).append(each)
     for seq, (name, arguments) in enumerate(json.loads(row["steps"] or "[]")):
-        task = found.get(seq)
+        task = by_number.get(seq)
         if task is None:
             task = {**_NOTHING, "name": name, "state": State.PENDING.value, "seq": seq}
         if row["state"] == State.CRASHED and task["state"] in (State.PENDING, State.RUNNING):
@@ -291,11 +291,11 @@ def usual_seconds(store: str, flow: str, *, last: int = 10) -> dict[str, float]:
     """The median seconds of each task in the *last* runs of *flow* that succeeded; may be empty."""
     if not has_store(store):
         return {}
-    found: dict[str, list[float]] = {}
+    by_task: dict[str, list[float]] = {}
     with Database(store) as database:
         for row in database.read(_USUAL, (flow, last)):
-            found.setdefault(row["name"], []).append(row["seconds"])
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+            by_task.setdefault(row["name"], []).append(row["seconds"])
+    return {name: statistics.median(seconds) for name, seconds in by_task.items()}
 
 
 def read_document(database: Database, digest: str | None) -> Any:

@@ -30,7 +30,7 @@ def past_of(spec: FlowSpec) -> Past:
                 if run["state"] != State.RUNNING:
                     rows = database.read(_TASKS, (run["id"],))
                     _add({row["seq"]: row for row in rows}, run["steps"], states, times)
-    seconds = {name: statistics.median(found[:_TIMES]) for name, found in times.items()}
+    seconds = {name: statistics.median(taken[:_TIMES]) for name, taken in times.items()}
     return Past(states, seconds)
 
 

@@ -80,9 +80,9 @@ def prune(
         if state_of(row) != State.RUNNING
     ]
     surplus = list(_surplus(database, set(gone), size))
-    found = Pruned(tuple(gone), len(surplus), sum(size for _, size in surplus))
+    pruned = Pruned(tuple(gone), len(surplus), sum(size for _, size in surplus))
     if dry_run:
-        return found
+        return pruned
     statements: list[Statement] = []
     for run in gone:
         statements.append(("DELETE FROM task WHERE run = ?", (run,)))
@@ -100,7 +100,7 @@ def prune(
     statements.append((_DROP_DOCUMENTS, ()))
     database.write(statements)
     _remove_files(database)
-    return found
+    return pruned
 
 
 _DROP_DOCUMENTS = """

@@ -99,7 +99,7 @@ class RunRecorder:
         return self._about
 
     def __call__(
-        self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
+        self, plan: Plan, params: Mapping[str, Any], options: RunOptions, /
     ) -> Observer | None:
         """What records a run of *plan*, or None where the project records none."""
         store = store_of(self._spec) if self._own_store is None else self._own_store
@@ -109,22 +109,22 @@ class RunRecorder:
         about, self._about = self._about, None  # of one run: the next one may see other code
         if about is None or time.monotonic() - self._since > _FRESH_S:
             about, self._about = self._look(store), None
-        return _Recording(store, about, plan, given, options)
+        return _Recording(store, about, plan, params, options)
 
 
 class _Recording:
     """The observer of one run."""
 
     def __init__(
-        self, store: str, about: About, plan: Plan, given: Mapping[str, Any], options: RunOptions
+        self, store: str, about: About, plan: Plan, params: Mapping[str, Any], options: RunOptions
     ) -> None:
         self._store = store
         self._about = about
         self._plan = plan
         self._options = options
         self._secrets = Secrets(plan)
-        self._parameters = parameters_shown(plan, given, self._secrets)
-        self._given = given
+        self._parameters = parameters_shown(plan, params, self._secrets)
+        self._params = params
         self._command = _command(self._secrets)
         self._rows: RowWriter | None = None
         self._assets: AssetRows | None = None
@@ -230,7 +230,7 @@ class _Recording:
             "params": json.dumps(self._parameters),
             "steps": arguments_of(self._plan, self._secrets),
             "overridden": self._is_changed(),
-            **resumable(self._plan, self._given, self._options, self._secrets, key),
+            **resumable(self._plan, self._params, self._options, self._secrets, key),
         }
         names, marks = ", ".join(about), ", ".join("?" * len(about))
         self._pending.append(
@@ -398,8 +398,8 @@ def _parent() -> str | None:
     task = current_task()
     if task is None:
         return None
-    found = [run for run, recording in list(_living.items()) if recording.runs(*task)]
-    return found[0] if len(found) == 1 else None
+    parents = [run for run, recording in list(_living.items()) if recording.runs(*task)]
+    return parents[0] if len(parents) == 1 else None
 
 
 def _warn(text: str) -> None:

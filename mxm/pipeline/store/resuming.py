@@ -22,7 +22,7 @@ from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.history import find_run, read_run
 from mxm.pipeline.store.places import root_of
 from mxm.pipeline.taskruns import HAVE_VALUES, State
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 from mxm.pipeline.values.parts import Members
 
 __all__ = ["Earlier", "read_earlier", "resumable"]
@@ -32,15 +32,15 @@ _DIGEST = 64  # characters in front of the bytes that it is of
 
 
 def resumable(
-    plan: Plan, given: Mapping[str, Any], options: RunOptions, secrets: Secrets, key: bytes
+    plan: Plan, params: Mapping[str, Any], options: RunOptions, secrets: Secrets, key: bytes
 ) -> dict[str, Any]:
     """The columns of a run's row that one goes by which resumes it; nothing secret is in one."""
     values = {name: value for name, value in plan.params.items() if name not in plan.secrets}
     # As it was typed: its tasks convert it.
     values |= {
         name: value
-        for name, value in given.items()
-        if name not in plan.secrets and isinstance(value, Text | Given | Members)
+        for name, value in params.items()
+        if name not in plan.secrets and isinstance(value, Text | Sourced | Members)
     }
     packed: dict[str, bytes] = {}
     unkept: list[str] = []
@@ -117,7 +117,7 @@ class Earlier:
         PipelineError
             One cannot be loaded.
         """
-        found: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
         for name, data in self.params.items():
             try:
                 value = kept.unpack(data)
@@ -129,8 +129,8 @@ class Earlier:
                     hint=f"give it: -p {name}=...",
                 ) from None
             if name not in spec.params or not _is_same(spec.params[name], data):
-                found[name] = value
-        return found
+                parameters[name] = value
+        return parameters
 
 
 def _is_same(value: Any, data: bytes) -> bool:
@@ -161,13 +161,13 @@ def read_earlier(store: str, part: str) -> Earlier:
                 f"run {run} cannot be resumed: it had overrides or other resources than its flow",
                 hint="run it again",
             )
-        given = row["given"]
-        if given is None:
+        stored = row["given"]
+        if stored is None:
             raise PipelineError(
                 f"run {run} cannot be resumed: an older mxm-pipeline recorded it",
                 hint=f"mxm-pipeline run {row['flow']}",
             )
-        _trust(store, given)
+        _trust(store, stored)
         secrets = {
             p["name"]: _variable(p["from"])
             for p in json.loads(row["params"] or "[]")
@@ -184,7 +184,7 @@ def read_earlier(store: str, part: str) -> Earlier:
             state,
             state == State.SUCCEEDED and not _unfinished(database, run),
             chain,
-            pickle.loads(given[_DIGEST:]),  # noqa: S301 - ours alone, and checked
+            pickle.loads(stored[_DIGEST:]),  # noqa: S301 - ours alone, and checked
             tuple(json.loads(row["ungiven"] or "[]")),
             secrets,
             options,
@@ -199,8 +199,8 @@ def _variable(origin: str | None) -> str | None:
     return f"@env:{name}" if said and not before else None
 
 
-def _trust(store: str, given: bytes) -> None:
-    """Check that *given* is what was written, by its owner.
+def _trust(store: str, stored: bytes) -> None:
+    """Check that *stored* is what was written, by its owner.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _trust(store: str, given: bytes) -> None:
         It is not.
     """
     kept.require_trust(store)
-    digest, body = given[:_DIGEST], given[_DIGEST:]
+    digest, body = stored[:_DIGEST], stored[_DIGEST:]
     if kept.digest_of(kept.Kept([body]), kept.store_key(store)).encode() != digest:
         raise StoreError("what is recorded of the run's parameters is damaged", store=store)
 

@@ -195,10 +195,10 @@ class RowWriter:
         return {"value": value.digest, "data": value.data, "unkept": value.unkept}
 
     def _result(self, written: Written) -> dict[str, Any]:
-        found: dict[str, Any] = {"result": self._json(written.value)}
+        columns: dict[str, Any] = {"result": self._json(written.value)}
         if written.nonfinite or written.described:
-            found["lost"] = self._json([written.nonfinite, list(written.described)])
-        return found
+            columns["lost"] = self._json([written.nonfinite, list(written.described)])
+        return columns
 
     def _row(self, step: str, row: Mapping[str, Any], place: int = -1) -> Statement:
         """The row of a step, or of the item in that *place*; it replaces any before it."""
@@ -309,7 +309,7 @@ def _shown(value: Any, secrets: Secrets) -> Any:
 
 
 def parameters_shown(
-    plan: Plan, given: Mapping[str, Any], secrets: Secrets
+    plan: Plan, params: Mapping[str, Any], secrets: Secrets
 ) -> list[dict[str, Any]]:
     """The parameters of a run, each with its value, type and origin; secrets are masked."""
     declared = {parameter.name: parameter for parameter in parameters_of(plan.flow)}
@@ -319,7 +319,7 @@ def parameters_shown(
         annotation = parameter.annotation if parameter else _EMPTY
         typed = annotation is not _EMPTY
         if name in plan.params:
-            value, origin = plan.params[name], "run" if name in given else "flow"
+            value, origin = plan.params[name], "run" if name in params else "flow"
         elif parameter is not None and not parameter.required:
             value, origin = parameter.default, parameter.origin
         else:
@@ -333,7 +333,7 @@ def parameters_shown(
                 "secret": name in secrets.names,
                 "type": type_text(annotation) if typed else None,
                 "origin": origin,
-                "from": dict(origins_in(name, given[name])).get(name) if name in given else None,
+                "from": dict(origins_in(name, params[name])).get(name) if name in params else None,
             }
         )
     return rows
@@ -346,18 +346,18 @@ def arguments_of(plan: Plan, secrets: Secrets) -> str:
 
 def _arguments(step: Step, secrets: Secrets) -> dict[str, Any]:
     hidden = secret_parameters(step.task.fn) | secrets.names
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, binding in by_parameter(step.task.fn, Bindings(step.args, step.kwargs)).items():
         if isinstance(binding, Const):
             secret = name in hidden and binding.value is not None
-            found[name] = {"value": MASK if secret else _shown(binding.value, secrets)}
+            arguments[name] = {"value": MASK if secret else _shown(binding.value, secrets)}
         elif isinstance(binding, Param):
-            found[name] = {"parameter": binding.name}
+            arguments[name] = {"parameter": binding.name}
         elif isinstance(binding, Collection):
-            found[name] = {"upstream": [part.name for part in upstreams_in([binding])]}
+            arguments[name] = {"upstream": [part.name for part in upstreams_in([binding])]}
         else:
-            found[name] = {"upstream": str(binding)}
-    return found
+            arguments[name] = {"upstream": str(binding)}
+    return arguments
 
 
 def definition_of(plan: Plan, rows: RowWriter, root: str, prints: Fingerprints) -> list[Statement]:

@@ -72,14 +72,14 @@ class Stale:
 
 def declared_in(flows: Iterable[FlowSpec]) -> dict[str, Declared]:
     """The assets that *flows* write, by name; of two flows that write one, the first."""
-    found: dict[str, Declared] = {}
+    declared: dict[str, Declared] = {}
     for spec in flows:
         tasks = {task.name: task for task in spec.tasks}
         for task in spec.tasks:
             if task.produces is not None:
                 upstream = tuple(made_from(task, tasks))
-                found.setdefault(task.produces.id, Declared(spec, task, upstream))
-    return found
+                declared.setdefault(task.produces.id, Declared(spec, task, upstream))
+    return declared
 
 
 def stale_in(
@@ -108,7 +108,7 @@ def stale_in(
         by_asset.setdefault(row.asset, []).append(row)
     codes = None if database is None else _Codes(database.store)
     recorded = declarations(database) if database is not None else {}
-    found: list[Stale] = []
+    stale: list[Stale] = []
     for asset in sorted({*by_asset, *declared}):
         if only is not None and asset != only:
             continue
@@ -118,7 +118,7 @@ def stale_in(
         if not made:
             if known is not None and produces is not None and produces.path_template is not None:
                 detail = "it was never written"
-                found.append(Stale(asset, None, "missing", detail, known.flow.name))
+                stale.append(Stale(asset, None, "missing", detail, known.flow.name))
             continue
         code = codes.of(known) if codes is not None and known is not None else None
         freshness = recorded.get(asset, {}).get("freshness_s") if produces is None else None
@@ -128,8 +128,8 @@ def stale_in(
         for row in newest.values():
             why = _why(row, row is made[-1], freshness, code, by_asset, now or datetime.now(UTC))
             if why is not None:
-                found.append(Stale(asset, row.partition, *why, row.flow))
-    return found
+                stale.append(Stale(asset, row.partition, *why, row.flow))
+    return stale
 
 
 class _Codes:

@@ -18,7 +18,7 @@ from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts
 from mxm.pipeline.values.forms import is_exactly, members_of
 from mxm.pipeline.values.membership import is_instance, unknown_keys
 
-__all__ = ["Given", "Text", "as_json", "coerce", "finite_float", "plain"]
+__all__ = ["Sourced", "Text", "as_json", "coerce", "finite_float", "plain"]
 
 _empty = inspect.Parameter.empty
 
@@ -30,7 +30,7 @@ class Text(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Sourced:
     """A value that was not typed directly, with its origin.
 
     Parameters

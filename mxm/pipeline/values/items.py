@@ -35,11 +35,11 @@ def items_of(value: Any) -> list[Any]:
     refused = _refusal(value)
     if refused is not None:
         raise TypeError(refused)
-    given: Any = value  # isinstance would make it a type of unknown members
+    iterable: Any = value  # isinstance would make it a type of unknown members
     if isinstance(value, Set) and not _keeps_order(kind):
-        return _in_order(given, kind)
+        return _in_order(iterable, kind)
     try:
-        items = iter(given)
+        items = iter(iterable)
     except TypeError as error:
         raise TypeError(
             f"{_article(kind)} {kind} cannot be mapped: give a list of items"

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mxm.pipeline.introspection.annotations import Unresolved, named_type
 from mxm.pipeline.problems import did_you_mean
-from mxm.pipeline.values.conversion import Given, Text, as_json, coerce, plain
+from mxm.pipeline.values.conversion import Sourced, Text, as_json, coerce, plain
 from mxm.pipeline.values.fields import decides_itself, fields_of, key_of, takes_more, with_field
 
 __all__ = ["MISSING", "Fields", "Members", "PartError", "assemble", "origins_in", "plain_parts"]
@@ -42,7 +42,7 @@ class Fields:
     Parameters
     ----------
     changes
-        `Text`, `Given` or `Members` by the path to the field: ``("lookback",)``.
+        `Text`, `Sourced` or `Members` by the path to the field: ``("lookback",)``.
     base
         The whole value, if the run also passes one.
     """
@@ -129,7 +129,7 @@ def plain_parts(value: Any) -> Any:
 
 def origins_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """The origins of the parts of *value*, by the place in a `PartError`."""
-    if isinstance(value, Given):
+    if isinstance(value, Sourced):
         yield name, value.origin
     elif isinstance(value, Members):
         for number, item in enumerate(value.items):
@@ -141,7 +141,7 @@ def origins_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _bare(value: Any) -> Any:
-    return value.value if isinstance(value, Given) else value
+    return value.value if isinstance(value, Sourced) else value
 
 
 # Members

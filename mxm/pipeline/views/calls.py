@@ -115,14 +115,14 @@ def delays_of(task: TaskSpec) -> str:
         return f", {delays!r}"
     if callable(delays):
         return f", after {getattr(delays, '__name__', None) or type(delays).__name__}()"
-    given = list(as_sequence(delays))
-    text = " ".join(seconds_text(delay).removesuffix(" s") for delay in given)
+    listed = list(as_sequence(delays))
+    text = " ".join(seconds_text(delay).removesuffix(" s") for delay in listed)
     return "" if set(text.split()) <= {"0"} else f", {text} s apart"
 
 
-def seconds_text(given: object) -> str:
+def seconds_text(seconds: object) -> str:
     """``2.5 s``; what is not a number, in a flow with problems, as it is."""
-    return f"{given:g} s" if isinstance(given, int | float) else f"{repr_of(given):.40}"
+    return f"{seconds:g} s" if isinstance(seconds, int | float) else f"{repr_of(seconds):.40}"
 
 
 # "succeeded" is the rule of all tasks that name none.

@@ -66,14 +66,14 @@ class _Page:
         ]
         if len(self.specs) == 1:
             return [(view, view.key) for view in drawn[0]]
-        found = [(overview(self.specs, self.paths, self.keys), "")]
+        keyed = [(overview(self.specs, self.paths, self.keys), "")]
         for views, path in zip(drawn, self.paths, strict=True):
             key = self.keys.of("", *path)
             for view in views:
                 title = in_one_line(path[0]) if not view.key else f"{path[0]}: {view.title}"
                 named = View(view.key, title, view.cards, view.edges)
-                found.append((named, {"": key, "*": f"{key}*"}.get(view.key, view.key)))
-        return found
+                keyed.append((named, {"": key, "*": f"{key}*"}.get(view.key, view.key)))
+        return keyed
 
     def _top(self) -> str:
         tasks = sum(len(graph.tasks) for graph in self.graphs)

@@ -80,15 +80,15 @@ class _Page:
     def _top(self) -> str:
         run = self.run
         name = f"<h1>{code(run.flow, 120)}</h1>{pill(run.state, run.state.capitalize(), 'pill')}"
-        given = [each for each in run.params if each.get("origin") == "run"]
+        of_run = [each for each in run.params if each.get("origin") == "run"]
         chips = [
             f'<span class="chip"><span>{escaped(in_short(each["name"], 40))}</span>'
             f"{escaped(in_short(each['value'], 40))}</span>"
-            for each in given[:_MOST_CHIPS]
+            for each in of_run[:_MOST_CHIPS]
         ]
         rest = len(run.params) - len(chips)
         if rest:
-            said = f"{rest:,} by default" if len(given) <= _MOST_CHIPS else f"and {rest:,} more"
+            said = f"{rest:,} by default" if len(of_run) <= _MOST_CHIPS else f"and {rest:,} more"
             chips.append(f'<a class="chip more" href="#:params">{said}</a>')
         return top_of(name, self._facts(), "".join(chips), self._summary())
 

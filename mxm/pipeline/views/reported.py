@@ -226,17 +226,17 @@ def _task_record(run: FlowRun, task: TaskSpec) -> dict[str, Any]:
 
 def _arguments(task: TaskSpec) -> dict[str, Any]:
     hidden = secret_parameters(task.fn)
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, binding in by_parameter(task.fn, task.bindings).items():
         if isinstance(binding, Const):
-            found[name] = {"value": MASK if name in hidden else to_json(binding.value).value}
+            arguments[name] = {"value": MASK if name in hidden else to_json(binding.value).value}
         elif isinstance(binding, Param):
-            found[name] = {"parameter": binding.name}
+            arguments[name] = {"parameter": binding.name}
         elif isinstance(binding, Collection):
-            found[name] = {"upstream": [part.name for part in upstreams_in([binding])]}
+            arguments[name] = {"upstream": [part.name for part in upstreams_in([binding])]}
         else:
-            found[name] = {"upstream": str(binding)}
-    return found
+            arguments[name] = {"upstream": str(binding)}
+    return arguments
 
 
 def report_of_document(document: Document) -> Report:
@@ -345,11 +345,11 @@ def _returns(record: Document) -> str:
 
 def _upstreams(arguments: Document) -> list[str]:
     """The names in *arguments*, of a run that ended before its edges were recorded."""
-    found: list[str] = []
+    upstreams: list[str] = []
     for argument in arguments.values():
         names = argument.get("upstream") or ()
-        found += [names.partition("[")[0]] if isinstance(names, str) else names
-    return list(dict.fromkeys(found))
+        upstreams += [names.partition("[")[0]] if isinstance(names, str) else names
+    return list(dict.fromkeys(upstreams))
 
 
 def _attempts(task: Document, times: _Times, started: float | None) -> Iterable[Tried]:

@@ -161,8 +161,8 @@ class _Reader:
             way = library.way_of(kind)
             if way is not None:
                 break
-        self._ways[kind] = found = way or objects.read
-        return found
+        self._ways[kind] = chosen = way or objects.read
+        return chosen
 
     def _once(self, value: Any, way: _Way) -> bytes:
         """Read *value*, unless it was read, or is being read: then say how far out it is."""

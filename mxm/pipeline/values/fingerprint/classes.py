@@ -49,14 +49,14 @@ def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, A
 def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> None:
     """Make *node* count as *cls*, which the module of the namespace *space* defines."""
     facts = graph.file(path) if path else None
-    found = facts.classes.get(cls.__qualname__, []) if facts is not None else []
+    definitions = facts.classes.get(cls.__qualname__, []) if facts is not None else []
     foreign = _is_foreign(cls)
     own = dict(vars(cls))
-    if found and facts is not None:
-        node.line = found[0].line
-        node.content = hash_of(*(each.digest for each in found))
-        annotated = hash_of(*(each.annotated for each in found))
-        for each in found:
+    if definitions and facts is not None:
+        node.line = definitions[0].line
+        node.content = hash_of(*(each.digest for each in definitions))
+        annotated = hash_of(*(each.annotated for each in definitions))
+        for each in definitions:
             if each.raw in facts.codes:
                 graph.follow(node, facts.codes[each.raw][1], space)
         for number, decorator in enumerate(facts.decorators.get(cls.__qualname__, [])):

@@ -75,16 +75,16 @@ class Contents:
         def code(thing: object) -> str:
             return self._inside(node, thing)
 
-        found = content_of(value, code, self._graph.key, root)
-        for kind in found.kinds:
+        content = content_of(value, code, self._graph.key, root)
+        for kind in content.kinds:
             self._graph.link(node, f"type {kind.__module__}.{kind.__qualname__}", kind, scope)
-        if found.digest is not None:
-            node.content = found.digest
+        if content.digest is not None:
+            node.content = content.digest
             if not is_fixed(value):
                 node.held = (scope, name, root)
             return
         node.content = f"{type(value).__module__}.{type(value).__qualname__}"
-        if found.is_large or self._divided > _DIVIDED:
+        if content.is_large or self._divided > _DIVIDED:
             text = f"reads {node.label}, which holds too many objects to compare them"
             node.reasons.append(Reason("dynamic", text, node.file, node.line))
             return

@@ -105,7 +105,7 @@ class Fingerprint:
             return self._call_items(owner)
 
     def _call_items(self, owner: Fingerprints) -> tuple[Item, ...]:
-        found: list[Item] = []
+        items: list[Item] = []
         fresh = False
         rebound: set[int] = set()
         for binding in self._bindings:
@@ -127,7 +127,7 @@ class Fingerprint:
                 digest = owner.digest_now(now, owner.graph.places.root)
                 if digest is None:
                     digest = f"{type(now).__qualname__} {id(now)}"
-                found.append(Item(f"{binding.name} (bound anew)", digest, "constant"))
+                items.append(Item(f"{binding.name} (bound anew)", digest, "constant"))
                 node = self._names.get((id(binding.scope), binding.name))
                 if node is not None:
                     rebound.add(id(node))
@@ -135,12 +135,12 @@ class Fingerprint:
         for node in self._held:
             if id(node) not in rebound:
                 digest = owner.digest_now(node.value, node.held[2]) or node.content
-                found.append(Item(node.label, digest, "constant", node.file, node.line))
+                items.append(Item(node.label, digest, "constant", node.file, node.line))
         if fresh:
             again = owner.anew().of(self._value)
-            found += [item._replace(label=f"{item.label} (now)") for item in again.items]
-            found.append(Item("code that was bound anew", again.digest, "function"))
-        return tuple(sorted(found, key=lambda item: item[:3]))
+            items += [item._replace(label=f"{item.label} (now)") for item in again.items]
+            items.append(Item("code that was bound anew", again.digest, "function"))
+        return tuple(sorted(items, key=lambda item: item[:3]))
 
     def recheck(self) -> tuple[Reason, ...]:
         """Modules that were not imported when the function was read, and that differ since."""
@@ -166,12 +166,12 @@ def _is_code(value: Any) -> bool:
 
 
 def _items(nodes: list[Node], key: bytes | None, *, annotated: bool) -> tuple[Item, ...]:
-    found: dict[str, Item] = {}
+    by_label: dict[str, Item] = {}
     for node in nodes:
         if not node.kind:
             continue
         label, number = node.label, 1
-        while label in found:
+        while label in by_label:
             number += 1
             label = f"{node.label} #{number}"
         content = node.content
@@ -179,8 +179,8 @@ def _items(nodes: list[Node], key: bytes | None, *, annotated: bool) -> tuple[It
             content = hash_of(content, node.annotations)
         if node.kind in _OF_CODE:  # which may hold a password
             content = _keyed(content, key)
-        found[label] = Item(label, content, node.kind, node.file, node.line)
-    return tuple(sorted(found.values(), key=lambda item: item[:3]))
+        by_label[label] = Item(label, content, node.kind, node.file, node.line)
+    return tuple(sorted(by_label.values(), key=lambda item: item[:3]))
 
 
 _OF_CODE = ("function", "class", "statement")
@@ -250,18 +250,18 @@ class Fingerprints:
 
     def of_types(self, types: Iterable[type]) -> tuple[Item, ...]:
         """What values of *types* bring with them: classes of the project, distributions."""
-        found: dict[Item, None] = {}
+        items: dict[Item, None] = {}
         for each in types:
-            found.update(dict.fromkeys(self.of(each).items))
-        return tuple(sorted(found, key=lambda item: item[:3]))
+            items.update(dict.fromkeys(self.of(each).items))
+        return tuple(sorted(items, key=lambda item: item[:3]))
 
     def of_names(self, labels: Iterable[str]) -> tuple[Item, ...]:
         """The distributions of these names as they are installed now; without one, ``missing``."""
         with self.lock:
-            found = {label: self.graph.distribution(label) for label in labels}
+            packages = {label: self.graph.distribution(label) for label in labels}
         return tuple(
             Item(label, "missing" if package is None else package.digest, "package")
-            for label, package in sorted(found.items())
+            for label, package in sorted(packages.items())
         )
 
     def anew(self) -> Fingerprints:

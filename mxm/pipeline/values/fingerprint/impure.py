@@ -256,8 +256,8 @@ def kind_of_name(name: str, chain: Chain) -> Reach | None:
     if top == "random" and module == "random":
         return "random", f"reads {name}"
     harmless = any(name == each or module == each for each in _HARMLESS)
-    found = None if harmless else kind_of_package(top + ".")
-    return None if found is None else (found, f"uses {top}")
+    reach = None if harmless else kind_of_package(top + ".")
+    return None if reach is None else (reach, f"uses {top}")
 
 
 def is_shared(value: Any) -> bool:

@@ -177,7 +177,7 @@ class _Step(NamedTuple):
 
 
 def _steps(code: CodeType) -> list[_Step]:
-    found: list[_Step] = []
+    steps: list[_Step] = []
     data, names, constants = code.co_code, code.co_names, code.co_consts
     extended = 0
     for at in range(0, len(data), 2):
@@ -191,8 +191,8 @@ def _steps(code: CodeType) -> list[_Step]:
             value = constants[number]
         elif operation in _NAMED:
             value = names[number >> _SHIFT.get(operation, 0)]
-        found.append(_Step(_OPERATIONS[operation], number, value))
-    return found
+        steps.append(_Step(_OPERATIONS[operation], number, value))
+    return steps
 
 
 def facts_of(code: CodeType) -> CodeFacts:
@@ -280,8 +280,8 @@ class _Reading:
         for step in steps[at + 1 :]:
             if step.name.startswith("STORE_"):
                 at_name = step.name in ("STORE_NAME", "STORE_GLOBAL")
-                found = [step.value] if at_name else _variables(code, step.name, step.number)
-                variables += found[:1]
+                bound = [step.value] if at_name else _variables(code, step.name, step.number)
+                variables += bound[:1]
             elif step.name not in _WHILE_IMPORTING:
                 break
         taken = tuple(names) if isinstance(names, tuple) else ()  # pyright: ignore[reportUnknownArgumentType]

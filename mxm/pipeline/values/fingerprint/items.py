@@ -91,12 +91,12 @@ class Difference(NamedTuple):
 def differences(before: Iterable[Item], after: Iterable[Item]) -> list[Difference]:
     """The items that differ, those that changed first, then new ones, then those that are gone."""
     one, other = ({(i.kind, i.label): i for i in items} for items in (before, after))
-    found = [
+    differing = [
         Difference(label, kind, one.get((kind, label)), other.get((kind, label)))
         for kind, label in {**one, **other}
         if _digest(one.get((kind, label))) != _digest(other.get((kind, label)))
     ]
-    return sorted(found, key=lambda d: 2 if d.after is None else 1 if d.before is None else 0)
+    return sorted(differing, key=lambda d: 2 if d.after is None else 1 if d.before is None else 0)
 
 
 def _place(thing: Item | Reason) -> str:

@@ -23,10 +23,10 @@ Stamp = list[int]
 def stamp_of(path: str) -> Stamp | None:
     """What tells that a file changed: times, size, inode; None if there is no file."""
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except (OSError, ValueError):
         return None
-    return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]
+    return [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
 
 
 class FileMemory:

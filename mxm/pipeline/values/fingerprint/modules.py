@@ -93,13 +93,13 @@ class Modules:
     def _patched(self, module: ModuleType) -> list[tuple[str, Any, Any, str]]:
         """What code of the project put into an installed module, or into a class of it."""
         if id(module) not in self._patches:
-            found: list[tuple[str, Any, Any, str]] = []
+            patches: list[tuple[str, Any, Any, str]] = []
             for name, value in list(vars(module).items()):
                 if isinstance(value, type):
-                    found += self._patches_of(value)
+                    patches += self._patches_of(value)
                 elif type(value) is FunctionType and self._is_patch(value):
-                    found.append((f"{module.__name__}.{name}", value, vars(module), name))
-            self._patches[id(module)] = found
+                    patches.append((f"{module.__name__}.{name}", value, vars(module), name))
+            self._patches[id(module)] = patches
         return self._patches[id(module)]
 
     def foreign_class(self, node: Node, cls: type) -> None:

@@ -148,9 +148,9 @@ class Names:
         for number, value in enumerate(values):
             name = chain.names[number]
             at_end = number == len(chain.names) - 1
-            found = impure.kind_of(owner, name, value, chain if at_end else None)
-            if found is not None:
-                self._reason(node, found[0], f"reads {found[1]}", code, name)
+            reason = impure.kind_of(owner, name, value, chain if at_end else None)
+            if reason is not None:
+                self._reason(node, reason[0], f"reads {reason[1]}", code, name)
             what = impure.is_dynamic(value) or _UNKNOWABLE.get(id(value))
             if what is not None:
                 self._dynamic(node, f"calls {what}", code, name)
@@ -175,9 +175,9 @@ class Names:
 
     def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
         """What *chain* is, of a module that is not loaded yet."""
-        found = impure.kind_of_name(".".join((name, *chain.names[1:])), chain)
-        if found is not None:
-            self._reason(node, found[0], found[1], code, chain.names[-1])
+        reason = impure.kind_of_name(".".join((name, *chain.names[1:])), chain)
+        if reason is not None:
+            self._reason(node, reason[0], reason[1], code, chain.names[-1])
 
     def _reason(self, node: Node, kind: str, text: str, code: Any, name: str) -> None:
         line = line_of(code, name) if isinstance(code, CodeType) else node.line

@@ -84,17 +84,17 @@ class Packages:
 
     def with_required(self, package: Package) -> list[Package]:
         """*package* and all that it requires and that is installed."""
-        found: dict[str, Package] = {}
+        by_name: dict[str, Package] = {}
         stack = [package]
         while stack:
             each = stack.pop()
-            if each.name not in found:
-                found[each.name] = each
+            if each.name not in by_name:
+                by_name[each.name] = each
                 for name in each.requires:
                     required = self.named(name)
                     if required is not None:
                         stack.append(required)
-        return list(found.values())
+        return list(by_name.values())
 
     def _find(self, folder: str, parts: list[str]) -> Package | None:
         top = parts[0].partition(".")[0]
@@ -112,17 +112,17 @@ class Packages:
     def _listed(self, folder: str) -> dict[str, str]:
         """By normal name, the folders that describe the distributions in *folder*."""
         if folder not in self._folders:
-            found: dict[str, str] = {}
+            folders: dict[str, str] = {}
             try:
                 names = sorted(os.listdir(folder))
             except OSError:
                 names = []
             for name in names:
                 if name.endswith((".dist-info", ".egg-info")):
-                    found[_normal(name.partition("-")[0].removesuffix(".egg"))] = os.path.join(
+                    folders[_normal(name.partition("-")[0].removesuffix(".egg"))] = os.path.join(
                         folder, name
                     )
-            self._folders[folder] = found
+            self._folders[folder] = folders
         return self._folders[folder]
 
     def _holds(self, info: str, path: str) -> bool:
@@ -141,11 +141,11 @@ class Packages:
         if folder not in self._owners:
 
             def read() -> dict[str, list[str]]:
-                found: dict[str, list[str]] = {}
+                owners: dict[str, list[str]] = {}
                 for info in self._listed(folder).values():
                     for top in {each.partition("/")[0] for each in self._files(info)}:
-                        found.setdefault(top, []).append(info)
-                return found
+                        owners.setdefault(top, []).append(info)
+                return owners
 
             self._owners[folder] = self._memory.recall("owners", folder, read, _same, dict)
         return self._owners[folder]
@@ -166,10 +166,10 @@ class Packages:
         file = os.path.join(info, "RECORD")
         if not os.path.isfile(file):
             file = os.path.join(info, "PKG-INFO") if os.path.isdir(info) else info
-        found: Package = self._memory.recall(
+        package: Package = self._memory.recall(
             "package", file, lambda: _described(info), list, _from_json
         )
-        return found
+        return package
 
 
 def _same(value: Any) -> Any:

@@ -86,9 +86,9 @@ class FileFacts(NamedTuple):
         """The digest of what ran when the module was imported, and is gone: not its functions."""
         return hash_of(
             *(each.digest for each in self.effects),
-            *(each.digest for found in self.decorated.values() for each in found),
-            *(each.digest for found in self.decorators.values() for each in found),
-            *(each.annotated for found in self.classes.values() for each in found),
+            *(each.digest for statements in self.decorated.values() for each in statements),
+            *(each.digest for statements in self.decorators.values() for each in statements),
+            *(each.annotated for statements in self.classes.values() for each in statements),
         )
 
     def to_json(self) -> list[Any]:
@@ -110,16 +110,16 @@ class FileFacts(NamedTuple):
         return cls(
             digest,
             {raw: (name, CodeFacts.from_json(facts)) for raw, (name, facts) in codes.items()},
-            {name: [_Class(*each) for each in found] for name, found in classes.items()},
-            {name: [_read(each) for each in found] for name, found in decorators.items()},
-            {name: [_read(each) for each in found] for name, found in decorated.items()},
+            {name: [_Class(*each) for each in entries] for name, entries in classes.items()},
+            {name: [_read(each) for each in entries] for name, entries in decorators.items()},
+            {name: [_read(each) for each in entries] for name, entries in decorated.items()},
             [_read(each) for each in effects],
             [Import(m, level, tuple(names), tuple(to)) for m, level, names, to in imports],
         )
 
 
 def _stated(statements: dict[str, list[Statement]]) -> dict[str, list[Any]]:
-    return {name: [_written(each) for each in found] for name, found in statements.items()}
+    return {name: [_written(each) for each in listed] for name, listed in statements.items()}
 
 
 def _written(statement: Statement) -> list[Any]:
@@ -288,11 +288,11 @@ class _Reading:
 
     def decorated(self, tree: ast.Module) -> dict[str, list[Statement]]:
         """The decorated definitions of the module, by name."""
-        found: dict[str, list[Statement]] = {}
+        by_name: dict[str, list[Statement]] = {}
         for name, node in _definitions(tree, ""):
             if node.decorator_list and "." not in name:
-                found.setdefault(name, []).append(self.statement(node))
-        return found
+                by_name.setdefault(name, []).append(self.statement(node))
+        return by_name
 
     def statement(self, node: ast.stmt | ast.expr, *, guarded: bool = False) -> Statement:
         """*node* as a `Statement`."""
@@ -425,12 +425,12 @@ def binding(source: bytes, file: str, name: str) -> tuple[list[Statement], list[
     reading.prepare(tree)
     reading.strip_functions(tree)
     reading.strip_classes(tree)
-    found = [
+    statements = [
         reading.statement(node)
         for node in tree.body
         if not isinstance(node, ast.Import | ast.ImportFrom) and _binds(node, name)
     ]
-    return found, [each for each in _imports(tree.body) if name in each.variables]
+    return statements, [each for each in _imports(tree.body) if name in each.variables]
 
 
 def _binds(node: ast.stmt, name: str) -> bool:

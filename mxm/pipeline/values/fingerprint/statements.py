@@ -129,17 +129,17 @@ class Statements:
     def _imports_of(self, file: FileFacts, space: Any) -> Iterator[tuple[Any, str]]:
         """Namespace and file of each module of the project that a module imports."""
         package = space.get("__package__") or ""
-        found: dict[int, tuple[Any, str]] = {}
+        modules: dict[int, tuple[Any, str]] = {}
         names: list[str] = [package] if package else []
         for each in file.imports:
             for variable in each.variables:
                 value = space.get(variable)
                 if isinstance(value, ModuleType):
-                    self._add_module(found, value)
+                    self._add_module(modules, value)
                 elif isinstance(value, FunctionType):
                     origin, path = self._graph.places.of_file(value.__globals__.get("__file__"))
                     if origin is Origin.PROJECT:
-                        found[id(value.__globals__)] = value.__globals__, path
+                        modules[id(value.__globals__)] = value.__globals__, path
             name = absolute(each, package)
             if name:
                 names += [name, *(f"{name}.{part}" for part in each.names)]
@@ -147,13 +147,13 @@ class Statements:
         for name in dict.fromkeys(part for each in names for part in with_parents(each)[::-1]):
             module = sys.modules.get(name)
             if module is not None:
-                self._add_module(found, module)
-        yield from found.values()
+                self._add_module(modules, module)
+        yield from modules.values()
 
-    def _add_module(self, found: dict[int, tuple[Any, str]], module: Any) -> None:
+    def _add_module(self, modules: dict[int, tuple[Any, str]], module: Any) -> None:
         if isinstance(module, ModuleType):
             origin, path = self._graph.places.of_module(module)
             if origin is Origin.PROJECT and not os.path.isdir(path):
-                found[id(vars(module))] = vars(module), path
+                modules[id(vars(module))] = vars(module), path
 
     # Imports inside functions.
