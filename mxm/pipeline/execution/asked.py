@@ -25,7 +25,7 @@ class Asked:
         The key; None where there can be none.
     entry
         The result of an earlier run that is used.
-    found
+    unused
         The result with this key that is not used.
     probe
         Notes what the call does.
@@ -41,7 +41,7 @@ class Asked:
     item: str | None = None
     key: Key | None = None
     entry: Entry | None = None
-    found: Entry | None = None
+    unused: Entry | None = None
     probe: Probe | None = None
     why: list[Reason] = field(default_factory=list["Reason"])
     sources: dict[str, str] = field(default_factory=dict[str, str])

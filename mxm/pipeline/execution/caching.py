@@ -202,23 +202,23 @@ class Caching:
             asked.why.append(Reason("uncached", "it is not cached"))
             return
         if kept_only:
-            found = self._entries.find_any(asked.key.digest)
+            entry = self._entries.find_any(asked.key.digest)
         else:
-            found = self._find(asked.key.digest, is_cached=is_cached)
-        if found is not None:
-            unusable = self._unusable(found, step)
+            entry = self._find(asked.key.digest, is_cached=is_cached)
+        if entry is not None:
+            unusable = self._unusable(entry, step)
             if unusable is None:
-                asked.entry = found
+                asked.entry = entry
             else:
-                asked.found = found
+                asked.unused = entry
                 asked.why.append(unusable)
 
     def _find(self, key: str, *, is_cached: bool) -> Entry | None:
         """What is kept under *key*, by any run or by those that are resumed."""
-        found = self._entries.find(key) if is_cached else None
-        for run in self._resumes if found is None else ():
-            found = found or self._entries.find(key, run)
-        return found
+        entry = self._entries.find(key) if is_cached else None
+        for run in self._resumes if entry is None else ():
+            entry = entry or self._entries.find(key, run)
+        return entry
 
     def _large(self, args: Sequence[Binding], kwargs: Mapping[str, Binding]) -> list[str]:
         """The upstreams in *args* and *kwargs* whose results are too large to be hashed."""
@@ -244,14 +244,14 @@ class Caching:
         bound = named(task.fn, args, kwargs)
         for name, binding in bound.items():
             try:
-                found = digested(binding, looks, sealer)
+                argument = digested(binding, looks, sealer)
             except UndigestibleError as error:
                 raise UndigestibleError(
                     f"its argument {name!r}{error.path.removeprefix('value')}", error.reason
                 ) from None
-            arguments[name] = found.digest
-            shapes[name] = (found.digest, found.shape)
-            packages.update(found.packages)
+            arguments[name] = argument.digest
+            shapes[name] = (argument.digest, argument.shape)
+            packages.update(argument.packages)
             upstreams = dict.fromkeys(repr(one.name) for one in upstreams_in([binding]))
             asked.sources[name] = ", ".join(upstreams)
             if not upstreams:
@@ -315,7 +315,7 @@ class Caching:
     def _opened(self, step: Step) -> dict[str, str]:
         """The code and the settings of the resources that *step* asks for."""
         active = active_resources()
-        found: dict[str, str] = {}
+        opened: dict[str, str] = {}
         for resource in used_by([step.task.fn]):
             if resource.name not in self._resources:
                 settings = active.settled.get(resource, {}) if active else {}
@@ -324,8 +324,8 @@ class Caching:
                 self._resources[resource.name] = self._sealer.join(
                     "resource", [code.digest, code.at_call(), digests]
                 )
-            found[resource.name] = self._resources[resource.name]
-        return found
+            opened[resource.name] = self._resources[resource.name]
+        return opened
 
     def _unusable(self, entry: Entry, step: Step) -> Reason | None:
         """Why *entry*, whose key is that of a call of *step*, is not used; None where it is."""
@@ -364,10 +364,10 @@ class Caching:
             return [Reason("new", "no earlier result")]
         entry, items = latest
         code = differences(items, self._sealed(self._code[asked.step.name]))
-        found = reasons_between(
+        reasons = reasons_between(
             entry.made_of, asked.key, asked.sources, asked.shown, code, entry.run
         )
-        return found or [Reason("value", "its value was not kept")]
+        return reasons or [Reason("value", "its value was not kept")]
 
     def has_changed(self, step: str) -> bool:
         """Whether the code of *step* is not what it was when a result of it was last kept."""
@@ -377,10 +377,10 @@ class Caching:
 
     def _sealed_code(self, step: str) -> list[Item]:
         """The code of *step* as it may be kept, made once."""
-        found = self._sealed_by_step.get(step)
-        if found is None:
-            found = self._sealed_by_step[step] = self._sealed(self._code[step])
-        return found
+        items = self._sealed_by_step.get(step)
+        if items is None:
+            items = self._sealed_by_step[step] = self._sealed(self._code[step])
+        return items
 
     def _sealed(self, code: Fingerprint) -> list[Item]:
         return [

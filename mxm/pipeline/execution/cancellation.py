@@ -239,8 +239,8 @@ class Course:
         if self._thread is not threading.main_thread():
             yield
             return
-        found = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-        handlers = [(number, handler) for number, handler in found if callable(handler)]
+        installed = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        handlers = [(number, handler) for number, handler in installed.items() if callable(handler)]
         try:
             for number, handler in handlers:
                 signal.signal(number, self._noting(handler))

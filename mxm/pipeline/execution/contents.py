@@ -88,8 +88,8 @@ class Sealer:
         """
         if isinstance(value, Failure):
             raise UndigestibleError("value", "a failure has no content")
-        found = digest_of(value, code=self._code, key=self._key, root=self._root, types=types)
-        return self.seal(found)
+        digest = digest_of(value, code=self._code, key=self._key, root=self._root, types=types)
+        return self.seal(digest)
 
 
 class Content(Protocol):
@@ -273,9 +273,9 @@ def redigested(shape: Shape, value: Any, sealer: Sealer) -> str:
         return sealer.join(shape, [sealer.value(item) for item in value])
     kind, keys, shapes = shape
     if isinstance(value, dict):
-        given = cast("Any", value)
-        keys = [sealer.value(key) for key in given]
-        members = list(given.values())
+        mapping = cast("Any", value)
+        keys = [sealer.value(key) for key in mapping]
+        members = list(mapping.values())
     else:
         members = list(value)
     if len(members) != len(shapes):
@@ -288,5 +288,5 @@ def named(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     """*args* and *kwargs* of a call of *fn* by parameter; what ``*args`` takes by its place."""
     shape = shape_of(fn) if args else None
     names = shape.positional if shape else ()
-    found = {names[i] if i < len(names) else f"*{i}": value for i, value in enumerate(args)}
-    return {**found, **kwargs}
+    by_name = {names[i] if i < len(names) else f"*{i}": value for i, value in enumerate(args)}
+    return {**by_name, **kwargs}

@@ -246,12 +246,12 @@ class _Drive:
             return None
         probe: Noting | None = None
         if self.cache is not None and self.cache.serves(step) and not is_cleanup:
-            found = self.cache.find(step, self.ready_at[step.name])
+            answer = self.cache.find(step, self.ready_at[step.name])
             self._heed_cache()
-            if isinstance(found, TaskRun):
-                self._settle(found)
+            if isinstance(answer, TaskRun):
+                self._settle(answer)
                 return None
-            probe = found
+            probe = answer
         values = self._values_for(step)
         try:
             args = tuple(gather(b, values, self.plan.params) for b in step.args)

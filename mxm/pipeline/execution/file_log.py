@@ -161,8 +161,8 @@ class FileLog:
                 return full[len(root) :].lstrip(os.sep) or ".", "root"
         return full, ""
 
-    def finish(self, found: Observed) -> None:
-        """Put what was noted into *found*, with digests."""
+    def finish(self, observed: Observed) -> None:
+        """Put what was noted into *observed*, with digests."""
         with self._lock:
             reads, writes = dict(self._reads), dict(self._writes)
         with _kept_lock:
@@ -174,19 +174,19 @@ class FileLog:
                 continue
             path, base = read.note
             if read.is_fixed:
-                found.reads.append(FileNote(path, *(read.now or ("missing", "")), base))
+                observed.reads.append(FileNote(path, *(read.now or ("missing", "")), base))
                 continue
             state, now = state_of(key), None if key.endswith(_LOG) else stat_of(key)
             if (now, state) != (read.stat, read.now or state):
-                found.torn.append(path)
-            found.reads.append(FileNote(path, *state, base))
-        found.unseen += sorted(self.lost)
-        found.connects = self.connects
-        found.reads += [note for note in self._also if note not in found.reads]
+                observed.torn.append(path)
+            observed.reads.append(FileNote(path, *state, base))
+        observed.unseen += sorted(self.lost)
+        observed.connects = self.connects
+        observed.reads += [note for note in self._also if note not in observed.reads]
         for key, (path, base) in writes.items():
             state = state_of(key)
             if state[0] != "missing" or key not in self._made:  # else nothing is left of it
-                found.writes.append(FileNote(path, *state, base))
+                observed.writes.append(FileNote(path, *state, base))
 
     def _uses(self, origins: Origins) -> bool:
         return self._reaches is None or any(map(self._reaches, origins))

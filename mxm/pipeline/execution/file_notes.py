@@ -54,10 +54,10 @@ def unchanged_note(notes: Iterable[FileNote], root: str, folder: str) -> FileNot
 def stat_of(path: str) -> Stat | None:
     """The stat of *path*, links followed; None where there is nothing."""
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except (OSError, ValueError):
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
 _REST_NS = 2_000_000_000  # the coarsest clock of a file system
@@ -98,7 +98,7 @@ def _digest_of_matches(pattern: str) -> str:
     fixed = pattern
     while glob.has_magic(fixed):
         fixed = os.path.dirname(fixed)
-    found = sorted(glob.glob(pattern, recursive=True, include_hidden=True))
-    names = [os.fsencode(os.path.relpath(path, fixed)) for path in found]
+    matches = sorted(glob.glob(pattern, recursive=True, include_hidden=True))
+    names = [os.fsencode(os.path.relpath(path, fixed)) for path in matches]
     joined = b"\0".join(names)
     return f"sha256-{hashlib.sha256(joined).hexdigest()}"

@@ -43,14 +43,14 @@ class FlowItems(MappedStep):
         self._whole = whole
         self._fates: dict[int, Fate] = {}  # of places that did not just succeed
         # The results of steps of the flow that the run was given as lists.
-        self._given: dict[str, ItemList] = {}
+        self._as_lists: dict[str, ItemList] = {}
         super().__init__(flow, step, sources, take)
 
     def _prepare(self) -> None:
         task = self.step.task
         for name in task.by_item:
             if name not in self.sources:
-                self._given[name] = ItemList(None, items_of(self._take(Upstream(name))))
+                self._as_lists[name] = ItemList(None, items_of(self._take(Upstream(name))))
         inputs = (*self.step.args, *self.step.kwargs.values())
         leaves = [leaf for b in inputs if isinstance(b, PerItem) for leaf in _leaves(b.binding)]
         for leaf in leaves:
@@ -71,7 +71,7 @@ class FlowItems(MappedStep):
         lists = {"its flow's items": self._over}
         each = [self._each[key] for key in self._each if key != id(self.step.task.over)]
         lists |= {f"list {i + 1}": one for i, one in enumerate(each)}
-        lists |= self._given
+        lists |= self._as_lists
         lists |= {
             name: ItemList(self.sources[name], None)
             for name in self.step.task.by_item
@@ -148,8 +148,8 @@ class FlowItems(MappedStep):
             if isinstance(origin, Param):
                 return self._take(Param(origin.name))
             name = origin.name
-            if name in self._given:
-                return self._given[name].at(place)
+            if name in self._as_lists:
+                return self._as_lists[name].at(place)
             if name not in self.sources:
                 return self._outside[name]
             source = self.sources[name]
@@ -164,8 +164,8 @@ class FlowItems(MappedStep):
         # Loaded by runs that have cached tasks.
         from mxm.pipeline.execution.contents import Fresh, content_of_item
 
-        if origin.name in self._given:
-            return Fresh(self._given[origin.name].at(place))
+        if origin.name in self._as_lists:
+            return Fresh(self._as_lists[origin.name].at(place))
         if origin.name not in self.sources:
             return None
         run = self.sources[origin.name].runs[place]

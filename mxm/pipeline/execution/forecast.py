@@ -56,8 +56,8 @@ def forecast(plan: Plan, options: RunOptions) -> tuple[list[Looked], list[Proble
     if not options.keeps_results(plan):
         return [], []
     tasks = [step.task for step in plan.steps if step.outcome is None]
-    given = options.resources, options.resource_settings
-    with using(resources_for(plan.flow, tasks, *given)):
+    settings = options.resources, options.resource_settings
+    with using(resources_for(plan.flow, tasks, *settings)):
         ledger = Ledger(plan, options, "", 1)
         cache = open_cache(ledger)
         if cache is None:
@@ -89,10 +89,10 @@ class _Forecast:
         if running:
             reason = Reason("input", f"{running[0]!r}, upstream of it, runs")
             return Looked(step.name, "MAYBE", [reason])
-        found = cache.find(step, self._ledger.started)
-        if isinstance(found, TaskRun):
-            self._keep(found)
-            return Looked(step.name, "CACHED", why=found.reason or "")
+        answer = cache.find(step, self._ledger.started)
+        if isinstance(answer, TaskRun):
+            self._keep(answer)
+            return Looked(step.name, "CACHED", why=answer.reason or "")
         return Looked(step.name, "RUN", cache.reasons(step))
 
     def _mapped(self, step: Step, cache: StepCache) -> Looked:
@@ -120,14 +120,14 @@ class _Forecast:
             above = [source.places[place] for source in mapped.sources.values()]
             verdict = "MAYBE"
             if all(state is PlaceState.VALUE for state in above):
-                found = cache.find_item(mapped, place, key, 0)
-                verdict = "CACHED" if isinstance(found, ItemRun) else "RUN"
-                if isinstance(found, ItemRun):
-                    mapped.runs[place] = found
+                answer = cache.find_item(mapped, place, key, 0)
+                verdict = "CACHED" if isinstance(answer, ItemRun) else "RUN"
+                if isinstance(answer, ItemRun):
+                    mapped.runs[place] = answer
                     mapped.places[place] = PlaceState.VALUE
-                    runs.append(found)
+                    runs.append(answer)
                 else:
-                    reasons.update(dict.fromkeys(cache.reasons_of(found)))
+                    reasons.update(dict.fromkeys(cache.reasons_of(answer)))
             counts[verdict] = counts.get(verdict, 0) + 1
         if "RUN" in counts:
             return Looked(step.name, "RUN", list(reasons), items=counts)

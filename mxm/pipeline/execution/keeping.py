@@ -222,10 +222,10 @@ class Keeper:
 
     def _names_its_files(self, step: Step, seen: Observed, inputs: Mapping[str, str]) -> bool:
         """Note the files that ``inputs`` does not name, and those written; whether to go on."""
-        given = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
+        named = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
         reads = [note for note in seen.reads if note.kind == "file" and not self._is_system(note)]
         places = dict.fromkeys(os.path.realpath(self._place(note)) for note in reads)
-        unnamed = [self._shown(place) for place in places if place not in given]
+        unnamed = [self._shown(place) for place in places if place not in named]
         if unnamed:
             names = ", ".join(repr(name) for name in [*step.task.inputs, *unnamed[:3]])
             refused = ": its result is not kept (strict_cache)" if self.is_strict else ""
@@ -262,12 +262,12 @@ class Keeper:
 
 def _projected(plan: Plan) -> dict[str, list[tuple[str | int, ...]]]:
     """By step, the parts of its result that others take."""
-    found: dict[str, list[tuple[str | int, ...]]] = {}
+    paths: dict[str, list[tuple[str | int, ...]]] = {}
     for step in plan.steps:
         for one in upstreams_in((*step.args, *step.kwargs.values())):
-            if one.path and one.path not in found.setdefault(one.name, []):
-                found[one.name].append(one.path)
-    return found
+            if one.path and one.path not in paths.setdefault(one.name, []):
+                paths[one.name].append(one.path)
+    return paths
 
 
 _PLAIN = ("builtins", "datetime", "decimal", "uuid", "collections", "fractions", "pathlib",

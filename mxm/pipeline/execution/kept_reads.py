@@ -23,7 +23,7 @@ _known: dict[int, tuple[int, frozenset[CodeType]]] = {}
 
 def origins_of(frame: FrameType | None) -> Origins:
     """The files of code that keeps what is read in *frame*."""
-    found: list[str] = []
+    origins: list[str] = []
     for _ in range(_DEEPEST):
         if frame is None:
             break
@@ -31,9 +31,9 @@ def origins_of(frame: FrameType | None) -> Origins:
         if not _is_installed(code.co_filename) and (
             (code.co_name == "<module>" and _is_initialising(names)) or _is_cached(code, names)
         ):
-            found.append(code.co_filename)
+            origins.append(code.co_filename)
         frame = frame.f_back
-    return tuple(found)
+    return tuple(origins)
 
 
 def _is_initialising(names: dict[str, Any]) -> bool:
@@ -59,14 +59,14 @@ def _cached(names: dict[str, Any]) -> frozenset[CodeType]:
     known = _known.get(id(names))
     if known is not None and known[0] == len(names):
         return known[1]
-    found: set[CodeType] = set()
+    cached: set[CodeType] = set()
     for value in list(names.values()):
         members = list(vars(value).values()) if isinstance(value, type) else ()
         for one in (value, *members):
             code = _code_of(one)
             if code is not None:
-                found.add(code)
-    codes = frozenset(found)
+                cached.add(code)
+    codes = frozenset(cached)
     _known[id(names)] = len(names), codes
     return codes
 

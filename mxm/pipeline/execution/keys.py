@@ -65,11 +65,11 @@ def installed(name: str) -> str:
     import importlib.metadata  # rarely needed, and slow to load
 
     try:
-        found = importlib.metadata.distribution(name)
-        listed = found.read_text("RECORD") or ""
+        distribution = importlib.metadata.distribution(name)
+        listed = distribution.read_text("RECORD") or ""
     except importlib.metadata.PackageNotFoundError:
         return "missing"
-    return f"{found.version} {hashlib.sha256(listed.encode()).hexdigest()[:40]}"
+    return f"{distribution.version} {hashlib.sha256(listed.encode()).hexdigest()[:40]}"
 
 
 class Files:
@@ -94,20 +94,20 @@ class Files:
         OSError
             A file cannot be read.
         """
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for text in inputs:
             if text.startswith("env:"):
                 value = os.environ.get(text[4:])
-                found[text] = "unset" if value is None else sealer.seal(f"env:{value}")
+                digests[text] = "unset" if value is None else sealer.seal(f"env:{value}")
             elif _MAGIC.intersection(text):
                 paths = sorted(glob.glob(os.path.join(self._root, text), recursive=True))
                 names = [os.path.relpath(path, self._root) for path in paths]
-                found[text] = sealer.join("names", names)
+                digests[text] = sealer.join("names", names)
                 for name, path in zip(names, paths, strict=True):
-                    found[name] = self._digest(path)
+                    digests[name] = self._digest(path)
             else:
-                found[text] = self._digest(os.path.join(self._root, text))
-        return found
+                digests[text] = self._digest(os.path.join(self._root, text))
+        return digests
 
     def _digest(self, path: str) -> str:
         try:
@@ -147,5 +147,5 @@ def _joined(lines: list[str]) -> str:
 
 
 def _stat(path: str) -> tuple[int, ...]:
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev

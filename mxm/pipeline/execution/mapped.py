@@ -314,24 +314,24 @@ class MappedStep:
     ) -> Iterator[Item]:
         """The items at *places* of which no earlier run kept a result; the others end here."""
         for place in places:
-            found = cache.find_item(self, place, self.keys[place], slot)
-            if not isinstance(found, ItemRun):
+            answer = cache.find_item(self, place, self.keys[place], slot)
+            if not isinstance(answer, ItemRun):
                 try:
                     item = self.item(place)
                 except BaseException as error:  # a value that cannot be loaded
                     let_signals_pass(error)
                     reason = f"its inputs could not be read: {described(error)}"
                     key = self.keys[place]
-                    found = ItemRun(key, State.FAILED, error=error, reason=reason, slot=slot)
+                    answer = ItemRun(key, State.FAILED, error=error, reason=reason, slot=slot)
                 else:
-                    item.call.probe = found.probe
-                    asked[place] = found
+                    item.call.probe = answer.probe
+                    asked[place] = answer
                     yield item
                     continue
-            self.runs[place] = found
+            self.runs[place] = answer
             if observers:
                 now = datetime.now(UTC)
-                event = ItemEnded(observers.run, now, self.step.name, place, found)
+                event = ItemEnded(observers.run, now, self.step.name, place, answer)
                 observers.notify(event)
 
     def call_again(self, place: int, observers: Observers) -> ItemRun:
@@ -435,18 +435,18 @@ class MappedStep:
 
     def written(self) -> Written:
         """The results as JSON, without loading those that an earlier run kept."""
-        found: list[Written] = []
+        parts: list[Written] = []
         for place, what in enumerate(self.places):
             run = self.runs[place]
             if what is PlaceState.VALUE and run is not None:
                 made = run.to_written() if run.has_value else to_json(self.value_at(place))
-                found.append(made)
+                parts.append(made)
         return Written(
-            [one.value for one in found],
-            sum(one.nonfinite for one in found),
+            [one.value for one in parts],
+            sum(one.nonfinite for one in parts),
             tuple(
                 part.replace(" at $", f" at $[{i}]", 1)
-                for i, one in enumerate(found)
+                for i, one in enumerate(parts)
                 for part in one.described
             ),
         )

@@ -198,15 +198,15 @@ def masked_command(arguments: Sequence[str], secrets: Secrets) -> list[str]:
     hide_next = parameter_next = False
     for word in arguments:
         option, equals, value = word.partition("=")
-        name, given = option, value
+        name, text = option, value
         if option == "--param" and equals:
-            name, equals, given = value.partition("=")
+            name, equals, text = value.partition("=")
         elif option.startswith("-p") and not option.startswith("--") and len(option) > 2:
             name = option[2:]
         if hide_next:
             shown.append(word if word.startswith("@env:") else MASK)
-        elif equals and hides(name.strip()) and not given.startswith("@env:"):
-            shown.append(word[: len(word) - len(given)] + MASK)
+        elif equals and hides(name.strip()) and not text.startswith("@env:"):
+            shown.append(word[: len(word) - len(text)] + MASK)
         elif parameter_next and not equals:  # a value without its name may be a secret
             shown.append(MASK)
         else:

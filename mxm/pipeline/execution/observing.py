@@ -51,16 +51,16 @@ def observed(*, root: str, reaches: Reaches | None = None) -> Generator[Observed
     _install()
     outer = _current.get()
     log = FileLog(root, reaches, outer if isinstance(outer, FileLog) else None)
-    found = Observed()
+    noted = Observed()
     token = _current.set(log)
     _active.add(log)
     try:
-        yield found
+        yield noted
     finally:
         _active.discard(log)
         _current.reset(token)
         with _silent():
-            log.finish(found)
+            log.finish(noted)
 
 
 @contextlib.contextmanager
@@ -210,11 +210,11 @@ def _logs(log: Any) -> list[FileLog]:
         return []
     if log is None:
         return list(_active)
-    found: list[FileLog] = []
+    logs: list[FileLog] = []
     while log is not None:
-        found.append(log)
+        logs.append(log)
         log = log.outer
-    return found
+    return logs
 
 
 _LISTED = frozenset({"os.listdir", "os.scandir"})

@@ -97,9 +97,9 @@ class Recorder(Protocol):
     in_project: bool
 
     def __call__(
-        self, plan: Plan, given: Mapping[str, Any], options: RunOptions, /
+        self, plan: Plan, params: Mapping[str, Any], options: RunOptions, /
     ) -> Observer | None:
-        """Begin to record a run of *plan*, which was made from the parameters *given*."""
+        """Begin to record a run of *plan*, which was made from the parameters *params*."""
         ...
 
 
@@ -212,16 +212,16 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         # Checked at run time, because options also come from files and notebooks.
-        given: Any = self.runner
-        if given not in RUNNERS and not (isinstance(given, str) and place_target(given)):
-            hint = did_you_mean(given, RUNNERS) if isinstance(given, str) else None
-            raise BackendError(f"unknown runner {given!r}", hint=hint)
+        runner: Any = self.runner
+        if runner not in RUNNERS and not (isinstance(runner, str) and place_target(runner)):
+            hint = did_you_mean(runner, RUNNERS) if isinstance(runner, str) else None
+            raise BackendError(f"unknown runner {runner!r}", hint=hint)
         address: Any = self.address
         if address is not None and (not isinstance(address, str) or not address):
             raise BackendError(f"address must be text, not {repr_of(address)}")
-        if address is not None and given in ("sequential", "threads", "processes"):
+        if address is not None and runner in ("sequential", "threads", "processes"):
             raise BackendError(
-                f"runner {given!r} has no address", hint="use runner 'dask' or 'ray' with it"
+                f"runner {runner!r} has no address", hint="use runner 'dask' or 'ray' with it"
             )
         count: Any = self.workers
         if count is not None and (type(count) is not int or count < 1):
@@ -269,11 +269,11 @@ class RunOptions:
         """Whether functions are called in other processes."""
         return self.runner not in ("sequential", "threads")
 
-    def recording(self, plan: Plan, given: Mapping[str, Any]) -> RunOptions:
+    def recording(self, plan: Plan, params: Mapping[str, Any]) -> RunOptions:
         """These options with what records a run of *plan*, where it is recorded."""
         if self.recorder is None or self.record is False:
             return self
-        observer = self.recorder(plan, given, self)
+        observer = self.recorder(plan, params, self)
         # The last one: what the command prints does not wait for it.
         if observer is None:
             return self
@@ -316,14 +316,14 @@ class RunOptions:
         return replace(self, **options) if options else self
 
 
-def _expressions(option: str, given: Any) -> tuple[str, ...]:
-    """*given*, which is one expression or a list of them."""
-    listed = type(given) in (list, tuple, set, frozenset)
-    expressions: tuple[Any, ...] = tuple(given) if listed else (given,)
+def _expressions(option: str, value: Any) -> tuple[str, ...]:
+    """*value*, which is one expression or a list of them."""
+    listed = type(value) in (list, tuple, set, frozenset)
+    expressions: tuple[Any, ...] = tuple(value) if listed else (value,)
     if all(isinstance(each, str) for each in expressions):
         return expressions
     raise BackendError(
-        f"{option} must be text or a list of texts, not {repr_of(given):.80}",
+        f"{option} must be text or a list of texts, not {repr_of(value):.80}",
         hint=f'name tasks: {option}="load+ tag:daily"',
     )
 

@@ -79,8 +79,8 @@ def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
         # Loaded where a result may be there.
         from mxm.pipeline.execution.forecast import forecast
 
-        found, problems = forecast(plan, options)
-        looked = {one.name: one for one in found}
+        steps, problems = forecast(plan, options)
+        looked = {one.name: one for one in steps}
     tasks = tuple(_planned(plan, step, past, looked.get(step.name)) for step in plan.steps)
     workers = 1 if options.runner == "sequential" else worker_count(options)
     return Outlook(plan, tasks, _time(plan, tasks, workers), (*plan.warnings, *problems))

@@ -44,8 +44,8 @@ def with_overrides(plan: Plan, overrides: Mapping[Any, object]) -> Plan:
     chosen = {
         step.name: _override(step, value) for step, value in _by_step(plan, overrides).values()
     }
-    given = {name for name, override in chosen.items() if not override.is_function}
-    unneeded = _unneeded(plan, given)
+    replaced = {name for name, override in chosen.items() if not override.is_function}
+    unneeded = _unneeded(plan, replaced)
     steps = tuple(_replaced(step, chosen.get(step.name), unneeded) for step in plan.steps)
     downstreams: dict[str, list[str]] = {step.name: [] for step in steps}
     for step in steps:
@@ -154,15 +154,15 @@ def _require_signature(step: Step, fn: Callable[..., Any]) -> None:
             signature.bind(*step.args, **step.kwargs)
     except TypeError as error:
         count, names = len(step.args), ", ".join(f"{name}=" for name in step.kwargs)
-        given = [f"{count} argument{'s' * (count != 1)} by position"] * bool(count)
+        positional = f"{count} argument{'s' * (count != 1)} by position" if count else ""
         raise BackendError(
             f"override of step {step.name!r} cannot be called like the task: {error}",
-            hint=f"the task gets {' and '.join([*given, names] if names else given) or 'nothing'}",
+            hint=f"the task gets {' and '.join(filter(None, (positional, names))) or 'nothing'}",
         ) from None
 
 
-def _unneeded(plan: Plan, given: set[str]) -> dict[str, str]:
-    """Steps that are needed only by steps with a *given* result, and by which of those."""
+def _unneeded(plan: Plan, replaced: set[str]) -> dict[str, str]:
+    """Steps that are needed only by steps with a *replaced* result, and by which of those."""
     order: dict[str, list[str]] = {step.name: [] for step in plan.steps}
     data: dict[str, list[str]] = {step.name: [] for step in plan.steps}
     for step in plan.steps:
@@ -172,11 +172,11 @@ def _unneeded(plan: Plan, given: set[str]) -> dict[str, str]:
     returned = {part.name for part in upstreams_in([output] if output is not None else [])}
     unneeded: dict[str, str] = {}
     for step in reversed(plan.steps):  # everything downstream of a step is known by then
-        if step.name in given or step.name in returned:
+        if step.name in replaced or step.name in returned:
             continue
         # A step that only runs after it does not need its result.
         users = data[step.name] or order[step.name]
-        ends = [user if user in given else unneeded.get(user) for user in users]
+        ends = [user if user in replaced else unneeded.get(user) for user in users]
         if users and all(ends):
             unneeded[step.name] = next(end for end in ends if end is not None)
     return unneeded

@@ -100,11 +100,11 @@ def with_selection(
 
 def _upstream_of(plan: Plan, names: set[str]) -> set[str]:
     """The steps *names*, and all that is upstream of them."""
-    found = set(names)
+    steps = set(names)
     for step in reversed(plan.steps):
-        if step.name in found:
-            found.update(step.needs)
-    return found
+        if step.name in steps:
+            steps.update(step.needs)
+    return steps
 
 
 def forced_steps(
@@ -142,12 +142,12 @@ def _selected(
         return [name for name, state in last.items() if state == value]
 
     def tagged(value: str) -> Collection[str]:
-        found = [step.name for step in plan.steps if value in step.task.tags]
-        if not found:
+        steps = [step.name for step in plan.steps if value in step.task.tags]
+        if not steps:
             tags = {tag for step in plan.steps for tag in step.task.tags}
             hint = did_you_mean(value, tags) if tags else "no task of the flow has a tag"
             raise SelectionError(f"no task has the tag {value!r}", hint=hint)
-        return found
+        return steps
 
     def edited(value: str) -> Collection[str]:
         if value:
@@ -166,15 +166,15 @@ def _selected(
 def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:
     """The selected steps that take results which nothing in the run makes, and those."""
     by_name = {step.name: step for step in plan.steps}
-    found: list[tuple[Step, list[str]]] = []
+    lacking: list[tuple[Step, list[str]]] = []
     for step in plan.steps:
         # What runs after a failure alone runs for none of what is left out.
         if step.name not in chosen or step.outcome is not None or step.task.run_if == "failed":
             continue
         missing = [n for n in step.task.upstream if n not in chosen and by_name[n].outcome is None]
         if missing:
-            found.append((step, missing))
-    return found
+            lacking.append((step, missing))
+    return lacking
 
 
 def _needing(select: Sequence[str] | None, lacking: Sequence[tuple[Step, list[str]]]) -> str:

@@ -125,14 +125,14 @@ class Plan:
     kept_only: frozenset[str] = frozenset()
 
 
-def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool = False) -> Plan:
+def make_plan(spec: FlowSpec, params: Mapping[str, Any], *, strict_params: bool = False) -> Plan:
     """The plan of one run of *spec*, whose graph has been checked.
 
     Parameters
     ----------
     spec
         The flow.
-    given
+    params
         The run's parameters.
     strict_params
         Whether a key that no task takes is an error.
@@ -142,7 +142,7 @@ def make_plan(spec: FlowSpec, given: Mapping[str, Any], *, strict_params: bool =
     ParameterError
         A parameter is missing or does not fit.
     """
-    resolved = resolve(spec, given, strict=strict_params)
+    resolved = resolve(spec, params, strict=strict_params)
     graph = FlowGraph(spec)
     unpacked: dict[str, list[Unpacked]] = {}
     for one in spec.unpacked:

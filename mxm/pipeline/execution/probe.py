@@ -149,12 +149,13 @@ class Probe:
         digest, at_call, environment = self.code
         if code.digest != digest:
             return ["its code is not the same where it ran"]
-        found = [f"its code ({reason.text})" for reason in code.recheck()]
+        changed = [f"its code ({reason.text})" for reason in code.recheck()]
         if sealer.seal(code.at_call()) != at_call:
-            found.append("a name that its code reads")
+            changed.append("a name that its code reads")
         now = environment_of(code, sealer)
         names = [name for name in now if now[name] != environment.get(name)]
-        return [*found, *(f"variable {name} of the environment, which it reads," for name in names)]
+        changed += [f"variable {name} of the environment, which it reads," for name in names]
+        return changed
 
 
 class _Reach:
@@ -196,10 +197,10 @@ def fingerprints_of(root: str, key: bytes, *, anew: bool = False) -> Fingerprint
         Whether a run begins: its code may have changed since the one before.
     """
     with _lock:
-        found = _prints.get(root)
-        if found is None or anew:
-            found = _prints[root] = Fingerprints(root, key=key)
-        return found
+        prints = _prints.get(root)
+        if prints is None or anew:
+            prints = _prints[root] = Fingerprints(root, key=key)
+        return prints
 
 
 def digest_of_code(prints: Fingerprints, thing: Any) -> str:

@@ -123,7 +123,7 @@ class Target:
         flow: str,
         args: tuple[Binding, ...],
         kwargs: Mapping[str, Binding],
-        given: Mapping[str, Any],
+        params: Mapping[str, Any],
     ) -> Iterator[Problem]:
         """The values that are known before the run, and cannot be part of a path."""
         inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
@@ -133,7 +133,7 @@ class Target:
             if isinstance(bound, Const):
                 value = bound.value
             elif isinstance(bound, Param):
-                value = gather(bound, {}, given)
+                value = gather(bound, {}, params)
             elif bound is not None or each.name not in values:
                 continue
             else:
@@ -255,9 +255,9 @@ class Aim:
         if not isinstance(value, str | os.PathLike):
             return False
         try:
-            given = os.fsdecode(cast("Any", value))
-            places = {os.path.realpath(os.path.join(self.target.root, given))}
-            places.add(os.path.realpath(given))
+            path = os.fsdecode(cast("Any", value))
+            places = {os.path.realpath(os.path.join(self.target.root, path))}
+            places.add(os.path.realpath(path))
         except (OSError, ValueError):
             return False
         return self.real in places
@@ -275,9 +275,9 @@ class Aim:
         returned = "None" if value is None else "the path"
         try:
             with locked(os.path.dirname(self.real)):
-                found = hash_of(self.real)
+                content = hash_of(self.real)
                 facts, results = self._look()
-                made = self._asset(found, facts, "task", results, self._said(results))
+                made = self._asset(content, facts, "task", results, self._said(results))
                 describe(self.real, _description(made, self, maker))
         except FileNotFoundError:
             raise AssetError(
@@ -304,9 +304,9 @@ class Aim:
         lost: list[str] = []
         made: list[WrittenAsset] = []
 
-        def description(found: Hashed) -> Mapping[str, Any]:
+        def description(content: Hashed) -> Mapping[str, Any]:
             problems = (*self._said(results), *self._lost(lost))
-            made.append(self._asset(found, facts, "value", results, problems))
+            made.append(self._asset(content, facts, "value", results, problems))
             return _description(made[0], self, maker)
 
         def write(path: str) -> None:
@@ -427,7 +427,7 @@ class Aim:
 
     def _asset(
         self,
-        found: Hashed,
+        content: Hashed,
         facts: Facts,
         by: str,
         checks: tuple[CheckResult, ...],
@@ -439,8 +439,8 @@ class Aim:
             self.partition,
             self.path,
             asset.format,
-            found.digest,
-            found.size,
+            content.digest,
+            content.size,
             facts.rows,
             facts.columns,
             facts.index,
@@ -475,10 +475,10 @@ def _facts_of_file(name: str, path: str) -> Facts:
     if name != "parquet" or parquet is None:
         return Facts("")
     try:
-        found: Any = parquet.ParquetFile(path)
-        kinds = {each.name: str(each.type) for each in found.schema_arrow}
-        rows: int = found.metadata.num_rows
-        found.close()
+        file: Any = parquet.ParquetFile(path)
+        kinds = {each.name: str(each.type) for each in file.schema_arrow}
+        rows: int = file.metadata.num_rows
+        file.close()
     except Exception:  # it is not parquet, which is for a reader to say
         return Facts("")
     return Facts("", rows, kinds)

@@ -127,8 +127,8 @@ def _watch_module(module: ModuleType, sink: Sink) -> None:
 
     def write(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if sink.is_open():
-            given = [*args[1:2], *(value for name, value in kwargs.items() if name in _TARGETS)]
-            for target in given:
+            targets = [*args[1:2], *(value for name, value in kwargs.items() if name in _TARGETS)]
+            for target in targets:
                 if _is_path(target) and "://" not in str(target):
                     sink.write(os.fsdecode(target))
 
@@ -144,20 +144,20 @@ _Tell = Callable[[tuple[Any, ...], dict[str, Any]], None]
 
 def _watch(owner: Any, name: str, tell: _Tell, tell_method: _Tell) -> None:
     """Let *name* of *owner* call *tell* first: a function, or the making of a class."""
-    found: Any = getattr(owner, name, None)
-    if isinstance(found, type):
-        owner, name, tell = found, "__init__", tell_method
-        found = getattr(owner, name)
-    inner = found
+    original: Any = getattr(owner, name, None)
+    if isinstance(original, type):
+        owner, name, tell = original, "__init__", tell_method
+        original = getattr(owner, name)
+    inner = original
     while not hasattr(inner, "__mxm_watched__") and hasattr(inner, "__wrapped__"):
         inner = inner.__wrapped__
-    if found is None or hasattr(inner, "__mxm_watched__"):
+    if original is None or hasattr(inner, "__mxm_watched__"):
         return
     if isinstance(inner, FunctionType) and not inner.__code__.co_freevars:
         _exchange(inner, tell)
         return
     with contextlib.suppress(TypeError, AttributeError):  # of compiled code
-        setattr(owner, name, _around(found, tell))
+        setattr(owner, name, _around(original, tell))
 
 
 def _exchange(function: FunctionType, tell: _Tell) -> None:
@@ -215,8 +215,8 @@ def _around(function: Any, tell: _Tell) -> Any:
 
 
 def _tell_reads(args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink) -> None:
-    for given in (*args, *(value for name, value in kwargs.items() if name in _SOURCES)):
-        for source in given if type(given) in (list, tuple) else (given,):
+    for argument in (*args, *(value for name, value in kwargs.items() if name in _SOURCES)):
+        for source in argument if type(argument) in (list, tuple) else (argument,):
             if _is_path(source):
                 _tell_read(os.fsdecode(source), sink)
 
@@ -230,8 +230,8 @@ def _tell_read(path: str, sink: Sink) -> None:
     if not path or "://" in path or "\n" in path:
         return
     if glob.has_magic(path) and not os.path.exists(path):
-        for found in sorted(glob.glob(path, recursive=True)):  # which lists the folders
-            _tell_file(found, sink)
+        for match in sorted(glob.glob(path, recursive=True)):  # which lists the folders
+            _tell_file(match, sink)
     else:
         _tell_file(path, sink)
 

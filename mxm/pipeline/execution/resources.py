@@ -59,13 +59,13 @@ class Resources:
         owner: str,
         *,
         replaced: Mapping[ResourceBase, Any] = _NOTHING,
-        given: Mapping[str, Mapping[str, Any]] = _NOTHING,
+        settings: Mapping[str, Mapping[str, Any]] = _NOTHING,
         settled: Mapping[ResourceBase, dict[str, Any]] | None = None,
         loop: EventLoop | None = None,
     ) -> None:
         self.owner: str = owner
         self.replaced: Mapping[ResourceBase, Any] = replaced
-        self.given: Mapping[str, Mapping[str, Any]] = given
+        self.settings: Mapping[str, Mapping[str, Any]] = settings
         self.settled: dict[ResourceBase, dict[str, Any]] = dict(settled or {})
         self.loop: EventLoop | None = loop
         self._home: asyncio.AbstractEventLoop | None = None  # of a plain call
@@ -187,12 +187,12 @@ class Resources:
         if not self.settled:
             return None
         replaced = {k: v for k, v in self.replaced.items() if isinstance(v, ResourceBase)}
-        return self.owner, replaced, _plain(self.given), self.settled
+        return self.owner, replaced, _plain(self.settings), self.settled
 
     def share(self, shared: tuple[Any, ...] | None) -> None:
         """Open the same as those of another process, whose `shared` this is."""
         if shared is not None and not self.settled:
-            self.owner, self.replaced, self.given, self.settled = shared
+            self.owner, self.replaced, self.settings, self.settled = shared
 
     def close_plainly(self) -> None:
         """Close what a plain call opened; what goes wrong is a warning of Python's."""
@@ -282,8 +282,8 @@ class Resources:
     def _arguments(self, entry: OpenedResource, needs: Mapping[str, Any]) -> tuple[Any, Any]:
         resource = entry.resource
         if resource not in self.settled:
-            given = {k: v for k, v in self.given.items() if k == resource.name}
-            self.settled |= settle([resource], given, self.owner)
+            settings = {k: v for k, v in self.settings.items() if k == resource.name}
+            self.settled |= settle([resource], settings, self.owner)
         return _placed(resource.fn, (), {}, {**self.settled[resource], **needs})
 
     def _open(self, entry: OpenedResource, needs: Mapping[str, Any]) -> None:
@@ -343,8 +343,8 @@ class Resources:
             yield self._opened.pop()
 
 
-def _plain(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: dict(settings) for name, settings in given.items()}  # views do not pickle
+def _plain(by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: dict(settings) for name, settings in by_name.items()}  # views do not pickle
 
 
 _active: ContextVar[Resources | None] = ContextVar("mxm_resources", default=None)
@@ -375,10 +375,10 @@ def unfilled(
         return {}
     shape = shape_of(fn)
     names = shape.positional if shape else ()
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
     resources: dict[str, ResourceBase] = {}
     for name, use in uses.items():
-        if type(given.get(name, use)) is Use:
+        if type(arguments.get(name, use)) is Use:
             if not isinstance(use.resource, ResourceBase):
                 raise ResourceError(
                     f"MXM601 parameter {name!r} of {fn.__name__!r} asks for "

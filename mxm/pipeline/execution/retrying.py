@@ -88,7 +88,7 @@ def _by_options(task: TaskSpec, attempts: int, error: BaseException) -> Retry:
     return Retry(delay)
 
 
-def _answer(given: object) -> bool:
+def _answer(value: object) -> bool:
     """What a function under ``retry_on`` says.
 
     Raises
@@ -96,18 +96,18 @@ def _answer(given: object) -> bool:
     Exception
         It cannot be read as yes or no.
     """
-    if inspect.isawaitable(given) or inspect.isgenerator(given):
-        if inspect.iscoroutine(given):
-            given.close()  # else Python warns that nothing awaits it
-        raise TypeError(f"it must give True or False, not {repr_of(given):.80}")
-    return bool(given)
+    if inspect.isawaitable(value) or inspect.isgenerator(value):
+        if inspect.iscoroutine(value):
+            value.close()  # else Python warns that nothing awaits it
+        raise TypeError(f"it must give True or False, not {repr_of(value):.80}")
+    return bool(value)
 
 
-def _seconds(given: Any) -> Any:
-    """*given* as a number of Python's, if it is one of another library."""
-    if isinstance(given, bool | int) or not hasattr(given, "__float__"):
-        return given
-    return float(given)
+def _seconds(value: Any) -> Any:
+    """*value* as a number of Python's, if it is one of another library."""
+    if isinstance(value, bool | int) or not hasattr(value, "__float__"):
+        return value
+    return float(value)
 
 
 def _broken(task: TaskSpec, error: BaseException, option: str, broken: BaseException) -> Retry:

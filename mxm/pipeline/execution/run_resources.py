@@ -23,7 +23,7 @@ def resources_for(
     flow: FlowSpec,
     tasks: Iterable[TaskSpec],
     instead: Mapping[Any, object],
-    given: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]],
     *,
     crossing: bool = False,
 ) -> Resources:
@@ -37,7 +37,7 @@ def resources_for(
         Those that may run.
     instead
         What goes in place of resources, by the options of the run.
-    given
+    settings
         Settings, by the options of the run.
     crossing
         Whether they are opened in other processes.
@@ -53,8 +53,8 @@ def resources_for(
     asking = [task for task in tasks if uses_of(task.fn)]
     _require_known(flow, instead)
     if not asking:
-        if given:
-            settle([], given, flow.name)
+        if settings:
+            settle([], settings, flow.name)
         return Resources.of_process(f"flow {flow.name!r}", replaced=standing)
     meant = functools.partial(meant_by, standing)
     problems = list(async_problems(flow, asking, meant)) if standing else []
@@ -68,8 +68,8 @@ def resources_for(
     return Resources.of_process(
         f"flow {flow.name!r}",
         replaced=standing,
-        given=given,
-        settled=settle(needed, given, flow.name),
+        settings=settings,
+        settled=settle(needed, settings, flow.name),
     )
 
 

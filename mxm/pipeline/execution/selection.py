@@ -55,8 +55,8 @@ def selected(
     ['load', 'save']
     """
     graph = _Graph(upstreams, methods or {})
-    found = set(upstreams) if select is None else graph.any_of(option, select)
-    return found - graph.any_of("exclude", exclude) if exclude else found
+    chosen = set(upstreams) if select is None else graph.any_of(option, select)
+    return chosen - graph.any_of("exclude", exclude) if exclude else chosen
 
 
 class _Graph:
@@ -70,10 +70,10 @@ class _Graph:
 
     def any_of(self, option: str, expressions: Sequence[str]) -> set[str]:
         """The tasks that are in one of *expressions*."""
-        found: set[str] = set()
+        chosen: set[str] = set()
         for expression in expressions:
             if expression in self.upstreams:  # a name with a space or a comma in it
-                found.add(expression)
+                chosen.add(expression)
                 continue
             alternatives = expression.split()
             if not alternatives:
@@ -82,8 +82,8 @@ class _Graph:
                     hint="name tasks: 'load', 'load+', '+report', 'tag:daily'",
                 )
             for alternative in alternatives:
-                found |= self._all_of(option, alternative)
-        return found
+                chosen |= self._all_of(option, alternative)
+        return chosen
 
     def _all_of(self, option: str, text: str) -> set[str]:
         if text in self.upstreams:
@@ -99,18 +99,18 @@ class _Graph:
         if not value:
             said = repr(text) if text == whole else f"{text!r} in {whole!r}"
             raise SelectionError(f"{option}: {said} names no task")
-        found = self._meant(option, value)
+        named = self._meant(option, value)
         if around:
             if up is not None or down is not None:
                 raise SelectionError(
                     f"{option}: {text!r} has both @ and +",
                     hint=f"@{value} already means everything downstream, and what that needs",
                 )
-            below = found | _reached(found, self.downstreams)
+            below = named | _reached(named, self.downstreams)
             return below | _reached(below, self.upstreams)
-        above = _reached(found, self.upstreams, up) if up is not None else set[str]()
-        below = _reached(found, self.downstreams, down) if down is not None else set[str]()
-        return found | above | below
+        above = _reached(named, self.upstreams, up) if up is not None else set[str]()
+        below = _reached(named, self.downstreams, down) if down is not None else set[str]()
+        return named | above | below
 
     def _meant(self, option: str, value: str) -> set[str]:
         """The tasks that *value* means: by its name, a pattern, an inner flow or a method."""
@@ -148,10 +148,10 @@ def _reached(
 ) -> set[str]:
     """What can be reached from *start*, in so many *steps*; itself only where it is reached."""
     left = int(steps) if steps else -1
-    found: set[str] = set()
+    reached: set[str] = set()
     front = set(start)
     while front and left:
-        front = {other for name in front for other in neighbours[name]} - found
-        found |= front
+        front = {other for name in front for other in neighbours[name]} - reached
+        reached |= front
         left -= 1
-    return found
+    return reached

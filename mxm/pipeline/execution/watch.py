@@ -50,7 +50,7 @@ class Watch:
         values
             The results of steps, by name.
         """
-        found: list[_Input] = []
+        inputs: list[_Input] = []
         places: Iterable[tuple[int | str, Binding]] = (*enumerate(step.args), *step.kwargs.items())
         for place, binding in places:
             if type(binding) is Upstream and not self._seen:  # such as when all results are numbers
@@ -66,9 +66,9 @@ class Watch:
                     value = part.value if isinstance(part, Const) else self._param(part)
                     key = self._key(value)
                 if key is not None:
-                    found.append((place, part, key))
-        if found:
-            self._inputs[step.name] = found
+                    inputs.append((place, part, key))
+        if inputs:
+            self._inputs[step.name] = inputs
 
     def changes(self, step: Step, running: Iterable[str]) -> list[Problem]:
         """A warning for each input that changed while *step* ran.

@@ -89,13 +89,13 @@ class Worker:
 
     def problems(self) -> list[Problem]:
         """What went wrong as it closed its resources, each once."""
-        found, self._problems = self._problems, []
-        return found
+        problems, self._problems = self._problems, []
+        return problems
 
     def notes(self) -> list[Any]:
         """What was noted of attempts of cached calls, each once."""
-        found, self._notes = self._notes, []
-        return found
+        notes, self._notes = self._notes, []
+        return notes
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
         """What the worker answers to a request; shows what it logs and prints meanwhile.
