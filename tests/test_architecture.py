@@ -42,14 +42,14 @@ DOORS = {"mxm", "mxm.pipeline"}
 @cache
 def modules() -> dict[str, ast.Module]:
     """Every module of ours by dotted name."""
-    found: dict[str, ast.Module] = {}
+    trees: dict[str, ast.Module] = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = ["mxm", *path.relative_to(ROOT).with_suffix("").parts]
         if parts[-1] == "__init__":
             parts.pop()
-        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
-    assert "mxm.pipeline.spec" in found
-    return found
+        trees[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    assert "mxm.pipeline.spec" in trees
+    return trees
 
 
 def imports_of(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -244,6 +244,34 @@ def test_version_stands_twice_and_is_one() -> None:
 
 
 FORBIDDEN = {"utils", "helpers", "helper", "manager", "common", "misc"}
+
+
+def names_bound_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The variables, parameters, attributes, functions and classes of *tree*, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            yield node.name, node.lineno
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.asname, 0
+
+
+def test_names_say_what_a_thing_is_not_how_it_was_come_by() -> None:
+    """`found`, `given` and `told` name nothing: say `entry`, `params`, `problems`."""
+    named = [
+        f"{module}:{line} names {name!r}"
+        for module, tree in modules().items()
+        for name, line in names_bound_in(tree)
+        if name.strip("_").lower() in ("found", "given", "told")
+    ]
+    assert named == []
 
 
 def test_modules_open_with_one_line_and_are_named_in_the_words_of_the_house() -> None:

@@ -235,8 +235,8 @@ class Task(_Mappable[P, R_co], TaskBase):
         self.after: Any = options.get("after", ())
         self.source: Source | None = source_of(fn)
         self._asks = bool(uses_of(fn))  # for resources
-        given = {k: v for k, v in options.items() if k in CHECKED}
-        checked = check_options(self.name, **given) if given else {}
+        to_check = {k: v for k, v in options.items() if k in CHECKED}
+        checked = check_options(self.name, **to_check) if to_check else {}
         self.options: Mapping[str, Any] = {**options, **checked} if checked else options
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -600,13 +600,13 @@ class Flow(_Mappable[P, R_co], FlowBase):
         # Loaded when it is needed: declaring flows takes no adapters.
         from mxm.pipeline.execution.options import RunOptions
 
-        given = {name: value for name, value in options.items() if value is not None}
-        backend = given.pop("backend", None)
-        RunOptions().changed(given, also=["backend"])
+        changes = {name: value for name, value in options.items() if value is not None}
+        backend = changes.pop("backend", None)
+        RunOptions().changed(changes, also=["backend"])
         if backend is not None:
-            given["backend"] = backend
+            changes["backend"] = backend
         other = Flow[P, R_co].__new__(type(self))
-        run_options = {**self.run_options, **given}
+        run_options = {**self.run_options, **changes}
         other.__dict__.update(self.__dict__, run_options=run_options, _of=self._of or self)
         return other
 
@@ -708,8 +708,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
-            given = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr_of(tasks)
-            raise TypeError(f"@mxm.flow: tasks must be a list of tasks, not {given}")
+            what = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr_of(tasks)
+            raise TypeError(f"@mxm.flow: tasks must be a list of tasks, not {what}")
         options["tasks"] = list(cast("Any", tasks))
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:

@@ -231,10 +231,10 @@ def register_flow(spec: FlowSpec) -> FlowSpec:
         *spec* is not a FlowSpec.
     """
     if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
-        given: Any = spec
-        if isinstance(getattr(given, "spec", None), FlowSpec):
+        other: Any = spec
+        if isinstance(getattr(other, "spec", None), FlowSpec):
             raise TypeError(
-                f"register_flow takes a FlowSpec: give the .spec of flow {given.name!r}"
+                f"register_flow takes a FlowSpec: give the .spec of flow {other.name!r}"
             )
         raise TypeError(f"register_flow takes a FlowSpec, not {repr_of(spec)}")
     frame = caller()

@@ -164,26 +164,26 @@ def resource(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 def _check_generator(fn: object) -> None:
-    given: Any = fn
+    function: Any = fn
     if isinstance(fn, str):
         raise TypeError(f"@mxm.resource({fn!r}): options are given by name, name={fn!r}")
     if not isinstance(fn, FunctionType):
-        what = f"class {given.__qualname__!r}" if isinstance(fn, type) else repr(given)
+        what = f"class {function.__qualname__!r}" if isinstance(fn, type) else repr(function)
         raise TypeError(f"@mxm.resource decorates generator functions, not {what}")
-    inner = unwrapped(given)
+    inner = unwrapped(function)
     at = f"@mxm.resource at {Source.of_function(inner)}:"
-    owner = given.__qualname__.rpartition(".")[0]
+    owner = function.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>"):
-        raise TypeError(f"{at} {given.__qualname__!r} is a method; move it out of its class")
-    if not (inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given)):
+        raise TypeError(f"{at} {function.__qualname__!r} is a method; move it out of its class")
+    if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         manager = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
         hint = (
             "leave out the decorator between them, contextmanager for one"
             if manager
             else "write `yield` where it returns what it opens, and close it below"
         )
-        raise TypeError(f"{at} {given.__name__!r} is not a generator function; {hint}")
-    signature = signature_of(given)
+        raise TypeError(f"{at} {function.__name__!r} is not a generator function; {hint}")
+    signature = signature_of(function)
     for parameter in signature.parameters.values() if signature else ():
         if parameter.kind in VARIADIC:
-            raise TypeError(f"{at} {given.__name__!r} takes {parameter}; a setting needs a name")
+            raise TypeError(f"{at} {function.__name__!r} takes {parameter}; a setting needs a name")

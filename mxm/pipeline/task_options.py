@@ -155,20 +155,20 @@ def check_cache(owner: str, cache: object) -> None:
         raise TypeError(f"{owner}: cache must be True or False, not {repr_of(cache)}")
 
 
-def _words(name: str, option: str, given: Any) -> tuple[str, ...]:
-    """*given* as the words that a list of names is."""
-    words: tuple[Any, ...] = tuple(given) if _is_listed(given) else (None,)
+def _words(name: str, option: str, value: Any) -> tuple[str, ...]:
+    """*value* as the words that a list of names is."""
+    words: tuple[Any, ...] = tuple(value) if _is_listed(value) else (None,)
     if all(isinstance(word, str) and word for word in words):
         return words
     hint = ""
-    if given and type(given) is str:
-        hint = f": write [{given!r}]"
-    elif option == "limits" and hasattr(given, "keys"):
+    if value and type(value) is str:
+        hint = f": write [{value!r}]"
+    elif option == "limits" and hasattr(value, "keys"):
         hint = ": give their numbers to the run, in [tool.mxm.pipeline.limits] for one"
-    elif option == "inputs" and hasattr(given, "__fspath__"):
-        hint = f": write [{str(given)!r}]"
+    elif option == "inputs" and hasattr(value, "__fspath__"):
+        hint = f": write [{str(value)!r}]"
     raise TypeError(
-        f"task {name!r}: {option} must be a list of strings, not {repr_of(given)}{hint}"
+        f"task {name!r}: {option} must be a list of strings, not {repr_of(value)}{hint}"
     )
 
 

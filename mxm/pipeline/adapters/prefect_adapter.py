@@ -143,13 +143,13 @@ class _Flow(prefect.Flow[..., Any]):
         self._parameters = [p for p in parameters_of(spec) if _is_shown(p.name)]
         self._tasks: dict[object, prefect.Task[..., Any]] = {}
 
-        def body(**given: Any) -> Any:
+        def body(**params: Any) -> Any:
             request = _request.get()
             if request is not None and request.course.plan.flow is spec:
                 return self._body(request)
             if FlowRunContext.get() is None:  # a plain call of `fn`
-                return self.execute(given)
-            return self._body_of_prefects(given)
+                return self.execute(params)
+            return self._body_of_prefects(params)
 
         body.__name__ = body.__qualname__ = _prefect_name(spec.name)
         body.__doc__ = spec.doc or None
@@ -177,11 +177,11 @@ class _Flow(prefect.Flow[..., Any]):
                 "wait_for is not supported: a flow of mxm-pipeline has nothing to wait for"
             )
         return_state = kwargs.pop("return_state", False)
-        given = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
-        given |= given.pop("extra", {})
+        params = inspect.signature(self.fn).bind_partial(*args, **kwargs).arguments
+        params |= params.pop("extra", {})
         if return_state:
-            return self._run(given)[0].state
-        return self.execute(given)
+            return self._run(params)[0].state
+        return self.execute(params)
 
     def execute(self, params: Mapping[str, Any]) -> dict[str, JSONValue]:
         """Run the flow with *params*, whatever their names; return JSON results by task name."""
@@ -213,8 +213,8 @@ class _Flow(prefect.Flow[..., Any]):
         """Run *request* in Prefect's flow engine."""
         course = request.course
         defaults = {p.name: None if p.required else _masked(p) for p in self._parameters}
-        given = course.plan.params
-        shown = {name: _shown(given.get(name, default)) for name, default in defaults.items()}
+        params = course.plan.params
+        shown = {name: _shown(params.get(name, default)) for name, default in defaults.items()}
         token = _request.set(request)
         try:
             options = course.options
@@ -249,12 +249,14 @@ class _Flow(prefect.Flow[..., Any]):
         request.results = run.results if request.json else None
         return request.results
 
-    def _body_of_prefects(self, given: dict[str, Any]) -> Any:
+    def _body_of_prefects(self, params: dict[str, Any]) -> Any:
         """Drive a run that Prefect started, as its ``run_flow`` does."""
         names = inspect.signature(self.fn).parameters
         # Prefect fills in the signature's defaults; the plan has its own, unmasked.
-        given = {k: v for k, v in given.items() if k not in names or not _same(v, names[k].default)}
-        course = Course(make_plan(self.spec, given), RunOptions(observers=(keep_json,)), "prefect")
+        params = {
+            k: v for k, v in params.items() if k not in names or not _same(v, names[k].default)
+        }
+        course = Course(make_plan(self.spec, params), RunOptions(observers=(keep_json,)), "prefect")
         with reporting(state_of_runs):
             run = course.drive(_Perform(self._tasks, course))
         if run.error is not None:
@@ -296,17 +298,17 @@ class _Perform:
         return prefect_api.run_task(_retried_by(self._task(step.task), call), call)
 
     def _task(self, spec: TaskSpec) -> prefect.Task[..., Any]:
-        found = self._tasks.get(spec.name)
-        if found is None:
+        task = self._tasks.get(spec.name)
+        if task is None:
             retries = (spec.retries, _shown_delay(spec))
             first = self._tasks.get(retries)  # a name is not a tuple
             if first is None:
                 # Tags are kept from Prefect in process: it would ask its API for a limit on each.
                 first = self._tasks[retries] = _prefect_task(spec, (), ())
             # Prefect reads the source of each new task, which takes a quarter of the task's run.
-            found = self._tasks[spec.name] = copy.copy(first)
-            found.name = found.task_key = _prefect_name(spec.name)
-        return found
+            task = self._tasks[spec.name] = copy.copy(first)
+            task.name = task.task_key = _prefect_name(spec.name)
+        return task
 
 
 def _inputs(step: Step) -> dict[str, list[str]]:
@@ -319,13 +321,13 @@ def _inputs(step: Step) -> dict[str, list[str]]:
     named = [
         ((shape.name_at(i) if shape else None) or f"arg{i}", b) for i, b in enumerate(step.args)
     ]
-    found: dict[str, list[str]] = {}
+    inputs: dict[str, list[str]] = {}
     # Names that stay unchanged go first.
     for name, binding in sorted([*named, *step.kwargs.items()], key=lambda x: not _is_shown(x[0])):
-        found[_free(name, found)] = _names(binding)
+        inputs[_free(name, inputs)] = _names(binding)
     if step.task.after:
-        found[_free("after", found)] = list(step.task.after)
-    return found
+        inputs[_free("after", inputs)] = list(step.task.after)
+    return inputs
 
 
 def _free(name: str, taken: Container[str]) -> str:

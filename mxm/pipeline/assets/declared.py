@@ -46,9 +46,9 @@ class Check:
     name: str = ""
 
     def __post_init__(self) -> None:
-        given: object = self.severity
-        if given not in ("block", "warn"):
-            raise TypeError(f'severity must be "block" or "warn", not {repr_of(given)}')
+        severity: object = self.severity
+        if severity not in ("block", "warn"):
+            raise TypeError(f'severity must be "block" or "warn", not {repr_of(severity)}')
         if not callable(self.test) and not callable(getattr(self.test, "validate", None)):
             raise TypeError(
                 f"a check must be a function of the value or a schema, not {repr_of(self.test)}"
@@ -105,12 +105,12 @@ class AssetDecl:
     checks: Iterable[Checkable] = ()
 
     def __post_init__(self) -> None:
-        given: Any = self.freshness_s
-        is_number = isinstance(given, int | float) and not isinstance(given, bool)
-        if given is not None and not (is_number and given > 0):
+        freshness: Any = self.freshness_s
+        is_number = isinstance(freshness, int | float) and not isinstance(freshness, bool)
+        if freshness is not None and not (is_number and freshness > 0):
             raise TypeError(
                 f"asset {self.id!r}: freshness_s must be a number of seconds above 0, "
-                f"not {repr_of(given)}"
+                f"not {repr_of(freshness)}"
             )
         checks: Any = self.checks
         if type(checks) not in (list, tuple):

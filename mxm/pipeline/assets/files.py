@@ -32,10 +32,10 @@ class FileState:
     def of(cls, path: str) -> FileState | None:
         """The state of *path*; None where there is no file."""
         try:
-            found = os.stat(path)
+            info = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return cls(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ def _settled(path: str) -> Hashed:
     syncing = threading.Thread(target=sync, name="mxm-fsync", daemon=True)
     syncing.start()
     try:
-        found = hash_of(path)
+        content = hash_of(path)
     finally:
         syncing.join()
     if failed:
         raise failed[0]
-    return found
+    return content
 
 
 @contextlib.contextmanager
@@ -150,17 +150,17 @@ def published(
     part = _part_of(path)
     try:
         write(part)
-        found = _settled(part)
+        content = _settled(part)
         with locked(folder):
             os.replace(part, path)
-            describe(path, describe_it(found))
+            describe(path, describe_it(content))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
     for each in (folder, *made):
         _sync_folder(each)
-    return found
+    return content
 
 
 def write_whole(path: str, write: Callable[[str], Any]) -> None:
@@ -230,12 +230,12 @@ def read_description(path: str) -> dict[str, Any] | None:
     """What is known of the file *path* as it is there now; None where that is not known."""
     try:
         with open(description_path(path), encoding="utf-8") as file:
-            found: Any = json.load(file)
+            document: Any = json.load(file)
     except (OSError, ValueError):
         return None
     state = FileState.of(path)
-    if not isinstance(found, dict) or state is None:
+    if not isinstance(document, dict) or state is None:
         return None
-    known: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType]
+    known: dict[str, Any] = document  # pyright: ignore[reportUnknownVariableType]
     same = known.get("file") == {"inode": state.inode, "modified": state.modified}
     return known if same else None

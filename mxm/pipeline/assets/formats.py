@@ -127,10 +127,10 @@ def format_named(name: str) -> Format:
         return _Json()
     if name == "pickle":
         return _Pickle()
-    found = _entry_points().get(name)
-    if found is None:
+    entry = _entry_points().get(name)
+    if entry is None:
         raise AssetError(f"unknown format {name!r}", hint=unknown_format(name))
-    loaded: Any = found.load()
+    loaded: Any = entry.load()
     made: Format = loaded() if isinstance(loaded, type) else loaded
     return made
 

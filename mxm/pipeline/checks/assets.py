@@ -59,11 +59,11 @@ def asset_problems(spec: FlowSpec) -> Iterator[Problem]:
                 'write it relative to the project\'s root: "data/{symbol}/{day:%Y-%m}.parquet"',
             )
             continue
-        found = list(_fields(spec, task, asset, template))
-        yield from found
+        problems = list(_fields(spec, task, asset, template))
+        yield from problems
         if hint is None:
             yield from _format(spec, task, asset)
-        if found:
+        if problems:
             continue
         yield from _items(spec, task, asset, template)
         key = _key(spec, task, template)

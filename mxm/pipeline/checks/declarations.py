@@ -185,7 +185,7 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
     args, kwargs = task.bindings.args, task.bindings.kwargs
     drawn = f"signature {_fn_name(task.fn)}{signature_text(task.fn, annotated=False)}"
     if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        given = ", ".join(repr(name) for name in task.upstream) or "the call"
+        origin = ", ".join(repr(name) for name in task.upstream) or "the call"
         named = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
         takes = f"{len(positional)} positional argument{'s' * (len(positional) != 1)}"
         hint = (
@@ -193,7 +193,7 @@ def _misfits(task: TaskSpec, signature: inspect.Signature) -> Iterator[tuple[str
             if named and task.upstream
             else "add a parameter for each, or name order-only tasks in after="
         )
-        yield f"task {task.name!r}: {drawn} takes {takes} but gets {len(args)}, from {given}", hint
+        yield f"task {task.name!r}: {drawn} takes {takes} but gets {len(args)}, from {origin}", hint
     for name in kwargs:
         if name in positional[: len(args)]:
             yield (

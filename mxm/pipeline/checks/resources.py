@@ -140,16 +140,16 @@ def _metadata(hint: Any) -> Iterator[Any]:
         yield from hint.__metadata__
 
 
-def _no_resource(given: Any) -> tuple[str, str]:
-    """What *given* is, and what to write instead."""
-    name = getattr(given, "__name__", None)
-    if isinstance(given, TaskBase):
-        return f"task {given.name!r}", f"take its result: upstream={given.fn.__name__}"
-    if isinstance(given, FlowBase):
-        return f"flow {given.name!r}", "call it in the body of a flow"
-    if callable(given) and isinstance(name, str):
+def _no_resource(value: Any) -> tuple[str, str]:
+    """What *value* is, and what to write instead."""
+    name = getattr(value, "__name__", None)
+    if isinstance(value, TaskBase):
+        return f"task {value.name!r}", f"take its result: upstream={value.fn.__name__}"
+    if isinstance(value, FlowBase):
+        return f"flow {value.name!r}", "call it in the body of a flow"
+    if callable(value) and isinstance(name, str):
         return f"{name!r}", f"put @mxm.resource above {name!r}, a generator that yields once"
-    return repr_of(given)[:120], "give what @mxm.resource made of a generator function"
+    return repr_of(value)[:120], "give what @mxm.resource made of a generator function"
 
 
 def _filled(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:
@@ -157,17 +157,17 @@ def _filled(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:
     bound = by_parameter(task.fn, task.bindings)
     for name, use in uses_of(task.fn).items():
         if name in bound:
-            given = "the body of the flow" if spec.traced else "an upstream or a binding"
+            giver = "the body of the flow" if spec.traced else "an upstream or a binding"
             hint = "leave it out: the run opens the resource; in a test, use a plain call"
         elif name in task.params:
-            given, hint = "its params", "leave it out of params: the run opens the resource"
+            giver, hint = "its params", "leave it out of params: the run opens the resource"
         elif name in spec.params and not _takes(spec, name):
-            given = f"params of flow {spec.name!r}"
+            giver = f"params of flow {spec.name!r}"
             hint = "leave it out of params: the run opens the resource"
         else:
             continue
         message = (
-            f"parameter {name!r} of task {task.name!r} takes {use!r}, and {given} gives it a value"
+            f"parameter {name!r} of task {task.name!r} takes {use!r}, and {giver} gives it a value"
         )
         yield _problem("MXM603", message, hint, task.source, spec, task.name)
 

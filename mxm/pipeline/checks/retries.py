@@ -24,7 +24,7 @@ def retry_problems(spec: FlowSpec) -> Iterator[Problem]:
         is_plain = task.retry_on is ANY_EXCEPTION and task.timeout_s is None
         if is_plain and type(timed[0]) is type(timed[1]) is int and timed == (0, 0):
             continue
-        for code, what, hint in _found(task):
+        for code, what, hint in _faults(task):
             yield Problem(
                 code,
                 f"task {task.name!r}: {what}",
@@ -36,11 +36,11 @@ def retry_problems(spec: FlowSpec) -> Iterator[Problem]:
             )
 
 
-_Found: TypeAlias = Iterator[tuple[str, str, str]]
+_Faults: TypeAlias = Iterator[tuple[str, str, str]]
 """Code, message and hint of each problem."""
 
 
-def _found(task: TaskSpec) -> _Found:
+def _faults(task: TaskSpec) -> _Faults:
     retries: Any = task.retries
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         what = f"retries must be a whole number of at least 0, not {repr_of(retries):.80}"
@@ -75,18 +75,18 @@ def _found(task: TaskSpec) -> _Found:
 _BACKOFF = "backoff(first, factor=2, most=60, jitter=0.2): no delay is longer than most"
 
 
-def _delays(given: Any) -> _Found:
-    for delay in _members(given):
+def _delays(delays: Any) -> _Faults:
+    for delay in _members(delays):
         wrong = wrong_seconds(delay)
         if wrong is None:
             continue
-        in_list = "" if delay is given else f", in {repr_of(_members(given)):.80}"
+        in_list = "" if delay is delays else f", in {repr_of(_members(delays)):.80}"
         hint = "give a number, a list with one for each retry, or mxm.pipeline.backoff(1)"
         yield "MXM114", f"retry_delay_s {wrong}{in_list}", hint
         return
 
 
-def _function(option: str, fn: Any, gets: str) -> _Found:
+def _function(option: str, fn: Any, gets: str) -> _Faults:
     """What keeps *fn* from being called with one argument, for a value at once."""
     called: Any = unwrapped(fn)
     methods = (called, getattr(cast("object", called).__class__, "__call__", None))  # noqa: B004
@@ -105,8 +105,8 @@ def _function(option: str, fn: Any, gets: str) -> _Found:
         yield "MXM116", what, "write it with one parameter"
 
 
-def _types(given: Any) -> _Found:
-    wrong = [one for one in _members(given) if not _is_exception(one)]
+def _types(types: Any) -> _Faults:
+    wrong = [one for one in _members(types) if not _is_exception(one)]
     if not wrong:
         return
     hint = "name what to try again after: retry_on=[TimeoutError, ConnectionError]"
@@ -124,14 +124,14 @@ def _waits(delay: Any) -> bool:
     )
 
 
-def _members(given: Any) -> list[Any]:
+def _members(option: Any) -> list[Any]:
     """What an option consists of: a spec has lists as tuples."""
-    return list(cast("Any", given)) if isinstance(given, tuple) else [given]
+    return list(cast("Any", option)) if isinstance(option, tuple) else [option]
 
 
 def _named(fn: Any) -> str:
     return getattr(fn, "__qualname__", None) or repr_of(fn)
 
 
-def _is_exception(given: object) -> bool:
-    return isinstance(given, type) and issubclass(given, Exception)
+def _is_exception(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)

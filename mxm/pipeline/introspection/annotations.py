@@ -68,8 +68,8 @@ def hints_of(fn: Callable[..., Any]) -> Mapping[str, Any]:
         return _of_signature(fn, own)
     try:
         return _remembered(_function_in(fn))
-    except _NotYet as found:
-        return found.hints
+    except _NotYet as unresolved:
+        return unresolved.hints
 
 
 def _of_signature(fn: Callable[..., Any], signature: inspect.Signature) -> Mapping[str, Any]:

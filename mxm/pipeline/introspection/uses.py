@@ -48,8 +48,9 @@ class Use:
         self.resource: Any = resource
 
     def __repr__(self) -> str:
-        given = self.resource
-        return f"mxm.use({given.name if isinstance(given, ResourceBase) else repr_of(given)})"
+        resource = self.resource
+        shown = resource.name if isinstance(resource, ResourceBase) else repr_of(resource)
+        return f"mxm.use({shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Use, (self.resource,)

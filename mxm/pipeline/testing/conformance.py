@@ -76,7 +76,7 @@ def limited(limit: int = 1, mode: str = "slow") -> list[Any]:
 
 
 def describe(*inputs: Any) -> list[str]:
-    return [repr(given) for given in inputs]
+    return [repr(value) for value in inputs]
 
 
 def fail(*_: Any) -> None:
@@ -424,14 +424,14 @@ def at_once(folder: str) -> int:
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_limit_bounds_the_attempts_at_work(compiled: Compiled, tmp_path: Any, most: int) -> None:
-    given = Bindings((Const(str(tmp_path)),))
-    tasks = [TaskSpec(f"t{i}", at_once, bindings=given, limits=["x"]) for i in range(5)]
+    bindings = Bindings((Const(str(tmp_path)),))
+    tasks = [TaskSpec(f"t{i}", at_once, bindings=bindings, limits=["x"]) for i in range(5)]
     items = Bindings((Each(Const([str(tmp_path)] * 4)),))
     tasks.append(TaskSpec("m", at_once, bindings=items, limits=["x", "y"]))
     run = compiled(FlowSpec("f", tasks), limits={"x": most, "y": 4}).run()
-    found = [run.values[f"t{i}"] for i in range(5)] + run.values["m"]
-    assert len(found) == 9
-    assert max(found) <= most
+    counts = [run.values[f"t{i}"] for i in range(5)] + run.values["m"]
+    assert len(counts) == 9
+    assert max(counts) <= most
 
 
 def test_a_retry_waits_without_its_limit(compiled: Compiled, tmp_path: Any) -> None:
@@ -491,9 +491,9 @@ def test_any_callable_is_a_function(compiled: Compiled) -> None:
         "instance": Adder(1),
         "method": Adder(2).add,
     }
-    given = Bindings((Const(2),))
+    bound = Bindings((Const(2),))
     tasks = [
-        TaskSpec(name, fn, bindings=Bindings() if name == "of a task" else given)
+        TaskSpec(name, fn, bindings=Bindings() if name == "of a task" else bound)
         for name, fn in functions.items()
     ]
     values = compiled(FlowSpec("f", tasks)).run().values

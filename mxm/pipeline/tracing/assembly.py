@@ -104,11 +104,11 @@ def _declared_each(task: TaskBase, node: Node | None) -> Any:
         return each
     shape = shape_of(task.fn)
     names: tuple[str, ...] = shape.positional if shape else ()
-    given = {*names[: len(node.args)], *node.kwargs}
+    filled = {*names[: len(node.args)], *node.kwargs}
     if isinstance(each, Mapping):
         lists = cast("Mapping[str, Any]", each)
-        return {k: reference for k, reference in lists.items() if k not in given} or ()
-    return () if node.args or given.intersection(names[:1]) else each
+        return {k: reference for k, reference in lists.items() if k not in filled} or ()
+    return () if node.args or filled.intersection(names[:1]) else each
 
 
 def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, Any]]:
@@ -120,9 +120,9 @@ def _declared(task: TaskBase, node: Node | None) -> tuple[list[Any], dict[str, A
     shape = shape_of(task.fn)
     names = shape.positional if shape else ()
     if isinstance(upstream, Mapping):
-        given = {*names[: len(args)], *kwargs}
+        filled = {*names[: len(args)], *kwargs}
         declared = cast("Mapping[str, Any]", upstream)
-        return [], {k: ref for k, ref in declared.items() if k not in given}
+        return [], {k: ref for k, ref in declared.items() if k not in filled}
     positional: list[Any] = []
     named: dict[str, Any] = {}
     each = task.options.get("each", ())
@@ -169,14 +169,14 @@ def current(thing: T) -> T:
 
     In a notebook or at a prompt it may be defined again: who refers to it then means the new one.
     """
-    given = cast("Any", thing)
-    origin = getattr(given, "origin", None)
+    own = cast("Any", thing)
+    origin = getattr(own, "origin", None)
     if origin is not None:
         now = current(origin)
-        return thing if now is origin else now.with_options(**given.changed)
-    fn = unwrapped(given.fn)
+        return thing if now is origin else now.with_options(**own.changed)
+    fn = unwrapped(own.fn)
     present: Any = getattr(fn, "__globals__", {}).get(fn.__qualname__)
-    if present is given or type(present) is not type(given) or present.name != given.name:
+    if present is own or type(present) is not type(own) or present.name != own.name:
         return thing
     old, new = fn.__code__, unwrapped(present.fn).__code__
     # Two of one name in one cell, or made in a loop, are two; so are those of a file.
@@ -357,8 +357,8 @@ class _Assembly:
         if not passing:
             members += [use for r in member.after for use in self._uses(member, r)]
         if member.node is not None:
-            given = [*member.node.args, *member.node.kwargs.values(), member.node.over]
-            origins = [s._origin for value in given for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
+            values = [*member.node.args, *member.node.kwargs.values(), member.node.over]
+            origins = [s._origin for value in values for s in stand_ins_in(value)]  # pyright: ignore[reportPrivateUsage]
             nodes = [*(o for o in origins if isinstance(o, Node)), *member.node.after]
             members += [self.by_node[node] for node in nodes if node in self.by_node]
         return members

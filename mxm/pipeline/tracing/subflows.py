@@ -43,8 +43,8 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
     """
     source = body_source()
     _begin(trace, spec)
-    given = _given(trace, spec, args, kwargs, source)
-    look_up = _record(trace, spec, given, source)
+    params = _parameters(trace, spec, args, kwargs, source)
+    look_up = _record(trace, spec, params, source)
     if spec.output is not None:
         returned = value_of(spec.output, look_up)
     else:
@@ -108,8 +108,8 @@ def inline_map(
         k: ItemMark(value.value) if isinstance(value, Mark) else value
         for k, value in kwargs.items()
     }
-    given = _given(trace, spec, (ItemMark(items),), marked, source)
-    look_up = _record(trace, spec, given, source, Mark(items), item_key)
+    params = _parameters(trace, spec, (ItemMark(items),), marked, source)
+    look_up = _record(trace, spec, params, source, Mark(items), item_key)
     return cast("StandIn", look_up(output))
 
 
@@ -128,7 +128,7 @@ def _begin(trace: Trace, spec: FlowSpec) -> None:
 def _record(
     trace: Trace,
     spec: FlowSpec,
-    given: Mapping[str, Any],
+    params: Mapping[str, Any],
     source: Source | None,
     over: Mark | None = None,
     item_key: Callable[[Any], object] | None = None,
@@ -139,7 +139,7 @@ def _record(
     ----------
     trace, spec, source
         The pass, the flow, and the line that calls it.
-    given
+    params
         The flow's parameters.
     over, item_key
         The list that the flow is mapped over, marked, and what names its items.
@@ -150,7 +150,7 @@ def _record(
 
     def look_up(origin: Upstream | Param) -> Any:
         if isinstance(origin, Param):
-            return given[origin.name]
+            return params[origin.name]
         # One that is unknown is a problem, kept above.
         return StandIn(nodes.get(origin.name, origin.name))
 
@@ -158,9 +158,9 @@ def _record(
         own = task.bindings
         filled = [_recorded(b, look_up) for b in own.args]
         named = {k: _recorded(b, look_up) for k, b in own.kwargs.items()}
-        taken = [] if spec.traced else keys_taken(task.fn, own, given)
+        taken = [] if spec.traced else keys_taken(task.fn, own, params)
         filled, named = with_named(
-            task.fn, filled, named, {k: given[k] for k in taken}, lambda default: default
+            task.fn, filled, named, {k: params[k] for k in taken}, lambda default: default
         )
         after = tuple(nodes[name] for name in task.after if name in nodes)
         placed = task
@@ -217,7 +217,7 @@ def _unpack(trace: Trace, flow: str, value: Any, unpacked: Unpacked, source: Sou
         )
 
 
-def _given(
+def _parameters(
     trace: Trace,
     spec: FlowSpec,
     args: tuple[Any, ...],
