@@ -284,9 +284,9 @@ class _Drive:
         """Run *step* on this thread: its kept result, which a task needs, cannot be loaded."""
         cache = self.cache
         assert cache is not None  # noqa: S101 - it asks for it
-        found = cache.find(step, self.ready_at[step.name])
-        if isinstance(found, TaskRun):  # another run kept one, too
-            return found
+        answer = cache.find(step, self.ready_at[step.name])
+        if isinstance(answer, TaskRun):  # another run kept one, too
+            return answer
         values = self._values_for(step)
         call = Call(
             self.plan.flow.name,
@@ -297,9 +297,9 @@ class _Drive:
             slot=1,
             ready=self.ready_at[step.name],
             guard=self.options.guard,
-            probe=found,
+            probe=answer,
         )
-        task = self.perform(call) if found is None else self._perform_cached(call)
+        task = self.perform(call) if answer is None else self._perform_cached(call)
         self.ledger.end(task)
         return task
 

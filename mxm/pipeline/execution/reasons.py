@@ -137,9 +137,9 @@ def _became(
     before: Mapping[str, Any], now: Mapping[str, Any], name: str, old: str | None, new: str | None
 ) -> str:
     """How the parameter *name* differs, with both values where they are known."""
-    given = [name in parts.get("arguments", {}) for parts in (before, now)]
-    old = old if given[0] else "its default"
-    new = new if given[1] else "its default"
+    passed = [name in parts.get("arguments", {}) for parts in (before, now)]
+    old = old if passed[0] else "its default"
+    new = new if passed[1] else "its default"
     return "changed" if old is None or new is None else f"changed: {old} -> {new}"
 
 
