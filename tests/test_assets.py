@@ -109,8 +109,8 @@ def test_what_a_task_reads_is_kept_by_name_and_each_once() -> None:
 
     assert f.spec.tasks[0].reads == ("prices", "rates")
     assert TaskSpec("t", len, reads=prices).reads == ("prices",)
-    with pytest.raises(TypeError, match="reads takes assets and names of assets, not 3"):
-        TaskSpec("t", len, reads=[3])  # type: ignore[list-item]
+    (problem,) = TaskSpec("t", len, reads=[3]).problems  # type: ignore[list-item]
+    assert problem.message == "task 't': reads must be assets or names of assets, not 3"
 
 
 def positive(value: Any) -> bool:

@@ -95,7 +95,7 @@ def test_the_dict_form_shares_nothing_with_the_spec() -> None:
     [
         ({"tasks": []}, "'name' is missing"),
         ({"name": "f", "tasks": [{"name": "t"}]}, "'fn' is missing"),
-        ({"name": 3, "tasks": []}, "name must be a string"),
+        ({"name": 3, "tasks": []}, "name must be a non-empty string"),
         ({"name": "f", "tasks": [3]}, "not the dict form"),
         ([], "not the dict form"),
     ],

@@ -40,8 +40,12 @@ from mxm.pipeline.task_options import (
     RetryDelay,
     RetryOn,
     RunIf,
+    Wrong,
     check_cache,
+    check_item_key,
     check_options,
+    check_params,
+    check_schedule,
 )
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
@@ -236,8 +240,9 @@ class Task(_Mappable[P, R_co], TaskBase):
         self.source: Source | None = source_of(fn)
         self._asks = bool(uses_of(fn))  # for resources
         to_check = {k: v for k, v in options.items() if k in CHECKED}
-        checked = check_options(self.name, **to_check) if to_check else {}
+        checked, wrong = check_options(**to_check) if to_check else ({}, ())
         self.options: Mapping[str, Any] = {**options, **checked} if checked else options
+        self.wrong: Sequence[Wrong] = wrong  # options, which have their default instead
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function; in the body of a flow, record the call."""
@@ -344,7 +349,8 @@ class Task(_Mappable[P, R_co], TaskBase):
         Raises
         ------
         TypeError
-            An option is unknown or of the wrong type.
+            An option is unknown, or the name is not a non-empty string. Another option with a value
+        that it does not take is a problem of the flow.
         """
         where = f"task {self.name!r}: with_options()"
         check_given(where, "task", options, _KNOWN)
@@ -354,7 +360,9 @@ class Task(_Mappable[P, R_co], TaskBase):
             for k, v in options.items()
             if k != "name" or v is not None
         }
-        return Task(self.fn, {**self.options, **changed}, self, changed)
+        made = Task(self.fn, {**self.options, **changed}, self, changed)
+        made.wrong = [*(one for one in self.wrong if one.option not in changed), *made.wrong]
+        return made
 
     @property
     def spec(self) -> TaskSpec:
@@ -457,7 +465,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises
     ------
     TypeError
-        The decorated object is not a plain function, or an option is unknown or of the wrong type.
+        The decorated object is not a plain function, or an option is unknown. One with a value that
+        it does not take is a problem of the flow (MXM119).
     """
     check_given("@mxm.task", "task", options, _KNOWN)
 
@@ -497,7 +506,8 @@ class Flow(_Mappable[P, R_co], FlowBase):
         tasks: list[Any] | None = self.options.get("tasks")
         params: Mapping[str, Any] = self.options.get("params") or {}
         cron, cache = self.options.get("schedule_cron"), self.options.get("cache")
-        return Body(self.fn, self.name, self.source, tasks, params, cron, cache)
+        wrong = self.options.get("wrong", ())
+        return Body(self.fn, self.name, self.source, tasks, params, cron, cache, wrong)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as plain Python; in the body of a flow, record its tasks there."""
@@ -634,6 +644,21 @@ class Flow(_Mappable[P, R_co], FlowBase):
 
 AnyFlow: TypeAlias = "Flow[..., object]"
 
+_FLOW_CHECKS: Mapping[str, Callable[[object], Wrong | None]] = {
+    "params": check_params,
+    "schedule_cron": check_schedule,
+    "cache": check_cache,
+    "item_key": check_item_key,
+}
+
+
+def _usable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """*options* of a flow without those that it cannot take; they are under ``wrong``."""
+    found = {k: _FLOW_CHECKS[k](v) for k, v in options.items() if k in _FLOW_CHECKS}
+    wrong = [one for one in found.values() if one is not None]
+    taken = {k: v for k, v in options.items() if found.get(k) is None}
+    return {**taken, "wrong": wrong} if wrong else taken
+
 
 def use(resource: Resource[T], /) -> T:
     """Ask for *resource*, as the default of a parameter of a task or of another resource.
@@ -701,16 +726,17 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises
     ------
     TypeError
-        The decorated object is not a plain function, or an option is unknown or of the wrong type.
+        The decorated object is not a plain function, or an option is unknown. One with a value that
+        it does not take is a problem of the flow (MXM119).
     """
     check_given("@mxm.flow", "flow", options, _KNOWN)
-    check_cache("@mxm.flow", options.get("cache"))
     tasks = options.get("tasks")
     if tasks is not None:
         if isinstance(tasks, str | TaskBase) or not isinstance(tasks, Iterable):
             what = f"flow {tasks.name!r}" if isinstance(tasks, Flow) else repr_of(tasks)
             raise TypeError(f"@mxm.flow: tasks must be a list of tasks, not {what}")
         options["tasks"] = list(cast("Any", tasks))
+    options = _usable(options)
 
     def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
         check_function("flow", fn)

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 
-from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.other_engines import attribute_hint, option_hint
@@ -14,18 +13,11 @@ from mxm.pipeline.problems import Source, did_you_mean
 
 __all__ = ["check_function", "check_given", "no_attribute", "no_operator"]
 
-_TYPES: dict[str, tuple[type, str]] = {
-    "name": (str, "a non-empty string"),
-    "params": (Mapping, "a mapping of parameter names to values"),
-    "produces": (AssetDecl, "an AssetDecl"),
-    "schedule_cron": (str, "a string of cron's five fields"),
-}
-
 
 def check_given(
     where: str, kind: str, options: Mapping[str, object], known: Mapping[str, Sequence[str]]
 ) -> None:
-    """Check the names and the simple types of *options*.
+    """Check the names of *options*, and that the name among them is one.
 
     Parameters
     ----------
@@ -41,14 +33,13 @@ def check_given(
     Raises
     ------
     TypeError
-        An option is unknown, or has a value of the wrong type.
+        An option is unknown, or the name is none.
     """
     for option, value in options.items():
         if option not in known[kind]:
             raise TypeError(f"{where} has no option {option!r}: {_instead(kind, option, known)}")
-        types, described = _TYPES.get(option, (object, ""))
-        if value is not None and (not isinstance(value, types) or (described and value == "")):
-            raise TypeError(f"{where}: {option} is {described}, not {repr_of(value)}")
+        if option == "name" and value is not None and (not isinstance(value, str) or not value):
+            raise TypeError(f"{where}: name is a non-empty string, not {repr_of(value)}")
 
 
 def _instead(kind: str, option: str, known: Mapping[str, Sequence[str]]) -> str | None:

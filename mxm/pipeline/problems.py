@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "MXM116": "a function of retries that cannot be called",
     "MXM117": "an invalid backoff",
     "MXM118": "retry options without retries",
+    "MXM119": "an invalid option",
     "MXM201": "types that cannot fit",
     "MXM202": "types that may not fit",
     "MXM203": "an annotation that cannot be resolved",

@@ -21,9 +21,14 @@ from mxm.pipeline.task_options import (
     RetryDelay,
     RetryOn,
     RunIf,
+    Wrong,
     as_sequence,
     check_cache,
     check_options,
+    check_params,
+    check_produces,
+    check_reads,
+    check_schedule,
 )
 from mxm.pipeline.values.equality import alike, alike_mappings
 
@@ -176,7 +181,8 @@ class TaskSpec(_Spec):
     Raises
     ------
     TypeError
-        An argument has the wrong type, or both *upstream* and *bindings* are given.
+        *name*, *fn* or *bindings* has the wrong type, or both *upstream* and *bindings* are given.
+        Another option with a value that it does not take is a problem (MXM119).
     """
 
     name: str
@@ -244,8 +250,7 @@ class TaskSpec(_Spec):
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"a task's name must be a string, not {name!r}")
+        _check_name("task", name)
         if not callable(fn):
             raise TypeError(f"task {name!r}: fn must be callable, not {fn!r}")
         if bindings is not None and (upstream or each):
@@ -253,13 +258,21 @@ class TaskSpec(_Spec):
                 f"task {name!r}: give upstream= and each=, or bindings=, not both; "
                 "dataclasses.replace() keeps the bindings, so give it those"
             )
-        checked = check_options(
-            *(name, retries, retry_delay_s, retry_on, timeout_s, tags),
+        checked, unusable = check_options(
+            *(retries, retry_delay_s, retry_on, timeout_s, tags),
             *(run_if, allow_failure, item_key, on_item_error, limits),
             *(cache, cache_ttl_s, inputs, code_deps, cache_version),
         )
         source = source or Source.of_caller()
         wrong = list(problems)
+        if unusable:
+            wrong += [option.problem("task", name, source) for option in unusable]
+        if _is_wrong(check_params(params), "task", name, source, wrong):
+            params = None
+        if _is_wrong(check_produces(produces), "task", name, source, wrong):
+            produces = None
+        if _is_wrong(check_reads(reads), "task", name, source, wrong):
+            reads = ()
         bindings = bindings or _bind(name, upstream, each, source, wrong)
         after = _after(name, after, source, wrong)
         taken = bindings if over is None else (*bindings, over)
@@ -271,7 +284,7 @@ class TaskSpec(_Spec):
             after=after,
             params=MappingProxyType(dict(params)) if params else _EMPTY,
             produces=produces,
-            reads=asset_ids(name, reads) if reads != () else (),
+            reads=asset_ids(reads) if reads != () else (),
             source=source,
             problems=tuple(wrong),
             outcomes=outcomes,
@@ -377,9 +390,15 @@ class FlowSpec(_Spec):
         source: Source | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"a flow's name must be a string, not {name!r}")
-        check_cache(f"flow {name!r}", cache)
+        _check_name("flow", name)
+        source = source or Source.of_caller()
+        wrong = list(problems)
+        if _is_wrong(check_cache(cache), "flow", name, source, wrong):
+            cache = None
+        if _is_wrong(check_params(params), "flow", name, source, wrong):
+            params = None
+        if _is_wrong(check_schedule(schedule_cron), "flow", name, source, wrong):
+            schedule_cron = None
         members = tuple(tasks)
         for member in members:
             if not isinstance(member, TaskSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -397,8 +416,8 @@ class FlowSpec(_Spec):
             output=output,
             traced=traced,
             unpacked=tuple(unpacked),
-            source=source or Source.of_caller(),
-            problems=tuple(problems),
+            source=source,
+            problems=tuple(wrong),
         )
 
     def _edges(self) -> tuple[Any, ...]:
@@ -412,6 +431,20 @@ class FlowSpec(_Spec):
     def doc(self) -> str:
         """The docstring of the decorated function, or ``""``."""
         return inspect.cleandoc((self.fn and self.fn.__doc__) or "")
+
+
+def _check_name(kind: str, name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a {kind}'s name must be a non-empty string, not {name!r}")
+
+
+def _is_wrong(
+    found: Wrong | None, kind: str, name: str, source: Source | None, problems: list[Problem]
+) -> bool:
+    """Whether an option cannot be used; it is then kept as a problem."""
+    if found is not None:
+        problems.append(found.problem(kind, name, source))
+    return found is not None
 
 
 def _hash(fn: object) -> int:

@@ -136,20 +136,7 @@ def asset_id(asset: AssetDecl | str) -> str:
     return asset if isinstance(asset, str) else asset.id
 
 
-def asset_ids(task: str, reads: object) -> tuple[str, ...]:
-    """The names of the assets that *reads* lists, each once.
-
-    Raises
-    ------
-    TypeError
-        It is not an asset, a name, or a list of these.
-    """
-    members: Any = [reads] if isinstance(reads, AssetDecl | str) else reads
-    if type(members) not in (list, tuple):
-        raise TypeError(f"task {task!r}: reads must be a list of assets, not {repr_of(reads)}")
-    for each in members:
-        if not isinstance(each, AssetDecl | str) or each == "":
-            raise TypeError(
-                f"task {task!r}: reads takes assets and names of assets, not {repr_of(each)}"
-            )
+def asset_ids(reads: AssetDecl | str | Iterable[AssetDecl | str]) -> tuple[str, ...]:
+    """The names of the assets that *reads* lists, each once."""
+    members = [reads] if isinstance(reads, AssetDecl | str) else reads
     return tuple(dict.fromkeys(map(asset_id, members)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mxm.pipeline.introspection.signatures import unwrapped
@@ -20,6 +20,7 @@ class TaskBase:
     fn: Callable[..., Any]
     name: str
     options: Mapping[str, Any]
+    wrong: Sequence[Any]  # options with values that they do not take, as task_options has them
     origin: Any  # the original task, if this is one with other options
     changed: Mapping[str, Any]  # and those options
     upstream: Any

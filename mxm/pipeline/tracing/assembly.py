@@ -192,7 +192,11 @@ def _spec_of(
 ) -> TaskSpec:
     """*task* placed in a flow as *name*, with the edges given: ``upstream`` or ``bindings``."""
     options = {k: v for k, v in task.options.items() if k in CARRIED}
-    return TaskSpec(name, task.fn, after=after, **options, **bound, source=source or task.source)
+    source = source or task.source
+    if task.wrong:
+        wrong = [option.problem("task", task.name, source) for option in task.wrong]
+        bound["problems"] = (*bound.get("problems", ()), *wrong)
+    return TaskSpec(name, task.fn, after=after, **options, **bound, source=source)
 
 
 class _Assembly:
@@ -396,7 +400,8 @@ class _Assembly:
         if called is None or not (called.args or called.kwargs):
             return _spec_of(task, member.name, after, source, upstream=kwargs or args, each=each)
         # The decorator's own spec reports what is not a task, at its line.
-        problems = spec_alone(task).problems if task.upstream or task.after or each else ()
+        alone = spec_alone(task).problems if task.upstream or task.after or each else ()
+        problems = [problem for problem in alone if problem.code != "MXM119"]  # reported below
         lists: dict[str, Any] = cast("dict[str, Any]", each) if isinstance(each, dict) else {}
         first = [Each(Upstream(each))] if isinstance(each, str) else []
         bindings = Bindings(

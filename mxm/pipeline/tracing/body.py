@@ -12,6 +12,7 @@ from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.task_options import Wrong
 from mxm.pipeline.tracing.assembly import assemble, current
 from mxm.pipeline.tracing.placeholders import (
     CONTAINERS,
@@ -43,6 +44,8 @@ class Body:
         Those that are listed; the body is then not run.
     params, schedule_cron, cache
         As the decorator has them.
+    wrong
+        Options of the flow with values that they do not take.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Body:
         params: Mapping[str, Any],
         schedule_cron: str | None,
         cache: bool | None,
+        wrong: Sequence[Wrong] = (),
     ) -> None:
         self._fn = fn
         self._name = name
@@ -62,6 +66,7 @@ class Body:
         self._params = params
         self._schedule_cron = schedule_cron
         self._cache = cache
+        self._wrong = [option.problem("flow", name, source) for option in wrong]
         self._spec: FlowSpec | None = None
         self._trace = Trace(name)
         if tasks is None:
@@ -122,7 +127,7 @@ class Body:
                 if isinstance(taken := to_binding(stand_in), Upstream | Param)
             ),
             source=self._source,
-            problems=problems,
+            problems=[*problems, *self._wrong],
         )
         return spec, built.pending
 

@@ -118,9 +118,10 @@ def _begin(trace: Trace, spec: FlowSpec) -> None:
     from mxm.pipeline.checks.declarations import find_problems
 
     trace.used(f"flow {spec.name!r} is called")
+    declared = [*spec.problems, *(problem for task in spec.tasks for problem in task.problems)]
     for problem in find_problems(spec):
         # The others are found again among this flow's own steps.
-        lost = problem in spec.problems or problem.code in ("MXM102", "MXM103", "MXM105")
+        lost = problem in declared or problem.code in ("MXM102", "MXM103", "MXM105")
         if lost and problem not in trace.problems:
             trace.problems.append(problem)
 
