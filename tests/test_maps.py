@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -588,7 +590,20 @@ def test_lists_are_paired_strictly() -> None:
         run.value()
 
 
+class Cursor:
+    """Iterable without being an iterator, and empty when it is read again."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = iter(rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return self.rows
+
+
 NO_ITEMS: dict[str, tuple[Any, str]] = {
+    "a cursor": (Cursor([1, 2]), "a Cursor cannot be mapped, because it can be read only once"),
+    "a view of bytes": (memoryview(b"SPY"), r"\[x\]"),
+    "an ordered mapping": (OrderedDict(a=1), "an OrderedDict cannot be mapped"),
     "a string": ("SPY", r"\[x\]"),
     "bytes": (b"SPY", r"\[x\]"),
     "a mapping": ({"a": 1}, r"list\(d.values\(\)\)"),

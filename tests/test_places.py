@@ -272,4 +272,8 @@ def test_output_of_items_is_theirs() -> None:
     ).run()
     assert lines == [("1", "item 1"), ("2", "item 2"), ("3", "item 3")]
     assert run.tasks["f"].output == "item 1\nitem 2\nitem 3\n"
+    assert run.tasks["f"].items is not None
+    assert [item.output for item in run.tasks["f"].items.values()] == [
+        f"item {x}\n" for x in (1, 2, 3)
+    ]
     assert run.state is State.SUCCEEDED

@@ -940,6 +940,7 @@ def test_items_are_recorded_and_read_back(store: Path) -> None:
 
     @mxm.task(on_item_error="skip")
     def gain(symbol: str) -> int:
+        print("asked for", symbol)
         if symbol == "QQQ":
             raise ValueError("no rows")
         return len(symbol)
@@ -956,9 +957,65 @@ def test_items_are_recorded_and_read_back(store: Path) -> None:
     assert after.to_dict() == before.to_dict()
     assert list(after) == ["SPY", "QQQ", "IWM"]
     assert after["SPY"].value == 3
+    assert [after[key].output for key in after] == [f"asked for {key}\n" for key in after]
     assert str(after["QQQ"].error) == "no rows"
     assert after["QQQ"].history == before["QQQ"].history
     assert found.to_dict()["tasks"][1]["items"] == ended.to_dict()["tasks"][1]["items"]  # type: ignore[index, call-overload]
+
+
+def test_output_of_an_item_is_bounded_and_masked(store: Path) -> None:
+    @mxm.task
+    def chat(length: int, token: SecretStr) -> int:
+        print("x\n" * length, token.get_secret_value())
+        return length
+
+    @mxm.flow
+    def chats(token: SecretStr) -> list[int]:
+        return chat.map([0, 100_000], token=token)
+
+    words = f"hunter-{os.getpid()}-snark"  # not in the source, which is recorded
+    chats.with_options(backend="inline", record=True).run(token=SecretStr(words))
+    [found] = runs_of(chats)
+    items = found.tasks["chat"].items
+    assert items is not None
+    assert 4_000 < len(items["100000"].output) <= 4_096
+    assert items["0"].output == " **********\n"
+    assert words.encode() not in content(store)
+
+
+def test_run_whose_value_cannot_be_taken_is_recorded_to_its_end(store: Path) -> None:
+    @mxm.task
+    def nothing() -> list[int]:
+        return []
+
+    @mxm.flow
+    def first() -> Any:
+        return [nothing()[0], nothing.named("again")()]
+
+    ended = first.with_options(backend="inline", record=True).run()
+    [found] = runs_of(first)
+    assert (ended.state, found.state) == (State.SUCCEEDED, State.SUCCEEDED)
+    with pytest.raises(IndexError) as raised:
+        ended.value()
+    assert "while taking the value of flow 'first'" in raised.value.__notes__[0]
+    assert [problem.code for problem in ended.value_json()[1]] == ["MXM120"]
+    with pytest.raises(StoreError, match=r"has no value: .* IndexError: list index out of range"):
+        found.value()
+
+
+def test_value_that_was_too_long_to_keep_is_an_error_and_not_none(store: Path) -> None:
+    @mxm.task
+    def lengthy() -> str:
+        return "x" * 2 * kept.LARGEST
+
+    @mxm.flow
+    def long() -> str:
+        return lengthy()
+
+    long.with_options(backend="inline", record=True).run()
+    [found] = runs_of(long)
+    with pytest.raises(StoreError, match="too long to keep"):
+        found.value()
 
 
 def test_items_of_a_run_that_was_killed_are_there(project: Path) -> None:

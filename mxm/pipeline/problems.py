@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "MXM117": "an invalid backoff",
     "MXM118": "retry options without retries",
     "MXM119": "an invalid option",
+    "MXM120": "a value of a flow that cannot be taken",
     "MXM201": "types that cannot fit",
     "MXM202": "types that may not fit",
     "MXM203": "an annotation that cannot be resolved",

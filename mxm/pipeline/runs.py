@@ -191,7 +191,11 @@ class FlowRun:
         for warning in warnings:
             logger.warning("%s", warning)
         values = {part.name: self.tasks[part.name].value for part in upstreams_in([output])}
-        return gather(output, values, self.params)
+        try:
+            return gather(output, values, self.params)
+        except Exception as error:
+            add_note(error, f"while taking the value of flow {self.flow.name!r} from its tasks")
+            raise
 
     def _output(self) -> tuple[Binding, list[Problem]]:
         """The binding of the flow's value, and a warning for each missing part."""
@@ -225,7 +229,7 @@ class FlowRun:
     def value_json(self) -> tuple[JSONValue, list[Problem]]:
         """`value` as JSON, and warnings for parts that are missing or that JSON cannot hold.
 
-        None if there is no value: a task failed, or all were skipped.
+        None if there is no value: a task failed, all were skipped, or a part cannot be taken.
         """
 
         def as_json(part: Upstream | Param | Const) -> Const:
@@ -245,6 +249,9 @@ class FlowRun:
             written = to_json(value, strict=self.strict_json)
         except PipelineError:  # skipped, or without a JSON form: its task reports that
             return None, []
+        except BaseException as error:  # a projection: any type may fail in its own way
+            let_signals_pass(error)
+            return None, [_not_taken(self.flow, error)]
         return written.value, [*warnings, *lost(f"value of flow {self.flow.name!r}", written)]
 
     def raise_for_failure(self) -> FlowRun:
@@ -319,6 +326,16 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
         flow=flow,
         task=task.name,
         severity="warning",
+    )
+
+
+def _not_taken(flow: FlowSpec, error: BaseException) -> Problem:
+    return Problem(
+        "MXM120",
+        f"the value of flow {flow.name!r} cannot be taken from its tasks: {described(error)}",
+        "the body returns a part, such as result[0], that is not there in this run",
+        source=flow.source,
+        flow=flow.name,
     )
 
 

@@ -143,13 +143,13 @@ def _must(option: str, must: str, value: object, hint: str) -> Wrong:
 
 
 def _words(option: str, value: Any) -> _Checked:
-    """*given* as the words that a list of names is."""
+    """*value* as the words that a list of names is."""
     words: tuple[Any, ...] = tuple(value) if _is_listed(value) else (None,)
     if all(isinstance(word, str) and word for word in words):
         return (words,)
     hint = _EXAMPLES[option]
     if value and type(value) is str:
-        hint = f"write {option}=[{given!r}]"
+        hint = f"write {option}=[{value!r}]"
     elif option == "limits" and hasattr(value, "keys"):
         hint = "write limits= with their names; their numbers go to [tool.mxm.pipeline.limits]"
     elif hasattr(value, "__fspath__"):
@@ -267,7 +267,7 @@ def check_produces(value: object) -> Wrong | None:
 
 def check_reads(value: object) -> Wrong | None:
     """What is wrong with the option ``reads`` of a task."""
-    members: Any = [value] if isinstance(value, AssetDecl | str) else given
+    members: Any = [value] if isinstance(value, AssetDecl | str) else value
     hint = 'write reads=["prices"], or name the AssetDecl'
     if not _is_list(members):
         return _must("reads", "a list of assets", value, hint)

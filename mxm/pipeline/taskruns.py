@@ -91,6 +91,9 @@ class ItemRun:
         missing or failed.
     value, error, reason, attempts, started, ended, seconds, history, slot, asset
         As in `TaskRun`.
+    output
+        What it printed and logged: the last lines, up to 4,096 characters. They are in its task's,
+        too.
     """
 
     key: str
@@ -105,6 +108,7 @@ class ItemRun:
     history: tuple[Attempt, ...] = ()
     slot: int | None = None
     asset: WrittenAsset | None = None
+    output: str = ""
 
     @property
     def has_value(self) -> bool:
@@ -129,6 +133,7 @@ class ItemRun:
             "value": value,
             "error": error,
             "reason": self.reason,
+            **({"output": self.output} if self.output else {}),
             **({} if self.asset is None else {"asset": self.asset.to_dict()}),
         }
 

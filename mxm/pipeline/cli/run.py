@@ -224,6 +224,7 @@ def _print_run(run: FlowRun, document: str) -> ExitCode:
         value, warnings = run.value_json()
         for warning in warnings:
             print_error(warning)
+            complete = complete and warning.severity != "error"
         print_json(value if document == "value" else run.to_dict())
     return ExitCode.FAILED if run.state is State.FAILED or not complete else ExitCode.OK
 

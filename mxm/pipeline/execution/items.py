@@ -181,10 +181,9 @@ class _Trial:
         self._began: datetime | None = None
         self._aim: Aim | BaseException | None = None
         self._token: Token[Output | None] | None = None
-        self._output = output
-        if observers:
-            self._output = Output(_line(observers, item.call.step.name, item.key))
-            self._output.around = output
+        self._output = Output(
+            _line(observers, item.call.step.name, item.key) if observers else None, around=output
+        )
 
     def attempt(self) -> float | None:
         """Call the function once, here; seconds until the next attempt, None for none."""
@@ -293,6 +292,7 @@ class _Trial:
         """The item's run, which is over."""
         run = self.run
         run.seconds = time.perf_counter() - self._ago - self._clock
+        run.output = _last_lines(self._output.text())
         if run.asset is not None and run.asset.path is not None:
             announce(self._observers, self.item.call.step.name, run.asset, run.ended, run.key)
         if self._observers:
@@ -300,6 +300,16 @@ class _Trial:
             at = run.ended or datetime.now(UTC)
             self._observers.notify(ItemEnded(self._observers.run, at, name, self.item.place, run))
         return run
+
+
+_MOST_OUTPUT = 4_096  # characters; there may be 100,000 items
+
+
+def _last_lines(text: str) -> str:
+    """The last lines of *text*, whole ones: half of a secret would not be masked."""
+    if len(text) <= _MOST_OUTPUT:
+        return text
+    return text[-_MOST_OUTPUT:].partition("\n")[2]
 
 
 def _wrong_count(step: Step, value: Any) -> BaseException | None:

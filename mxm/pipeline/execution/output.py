@@ -77,10 +77,13 @@ class Output:
     )
 
     def __init__(
-        self, on_line: OnLine | None = None, on_progress: OnProgress | None = None
+        self,
+        on_line: OnLine | None = None,
+        on_progress: OnProgress | None = None,
+        around: Output | None = None,
     ) -> None:
         self.closed: bool = False
-        self.around: Output | None = _output.get()
+        self.around: Output | None = around or _output.get()
         self._on_line = on_line
         self._on_progress = on_progress
         self._kept: deque[str] | None = None  # most tasks are silent

@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -116,8 +116,13 @@ class RecordedRun(FlowRun):
         ------
         BaseException
             The first failed task's error, as it was recorded.
+        StoreError
+            The flow had no value, or one that was too long to keep.
         """
         self.raise_for_failure()
+        missing: str | None = self.__dict__["no_value"]
+        if missing is not None:
+            raise StoreError(f"run {self.id} of flow {self.flow.name!r} has no value: {missing}")
         return self.to_dict()["value"]
 
     def to_dict(self) -> dict[str, JSONValue]:
@@ -454,6 +459,7 @@ class RecordedItem(ItemRun):
             history=_history(row),
             slot=row["slot"],
             asset=None if row["asset"] is None else _asset(row["asset"]),
+            output=row["output"] or "",
         )
 
     @property
@@ -477,6 +483,7 @@ class RecordedItem(ItemRun):
             "value": self._row["result"],
             "error": error and _said(error),
             "reason": self.reason,
+            **({"output": self.output} if self.output else {}),
             **({} if self.asset is None else {"asset": self.asset.to_dict()}),
         }
 
@@ -561,7 +568,18 @@ def _loaded(database: Database, row: dict[str, Any]) -> RecordedRun:
         seconds=row["seconds"],
     )
     vars(run)["document"] = document
+    vars(run)["no_value"] = _no_value(row, run.warnings)
     return run
+
+
+def _no_value(row: Mapping[str, Any], warnings: Iterable[Problem]) -> str | None:
+    """Why a run that ended has no value of its flow in the record; None where it has one."""
+    for problem in warnings:
+        if problem.code == "MXM120":
+            return problem.message
+    if row["value"] is None and row["ended"] is not None:
+        return "it was too long to keep; `tasks` has the values of the tasks"
+    return None
 
 
 def _time(text: str | None) -> datetime | None:

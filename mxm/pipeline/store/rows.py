@@ -161,6 +161,7 @@ class RowWriter:
         item = event.item
         row = self._common(item)
         row["item"] = self._secrets.masked(item.key)
+        row["output"] = self._masked(item.output) or None
         if item.asset is not None:
             row["asset"] = self._asset(item.asset)
         more: list[Statement] = []

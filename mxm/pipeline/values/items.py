@@ -44,6 +44,11 @@ def items_of(value: Any) -> list[Any]:
         raise TypeError(
             f"{_article(kind)} {kind} cannot be mapped: give a list of items"
         ) from error
+    if type(given).__module__ != "builtins" and iter(given) is items:  # a cursor, for one
+        raise TypeError(
+            f"{_article(kind)} {kind} cannot be mapped, because it can be read only once: "
+            "make it a list: list(...)"
+        )
     return list(items)  # what its own code raises is raised as it is
 
 
@@ -54,10 +59,11 @@ def _keeps_order(kind: str) -> bool:
 def _refusal(value: Any) -> str | None:
     """Why *value* cannot be mapped, and what to write instead; None where it can."""
     kind = type(value).__name__
-    if isinstance(value, str | bytes | bytearray):
+    if isinstance(value, str | bytes | bytearray | memoryview):
         return f"a {kind} cannot be mapped: for one item, write a list, [x]"
     if isinstance(value, Mapping):
-        return f"a {kind} cannot be mapped: give list(d), list(d.values()) or list(d.items())"
+        instead = "give list(d), list(d.values()) or list(d.items())"
+        return f"{_article(kind)} {kind} cannot be mapped: {instead}"
     once = read_once(value)
     if once is not None:
         return f"{once.kind} cannot be mapped, because it can be read only once: {once.hint}"
