@@ -16,7 +16,7 @@ from command import invoke
 from modules import module_of
 
 import mxm
-from mxm.pipeline import AssetDecl, FlowSpec, TaskSpec, compile_flow
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.execution.forecast import forecast
 from mxm.pipeline.execution.options import RunOptions
@@ -1168,27 +1168,6 @@ def f(): return stop(load())
     invoke("run", "flows.py:f", "--backend", "inline")
     (project.folder / "go").write_text("")
     assert project.run().cached == ["load"]
-
-
-def test_a_task_that_uses_files_of_assets_runs_each_time() -> None:
-    decl = AssetDecl("prices", path_template="prices.json", format="json")
-
-    @mxm.task(cache=True, produces=decl)
-    def write() -> list[int]:
-        return [1]
-
-    @mxm.task(reads="prices")
-    def read() -> int:
-        return 1
-
-    @mxm.flow(cache=True)
-    def f():
-        write()
-        return read()
-
-    problems = find_problems(f.spec)
-    assert [(p.code, p.task, p.severity) for p in problems] == [("MXM701", "write", "error")]
-    assert cached_tasks(f.spec, True) == frozenset()
 
 
 def test_plan_says_what_is_cached_and_why_the_rest_runs(project: Project) -> None:

@@ -98,6 +98,7 @@ CODES: dict[str, str] = {
     "MXM809": "types that a format does not keep",
     "MXM810": "a check of an asset that failed",
     "MXM812": "a value that cannot be part of a path",
+    "MXM813": "a cached task that reads an asset without a recorded file",
 }
 """Every code with its title; a page each in docs/errors."""
 

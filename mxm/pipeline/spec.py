@@ -301,12 +301,6 @@ class TaskSpec(_Spec):
         return self._upstream
 
     @property
-    def uses_assets(self) -> bool:
-        """Whether it reads assets, or the file of one is written for it: no cache has that."""
-        declared = self.produces
-        return bool(self.reads or (declared is not None and declared.path_template is not None))
-
-    @property
     def mapped(self) -> bool:
         """Whether the task runs once for each item of a list."""
         return self._mapped

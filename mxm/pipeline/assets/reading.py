@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-__all__ = ["ReadAsset", "flow_file", "note_read", "noting_reads", "of_flow"]
+__all__ = ["ReadAsset", "also_read", "flow_file", "note_read", "noting_reads", "of_flow"]
+
+What: TypeAlias = Literal["value", "history", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +21,43 @@ class ReadAsset:
     ----------
     id
         Its name.
-    partition
-        ``key:value``, if it has partitions.
-    digest
-        ``sha256-`` and the digest of the file.
+    what
+        What was read: a ``value``, the ``history`` of its writes, or ``all`` of its files.
+    partition, run
+        The partition and the run that were asked for.
+    content
+        What was there: partitions and digests of files. None where that is not known.
     """
 
     id: str
-    partition: str | None
-    digest: str | None
+    what: What = "value"
+    partition: str | None = None
+    run: str | None = None
+    content: str | None = None
 
 
 _reads: ContextVar[list[ReadAsset] | None] = ContextVar("mxm_reads", default=None)
+_open: list[list[ReadAsset]] = []
 
 
-def note_read(id: str, partition: str | None, digest: str | None) -> None:  # noqa: A002
-    """Note that the task that runs in this context has read an asset."""
+def note_read(read: ReadAsset) -> None:
+    """Note that the task that runs in this context has read an asset.
+
+    In a thread that belongs to no task, it counts for every task that runs.
+    """
+    noted = _reads.get()
+    for each in [noted] if noted is not None else list(_open):
+        each.append(read)
+
+
+def also_read(reads: Iterable[ReadAsset]) -> None:
+    """Count *reads* for the task of this context, where there is one.
+
+    For what a flow inside a task takes from an earlier run.
+    """
     noted = _reads.get()
     if noted is not None:
-        noted.append(ReadAsset(id, partition, digest))
+        noted.extend(reads)
 
 
 _file: ContextVar[tuple[str | None] | None] = ContextVar("mxm_flow_file", default=None)
@@ -62,9 +83,12 @@ def noting_reads(noted: list[ReadAsset]) -> Generator[None]:
     """A block whose reads are added to *noted*, and to those of blocks around it."""
     outer = _reads.get()
     token = _reads.set(noted)
+    before = len(noted)
+    _open.append(noted)
     try:
         yield
     finally:
         _reads.reset(token)
+        _open[:] = [each for each in _open if each is not noted]
         if outer is not None:
-            outer.extend(noted)
+            outer.extend(noted[before:])

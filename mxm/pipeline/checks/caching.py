@@ -26,9 +26,6 @@ def cache_problems(spec: FlowSpec) -> Iterator[Problem]:
             )
             hint = "say how long its result holds, cache_ttl_s=3600, or name inputs= or "
             hint += "cache_version="
-        elif task.uses_assets:
-            what = f"task {task.name!r} is cached, and reads or writes the file of an asset"
-            hint = "compute in a cached task, and read or write the asset in another one"
         elif task.run_if != "succeeded":
             what = f'task {task.name!r} is cached and has run_if="{task.run_if}"'
             hint = "a task that runs after failures runs each time: remove cache=True"

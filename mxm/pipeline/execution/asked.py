@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.execution.entries import Entry
 from mxm.pipeline.execution.keys import Key
 from mxm.pipeline.execution.plan import Step
@@ -35,6 +36,8 @@ class Asked:
         By parameter, the upstreams that its argument is a result of, or the argument in words.
     inputs
         The digests of the declared inputs.
+    reads
+        The assets that the task says it reads, as they were when it was asked.
     """
 
     step: Step
@@ -47,3 +50,4 @@ class Asked:
     sources: dict[str, str] = field(default_factory=dict[str, str])
     shown: dict[str, str] = field(default_factory=dict[str, str])
     inputs: dict[str, str] = field(default_factory=dict[str, str])
+    reads: list[ReadAsset] = field(default_factory=list["ReadAsset"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import Binding, Const, Param, upstreams_in
 from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.execution.asked import Asked
@@ -190,6 +191,8 @@ class Caching:
             return
         self._keys.setdefault(step.name, {})[place] = asked.key.digest
         ran = [name for name, task in after.items() if task is None or task.state != State.CACHED]
+        if not self._knows_reads(asked, is_cached=is_cached):
+            return
         excused = is_cached and (step.task.cache_ttl_s is not None or step.task.inputs)
         if ran and not excused:
             asked.why.append(Reason("after", f"{ran[0]!r}, which it runs after, ran"))
@@ -212,6 +215,27 @@ class Caching:
             else:
                 asked.unused = entry
                 asked.why.append(unusable)
+
+    def _knows_reads(self, asked: Asked, *, is_cached: bool) -> bool:
+        """Look at the assets that the task says it reads; whether their content is known."""
+        task = asked.step.task
+        for name in task.reads:
+            content = self._entries.content(ReadAsset(name, "all"))
+            asked.reads.append(ReadAsset(name, "all", content=content))
+            says = task.cache_ttl_s is not None or task.inputs or task.cache_version is not None
+            if content is None and not says:
+                why = f"no file is recorded of asset {name!r}, which it reads"
+                asked.why.append(Reason("asset", why))
+                asked.key = None
+                if is_cached:
+                    self._notices.say(
+                        "MXM813",
+                        asked.step,
+                        f"no result of task {task.name!r} is kept: {why}",
+                        "record the runs that write it, or say how long a result holds: "
+                        "cache_ttl_s=, inputs= or cache_version=",
+                    )
+        return asked.key is not None
 
     def _find(self, key: str, *, is_cached: bool) -> Entry | None:
         """What is kept under *key*, by any run or by those that are resumed."""
@@ -342,6 +366,10 @@ class Caching:
         changed = unchanged(entry.observed, self._root, os.getcwd())
         if changed is not None:
             return Reason("file", f"file {changed.path} changed")
+        for read in entry.reads:
+            if self._entries.content(read) != read.content:
+                which = f"partition {read.partition} of " if read.partition else ""
+                return Reason("asset", f"{which}asset {read.id!r}, which it reads, changed")
         if not entry.is_plain:
             try:
                 entry.load()

@@ -153,6 +153,7 @@ class Call:
         self.is_cleanup: bool = is_cleanup
         self._hold = hold
         self.probe: Noting | None = probe
+        self.reads: list[ReadAsset] = []
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line, self._progress) if observers else Output()
@@ -186,14 +187,16 @@ class Call:
         try:
             target = self.step.target
             aim = None if target is None else target.aim(self.args, self.kwargs)
-            reads: list[ReadAsset] = []
-            with noting_reads(reads) if aim is not None else contextlib.nullcontext():
+            self.reads.clear()
+            with noting_reads(self.reads) if aim is not None else contextlib.nullcontext():
                 self.value = _invoke.get()(self)
             for one in self.step.unpacked:
                 value = value_of(one.binding, lambda _: self.value)
                 require_count(value, one.count, f"the result of task {str(one.binding)!r}")
             if aim is not None:
-                self._asset = aim.publish(self.value, self.flow, self._observers.run, reads=reads)
+                self._asset = aim.publish(
+                    self.value, self.flow, self._observers.run, reads=self.reads
+                )
             state = State.SUCCEEDED
         except Skip as skip:
             self.skipped, state = skip, State.SKIPPED
@@ -374,6 +377,7 @@ class Invocation(Protocol):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     probe: Noting | None
+    reads: list[ReadAsset]
 
 
 Invoke: TypeAlias = Callable[[Invocation], Any]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.execution.keys import Key
 from mxm.pipeline.execution.observing import FileNote
 from mxm.pipeline.values.fingerprint import Item
@@ -42,6 +43,10 @@ class Entry:
         `Entries.latest`.
     observed
         The files that were read and written.
+    reads
+        The assets that were read.
+    asset
+        The asset that was written, as `WrittenAsset.to_dict` has it; None for none.
     written
         The value as JSON; None for a long one.
     is_plain
@@ -60,6 +65,8 @@ class Entry:
     packages: Mapping[str, str]
     made_of: Mapping[str, Any]
     observed: Sequence[FileNote]
+    reads: Sequence[ReadAsset]
+    asset: Mapping[str, Any] | None
     written: Written | None
     is_plain: bool
     load: Callable[[], Any]
@@ -89,6 +96,8 @@ class NewEntry:
     packages: Mapping[str, str]
     code: Sequence[Item]
     observed: Sequence[FileNote]
+    reads: Sequence[ReadAsset]
+    asset: Mapping[str, Any] | None
     written: Written
     is_plain: bool
     is_cached: bool
@@ -138,6 +147,10 @@ class Entries(Protocol):
         UnkeptError
             It cannot be kept.
         """
+        ...
+
+    def content(self, read: ReadAsset) -> str | None:
+        """The content now of the asset that *read* is of; None where that is not known."""
         ...
 
     def fits(self, value: Any) -> bool:

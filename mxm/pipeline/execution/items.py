@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import AssetError, Skip, described
 from mxm.pipeline.execution.call import Invocation, attempt_error, invoke
@@ -44,6 +46,7 @@ class ItemCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     probe: Noting | None = None
+    reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
 
 
 @dataclass(slots=True)
@@ -192,7 +195,9 @@ class _Trial:
         if isinstance(self._aim, BaseException):
             return self.end(None, self._aim)
         try:
-            value = invoke(self.item.call)
+            self.item.call.reads.clear()
+            with noting_reads(self.item.call.reads) if self._aim else contextlib.nullcontext():
+                value = invoke(self.item.call)
         except BaseException as error:
             return self.end(None, error)
         return self.end(value, None)
@@ -283,7 +288,9 @@ class _Trial:
         if aim is None or isinstance(aim, BaseException):
             return aim
         try:
-            self.run.asset = aim.publish(value, call.flow, self._observers.run, self.item.key)
+            self.run.asset = aim.publish(
+                value, call.flow, self._observers.run, self.item.key, call.reads
+            )
         except BaseException as error:
             return error
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import projected, upstreams_in
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.asked import Asked
@@ -20,6 +21,7 @@ from mxm.pipeline.execution.observing import FileNote, Observed, joined
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Notes
 from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import Item
 from mxm.pipeline.values.jsonvalue import Written
@@ -77,7 +79,7 @@ class Keeper:
 
     def keep(
         self, asked: Asked, value: Any, written: Callable[[], Written], started: datetime | None,
-        attempts: int,
+        attempts: int, asset: WrittenAsset | None,
     ) -> None:  # fmt: skip
         """Keep the *value* of a call that was made, if it may be.
 
@@ -93,10 +95,14 @@ class Keeper:
             When its last attempt started.
         attempts
             How many there were.
+        asset
+            What it wrote.
         """
         if asked.key is None or asked.probe is None or started is None:
             return
         step = asked.step
+        if step.target is not None and asset is None:
+            return
         try:
             probe = asked.probe
             # What was given up, or whose process died, may have read anything.
@@ -108,6 +114,9 @@ class Keeper:
             is_cached = step.name in self.cached
             if not is_cached and not self.entries.fits(value):
                 self.large.add(step.name)
+                return
+            reads = self._read(asked, probe.notes)
+            if reads is None:
                 return
             types: set[type] = set()
             content = self.sealer.value(value, types)
@@ -127,6 +136,8 @@ class Keeper:
                 self.packages(types),
                 self.code(step.name),
                 observed,
+                reads,
+                None if asset is None or step.target is None else asset.to_dict(),
                 written(),
                 all(map(_is_plain, types)),
                 is_cached,
@@ -140,6 +151,23 @@ class Keeper:
         except BaseException as error:  # code of users, which raises what it likes
             let_signals_pass(error)
             self._unkept(step, described(error))
+
+    def _read(self, asked: Asked, notes: Sequence[Notes]) -> list[ReadAsset] | None:
+        """The assets that a call read; None where one of them changed meanwhile."""
+        produces = asked.step.task.produces
+        reads = dict.fromkeys([*asked.reads, *(read for note in notes for read in note.reads)])
+        for read in reads:
+            if self.entries.content(read) == read.content:
+                continue
+            if produces is None or produces.id != read.id:  # else it goes on from what it made
+                self.notices.say(
+                    "MXM709",
+                    asked.step,
+                    f"asset {read.id!r} changed while task {asked.step.name!r} read it: its result "
+                    "is not kept",
+                )
+            return None
+        return list(reads)
 
     def _unkept(self, step: Step, why: str) -> None:
         self.notices.say(

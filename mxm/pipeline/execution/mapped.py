@@ -19,6 +19,7 @@ from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.execution.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Fate
+from mxm.pipeline.execution.written import announce
 from mxm.pipeline.failure import Failure
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
@@ -152,13 +153,17 @@ class MappedStep:
             return _SameLater(functools.partial(self._take, binding))
         return _Same(self._take(binding))
 
-    def _lists(self) -> dict[str, ItemList]:
+    def _inputs(self) -> list[tuple[str, _Same | ItemList]]:
         shape = shape_of(self.step.task.fn)
-        named: list[tuple[str, _Same | ItemList]] = [
-            ((shape and shape.name_at(i)) or str(i), each) for i, each in enumerate(self._args)
-        ]
-        named += self._kwargs.items()
-        return {name: each for name, each in named if isinstance(each, ItemList)}
+        args = [((shape and shape.name_at(i)) or str(i), each) for i, each in enumerate(self._args)]
+        return [*args, *self._kwargs.items()]
+
+    def _lists(self) -> dict[str, ItemList]:
+        return {name: each for name, each in self._inputs() if isinstance(each, ItemList)}
+
+    def inputs_at(self, place: int, names: set[str]) -> dict[str, Any]:
+        """The arguments of these *names* for the item at *place*."""
+        return {name: each.at(place) for name, each in self._inputs() if name in names}
 
     def _named(
         self, lists: Mapping[str, ItemList], choose: Callable[[Any], object] | None
@@ -329,6 +334,8 @@ class MappedStep:
                     yield item
                     continue
             self.runs[place] = answer
+            if answer.asset is not None and answer.asset.path is not None:
+                announce(observers, self.step.name, answer.asset, answer.ended, answer.key)
             if observers:
                 now = datetime.now(UTC)
                 event = ItemEnded(observers.run, now, self.step.name, place, answer)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.contents import Sealer, Shape, named, redigested
 from mxm.pipeline.execution.generators import moved_since, states_now
@@ -37,12 +38,15 @@ class Notes:
         Why the code that ran is not the code of the key; empty where it is.
     moved
         The generators of random numbers that it moved on.
+    reads
+        The assets that it loaded.
     """
 
     observed: Observed | None = None
     changed: list[str] = field(default_factory=list[str])
     code: list[str] = field(default_factory=list[str])
     moved: list[str] = field(default_factory=list[str])
+    reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
 
 
 @dataclass(slots=True)
@@ -93,6 +97,7 @@ class Probe:
         watching = contextlib.ExitStack()
         watch = observed(root=self.root, reaches=_Reach(self, fn))
         notes.observed = watching.enter_context(watch)
+        watching.enter_context(noting_reads(notes.reads))
         try:
             return call()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,12 @@ class Target:
     claims: Claims = field(compare=False)
     reads: tuple[str, ...] = ()
     last_rows: LastRows | None = field(default=None, compare=False)
+
+    @property
+    def names(self) -> set[str]:
+        """The parameters that the path and the partition are made of."""
+        names = {*self.template.names} if self.template else set[str]()
+        return names | ({self.asset.partition_key} if self.asset.partition_key else set())
 
     def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each field in a call with *args* and *kwargs*."""
@@ -232,8 +239,7 @@ class Aim:
             and returned something else. What was there before is still there.
         """
         if reads:
-            upstream = dict.fromkeys((*self.upstream, *(each.id for each in reads)))
-            return replace(self, upstream=tuple(upstream)).publish(value, flow, run, item)
+            return self._with(reads).publish(value, flow, run, item)
         if not self.path:
             results = self._checked(value)
             asset, said = self.target.asset.id, self._said(results)
@@ -249,6 +255,65 @@ class Aim:
                 "or return the table and let mxm-pipeline write it",
             )
         return self._written(value, maker)
+
+    def renewed(
+        self, kept: Mapping[str, Any], load: Callable[[], Any], flow: str, run: str,
+        item: str | None = None, reads: Sequence[ReadAsset] = (),
+    ) -> WrittenAsset:  # fmt: skip
+        """Write what an earlier run kept, unless the file there already has that content.
+
+        Parameters
+        ----------
+        kept
+            What the earlier run wrote, as `WrittenAsset.to_dict` has it.
+        load
+            Loads the kept value.
+        flow, run, item, reads
+            As in `publish`; *reads* are those of the earlier run.
+
+        Raises
+        ------
+        AssetError
+            The file that the task writes itself is not what it was; or as in `publish`.
+        StoreError
+            The value cannot be loaded.
+        """
+        asset = self.target.asset
+        if self.path and kept["by"] == "task":
+            self.require_same(kept)
+            return self.publish(None, flow, run, item, reads)
+        there = _content_of(self.real) if self.path else None
+        is_there = there is not None and there.digest == kept["digest"]
+        if not is_there or kept["format"] != asset.format or asset.checks:
+            return self.publish(load(), flow, run, item, reads)
+        known = WrittenAsset(
+            asset.id, self.partition, self.path, asset.format, kept["digest"], kept["size"],
+            kept["rows"], kept["columns"], kept["index"], kept["library"], "value",
+            self._with(reads).upstream,
+        )  # fmt: skip
+        if read_description(self.real) is None:  # someone wrote the same, or removed it
+            maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
+            with contextlib.suppress(OSError), locked(os.path.dirname(self.real)):
+                describe(self.real, _description(known, self, maker))
+        return known
+
+    def require_same(self, kept: Mapping[str, Any]) -> None:
+        """Check that the file that the task wrote itself is there as it was.
+
+        Raises
+        ------
+        AssetError
+            It is not.
+        """
+        there = _content_of(self.real)
+        if there is None or there.digest != kept["digest"]:
+            state = "is not there" if there is None else "is not what it wrote"
+            raise AssetError(f"{self.path}, which the task writes itself, {state}")
+
+    def _with(self, reads: Sequence[ReadAsset]) -> Aim:
+        """It with the assets among *reads* as upstreams, too."""
+        upstream = dict.fromkeys((*self.upstream, *(each.id for each in reads)))
+        return replace(self, upstream=tuple(upstream))
 
     def _is_own(self, value: Any) -> bool:
         """Whether *value* is the path of this file."""
@@ -450,6 +515,13 @@ class Aim:
             checks,
             problems,
         )
+
+
+def _content_of(path: str) -> Hashed | None:
+    try:
+        return hash_of(path)
+    except OSError:
+        return None
 
 
 def _kind_of(value: Any) -> str:

@@ -29,7 +29,7 @@ class Reason:
     kind
         ``new``, ``code``, ``constant``, ``parameter``, ``input``, ``file``, ``environment``,
         ``package``, ``python``, ``version``, ``resource``, ``after``, ``expired``, ``forced``,
-        ``dynamic``, ``value``, ``written``.
+        ``dynamic``, ``value``, ``written``, ``asset``.
     text
         It, in words.
     """

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from mxm.pipeline.bindings import Binding, Each, Param, Upstream
-from mxm.pipeline.errors import StoreError, described
+from mxm.pipeline.assets.reading import also_read
+from mxm.pipeline.bindings import Binding, Each, Param, Upstream, upstreams_in
+from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.caching import Caching
 from mxm.pipeline.execution.call import Noting
-from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task
+from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task, named
 from mxm.pipeline.execution.entries import Entry
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
@@ -30,6 +31,7 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.runs import gather
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun
+from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.digest import UndigestibleError
 
 __all__ = ["StepCache", "open_cache"]
@@ -79,8 +81,8 @@ def open_cache(ledger: Ledger) -> StepCache | None:
 
 
 def _may_be_taken_over(step: Step) -> bool:
-    """Whether `resume` may use a result of *step*, which it does not write to an asset's file."""
-    return step.task.run_if == "succeeded" and not step.task.uses_assets
+    """Whether `resume` may use a result of *step*."""
+    return step.task.run_if == "succeeded"
 
 
 class Places(Protocol):
@@ -94,6 +96,10 @@ class Places(Protocol):
 
     def item_content(self, each: Each, place: int) -> Content:
         """The content of the item of a list at *place*."""
+        ...
+
+    def inputs_at(self, place: int, names: set[str], /) -> Mapping[str, Any]:
+        """The arguments of these *names* for the item at *place*."""
         ...
 
     def order_at(self, name: str, place: int) -> ItemRun | None:
@@ -152,12 +158,14 @@ class StepCache:
         looks = Looks(self._whole, _no_item)
         after = {name: self._ended.get(name) for name in step.task.after}
         asked = self._caching.ask(step, step.args, step.kwargs, looks, after)
+        asset = self._renewed(asked, functools.partial(self._inputs, step))
         self._tell(asked, None)
         if asked.entry is None:
             self._asked[step.name] = asked
             return asked.probe
         entry = asked.entry
         also_observed(entry.observed)  # by the task that this run is inside of
+        also_read(entry.reads)
         return LaterTask(
             Later(functools.partial(self._loaded, step, entry)),
             entry.written,
@@ -169,6 +177,7 @@ class StepCache:
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - clock,
             ready=ready,
+            asset=asset,
         )
 
     def made(self, task: TaskRun) -> None:
@@ -177,8 +186,52 @@ class StepCache:
         if asked is not None and task.state is State.SUCCEEDED:
             started = task.history[-1].started if task.history else None
             self._caching.keeper.keep(
-                asked, task.value, lambda: task.written, started, task.attempts
+                asked, task.value, lambda: task.written, started, task.attempts, task.asset
             )
+
+    def _renewed(
+        self, asked: Asked, inputs: Callable[[set[str]], Mapping[str, Any]]
+    ) -> WrittenAsset | None:
+        """Write the asset of the kept result that is used, unless its file has that content.
+
+        Where that is not possible, the result is not used: the task runs, and says why.
+
+        Parameters
+        ----------
+        asked
+            What was asked.
+        inputs
+            Gives the arguments of these names.
+        """
+        step, entry = asked.step, asked.entry
+        target = step.target
+        if entry is None or target is None or step.name in self._plan.kept_only:
+            return None
+        if self.run_again is None and (entry.asset or {}).get("by") != "task":
+            return None  # nothing runs, and nothing is written
+        flow, run = self._plan.flow.name, self._observers.run
+        try:
+            if entry.asset is None:
+                raise AssetError("it was kept before its asset was declared")
+            aim = target.aim((), inputs(target.names), asked.item)
+            if self.run_again is None:
+                aim.require_same(entry.asset)
+                return None
+            return aim.renewed(entry.asset, entry.load, flow, run, asked.item, entry.reads)
+        except BaseException as error:  # also of checks, which are code of users
+            let_signals_pass(error)
+            why = error.message if isinstance(error, PipelineError) else described(error)
+            asked.entry, asked.found = None, entry
+            asked.why.append(Reason("asset", why))
+            return None
+
+    def _inputs(self, step: Step, names: set[str]) -> dict[str, Any]:
+        bound = named(step.task.fn, step.args, step.kwargs)
+        needed = {name: binding for name, binding in bound.items() if name in names}
+        values = {one.name: self._ended[one.name].value for one in upstreams_in(needed.values())}
+        return {
+            name: gather(binding, values, self._plan.params) for name, binding in needed.items()
+        }
 
     def find_item(self, places: Places, place: int, key: str, slot: int) -> ItemRun | Asked:
         """The outcome of an item, where an earlier run has one; else what was asked."""
@@ -194,11 +247,13 @@ class StepCache:
             name: places.order_at(name, place) or self._ended.get(name) for name in step.task.after
         }
         asked = self._caching.ask(step, step.args, step.kwargs, looks, after, item=key, place=place)
+        asset = self._renewed(asked, functools.partial(places.inputs_at, place))
         self._tell(asked, key)
         entry = asked.entry
         if entry is None:
             return asked
         also_observed(entry.observed)
+        also_read(entry.reads)
         return CachedItem(
             Later(functools.partial(self._loaded_item, places, place, entry)),
             entry.written,
@@ -210,13 +265,16 @@ class StepCache:
             ended=datetime.now(UTC),
             seconds=time.perf_counter() - clock,
             slot=slot,
+            asset=asset,
         )
 
     def made_item(self, asked: Asked, run: ItemRun) -> None:
         """Keep the result of an item that was called, if it may be."""
         if run.state is State.SUCCEEDED:
             started = run.history[-1].started if run.history else None
-            self._caching.keeper.keep(asked, run.value, run.to_written, started, run.attempts)
+            self._caching.keeper.keep(
+                asked, run.value, run.to_written, started, run.attempts, run.asset
+            )
 
     def _loaded(self, step: Step, entry: Entry) -> Any:
         """The kept result of *step*; where it cannot be loaded by now, the step runs again."""

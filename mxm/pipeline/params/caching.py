@@ -25,7 +25,7 @@ def is_cached(task: TaskSpec, flow: FlowSpec, default: bool | None) -> bool:
         return False
     asked = next((a for a in (task.cache, task.flow_cache, flow.cache, default) if a is not None),
                  False)  # fmt: skip
-    return asked and not needs_limit(task) and not task.uses_assets
+    return asked and not needs_limit(task)
 
 
 def needs_limit(task: TaskSpec) -> bool:
@@ -48,8 +48,6 @@ def cache_notes(flow: FlowSpec) -> list[Problem]:
             continue
         if needs_limit(task):
             why, hint = "asks for a resource", "say how long its result holds: cache_ttl_s="
-        elif task.uses_assets:
-            why, hint = "reads or writes the file of an asset", "say so: cache=False"
         elif task.run_if != "succeeded":
             why, hint = f'has run_if="{task.run_if}"', "say so: cache=False"
         else:

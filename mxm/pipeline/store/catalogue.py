@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from mxm.pipeline.assets.files import hash_of
 from mxm.pipeline.assets.formats import format_named
-from mxm.pipeline.assets.reading import flow_file, note_read
-from mxm.pipeline.errors import AssetError, PipelineError, described
+from mxm.pipeline.assets.reading import ReadAsset, flow_file, note_read
+from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.logs import current_task
 from mxm.pipeline.problems import Source, did_you_mean, shown_path
 from mxm.pipeline.spec import FlowSpec
@@ -24,6 +25,7 @@ __all__ = [
     "Asset",
     "Materialisation",
     "asset",
+    "content_of",
     "declarations",
     "history",
     "last_rows",
@@ -190,6 +192,53 @@ def history(
     return [_made(database, row) for row in rows]
 
 
+def content_of(database: Database, read: ReadAsset) -> str | None:
+    """The content now of what *read* is of; None where that is not known.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read.
+    """
+    if read.what == "history":
+        sql = "SELECT max(number) AS newest FROM materialisation WHERE asset = ?"
+        return str(database.read(sql, (read.id,))[0]["newest"])
+    if read.what == "value":
+        try:
+            return _content(_chosen(database, read.id, read.partition, read.run))
+        except StoreError:
+            raise
+        except PipelineError:  # nothing is recorded of it by now, or there are more
+            return None
+    rows = history(database, read.id, latest=True)
+    contents = [_content(row) for row in sorted(rows, key=_place)]
+    if not contents or None in contents:
+        return None
+    joined = "\n".join(map(str, contents))
+    return f"sha256-{hashlib.sha256(joined.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _place(row: Materialisation) -> tuple[str, str]:
+    return row.partition or "", row.path or ""
+
+
+def _content(made: Materialisation) -> str | None:
+    """Partition, file and content of what *made* wrote, as they are now; None for no content."""
+    if made.path is None:
+        return None
+    change = made.change()
+    if change is None:
+        digest = made.digest
+    elif change.startswith("missing"):
+        digest = "missing"
+    else:
+        try:
+            digest = hash_of(made.path).digest
+        except OSError:
+            digest = "missing"
+    return f"{made.partition} {made.relative} {digest}"
+
+
 def declarations(database: Database) -> dict[str, dict[str, Any]]:
     """By asset, how it was last declared when it was written."""
     return {str(row["id"]): row for row in database.read("SELECT * FROM asset ORDER BY id")}
@@ -269,6 +318,7 @@ class Asset:
     def partitions(self) -> list[str]:
         """The values of the partitions that were written, in order; none where it has none."""
         with Database(self._store) as database:
+            _note_history(database, self.id)
             rows = database.read(
                 "SELECT DISTINCT partition FROM materialisation "
                 "WHERE asset = ? AND partition IS NOT NULL ORDER BY partition",
@@ -285,6 +335,7 @@ class Asset:
             Only this one.
         """
         with Database(self._store) as database:
+            _note_history(database, self.id)
             return history(database, self.id, None if partition is None else str(partition))
 
     def latest(self, partition: object = None) -> Materialisation:
@@ -296,6 +347,7 @@ class Asset:
             It was not.
         """
         with Database(self._store) as database:
+            _note_history(database, self.id)
             require_asset(database, self.id)
             return _chosen(database, self.id, partition, None)
 
@@ -314,7 +366,15 @@ class Asset:
 
     def load(self, partition: object = None) -> Any:
         """The value of it, or of *partition*; see `load_asset`."""
-        return load_value(self.latest(partition))
+        with Database(self._store) as database:
+            require_asset(database, self.id)
+            made = _chosen(database, self.id, partition, None)
+        return load_value(made, asked=(partition, None))
+
+
+def _note_history(database: Database, asset: str) -> None:
+    read = ReadAsset(asset, "history")
+    note_read(replace(read, content=content_of(database, read)))
 
 
 def asset(id: str) -> Asset:  # noqa: A002 - what it is called everywhere
@@ -361,11 +421,25 @@ def load_asset(
     with Database(_store_here()) as database:
         require_asset(database, id)
         made = _chosen(database, id, partition, run)
-    return load_value(made, changed=changed)
+    return load_value(made, changed=changed, asked=(partition, run))
 
 
-def load_value(made: Materialisation, *, changed: bool = False) -> Any:
+def load_value(
+    made: Materialisation,
+    *,
+    changed: bool = False,
+    asked: tuple[object, str | None] | None = None,
+) -> Any:
     """The value that *made* wrote.
+
+    Parameters
+    ----------
+    made
+        A write.
+    changed
+        As in `load_asset`.
+    asked
+        The partition and the run that were asked for, where it is an input of a task.
 
     Raises
     ------
@@ -383,6 +457,10 @@ def load_value(made: Materialisation, *, changed: bool = False) -> Any:
             if change.startswith("changed")
             else "run its flow again",
         )
+    if asked is not None:
+        partition, run = asked
+        shown = None if partition is None else str(partition)
+        note_read(ReadAsset(made.asset, "value", shown, run, _content(made)))
     facts = {"library": made.library, "columns": made.columns, "index": made.index}
     try:
         value = format_named(made.format).read(made.path, facts)
@@ -390,7 +468,6 @@ def load_value(made: Materialisation, *, changed: bool = False) -> Any:
         raise
     except Exception as error:
         raise AssetError(f"{name} cannot be read: {described(error)}") from error
-    note_read(made.asset, made.partition, made.digest)
     return value
 
 

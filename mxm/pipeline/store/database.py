@@ -89,6 +89,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE run ADD COLUMN options TEXT;
     ALTER TABLE run ADD COLUMN resumes TEXT;
     """,
+    """
+    ALTER TABLE entry ADD COLUMN reads TEXT;
+    ALTER TABLE entry ADD COLUMN asset TEXT;
+    """,
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import StoreError
 from mxm.pipeline.execution.entries import Entry, NewEntry, UnkeptError
 from mxm.pipeline.execution.masking import Secrets
@@ -142,6 +143,9 @@ class StoredEntries:
         observed = json.dumps([asdict(note) for note in entry.observed])
         if self._secrets.masked(observed) != observed:
             raise UnkeptError("the path of a file that it opens holds a secret")
+        noted = json.dumps([[asdict(read) for read in entry.reads], entry.asset])
+        if self._secrets.masked(noted) != noted:
+            raise UnkeptError("what is noted of its assets holds a secret")
         digest = kept.digest_of(packed, self.key)
         data = packed.joined()
         try:
@@ -152,6 +156,18 @@ class StoredEntries:
         if not entry.is_plain:
             self._read_back(digest, data, same)
         self._write([*([statement] if statement else []), *self._rows(entry, packed, digest, data)])
+
+    def content(self, read: ReadAsset) -> str | None:
+        """The content now of the asset that *read* is of; None where that is not known."""
+        # Loaded by tasks that read assets.
+        from mxm.pipeline.store.catalogue import content_of
+
+        try:
+            with self._lock:
+                return None if self._is_over else content_of(self._database, read)
+        except StoreError as error:
+            self._give_up(str(error))
+            return None
 
     def fits(self, value: Any) -> bool:
         """Whether *value* is small enough to be kept for a resume."""
@@ -210,6 +226,8 @@ class StoredEntries:
             ),
             "code": items.digest,
             "observed": json.dumps([asdict(note) for note in entry.observed]),
+            "reads": json.dumps([asdict(read) for read in entry.reads]),
+            "asset": None if entry.asset is None else json.dumps(entry.asset),
             "written": written if len(written) <= _LONGEST else "[]",
             "plain": entry.is_plain,
             "value": digest,
@@ -247,6 +265,8 @@ class StoredEntries:
             json.loads(row["packages"]),
             made_of,
             [FileNote(**note) for note in json.loads(row["observed"])],
+            [ReadAsset(**read) for read in json.loads(row["reads"] or "[]")],
+            None if row["asset"] is None else json.loads(row["asset"]),
             Written(written[0], written[1], tuple(written[2])) if written else None,
             bool(row["plain"]),
             lambda: self._load(row["key"], digest, data),

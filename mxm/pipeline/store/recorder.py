@@ -171,6 +171,7 @@ class _Recording:
                     self._pending.append(rows.attempt(event))
             case AssetWritten():
                 self._pending += self._assets.written(event) if self._assets else []
+                self._commit()  # whoever reads it next finds it
             case ItemEnded():
                 self._pending += rows.item(event, self._keep)
                 if event.item.error is not None and self._assets is not None:

@@ -22,7 +22,7 @@ from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
 from mxm.pipeline.execution.places.remote import Answer, Request, about
 from mxm.pipeline.execution.places.requests import chunk, outcome, request
-from mxm.pipeline.execution.places.worker import LOGGED, NOTED, PRINTED
+from mxm.pipeline.execution.places.worker import LOGGED, NOTED, PRINTED, READ
 from mxm.pipeline.execution.places.worker_process import show
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
@@ -33,7 +33,6 @@ from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.values.fingerprint import Fingerprints, Item, differences
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.options import RunOptions
     from mxm.pipeline.spec import FlowSpec
 
@@ -116,7 +115,7 @@ class ClusterPlace:
             answer = self._asked(call, head, inputs, None)
         except LostError as lost:
             raise _died(task, lost) from None
-        value, error = self._heard(task, answer.calls[0], call.probe)
+        value, error = self._heard(call, answer.calls[0])
         if error is not None:
             raise error
         return value
@@ -143,7 +142,7 @@ class ClusterPlace:
         for number, said in enumerate(answer.calls):
             began, ended = answer.times[number]
             yield Begun(number, began)
-            yield Done(number, *self._heard(task, said, calls[number].probe), ended)
+            yield Done(number, *self._heard(calls[number], said), ended)
 
     def close(self) -> None:
         """Leave the cluster; one that was started for this run ends."""
@@ -221,16 +220,19 @@ class ClusterPlace:
         )
 
     def _heard(
-        self, task: str, said: Sequence[tuple[bytes, bytes]], probe: Noting | None
+        self, call: Invocation, said: Sequence[tuple[bytes, bytes]]
     ) -> tuple[Any, BaseException | None]:
         """What came of a call; what it logged and printed is shown first."""
         *before, last = said
         _show(before)
-        if probe is None:
+        for kind, content in before:
+            if kind == READ:
+                call.reads.extend(unpack(content))
+        if call.probe is None:
             unseen("workers of a cluster")
         else:
-            probe.take(unpack(content) for kind, content in before if kind == NOTED)
-        return outcome(task, *last)
+            call.probe.take(unpack(content) for kind, content in before if kind == NOTED)
+        return outcome(call.step.name, *last)
 
 
 def _show(said: Iterable[tuple[bytes, bytes]]) -> None:

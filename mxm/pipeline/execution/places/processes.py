@@ -39,7 +39,6 @@ from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.options import RunOptions
     from mxm.pipeline.spec import FlowSpec
 
@@ -109,7 +108,7 @@ class WorkerPool:
             except BaseException:
                 self._drop(worker)
                 raise
-        _pass_on(call.probe, worker)
+        _pass_on(call, worker)
         self._give_back(worker)
         value, error = outcome(task, kind, content)
         if error is not None:
@@ -130,7 +129,7 @@ class WorkerPool:
         try:
             for kind, content in outcomes:
                 if kind != READY:
-                    _pass_on(calls[number].probe, worker)
+                    _pass_on(calls[number], worker)
                     yield Done(number, *outcome(task, kind, content))
                 if kind == READY or number + 1 < sent:
                     number += 1
@@ -290,9 +289,10 @@ def _refuse_at_import() -> Source | None:
     return called_at
 
 
-def _pass_on(probe: Noting | None, worker: Worker) -> None:
+def _pass_on(call: Invocation, worker: Worker) -> None:
     """Keep what a worker noted; without notes, a task that this run is inside of is not kept."""
-    if probe is None:
+    call.reads.extend(worker.reads())
+    if call.probe is None:
         unseen("worker processes")
     else:
-        probe.take(worker.notes())
+        call.probe.take(worker.notes())

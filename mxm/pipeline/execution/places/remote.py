@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.call import Noting, call_here
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
@@ -26,6 +27,7 @@ from mxm.pipeline.execution.places.worker import (
     NOTED,
     PRINTED,
     RAISED,
+    READ,
     RETURNED,
     UNSENT,
     LogQueue,
@@ -170,6 +172,7 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     probe: Noting | None
+    reads: list[ReadAsset]
 
 
 def _outcome(flow: str, step: _Step, inputs: bytes, part: bytes | None) -> tuple[bytes, bytes]:
@@ -180,9 +183,13 @@ def _outcome(flow: str, step: _Step, inputs: bytes, part: bytes | None) -> tuple
             own_args, own_names, probe = unpack(part)
             args = tuple(own_args.get(i, value) for i, value in enumerate(args))
             kwargs = {**kwargs, **own_names}
+        reads: list[ReadAsset] = []
         try:
-            value = call_here(_Call(flow, step, args, kwargs, probe))
+            with noting_reads(reads):
+                value = call_here(_Call(flow, step, args, kwargs, probe, reads))
         finally:
+            if reads:
+                _say(READ, pack(reads))
             for notes in probe.notes if probe is not None else ():
                 _say(NOTED, pack(notes))
     except BaseException as error:

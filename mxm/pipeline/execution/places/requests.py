@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import BackendError, SpecError, described
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
@@ -121,6 +122,7 @@ class ItemInputs:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     probe: Noting | None = None
+    reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
 
 
 _LARGEST_CHUNK = 4_000_000  # bytes of inputs

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.call import call_function
 from mxm.pipeline.execution.loop import EventLoop
@@ -43,6 +44,7 @@ __all__ = [
     "PRINTED",
     "PROGRESSED",
     "RAISED",
+    "READ",
     "READY",
     "RETURNED",
     "UNGUARDED",
@@ -63,6 +65,7 @@ UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
 CALLED = b"called"  # before the notes of a cached call: its function returned in time
 NOTED = b"noted"  # before the outcome of a cached call: what its attempt did, as Notes
+READ = b"read"  # before the outcome of a call: the assets that it loaded
 WARNED = b"warned"  # at its end: what went wrong as it closed a resource, a Problem
 
 
@@ -294,9 +297,27 @@ def _value(
     """What *function* returns, called with the resources that it asks for."""
     filled, named = resources.filled(function, args, kwargs)
     loop = resources.loop or EventLoop()
-    if probe is None:
-        return call_function(function, filled, named, loop)
     called = functools.partial(call_function, function, filled, named, loop)
+    reads: list[ReadAsset] = []
+    try:
+        with noting_reads(reads):
+            return _noted(parent, function, args, kwargs, probe, called)
+    finally:
+        if reads:
+            parent.tell(READ, pack(reads))
+
+
+def _noted(
+    parent: _Parent,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Mapping[str, Any],
+    probe: Noting | None,
+    called: Callable[[], Any],
+) -> Any:
+    """What *called* returns; its *probe* is read, and sent."""
+    if probe is None:
+        return called()
     try:
         value = probe.around(function, called)
         parent.tell(CALLED, b"")

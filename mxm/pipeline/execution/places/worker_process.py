@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.output import pass_on_progress
@@ -24,6 +25,7 @@ from mxm.pipeline.execution.places.worker import (
     NOTED,
     PRINTED,
     PROGRESSED,
+    READ,
     READY,
     WARNED,
     serve,
@@ -86,6 +88,7 @@ class Worker:
         self._killed = False
         self._problems: list[Problem] = []
         self._notes: list[Any] = []
+        self._reads: list[ReadAsset] = []
 
     def problems(self) -> list[Problem]:
         """What went wrong as it closed its resources, each once."""
@@ -96,6 +99,11 @@ class Worker:
         """What was noted of attempts of cached calls, each once."""
         notes, self._notes = self._notes, []
         return notes
+
+    def reads(self) -> list[ReadAsset]:
+        """The assets that calls have read, each once."""
+        found, self._reads = self._reads, []
+        return found
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
         """What the worker answers to a request; shows what it logs and prints meanwhile.
@@ -244,9 +252,11 @@ class Worker:
             self._problems.append(unpack(content))
         elif kind == NOTED:
             self._notes.append(unpack(content))
+        elif kind == READ:
+            self._reads += unpack(content)
         else:
             show(kind, content)
-        return kind in (LOGGED, PRINTED, PROGRESSED, WARNED, NOTED)
+        return kind in (LOGGED, PRINTED, PROGRESSED, WARNED, NOTED, READ)
 
     @contextlib.contextmanager
     def _dying(self) -> Generator[None, None, None]:
