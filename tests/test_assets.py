@@ -746,6 +746,66 @@ def test_a_disk_that_fails_fails_the_task_and_leaves_the_old_file(
     assert sorted(os.listdir(root / "data")) == ["_x.parquet_asset.json", "x.parquet"]
 
 
+def test_a_description_that_cannot_be_written_leaves_the_old_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(here(lambda: [1], file("x.json"))).raise_for_failure()
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    spec = here(lambda: [2], file("x.json"))
+    monkeypatch.setattr("mxm.pipeline.assets.files._write_description", full)
+    assert run(spec).state == "failed"
+    assert json.loads((root / "x.json").read_text()) == [1]
+    told = read_description(str(root / "x.json"))
+    assert told is not None and told["rows"] == 1
+
+
+LIMITED = """
+    import resource, sys
+    import mxm
+    from mxm.pipeline import AssetDecl
+
+    @mxm.task(produces=AssetDecl("a", format="json", path_template="x.json"))
+    def t(n: int) -> list[int]:
+        if n > 9:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        return [1] * n
+
+    @mxm.flow
+    def f(n: int):
+        return t(n)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of files are those of Linux")
+def test_a_file_that_the_system_cuts_fails_the_task_and_leaves_the_old_one(root: Path) -> None:
+    write(root, {"flows.py": LIMITED, "pyproject.toml": ""})
+    for n, code in ((3, 0), (90_000, 1)):
+        command = ["run", "flows.py", "-p", f"n={n}", "--backend", "inline", "--no-record"]
+        done = call(*command, cwd=root)
+        assert done.code == code, done.err
+    assert "x.json could not be written: File too large" in done.err
+    assert json.loads((root / "x.json").read_text()) == [1] * 3
+    assert not list(root.glob(".mxm-*"))
+
+
+def test_parts_of_killed_writers_are_removed_and_those_of_others_stay(root: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    own = files._part_of(str(root / "x.json"))
+    left = own.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+    other = own.replace(files._HOST, "0" * 8)
+    old = other[: -len("0.part")] + "0.part"
+    for name in (own, left, other, old):
+        Path(name).touch()
+    os.utime(old, (0, 0))
+    files._swept.clear()
+    run(here(lambda: [1], file("x.json"))).raise_for_failure()
+    assert [os.path.exists(name) for name in (own, left, old)] == [True, False, False]
+
+
 def test_a_folder_that_cannot_be_made_fails_the_task(root: Path) -> None:
     (root / "data").write_text("a file")
     done = run(here(lambda: [1], file("data/x.json")))

@@ -71,6 +71,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          ["2026-01-02T22:00:00", "2026-01-02T23:00:00", "2026-01-03T00:00:00"]),
         ("t=2026-03-29T01..2026-03-29T04[Europe/Berlin]", "hour",
          ["2026-03-29T01:00:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T04:00:00+02:00"]),
+        ("t=2026-03-29T02..2026-03-29T03[Europe/Berlin]", "hour", ["2026-03-29T03:00:00+02:00"]),
         ("t=2026-10-25T02..2026-10-25T03[Europe/Berlin]", "hour",
          ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00"]),
     ],
@@ -155,6 +156,51 @@ def test_only_missing_partitions_run(project: Path) -> None:
     (project / "data/2026-01-03.json").unlink()
     rows, _ = backfill("daily", "--for", "day=2026-01-02..2026-01-04", "--missing-only")
     assert [name for name, _ in rows] == ["2026-01-03"]
+
+
+SYMBOLS = """
+    from datetime import datetime
+    import mxm
+    from mxm.pipeline import AssetDecl
+
+    @mxm.task(produces=AssetDecl("bars", "at", "json", "{symbol}/{at:%d-%H}.json"))
+    def bars(symbol: str, at: datetime) -> list[str]:
+        return [symbol]
+
+    @mxm.flow
+    def one(at: datetime, symbol: str = "SPY"):
+        return bars(symbol, at)
+
+    @mxm.flow
+    def all(at: datetime):
+        return bars.map(["SPY", "QQQ"], at=at)
+"""
+
+
+def test_a_partition_is_there_when_its_files_for_these_parameters_are(project: Path) -> None:
+    write(project, {"flows.py": SYMBOLS})
+    hours = ("--for", "at=2026-01-02T01..2026-01-02T02", "--missing-only")
+    assert len(backfill("one", *hours)[0]) == 2
+    assert backfill("one", *hours)[0] == []  # however the time is written
+    assert len(backfill("one", *hours, "-p", "symbol=QQQ")[0]) == 2  # SPY's are others
+    assert backfill("all", *hours)[0] == []
+    (project / "QQQ/02-01.json").unlink()
+    assert backfill("all", *hours)[0] == [("2026-01-02T01:00:00", "succeeded")]
+
+
+def test_what_would_be_read_otherwise_in_the_printed_command_is_refused(project: Path) -> None:
+    (project / "list.txt").write_text("a,b\n")
+    with pytest.raises(PipelineError, match="has the line 'a,b'"):
+        partitions_of("day=@list.txt", None)
+
+
+def test_partitions_that_did_not_run_are_a_failure(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mxm.pipeline.cli.backfill._START", "raise SystemExit(9)")
+    done = invoke("run", "daily", "--jobs", "2", "--for", "day=2026-01-02,2026-01-05")
+    assert (done.code, json.loads(done.out)["runs"]) == (1, [])
+    assert "not done: mxm-pipeline run daily --for day=2026-01-02,2026-01-05" in done.err
 
 
 def test_only_stale_partitions_run(project: Path) -> None:

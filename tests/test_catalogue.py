@@ -38,7 +38,7 @@ from mxm.pipeline.errors import AssetCheckError, AssetError, PipelineError
 from mxm.pipeline.store.catalogue import history
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import store_of_file
-from mxm.pipeline.store.staleness import stale_in
+from mxm.pipeline.store.staleness import declared_in, stale_in
 
 
 @pytest.fixture
@@ -292,6 +292,73 @@ def test_several_files_of_one_partition_are_not_mistaken_for_one(root: Path) -> 
     with pytest.raises(PipelineError, match="is 2 files: QQQ/x.json, SPY/x.json"):
         load_asset("a", "x")
     assert len(asset("a").history("x")) == 2
+
+
+def of_symbols(*symbols: str, value: int = 1) -> FlowSpec:
+    def fn(symbol: str, day: str = "1") -> Any:
+        return [symbol, value]
+
+    made = AssetDecl("prices", "day", "json", "{symbol}-{day}.json")
+    tasks = [TaskSpec(f"t_{s}", fn, produces=made, params={"symbol": s}) for s in symbols]
+    return at(FlowSpec("w", tasks))
+
+
+def reading(**options: Any) -> FlowSpec:
+    def fn(day: str = "1") -> Any:
+        return [day]
+
+    return one(fn, AssetDecl("sums", "day", "json", "sum-{day}.json"), "r", reads=["prices"])
+
+
+def stale_assets(*specs: FlowSpec) -> list[tuple[str, str | None, str]]:
+    with Database(store_of_file()) as database:
+        found = stale_in(database, declared_in(specs))
+    return [(each.asset, each.partition, each.reason) for each in found]
+
+
+def test_each_file_of_a_partition_counts(root: Path) -> None:
+    run(of_symbols("SPY", "QQQ")).raise_for_failure()
+    run(reading()).raise_for_failure()
+    assert stale_assets(reading()) == []
+    # The one that changed is not the one that was written last.
+    run(of_symbols("SPY", value=2)).raise_for_failure()
+    run(of_symbols("QQQ")).raise_for_failure()
+    assert stale_assets(reading()) == [("sums", "day:1", "upstream newer")]
+    [summary] = [
+        each for each in json.loads(invoke("assets", "--json").out)["assets"]
+        if each["id"] == "prices"
+    ]  # fmt: skip
+    assert (summary["partitions"], summary["files"]) == (["day:1"], 2)
+    (root / "SPY-1.json").write_text("[]")
+    assert ("prices", "day:1", "changed outside") in stale_assets(reading())
+    done = invoke("assets", "forget", "prices", "--partition", "1", "--files")
+    assert "SPY-1.json was changed outside: it stays" in done.err
+    assert (root / "SPY-1.json").exists()
+    assert not (root / "QQQ-1.json").exists()
+
+
+def test_the_partitions_that_a_task_loaded_are_what_it_is_made_from(root: Path) -> None:
+    def window(day: str = "1") -> Any:
+        return [load_asset("prices", "1"), load_asset("prices", day)]
+
+    rolling = one(window, AssetDecl("sums", "day", "json", "sum-{day}.json"), "r")
+    for day in "123":
+        run(of_symbols("SPY"), day=day).raise_for_failure()
+    run(rolling, day="3").raise_for_failure()
+    run(of_symbols("SPY", value=2), day="2").raise_for_failure()
+    assert stale_assets(rolling) == []
+    run(of_symbols("SPY", value=2), day="1").raise_for_failure()
+    assert stale_assets(rolling) == [("sums", "day:3", "upstream newer")]
+
+
+def test_files_of_an_earlier_template_are_not_those_of_now(root: Path) -> None:
+    moved = AssetDecl("prices", path_template="new/x.json", format="json")
+    run(one(lambda: [1], table(format="json"), "a")).raise_for_failure()
+    new = one(lambda: [2], moved, "b")
+    assert [reason for _, _, reason in stale_assets(new)] == ["missing"]
+    run(new).raise_for_failure()
+    assert stale_assets(new) == []
+    assert load_asset("prices") == [2]
 
 
 def test_a_file_changed_outside_is_never_trusted(root: Path) -> None:

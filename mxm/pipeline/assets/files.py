@@ -6,9 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +126,38 @@ def locked(folder: str) -> Generator[None]:
 
 
 def _part_of(path: str) -> str:
-    return os.path.join(os.path.dirname(path), f".mxm-{os.getpid()}-{os.urandom(6).hex()}.part")
+    name = f".mxm-{_HOST}-{os.getpid()}-{os.urandom(6).hex()}.part"
+    return os.path.join(os.path.dirname(path), name)
+
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PART = re.compile(r"\.mxm-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.part")
+_LEFT_S = 7 * 86_400  # a part of another host that is older is left behind
+_swept: set[str] = set()  # folders that this process has looked through
+
+
+def _sweep(folder: str) -> None:
+    """Remove the parts in *folder* that processes left which were killed; once a process."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            named = _PART.fullmatch(entry.name)
+            if named is not None and _is_left(named[1], int(named[2]), entry):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_left(host: str, pid: int, entry: os.DirEntry[str]) -> bool:
+    if host == _HOST and os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it is another user's
+            return False
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_S
 
 
 def published(
@@ -147,16 +181,20 @@ def published(
     """
     folder = os.path.dirname(path)
     made = _make_folders(folder)
-    part = _part_of(path)
+    _sweep(folder)
+    part, note = _part_of(path), _part_of(path)
     try:
         write(part)
         content = _settled(part)
         with locked(folder):
+            _write_description(note, describe_it(content), part)
+            # Until its file is there, too, nobody takes it for the description of the old one.
+            os.replace(note, description_path(path))
             os.replace(part, path)
-            describe(path, describe_it(content))
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+        for each in (part, note):
+            with contextlib.suppress(OSError):
+                os.unlink(each)
         raise
     for each in (folder, *made):
         _sync_folder(each)
@@ -212,18 +250,23 @@ def rejected_path(path: str) -> str:
 
 def describe(path: str, description: Mapping[str, Any]) -> None:
     """Write what is known of the file *path* beside it, in whose folder no one else publishes."""
-    state = FileState.of(path)
-    own = {"inode": state.inode, "modified": state.modified} if state else {}
     part = _part_of(path)
     try:
-        with open(part, "x", encoding="utf-8") as file:
-            json.dump({**description, "file": own}, file, ensure_ascii=False, indent=1)
-            file.write("\n")
+        _write_description(part, description, path)
         os.replace(part, description_path(path))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
+
+
+def _write_description(path: str, description: Mapping[str, Any], of: str) -> None:
+    """Write the *description* of the file *of* to the new file *path*."""
+    state = FileState.of(of)
+    own = {"inode": state.inode, "modified": state.modified} if state else {}
+    with open(path, "x", encoding="utf-8") as file:
+        json.dump({**description, "file": own}, file, ensure_ascii=False, indent=1)
+        file.write("\n")
 
 
 def read_description(path: str) -> dict[str, Any] | None:

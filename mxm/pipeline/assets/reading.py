@@ -5,36 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+
+from mxm.pipeline.values.assets import ReadAsset
 
 __all__ = ["ReadAsset", "also_read", "flow_file", "note_read", "noting_reads", "of_flow"]
-
-What: TypeAlias = Literal["value", "history", "all"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadAsset:
-    """An asset that was read: an input of the task, known by its content.
-
-    Parameters
-    ----------
-    id
-        Its name.
-    what
-        What was read: a ``value``, the ``history`` of its writes, or ``all`` of its files.
-    partition, run
-        The partition and the run that were asked for.
-    content
-        What was there: partitions and digests of files. None where that is not known.
-    """
-
-    id: str
-    what: What = "value"
-    partition: str | None = None
-    run: str | None = None
-    content: str | None = None
-
 
 _reads: ContextVar[list[ReadAsset] | None] = ContextVar("mxm_reads", default=None)
 _open: list[list[ReadAsset]] = []

@@ -153,6 +153,18 @@ class Template:
             raise PathError(f"the name of the file, {_short(name)}, is too long")
         return path
 
+    def pattern(self, values: Mapping[str, Any]) -> re.Pattern[str]:
+        """What the paths look like that it makes with *values*; other fields have any value."""
+        parts: list[str] = []
+        for piece in self.pieces:
+            if isinstance(piece, str):
+                parts.append(re.escape(piece))
+            elif piece.name in values:
+                parts.append(re.escape(piece.text(values[piece.name])))
+            else:
+                parts.append(".+" if "/" in piece.spec else "[^/]+")
+        return re.compile("".join(parts))
+
 
 @functools.lru_cache(maxsize=1024)
 def read_template(text: str) -> Template:

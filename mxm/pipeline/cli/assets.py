@@ -82,7 +82,7 @@ def list_command(as_json: AsJson = False) -> None:
     table: list[tuple[str, ...]] = []
     for name, made in sorted(by_asset.items()):
         last = max(made, key=lambda each: each.number)
-        partitions = sum(each.partition is not None for each in made)
+        partitions = len({each.partition for each in made} - {None})
         total = sum(each.rows or 0 for each in made)
         size = sum(each.size or 0 for each in made)
         table.append(
@@ -102,7 +102,8 @@ def _summary(made: Sequence[Materialisation]) -> dict[str, Any]:
     last = max(made, key=lambda each: each.number)
     return {
         "id": last.asset,
-        "partitions": [each.partition for each in made if each.partition is not None],
+        "partitions": list(dict.fromkeys(each.partition for each in made if each.partition)),
+        "files": sum(each.path is not None for each in made),
         "rows": sum(each.rows or 0 for each in made),
         "size": sum(each.size or 0 for each in made),
         "last": last.to_dict(),
@@ -311,7 +312,8 @@ def check(
     """Make the checks of an asset on what is there; exit code 1 if one fails."""
     declared, _ = _declared(module or ())
     with _open() as database:
-        rows = writes_of(database, id, partition, latest=True)
+        written = writes_of(database, id, partition)
+    rows = list({(row.partition, row.path): row for row in written}.values())
     known = declared.get(id)
     if known is None or known.task.produces is None:
         raise PipelineError(
@@ -328,7 +330,8 @@ def check(
         entry: dict[str, Any] = {"partition": made.partition, "path": made.relative}
         try:
             value = load_value(made, changed=True)
-            results = results_of(known.task.produces, value, functools.partial(_rows_of, made))
+            before = functools.partial(_rows_before, made, written)
+            results = results_of(known.task.produces, value, before)
             entry["checks"] = [each.to_dict() for each in results]
             entry["error"] = made.change()
         except PipelineError as error:
@@ -348,9 +351,12 @@ def check(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _rows_of(made: Any) -> int | None:
-    rows: int | None = made.rows
-    return rows
+def _rows_before(made: Materialisation, written: Sequence[Materialisation]) -> int | None:
+    """The number of rows of the last write before *made* of the same file."""
+    place = made.partition, made.path
+    earlier = [row for row in written if row.number < made.number]
+    rows = [row.rows for row in earlier if (row.partition, row.path) == place]
+    return next((each for each in reversed(rows) if each is not None), None)
 
 
 def _check_rows(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.params.declared import parameters_of, secret_names
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.runs import FlowRun
-from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import State, rounded
 
 __all__ = ["Backfill", "Wanted"]
@@ -61,6 +62,8 @@ class Backfill:
         The flow.
     wanted
         What was asked for.
+    given
+        The parameters of the run of a partition, by its key and value.
     quiet
         Whether only failures are shown.
 
@@ -70,8 +73,16 @@ class Backfill:
         The partitions cannot be read, or the flow takes no such parameter.
     """
 
-    def __init__(self, spec: FlowSpec, wanted: Wanted, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        spec: FlowSpec,
+        wanted: Wanted,
+        given: Callable[[str, str], Mapping[str, Any]],
+        *,
+        quiet: bool,
+    ) -> None:
         self._spec = spec
+        self._given = given
         self._wanted = wanted
         self._quiet = quiet
         key, values = partitions_of(wanted.text, wanted.every)
@@ -100,9 +111,16 @@ class Backfill:
         """The partitions that are to run."""
         if not self._wanted.missing and not self._wanted.stale:
             return self.all
+        from mxm.pipeline.store.catalogue import history
         from mxm.pipeline.store.database import Database
         from mxm.pipeline.store.places import has_store, store_of
-        from mxm.pipeline.store.staleness import declared_in, lacking_in, stale_in
+        from mxm.pipeline.store.staleness import (
+            current,
+            declared_in,
+            lacking_in,
+            same_value,
+            stale_in,
+        )
 
         declared = declared_in([self._spec])
         keyed = {
@@ -119,16 +137,39 @@ class Backfill:
         store = store_of(self._spec)
         if not has_store(store):
             return self.all
+        wanted: set[str] = set()
         with Database(store) as database:
-            wanted = {value for name in keyed for value in lacking_in(database, name, self.all)}
-            if self._wanted.stale:
-                for name in keyed:
+            for name, each in keyed.items():
+                made = current(history(database, name), each.task.produces)
+                shape = self._shape(each.task)
+                wanted.update(map(same_value, lacking_in(made, self.all, shape)))
+                if self._wanted.stale:
                     wanted.update(
-                        str(each.partition).partition(":")[2]
-                        for each in stale_in(database, declared, only=name)
-                        if each.partition is not None
+                        same_value(str(one.partition).partition(":")[2])
+                        for one in stale_in(database, declared, only=name)
+                        if one.partition is not None
                     )
-        return [value for value in self.all if value in wanted]
+        return [value for value in self.all if same_value(value) in wanted]
+
+    def _shape(self, task: TaskSpec) -> re.Pattern[str] | None:
+        """What the files of *task* look like in this backfill, as far as its parameters say."""
+        from mxm.pipeline.execution.plan import make_plan
+
+        if task.produces is None or task.produces.path_template is None:
+            return None
+        try:
+            plan = make_plan(self._spec, self.given(self.all[0]))
+        except PipelineError:  # which its run reports
+            return None
+        step = next(step for step in plan.steps if step.name == task.name)
+        if step.target is None or step.target.template is None:
+            return None
+        known = step.target.known(step.args, step.kwargs, plan.params)
+        return step.target.template.pattern({k: v for k, v in known.items() if k != self.key})
+
+    def given(self, value: str) -> Mapping[str, Any]:
+        """The parameters of the run of the partition *value*."""
+        return self._given(self.key, value)
 
     def run(self, one: Callable[[str], FlowRun]) -> None:
         """Run every chosen partition by *one*, which takes its value.

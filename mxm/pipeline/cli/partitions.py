@@ -61,7 +61,12 @@ def _lines(file: str) -> list[str]:
             lines = [line.strip() for line in opened]
     except (OSError, ValueError) as error:
         raise PipelineError(f"--for: {file} cannot be read: {described(error)}") from None
-    return [line for line in lines if line and not line.startswith("#")]
+    values = [line for line in lines if line and not line.startswith("#")]
+    for value in values:
+        if "," in value or ".." in value or value.startswith("@"):
+            hint = "write one value a line, without commas, '..' or '@'"
+            raise PipelineError(f"--for: {file} has the line {value!r}", hint=hint)
+    return values
 
 
 def _range(first: str, last: str, every: str | None) -> Iterator[str]:
@@ -158,13 +163,12 @@ def _hours(first: str, last: str, every: str | None) -> Iterator[str]:
     start, end = _time(first, zone), _time(last, zone)
     if (start.tzinfo is None) != (end.tzinfo is None):
         raise PipelineError("--for: both times of a range need an offset, or none")
+    own = start.tzinfo
+    if own is not None:  # one hour later on any clock
+        start, end = start.astimezone(UTC), end.astimezone(UTC)
     while start <= end:
-        yield start.isoformat()
-        if start.tzinfo is None:
-            start += timedelta(hours=1)
-        else:  # one hour later on any clock
-            own = start.tzinfo
-            start = (start.astimezone(UTC) + timedelta(hours=1)).astimezone(own)
+        yield start.isoformat() if own is None else start.astimezone(own).isoformat()
+        start += timedelta(hours=1)
 
 
 def _time(text: str, zone: ZoneInfo | None) -> datetime:

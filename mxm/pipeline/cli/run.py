@@ -128,7 +128,8 @@ def run_flow(
                 if wanted is not None:
                     from mxm.pipeline.cli.backfill import Backfill
 
-                    backfill = Backfill(spec, wanted, quiet=verbosity < 0)
+                    partition = functools.partial(_given_partition, params, params_file, spec)
+                    backfill = Backfill(spec, wanted, partition, quiet=verbosity < 0)
                     if wanted.jobs > 1 and len(backfill.chosen) > 1:
                         if backfill.run_in_processes():
                             signals.code = signals.code or ExitCode.SIGINT
@@ -167,9 +168,7 @@ def run_flow(
                 if backfill is None:
                     run = compiled.run(parameters)
                 else:
-                    backfill.run(
-                        _partition_of(compiled, backfill.key, params, params_file, spec, project)
-                    )
+                    backfill.run(functools.partial(_run_one, compiled, project, backfill))
                 signals.raises = False
             except KeyboardInterrupt as error:
                 signals.raises = False
@@ -191,29 +190,25 @@ def run_flow(
         return signals.code or code
 
 
-def _partition_of(
-    compiled: MXMFlow,
-    key: str,
-    params: Sequence[str],
-    file: str | None,
-    spec: FlowSpec,
-    project: Settings,
-) -> Callable[[str], FlowRun]:
-    """What runs the flow for one value of *key*."""
+def _given_partition(
+    params: Sequence[str], file: str | None, spec: FlowSpec, key: str, value: str
+) -> dict[str, Any]:
+    """The parameters of the run of the partition *value* of *key*."""
+    text = f"@{value}" if value.startswith("@") else value
+    return given_params([*params, f"{key}={text}"], file, spec)
 
-    def run(value: str) -> FlowRun:
-        text = f"@{value}" if value.startswith("@") else value
-        ended = compiled.run(given_params([*params, f"{key}={text}"], file, spec))
-        notify_of(ended, project)
-        return ended
 
-    return run
+def _run_one(compiled: MXMFlow, project: Settings, backfill: Backfill, value: str) -> FlowRun:
+    """Run the flow for the partition *value*."""
+    ended = compiled.run(backfill.given(value))
+    notify_of(ended, project)
+    return ended
 
 
 def _end_backfill(backfill: Backfill) -> ExitCode:
     backfill.summarise()
     print_json(backfill.document())
-    return ExitCode.FAILED if backfill.failed else ExitCode.OK
+    return ExitCode.FAILED if backfill.failed or backfill.open else ExitCode.OK
 
 
 def _print_run(run: FlowRun, document: str) -> ExitCode:

@@ -125,6 +125,26 @@ class Target:
         defaults = {k: v for k, v in defaults_of(self.task.fn).items() if type(v) is not Use}
         return {**self.outer, **defaults, **named, **kwargs}
 
+    def known(
+        self,
+        args: tuple[Binding, ...],
+        kwargs: Mapping[str, Binding],
+        given: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The value of each field that is known before the run, whose parameters are *given*."""
+        inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
+        values = self.values((), {})
+        known: dict[str, Any] = {}
+        for name in self.template.names if self.template else ():
+            bound = inputs.get(name)
+            if isinstance(bound, Const):
+                known[name] = bound.value
+            elif isinstance(bound, Param):
+                known[name] = gather(bound, {}, given)
+            elif bound is None and name in values:
+                known[name] = values[name]
+        return known
+
     def problems(
         self,
         flow: str,
@@ -133,20 +153,12 @@ class Target:
         params: Mapping[str, Any],
     ) -> Iterator[Problem]:
         """The values that are known before the run, and cannot be part of a path."""
-        inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
-        values = self.values((), {})
+        known = self.known(args, kwargs, params)
         for each in self.template.fields if self.template else ():
-            bound = inputs.get(each.name)
-            if isinstance(bound, Const):
-                value = bound.value
-            elif isinstance(bound, Param):
-                value = gather(bound, {}, params)
-            elif bound is not None or each.name not in values:
+            if each.name not in known:
                 continue
-            else:
-                value = values[each.name]
             try:
-                each.text(value)
+                each.text(known[each.name])
             except PathError as error:
                 yield Problem(
                     "MXM812",
@@ -202,6 +214,8 @@ class Aim:
         What was there before the function was called.
     upstream
         The names of the assets that it is made from.
+    reads
+        Those of them that the function loaded.
     """
 
     target: Target
@@ -210,6 +224,7 @@ class Aim:
     partition: str | None
     before: FileState | None
     upstream: tuple[str, ...]
+    reads: tuple[ReadAsset, ...] = ()
 
     def publish(
         self,
@@ -284,13 +299,10 @@ class Aim:
             return self.publish(None, flow, run, item, reads)
         there = _content_of(self.real) if self.path else None
         is_there = there is not None and there.digest == kept["digest"]
-        if not is_there or kept["format"] != asset.format or asset.checks:
+        if there is None or not is_there or kept["format"] != asset.format or asset.checks:
             return self.publish(load(), flow, run, item, reads)
-        known = WrittenAsset(
-            asset.id, self.partition, self.path, asset.format, kept["digest"], kept["size"],
-            kept["rows"], kept["columns"], kept["index"], kept["library"], "value",
-            self._with(reads).upstream,
-        )  # fmt: skip
+        same = Facts(kept["library"], kept["rows"], kept["columns"], kept["index"])
+        known = self._with(reads)._asset(there, same, "value", (), ())
         if read_description(self.real) is None:  # someone wrote the same, or removed it
             maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
             with contextlib.suppress(OSError), locked(os.path.dirname(self.real)):
@@ -313,7 +325,7 @@ class Aim:
     def _with(self, reads: Sequence[ReadAsset]) -> Aim:
         """It with the assets among *reads* as upstreams, too."""
         upstream = dict.fromkeys((*self.upstream, *(each.id for each in reads)))
-        return replace(self, upstream=tuple(upstream))
+        return replace(self, upstream=tuple(upstream), reads=tuple(dict.fromkeys(reads)))
 
     def _is_own(self, value: Any) -> bool:
         """Whether *value* is the path of this file."""
@@ -512,6 +524,7 @@ class Aim:
             facts.library,
             by,
             self.upstream,
+            self.reads,
             checks,
             problems,
         )

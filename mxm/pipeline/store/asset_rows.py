@@ -136,6 +136,7 @@ def _statements(
         "library": asset.library,
         "by": asset.by,
         "upstream": json.dumps(asset.upstream),
+        "reads": json.dumps([read.to_dict() for read in asset.reads]),
         "modified": modified,
         "code": code,
     }

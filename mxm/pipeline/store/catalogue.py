@@ -13,6 +13,7 @@ from typing import Any
 from mxm.pipeline.assets.files import hash_of
 from mxm.pipeline.assets.formats import format_named
 from mxm.pipeline.assets.reading import ReadAsset, flow_file, note_read
+from mxm.pipeline.assets.templates import read_template
 from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.logs import current_task
 from mxm.pipeline.problems import Source, did_you_mean, shown_path
@@ -54,7 +55,7 @@ class Materialisation:
         The file; None where the declaration has no path.
     relative
         The file relative to the project's root.
-    format, digest, size, rows, columns, index, library, by, upstream
+    format, digest, size, rows, columns, index, library, by, upstream, reads
         As in `WrittenAsset`.
     modified
         When the file was last changed, in nanoseconds; it tells a file that is still the same.
@@ -81,6 +82,7 @@ class Materialisation:
     library: str
     by: str
     upstream: tuple[str, ...]
+    reads: tuple[ReadAsset, ...]
     modified: int | None
     code: str | None
 
@@ -103,6 +105,7 @@ class Materialisation:
             "library": self.library,
             "by": self.by,
             "upstream": list(self.upstream),
+            "reads": [read.to_dict() for read in self.reads],
         }
 
     def change(self) -> str | None:
@@ -149,6 +152,7 @@ def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
         row["library"] or "",
         row["by"] or "",
         tuple(json.loads(row["upstream"] or "[]")),
+        tuple(ReadAsset(**each) for each in json.loads(row["reads"] or "[]")),
         row["modified"],
         row["code"],
     )
@@ -500,6 +504,10 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
             f"asset {asset!r} has {len(partitions):,} partitions: name one",
             hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}",
         )
+    template = declarations(database).get(asset, {}).get("path_template")
+    if template is not None:  # what an earlier one made is another file of the same thing
+        shape = read_template(template).pattern({})
+        writes = [each for each in writes if shape.fullmatch(each.relative or "")] or writes
     places = {each.relative for each in writes if each.relative is not None}
     if len(places) > 1:
         shown = ", ".join(sorted(places)[:3])

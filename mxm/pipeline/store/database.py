@@ -93,6 +93,7 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE entry ADD COLUMN reads TEXT;
     ALTER TABLE entry ADD COLUMN asset TEXT;
     """,
+    "ALTER TABLE materialisation ADD COLUMN reads TEXT;",
 )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mxm.pipeline.assets.declared import AssetDecl
+from mxm.pipeline.assets.templates import TemplateError, read_template
 from mxm.pipeline.execution.publishing import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store import kept
@@ -17,7 +21,16 @@ from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import root_of
 from mxm.pipeline.values.fingerprint import Fingerprints
 
-__all__ = ["Declared", "Stale", "declared_in", "lacking_in", "lineage_of", "stale_in"]
+__all__ = [
+    "Declared",
+    "Stale",
+    "current",
+    "declared_in",
+    "lacking_in",
+    "lineage_of",
+    "same_value",
+    "stale_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,7 @@ def stale_in(
         by_asset.setdefault(row.asset, []).append(row)
     codes = None if database is None else _Codes(database.store)
     recorded = declarations(database) if database is not None else {}
+    contents = _Contents(by_asset)
     stale: list[Stale] = []
     for asset in sorted({*by_asset, *declared}):
         if only is not None and asset != only:
@@ -115,21 +129,97 @@ def stale_in(
         made = by_asset.get(asset, [])
         known = declared.get(asset)
         produces = known.task.produces if known else None
-        if not made:
+        newest = current(made, produces)
+        if not newest:
             if known is not None and produces is not None and produces.path_template is not None:
                 detail = "it was never written"
+                detail += f" to {produces.path_template}" if made else ""
                 stale.append(Stale(asset, None, "missing", detail, known.flow.name))
             continue
         code = codes.of(known) if codes is not None and known is not None else None
         freshness = recorded.get(asset, {}).get("freshness_s") if produces is None else None
         if produces is not None:
             freshness = produces.freshness_s
-        newest = {(row.partition, row.path): row for row in made}
-        for row in newest.values():
-            why = _why(row, row is made[-1], freshness, code, by_asset, now or datetime.now(UTC))
+        for row in newest:
+            why = _why(row, row is made[-1], freshness, code, contents, now or datetime.now(UTC))
             if why is not None:
                 stale.append(Stale(asset, row.partition, *why, row.flow))
     return stale
+
+
+def current(made: Iterable[Materialisation], asset: AssetDecl | None) -> list[Materialisation]:
+    """The newest write of each file among *made*, those of an earlier ``path_template`` left out.
+
+    Parameters
+    ----------
+    made
+        The writes of an asset, the oldest first.
+    asset
+        Its declaration now; None where no flow has one.
+    """
+    newest = {(row.partition, row.path): row for row in made}
+    if asset is None:
+        return list(newest.values())
+    try:
+        shape = asset.path_template and read_template(asset.path_template).pattern({})
+    except TemplateError:  # which `check` reports
+        return list(newest.values())
+    return [
+        row
+        for row in newest.values()
+        if bool(row.relative) == bool(shape) and (not shape or shape.fullmatch(row.relative or ""))
+    ]
+
+
+class _Contents:
+    """What was written of the assets that others are made from."""
+
+    def __init__(self, by_asset: Mapping[str, list[Materialisation]]) -> None:
+        self._by_asset = by_asset
+        self._by_partition: dict[tuple[str, str | None], list[Materialisation]] = {}
+        for rows in by_asset.values():
+            for row in rows:
+                self._by_partition.setdefault((row.asset, row.partition), []).append(row)
+
+    def newer(self, row: Materialisation, upstream: str) -> Materialisation | None:
+        """What was written of *upstream* after *row*, with another content.
+
+        Of the partitions that its task loaded, else of the same partition, else of any.
+        """
+        loaded = [each for each in row.reads if each.id == upstream]
+        if loaded and all(each.what == "value" for each in loaded):
+            found = [self._after(row, self._asked(upstream, each.partition)) for each in loaded]
+            return next(filter(None, found), None)
+        if loaded:
+            return self._after(row, self._by_asset.get(upstream, []))
+        same = self._by_partition.get((upstream, row.partition))
+        return self._after(row, same or self._by_asset.get(upstream, []))
+
+    def _asked(self, asset: str, partition: str | None) -> list[Materialisation]:
+        rows = self._by_asset.get(asset, [])
+        if partition is None or not rows:
+            return rows
+        key = next((row.partition.partition(":")[0] for row in rows if row.partition), "")
+        found = self._by_partition.get((asset, f"{key}:{partition}"))
+        return found or [
+            row
+            for row in rows
+            if row.partition and partition in (row.partition, row.partition.partition(":")[2])
+        ]
+
+    @staticmethod
+    def _after(row: Materialisation, upstream: list[Materialisation]) -> Materialisation | None:
+        # Of one run each is written after what it is made from.
+        before: dict[tuple[str | None, str | None], Materialisation] = {}
+        after: dict[tuple[str | None, str | None], Materialisation] = {}
+        for each in upstream:
+            place = each.partition, each.path
+            (before if each.number < row.number else after)[place] = each
+        for place, each in after.items():
+            old = before.get(place)
+            if old is None or old.digest is None or old.digest != each.digest:
+                return each
+        return None
 
 
 class _Codes:
@@ -156,7 +246,7 @@ def _why(
     is_last: bool,
     freshness: float | None,
     code: str | None,
-    by_asset: Mapping[str, list[Materialisation]],
+    contents: _Contents,
     now: datetime,
 ) -> tuple[str, str] | None:
     """Why *row* is stale, as a word and in words; None where it is not."""
@@ -170,7 +260,7 @@ def _why(
             return "code changed", f"with which code of {which} run {row.run} wrote it is not known"
         return "code changed", f"the code of {which} differs from that of run {row.run}"
     for upstream in row.upstream:
-        newer = _newer(row, by_asset.get(upstream, []))
+        newer = contents.newer(row, upstream)
         if newer is not None:
             which = f" {newer.partition}" if newer.partition else ""
             return "upstream newer", f"{upstream}{which} was written since, in run {newer.run}"
@@ -181,22 +271,6 @@ def _why(
     return None
 
 
-def _newer(row: Materialisation, upstream: list[Materialisation]) -> Materialisation | None:
-    """What was written of an asset *upstream* after *row*, with another content."""
-    same = [each for each in upstream if each.partition == row.partition]
-    relevant = same or upstream
-    # Of one run each is written after what it is made from.
-    before: dict[str | None, Materialisation] = {}
-    after: dict[str | None, Materialisation] = {}
-    for each in relevant:
-        (before if each.number < row.number else after)[each.partition] = each
-    for partition, each in after.items():
-        old = before.get(partition)
-        if old is None or old.digest is None or old.digest != each.digest:
-            return each
-    return None
-
-
 def _span(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -204,14 +278,38 @@ def _span(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def lacking_in(database: Database, asset: str, values: Iterable[str]) -> list[str]:
-    """The partitions of *asset* among *values* that were never written, or are not there."""
-    there = {
-        str(row.partition).partition(":")[2]
-        for row in history(database, asset, latest=True)
-        if row.path is None or os.path.exists(row.path)
-    }
-    return [value for value in values if value not in there]
+def lacking_in(
+    rows: Iterable[Materialisation], values: Iterable[str], shape: re.Pattern[str] | None = None
+) -> list[str]:
+    """The partitions among *values* that were never written, or of which a file is not there.
+
+    Parameters
+    ----------
+    rows
+        The newest write of each file of an asset.
+    values
+        The partitions.
+    shape
+        Only files of this shape count.
+    """
+    there: dict[str, bool] = {}
+    for row in rows:
+        if shape is None or (row.relative is not None and shape.fullmatch(row.relative)):
+            value = same_value(str(row.partition).partition(":")[2])
+            exists = row.path is None or os.path.exists(row.path)
+            there[value] = exists and there.get(value, True)
+    return [value for value in values if not there.get(same_value(value))]
+
+
+def same_value(text: str) -> str:
+    """*text* of a partition in one form: a time is written in more than one way."""
+    if len(text) > _DAY and text[_DAY] in " T":
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(text).isoformat()
+    return text
+
+
+_DAY = len("2026-01-02")
 
 
 def lineage_of(

@@ -1,14 +1,51 @@
-"""WrittenAsset and CheckResult: what a task wrote, and what its checks said, as data."""
+"""WrittenAsset, ReadAsset and CheckResult: what a task wrote, read and checked, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.jsonvalue import JSONValue
 
-__all__ = ["CheckResult", "WrittenAsset"]
+__all__ = ["CheckResult", "ReadAsset", "WrittenAsset"]
+
+
+What: TypeAlias = Literal["value", "history", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAsset:
+    """An asset that was read: an input of the task, known by its content.
+
+    Parameters
+    ----------
+    id
+        Its name.
+    what
+        What was read: a ``value``, the ``history`` of its writes, or ``all`` of its files.
+    partition, run
+        The partition and the run that were asked for.
+    content
+        What was there: partitions and digests of files. None where that is not known.
+    """
+
+    id: str
+    what: What = "value"
+    partition: str | None = None
+    run: str | None = None
+    content: str | None = None
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """It in the form of its run's document."""
+        return {
+            "id": self.id,
+            "what": self.what,
+            "partition": self.partition,
+            "run": self.run,
+            "content": self.content,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +107,8 @@ class WrittenAsset:
         Who wrote the file: ``value``, if it is what the task returned, or ``task`` itself.
     upstream
         The names of the assets that it is made from.
+    reads
+        Those of them that its task loaded, as it asked for them.
     checks
         What its checks said.
     problems
@@ -88,6 +127,7 @@ class WrittenAsset:
     library: str = ""
     by: str = ""
     upstream: tuple[str, ...] = ()
+    reads: tuple[ReadAsset, ...] = field(default=(), repr=False)
     checks: tuple[CheckResult, ...] = ()
     problems: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
 
@@ -115,4 +155,5 @@ class WrittenAsset:
             "library": self.library,
             "by": self.by,
             "upstream": upstream,
+            "reads": [read.to_dict() for read in self.reads],
         }

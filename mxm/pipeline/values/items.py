@@ -44,7 +44,7 @@ def items_of(value: Any) -> list[Any]:
         raise TypeError(
             f"{_article(kind)} {kind} cannot be mapped: give a list of items"
         ) from error
-    if type(given).__module__ != "builtins" and iter(given) is items:  # a cursor, for one
+    if type(iterable).__module__ != "builtins" and iter(iterable) is items:  # a cursor, for one
         raise TypeError(
             f"{_article(kind)} {kind} cannot be mapped, because it can be read only once: "
             "make it a list: list(...)"
