@@ -71,6 +71,8 @@ def masked(text: str, folder: Path) -> str:
     """*text* without what differs from run to run: times and the test's own folder."""
     text = text.replace(str(folder.resolve()), "<folder>").replace(str(folder), "<folder>")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<when>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+\+09:00", "<next>", text)
+    text = re.sub(r"\b\w{3} \d\d \w{3} \d{4} \d\d:\d\d JST\b", "<next>", text)
     text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
     text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{8}\b", "<run>", text)
     text = re.sub(r'("seconds": )\d[\d.e-]*', r"\1<n>", text)

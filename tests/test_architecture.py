@@ -21,7 +21,7 @@ LAYERS = [
     ["printable", "interrupts"],
     ["problems", "logs", "reprs", "other_engines", "projects", "plaincalls"],
     ["errors"],
-    ["introspection", "failure", "openfiles", "pyproject", "seconds"],
+    ["introspection", "failure", "openfiles", "pyproject", "seconds", "cron", "zones"],
     ["values", "resources", "retries"],
     ["assets", "bindings"],
     ["task_options"],

@@ -47,7 +47,7 @@ def clean() -> None:
     pass
 
 
-@mxm.flow(schedule_cron="0 18 * * 1-5")
+@mxm.flow(schedule_cron="0 18 * * 1-5", timezone="Asia/Tokyo")
 def risk(symbol: str = "SPY", window: int = 20):
     """End-of-day risk."""
     return [volatility, clean]

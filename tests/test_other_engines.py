@@ -113,7 +113,7 @@ def test_an_option_that_is_not_there_is_never_named(word: str) -> None:
 
 
 def test_every_option_that_a_hint_names_is_one() -> None:
-    known = [*TaskOptions.__annotations__, "schedule_cron", *RunOptions.__slots__]
+    known = [*TaskOptions.__annotations__, "schedule_cron", "timezone", *RunOptions.__slots__]
     text = Path(other_engines.__file__).read_text("utf-8")
     hints = [*other_engines._TASK_OPTIONS.values(), *other_engines._FLOW_OPTIONS.values()]
     hints += other_engines._RUN_OPTIONS.values()

@@ -46,6 +46,7 @@ from mxm.pipeline.task_options import (
     check_options,
     check_params,
     check_schedule,
+    check_timezone,
 )
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
@@ -137,7 +138,7 @@ class TaskOptions(TypedDict, total=False):
 
 _KNOWN: Mapping[str, Sequence[str]] = {
     "task": tuple(TaskOptions.__annotations__),
-    "flow": ("name", "tasks", "params", "schedule_cron", "cache", "item_key"),
+    "flow": ("name", "tasks", "params", "schedule_cron", "timezone", "cache", "item_key"),
 }
 
 
@@ -505,9 +506,9 @@ class Flow(_Mappable[P, R_co], FlowBase):
     def _read(self) -> Body:
         tasks: list[Any] | None = self.options.get("tasks")
         params: Mapping[str, Any] = self.options.get("params") or {}
-        cron, cache = self.options.get("schedule_cron"), self.options.get("cache")
-        wrong = self.options.get("wrong", ())
-        return Body(self.fn, self.name, self.source, tasks, params, cron, cache, wrong)
+        schedule = self.options.get("schedule_cron"), self.options.get("timezone")
+        cache, wrong = self.options.get("cache"), self.options.get("wrong", ())
+        return Body(self.fn, self.name, self.source, tasks, params, schedule, cache, wrong)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as plain Python; in the body of a flow, record its tasks there."""
@@ -647,6 +648,7 @@ AnyFlow: TypeAlias = "Flow[..., object]"
 _FLOW_CHECKS: Mapping[str, Callable[[object], Wrong | None]] = {
     "params": check_params,
     "schedule_cron": check_schedule,
+    "timezone": check_timezone,
     "cache": check_cache,
     "item_key": check_item_key,
 }
@@ -698,6 +700,7 @@ def flow(
     tasks: Iterable[AnyTask] | None = None,
     params: Mapping[str, Any] | None = None,
     schedule_cron: str | None = None,
+    timezone: str | None = None,
     cache: bool | None = None,
     item_key: Callable[[Any], object] | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
@@ -716,7 +719,11 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     params
         Values for the tasks' parameters; a run's own override them.
     schedule_cron
-        When it should run, in cron's five fields.
+        When it should run, in cron's five fields: ``"0 18 * * 1-5"`` is 18:00 from Monday to
+        Friday. `mxm-pipeline schedule`, `serve` and `deploy` hand it to what runs it.
+    timezone
+        The IANA name of the zone that the schedule is read in, such as ``"Europe/London"``; None
+        for that of the machine where it is handed over.
     cache
         Whether results of its tasks are kept and used again, where they do not say; None for the
         project's setting, ``[tool.mxm.pipeline] cache``.

@@ -55,6 +55,8 @@ _FLOW_OPTIONS: dict[str, str] = {
     "schedule": "use schedule_cron=",
     "schedule_interval": "use schedule_cron=",
     "timetable": "use schedule_cron=",
+    "time_zone": "use timezone=",
+    "tz": "use timezone=",
     "timeout_seconds": "timeouts belong to tasks: @mxm.task(timeout_s=...)",
     "retry_delay_seconds": "retries belong to tasks: @mxm.task(retries=..., retry_delay_s=...)",
     "task_runner": "choose it for a run: with_options(runner='threads'), or --runner threads",

@@ -99,6 +99,11 @@ CODES: dict[str, str] = {
     "MXM810": "a check of an asset that failed",
     "MXM812": "a value that cannot be part of a path",
     "MXM813": "a cached task that reads an asset without a recorded file",
+    "MXM930": "a schedule that is not five fields of cron",
+    "MXM931": "an unknown time zone",
+    "MXM932": "a schedule that never comes",
+    "MXM933": "a schedule that is read in two ways",
+    "MXM934": "a time zone that may not be meant",
 }
 """Every code with its title; a page each in docs/errors."""
 

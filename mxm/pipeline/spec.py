@@ -339,7 +339,11 @@ class FlowSpec(_Spec):
     params
         Values for the parameters of the tasks' functions; a run's own take precedence.
     schedule_cron
-        Cron expression with five fields; recorded for schedulers.
+        When it should run: the five fields of cron. `mxm-pipeline schedule`, `serve` and `deploy`
+        use it; nothing here runs it by itself.
+    timezone
+        The IANA name of the zone that the schedule is read in; None for that of the machine where
+        it is handed over.
     cache
         Whether results of its tasks are kept, where they do not say; None for the project's
         setting.
@@ -361,6 +365,7 @@ class FlowSpec(_Spec):
     tasks: tuple[TaskSpec, ...]
     params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
     schedule_cron: str | None
+    timezone: str | None
     cache: bool | None
     fn: Callable[..., Any] | None
     output: Binding | None
@@ -376,6 +381,7 @@ class FlowSpec(_Spec):
         params: Mapping[str, Any] | None = None,
         schedule_cron: str | None = None,
         *,
+        timezone: str | None = None,
         cache: bool | None = None,
         fn: Callable[..., Any] | None = None,
         output: Binding | None = None,
@@ -405,6 +411,7 @@ class FlowSpec(_Spec):
             tasks=members,
             params=MappingProxyType(dict(params or {})),
             schedule_cron=schedule_cron,
+            timezone=timezone,
             cache=cache,
             fn=fn,
             output=output,

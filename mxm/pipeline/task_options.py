@@ -24,6 +24,7 @@ __all__ = [
     "as_sequence",
     "check_cache",
     "check_item_key",
+    "check_timezone",
     "check_options",
     "check_params",
     "check_produces",
@@ -287,6 +288,14 @@ def check_schedule(value: object) -> Wrong | None:
         return None
     hint = 'write schedule_cron="0 6 * * 1-5" for 6:00 on weekdays, or leave it out'
     return _must("schedule_cron", "a string of cron's five fields", value, hint)
+
+
+def check_timezone(value: object) -> Wrong | None:
+    """What is wrong with the option ``timezone`` of a flow."""
+    if value is None or (isinstance(value, str) and value):
+        return None
+    hint = 'write timezone="Europe/London", or leave it out for the zone of the machine'
+    return _must("timezone", "the name of a time zone", value, hint)
 
 
 def check_item_key(value: object) -> Wrong | None:

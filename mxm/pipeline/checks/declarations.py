@@ -43,6 +43,10 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
     problems.extend(iterator_problems(spec))
     problems.extend(resource_problems(spec))
     problems.extend(cache_problems(spec))
+    if spec.schedule_cron is not None or spec.timezone is not None:
+        from mxm.pipeline.checks.schedules import schedule_problems  # few flows have one
+
+        problems.extend(schedule_problems(spec))
     if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
         from mxm.pipeline.checks.assets import asset_problems  # few flows write files
 

@@ -11,7 +11,7 @@ from typing import Any
 from mxm.pipeline.checks.declarations import find_errors, find_problems
 from mxm.pipeline.cli.output import few, print_warning, tell
 from mxm.pipeline.discovery.search import WAY_OUT, Discovery, Failure
-from mxm.pipeline.errors import ResultError, described, repr_of
+from mxm.pipeline.errors import PipelineError, ResultError, described, repr_of
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.introspection.uses import ResourceBase, resources_of, settings_of, used_by
 from mxm.pipeline.params.declared import Parameter, annotation_of, parameters_of
@@ -122,6 +122,7 @@ def list_document(discovery: Discovery) -> dict[str, Any]:
                 "project": _project(entry, discovery),
                 "doc": _summary(spec),
                 "schedule_cron": spec.schedule_cron,
+                "timezone": spec.timezone,
                 "valid": not problems,
                 "problems": [problem_document(p) for p in problems],
             }
@@ -308,12 +309,26 @@ def flow_document(entry: Registration) -> dict[str, Any]:
         "doc": spec.doc,
         "source": _source(entry),
         "schedule_cron": spec.schedule_cron,
+        "timezone": spec.timezone,
+        "next_runs": _next_runs(spec),
         "cache": spec.cache,
         "params": [_parameter_document(p) for p in parameters_of(spec)],
         "tasks": [_task_document(task) for task in spec.tasks],
         "resources": [_resource_document(one) for one in used_by(t.fn for t in spec.tasks)],
         "problems": [problem_document(p) for p in find_problems(spec)],
     }
+
+
+def _next_runs(spec: FlowSpec) -> list[str]:
+    if spec.schedule_cron is None:
+        return []
+    from mxm.pipeline.cli.scheduled import schedule_of  # few flows have one
+
+    try:
+        when = schedule_of(spec)
+    except PipelineError:  # one of its problems
+        return []
+    return [time.isoformat() for time in when.next_times()] if when else []
 
 
 def _parameter_document(parameter: Parameter) -> dict[str, Any]:

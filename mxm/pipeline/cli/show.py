@@ -16,7 +16,9 @@ from mxm.pipeline.cli.output import (
     say,
 )
 from mxm.pipeline.discovery.search import find_flow
+from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["app"]
 
@@ -35,8 +37,7 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
         say(in_one_line(f"{spec.name}  {entry.source}"))
         if spec.doc:
             say("\n" + spec.doc)
-        if spec.schedule_cron:
-            say(f"\nschedule: {spec.schedule_cron}")
+        _say_schedule(spec)
         parameters = parameter_rows(spec)
         if parameters:
             say()
@@ -50,3 +51,18 @@ def show(name: Target, module: Modules = None, as_json: AsJson = False) -> None:
         print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(ExitCode.INVALID_GRAPH)
+
+
+def _say_schedule(spec: FlowSpec) -> None:
+    if spec.schedule_cron is None:
+        return
+    from mxm.pipeline.cli.scheduled import moment_text, schedule_of  # few flows have one
+
+    try:
+        when = schedule_of(spec)
+    except PipelineError:  # printed with the other problems
+        when = None
+    say()
+    say(in_one_line(f"schedule: {when or spec.schedule_cron}"))
+    for time in when.next_times() if when else ():
+        say(f"    {moment_text(time)}")

@@ -42,10 +42,12 @@ class Body:
         The flow's name, and where it is declared.
     tasks
         Those that are listed; the body is then not run.
-    params, schedule_cron, cache
+    params, cache
         As the decorator has them.
     wrong
         Options of the flow with values that they do not take.
+    schedule
+        Its ``schedule_cron`` and ``timezone``.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Body:
         source: Source | None,
         tasks: list[Any] | None,
         params: Mapping[str, Any],
-        schedule_cron: str | None,
+        schedule: tuple[str | None, str | None],
         cache: bool | None,
         wrong: Sequence[Wrong] = (),
     ) -> None:
@@ -64,7 +66,7 @@ class Body:
         self._source = source
         self._listed = tasks
         self._params = params
-        self._schedule_cron = schedule_cron
+        self._schedule = schedule
         self._cache = cache
         self._wrong = [option.problem("flow", name, source) for option in wrong]
         self._spec: FlowSpec | None = None
@@ -116,7 +118,8 @@ class Body:
             self._name,
             built.tasks,
             {**defaults, **self._params},
-            self._schedule_cron,
+            self._schedule[0],
+            timezone=self._schedule[1],
             cache=self._cache,
             fn=self._fn,
             output=output,

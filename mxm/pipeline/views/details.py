@@ -154,7 +154,8 @@ def flow_panel(spec: FlowSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ..
     links = Links(keys, path)
     source = source_of(spec)
     place = f'<code class="src">{escaped(source)}</code>' if source else ""
-    schedule = f"<code>{escaped(spec.schedule_cron)}</code>" if spec.schedule_cron else ""
+    when = " ".join(filter(None, (spec.schedule_cron, spec.timezone)))
+    schedule = f"<code>{escaped(when)}</code>" if spec.schedule_cron else ""
     parts = [panel_head(spec.name, ["flow", schedule, place], spec.doc)]
     rows = [
         f"<tr><td>{code(p.name, 60)}</td><td>{code(_default(p), 120)} "
