@@ -98,6 +98,8 @@ def test_importing_mxm_loads_no_module_of_ours_before_it_is_used(project: Path) 
         ["graph", "light", "--format", "mermaid"],
         ["check"],
         ["plan", "light"],
+        ["schedule"],
+        ["doctor"],
         ["--version"],
         ["run", "light", "--help"],
         ["runs"],

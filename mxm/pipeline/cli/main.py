@@ -19,7 +19,7 @@ __all__ = ["VERBS", "app", "main"]
 
 VERBS: tuple[str, ...] = (
     *("list", "show", "graph", "check", "explain", "plan", "run", "resume", "runs"),
-    *("assets", "report", "schedule", "init", "docs"),
+    *("assets", "report", "schedule", "doctor", "init", "docs"),
 )
 
 

@@ -6,14 +6,14 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-__all__ = ["shadow_hint"]
+__all__ = ["shadow_hint", "shadows_in"]
 
 
 def shadow_hint() -> str | None:
     """A hint to rename a file on the user's path that has the name of an installed module."""
-    files = list(_shadows())
+    files = list(shadows_in(sys.path))
     if not files:
         return None
     name, file = files[0]
@@ -21,12 +21,13 @@ def shadow_hint() -> str | None:
     return f"{file!r} has the name of the installed module {name!r}: rename it{more}"
 
 
-def _shadows() -> Iterator[tuple[str, str]]:
+def shadows_in(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The files in *folders* that have the name of an installed module; each name and its path."""
     installed = _installed_folders()
     known = set(sys.stdlib_module_names)
     for folder in installed:
         known.update(_module(name) for name in _listed(folder))
-    for folder in dict.fromkeys(os.path.abspath(path or os.curdir) for path in sys.path):
+    for folder in dict.fromkeys(os.path.abspath(path or os.curdir) for path in folders):
         if folder in installed:
             continue
         for name in sorted(_listed(folder)):
