@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 # First: it imports Prefect, and says what to install if it is missing.
 from mxm.pipeline.adapters import prefect_api, prefect_fit  # isort: skip
@@ -22,6 +22,7 @@ with prefect_fit.known_prefect():
     from prefect.states import Cancelled, Completed, Failed
     from pydantic_core import to_jsonable_python
 
+    from mxm.pipeline.adapters.prefect_leaving import dereferenced, keep_results, lines_to_server
     from mxm.pipeline.adapters.prefect_worker import state_of_runs
 
 from mxm.pipeline.bindings import Binding, upstreams_in
@@ -32,6 +33,7 @@ from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.engine_state import reporting
 from mxm.pipeline.execution.plan import Step, make_plan
+from mxm.pipeline.execution.planning import plan_with
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.openfiles import require_files
@@ -41,7 +43,13 @@ from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import JSONValue, to_json
 from mxm.pipeline.values.secrets import MASK
 
-__all__ = ["PrefectFlow", "build_prefect_flow", "execute_prefect_flow"]
+__all__ = [
+    "PrefectFlow",
+    "build_prefect_flow",
+    "deployed_prefect_flow",
+    "execute_prefect_flow",
+    "prefect_name",
+]
 
 _LONGEST_SHOWN = 200
 
@@ -93,9 +101,9 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
     """*spec* as a ``prefect.Flow``, to inspect and to run with Prefect's own tools.
 
     Its signature has the flow's parameters with types and defaults, and ``**extra``; its result is
-    the JSON of every task. If no API is configured, calls of the API are answered in process. A
-    deployment cannot use it as an entry point, because Prefect looks for those in files: deploy a
-    function that calls `execute_prefect_flow`.
+    the JSON of every task. If no API is configured, calls of the API are answered in process. To
+    make a deployment of it, use `mxm-pipeline deploy` or `serve`: Prefect looks for entry points in
+    files, and this object is in none.
 
     Raises
     ------
@@ -106,6 +114,27 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
     """
     with prefect_api.quiet():
         return _Flow(require_valid(spec), typed=True)
+
+
+def deployed_prefect_flow(spec: FlowSpec, options: RunOptions) -> prefect.Flow[..., Any]:
+    """The flow that a deployment runs: its results and output are left at the server.
+
+    Parameters
+    ----------
+    spec
+        The flow.
+    options
+        How it runs.
+
+    Raises
+    ------
+    GraphError
+        The graph has errors; it lists all of them.
+    """
+    with prefect_api.quiet():
+        flow = _Flow(require_valid(spec), typed=True)
+    flow.options, flow.is_deployed = options, True
+    return flow
 
 
 def execute_prefect_flow(
@@ -140,6 +169,8 @@ class _Flow(prefect.Flow[..., Any]):
 
     def __init__(self, spec: FlowSpec, *, typed: bool) -> None:
         self.spec = spec
+        self.options = RunOptions()
+        self.is_deployed = False
         self._parameters = [p for p in parameters_of(spec) if _is_shown(p.name)]
         self._tasks: dict[object, prefect.Task[..., Any]] = {}
 
@@ -151,12 +182,12 @@ class _Flow(prefect.Flow[..., Any]):
                 return self.execute(params)
             return self._body_of_prefects(params)
 
-        body.__name__ = body.__qualname__ = _prefect_name(spec.name)
+        body.__name__ = body.__qualname__ = prefect_name(spec.name)
         body.__doc__ = spec.doc or None
         vars(body)["__signature__"] = _signature(self._parameters, typed=typed)
         super().__init__(
             body,
-            name=_prefect_name(spec.name),
+            name=prefect_name(spec.name),
             validate_parameters=False,  # the plan does this, with our messages
             persist_result=False,
         )
@@ -202,6 +233,7 @@ class _Flow(prefect.Flow[..., Any]):
         other.__class__ = type(self)
         other.spec, other._tasks = self.spec, self._tasks
         other._parameters = self._parameters
+        other.options, other.is_deployed = self.options, self.is_deployed
         flow: _Flow = other
         return flow
 
@@ -256,9 +288,29 @@ class _Flow(prefect.Flow[..., Any]):
         params = {
             k: v for k, v in params.items() if k not in names or not _same(v, names[k].default)
         }
-        course = Course(make_plan(self.spec, params), RunOptions(observers=(keep_json,)), "prefect")
+        try:
+            return self._driven(params)
+        except Exception as error:
+            if not self.is_deployed:
+                raise
+            # As text: Prefect would pickle it, with everything it holds, where the worker is.
+            return Failed(message=described(error))
+
+    def _driven(self, params: dict[str, Any]) -> Any:
+        if self.is_deployed:
+            params = dereferenced(self.spec, params)
+        options = self.options
+        plan = plan_with(self.spec, params, options)
+        ids = {step.name: uuid4() for step in plan.steps}
+        observers = [keep_json, *options.observers]
+        if self.is_deployed:
+            observers.append(lines_to_server(ids))
+        options = options.changed({"observers": observers}).recording(plan, params)
+        course = Course(plan, options, "prefect")
         with reporting(state_of_runs):
-            run = course.drive(_Perform(self._tasks, course))
+            run = course.drive(_Perform(self._tasks, course, ids))
+        if self.is_deployed:
+            keep_results(self.name, run)
         if run.error is not None:
             return Failed(message=described(run.error[1]))
         return run.results
@@ -271,11 +323,17 @@ def _same(value: Any, default: Any) -> bool:
 class _Perform:
     """Makes the calls of one run in Prefect's task engine."""
 
-    def __init__(self, tasks: dict[object, prefect.Task[..., Any]], course: Course) -> None:
+    def __init__(
+        self,
+        tasks: dict[object, prefect.Task[..., Any]],
+        course: Course,
+        ids: Mapping[str, UUID] | None = None,
+    ) -> None:
         self._tasks = tasks
         self._course = course
         self._at_server = prefect_api.server_url() is not None
-        self._ids = {step.name: uuid4() for step in course.plan.steps} if self._at_server else {}
+        made = {step.name: uuid4() for step in course.plan.steps} if self._at_server else {}
+        self._ids = {**made, **(ids or {})}
 
     def __call__(self, call: Call) -> TaskRun:
         with self._course.in_engine():
@@ -307,7 +365,7 @@ class _Perform:
                 first = self._tasks[retries] = _prefect_task(spec, (), ())
             # Prefect reads the source of each new task, which takes a quarter of the task's run.
             task = self._tasks[spec.name] = copy.copy(first)
-            task.name = task.task_key = _prefect_name(spec.name)
+            task.name = task.task_key = prefect_name(spec.name)
         return task
 
 
@@ -361,7 +419,7 @@ def _prefect_task(
     # Values bypass Prefect from call to call: it has nothing to visit, hash or store.
     return prefect.Task(
         attempt,
-        name=_prefect_name(task.name),
+        name=prefect_name(task.name),
         tags=tags,
         retries=task.retries,
         retry_delay_seconds=_shown_delay(task),
@@ -410,8 +468,8 @@ def _fit_for_prefect(error: Exception) -> bool:
         return False
 
 
-def _prefect_name(name: str) -> str:
-    """*name* without the characters that Prefect rejects."""
+def prefect_name(name: str) -> str:
+    """The *name* of a flow or task without the characters that Prefect rejects."""
     return re.sub(r"[/%&<>]", "_", name) or "_"
 
 

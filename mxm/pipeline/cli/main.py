@@ -19,7 +19,8 @@ __all__ = ["VERBS", "app", "main"]
 
 VERBS: tuple[str, ...] = (
     *("list", "show", "graph", "check", "explain", "plan", "run", "resume", "runs"),
-    *("assets", "report", "schedule", "doctor", "init", "docs"),
+    *("assets", "report", "schedule", "serve", "deploy", "undeploy"),
+    *("doctor", "init", "docs"),
 )
 
 
