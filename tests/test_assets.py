@@ -682,7 +682,7 @@ def test_an_item_that_fails_writes_nothing_and_others_do(root: Path) -> None:
     assert sorted(n for n in os.listdir(root) if n[0] != "_") == ["1.json", "3.json"]
     items = done.tasks["t"].items
     assert items is not None
-    assert "json cannot hold" in str(items["2"].error)
+    assert "json cannot store" in str(items["2"].error)
 
 
 def test_every_item_of_a_mapped_flow_writes_its_file(root: Path) -> None:

@@ -106,7 +106,7 @@ CHECKS: dict[str, tuple[Any, str | None]] = {
     "a schema": (Schema(), None),
     "not empty": (not_empty, None),
     "unique": (unique("day"), None),
-    "not unique": (unique("close"), "1 row with the same close as another one"),
+    "not unique": (unique("close"), "1 row with the same close as another row"),
     "no nulls": (no_nulls(), None),
     "rows": (rows_between(1, 2), None),
     "too few rows": (rows_between(3, 5), "2 rows, not 3 to 5"),
@@ -212,7 +212,7 @@ def test_rows_are_compared_with_the_last_time(root: Path) -> None:
     made = table(rows_within(0.5))
     assert [run(one(lambda n=n: frame(n), made)).state for n in (10, 14, 30, 8, 2)] == [
         "succeeded", "succeeded", "failed", "succeeded", "failed"]  # fmt: skip
-    assert "2 rows, and 8 the last time: more than 50% apart" in str(
+    assert "2 rows, 8 the last time: they differ by more than 50%" in str(
         run(one(lambda: frame(2), made)).tasks["t"].error
     )
     with pytest.raises(ValueError, match="takes a share above 0"):
@@ -275,7 +275,7 @@ def test_a_partition_has_to_be_named(root: Path) -> None:
         load_asset("prices")
     with pytest.raises(PipelineError, match="nothing is recorded of partition 'c'"):
         load_asset("prices", "c")
-    with pytest.raises(PipelineError, match="nothing is recorded of an asset 'price'"):
+    with pytest.raises(PipelineError, match="nothing is recorded of asset 'price'"):
         load_asset("price")
 
 

@@ -412,7 +412,7 @@ def test_help_of_run_names_every_runner_and_backend(project: Path) -> None:
     shown = " ".join(invoke("run", "--help").out.split())
     assert "sequential, threads, processes, dask or ray; default: [tool.mxm.pipeline]." in shown
     assert (
-        "Number of tasks at once, for threads, processes, dask or ray; default: [tool.mxm.pipeline]."
+        "How many tasks run at once, for threads, processes, dask or ray; default: [tool.mxm.pipeline]."
         in shown
     )
     assert "prefect or inline; default: [tool.mxm.pipeline]." in shown

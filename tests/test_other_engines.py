@@ -129,7 +129,7 @@ def test_every_option_that_a_hint_names_is_one() -> None:
     [
         ("load.submit", r"task 'load' has no attribute 'submit': call it .*load\(\.\.\.\)"),
         ("load.delay", "has no attribute 'delay': call it"),
-        ("load.expand", "for each item"),
+        ("load.expand", r"use load\.map\(items\)"),
         ("load.partial", "all arguments in the call"),
         ("load.override", r"load\.with_options\(\.\.\.\)\(\.\.\.\)"),
         ("load.set_upstream", "after="),

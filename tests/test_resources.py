@@ -960,7 +960,7 @@ def test_replacing_with_an_async_one_is_checked() -> None:
 
 
 def test_two_that_stand_for_each_other_are_an_error() -> None:
-    with pytest.raises(BackendError, match="stand for each other"):
+    with pytest.raises(BackendError, match="replace each other"):
         run(plain, resources={db: fake_db, fake_db: db})
 
 

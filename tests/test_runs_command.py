@@ -106,14 +106,14 @@ def test_project_without_runs_lists_none(project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rsk"], "no run of a flow 'rsk' is recorded\n  hint: did you mean 'risk'?"),
+        (["rsk"], "no run of flow 'rsk' is recorded\n  hint: did you mean 'risk'?"),
         (["shwo"], "did you mean 'show'?"),
         (["--state", "fialed"], "did you mean 'failed'?"),
         (["--since", "noon"], "--since: not a time: 'noon'\n  hint: write 2026-11-28"),
         (["show", "nope"], "no run 'nope' in .mxm\n  hint: `mxm-pipeline runs` lists them"),
         (["show", "-"], "is ambiguous: "),
         (["values", "last", "totl"], "has no task 'totl'\n  hint: did you mean 'total'?"),
-        (["values", "last", "total", "--out", "x.xls"], "cannot tell the form of 'x.xls'"),
+        (["values", "last", "total", "--out", "x.xls"], "cannot tell the format of 'x.xls'"),
         (["values", "last", "total", "--out", "x.csv"], "a float cannot be written as .csv"),
         (["values", "last", "total", "--out", "no/x.pkl"], "'no/x.pkl' cannot be written: "),
     ],
@@ -166,7 +166,7 @@ def test_differences_name_parameters_code_files_and_results(project: Path) -> No
     assert {("code", "load"), ("code", "flows.py"), ("result", "load[1]")} <= differing(
         one, run("risk")
     )
-    assert "nothing that is recorded differs" in invoke("runs", "diff", one, one).out
+    assert "there is no recorded difference" in invoke("runs", "diff", one, one).out
     assert "function flows.load changed at flows.py:" in (invoke("runs", "diff", one, "last").out)
 
 
@@ -209,7 +209,7 @@ def test_tables_that_are_shown_alike_may_differ(project: Path) -> None:
     write(project, {"flows.py": FLOWS.replace("range(rows)", "[*range(rows - 1), 0]")})
     other = run("tables", "-p", "rows=9")
     [row] = [r for r in document("diff", one, other)["differences"] if r["kind"] == "result"]
-    assert row["note"].startswith("shown alike, but not the same bytes")
+    assert row["note"].startswith("shown the same, but its bytes differ")
 
 
 def test_values_are_printed_and_written(project: Path) -> None:
@@ -271,7 +271,7 @@ def test_values_beyond_the_size_go_and_their_runs_stay(project: Path) -> None:
         assert prune(database, size=300_000).values == 1
     found = {len(f.results["load"]): f for f in runs_of("risk")}  # type: ignore[arg-type]
     assert len(found[30_000].tasks["load"].value) == 30_000
-    with pytest.raises(Exception, match="it was removed, by `mxm-pipeline runs prune` say"):
+    with pytest.raises(Exception, match="it was removed, perhaps by `mxm-pipeline runs prune`"):
         found[20_000].tasks["load"].value
 
 

@@ -89,7 +89,7 @@ def test_two_projects_with_modules_of_one_name_take_turns(tmp_path: Path, addres
 
 
 def test_code_that_was_edited_after_its_import_is_refused(tmp_path: Path, address: str) -> None:
-    edit = "\n    open('lib.py', 'w').write('def f(x): return 5\\n')\n"
+    edit = "\n    open(__file__.replace('fl.py', 'lib.py'), 'w').write('def f(x): return 5\\n')\n"
     write(tmp_path, {**FILES, "fl.py": FLOW + edit})
     ran = run(tmp_path, address)
     assert ran.code == 1

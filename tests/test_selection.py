@@ -500,7 +500,7 @@ def test_a_task_left_out_gives_its_kept_result(project: Path) -> None:
 def test_a_kept_result_that_would_come_out_otherwise_is_not_used(project: Path) -> None:
     ran = invoke("run", "split", "--select", "right")
     assert ran.code == 2
-    assert "task 'load' is not selected, but its result is needed, and none" in ran.err
+    assert "task 'load' is not selected, but its result is needed, and no" in ran.err
     assert "hint: run it first: mxm-pipeline run split --select '+load'" in ran.err
     assert invoke("run", "split", "--select", "+load").code == 0
     assert invoke("run", "split", "--select", "right").code == 0

@@ -357,7 +357,7 @@ def test_secret_stands_nowhere_in_the_store(store: Path, caplog: pytest.LogCaptu
     assert found.values == {}
     for encoding in ("utf-8", "utf-16-le", "utf-32-le"):
         assert CANARY.encode(encoding) not in content(store)
-    with pytest.raises(StoreError, match="was not kept: it holds a secret"):
+    with pytest.raises(StoreError, match="was not kept: it contains a secret"):
         found.tasks["leaks"].value
 
 
@@ -643,7 +643,7 @@ def test_database_that_stays_locked(
     holder.close()
     first, last = [r.getMessage() for r in caplog.records]
     assert "is not recorded for now" in first
-    assert "is not recorded to its end" in last
+    assert "is recorded only in part" in last
 
 
 FULL = """

@@ -555,8 +555,8 @@ class Flow(_Mappable[P, R_co], FlowBase):
         """Note that the body which *trace* reads calls this flow."""
         if self.run_options.get("resources"):
             raise TypeError(
-                f"flow {self.name!r} has resources of its own, which are for its runs and "
-                f"plain calls: in another flow's body its tasks use those of that flow"
+                f"flow {self.name!r} has resources of its own, which apply only to its "
+                "runs and plain calls: in another flow's body, its tasks use that flow's resources"
             )
         if trace.reads(self.fn):
             raise RecursionError(f"flow {self.name!r} calls itself")

@@ -46,7 +46,7 @@ _TASK_OPTIONS: dict[str, str] = {
     "multiple_outputs": "take parts in the flow's body: result['key'], or a, b = split(x)",
     **dict.fromkeys(
         ("on_completion", "on_success_callback", "on_execute_callback", "on_running"),
-        "write a task with after= this one",
+        "write a task with after=this_task",
     ),
 }
 _FLOW_OPTIONS: dict[str, str] = {
@@ -82,7 +82,7 @@ _IF_THERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "run_if",
         ("on_failure", "on_failure_callback"),
-        "write a task with after= this one and run_if='failed'",
+        "write a task with after=this_task and run_if='failed'",
     ),
 )
 
@@ -106,12 +106,12 @@ def option_hint(kind: str, word: str, known: Container[str]) -> str | None:
     return own.get(word) or _BOTH.get(word)
 
 
-_SIDE_BY_SIDE = "tasks run side by side with --runner threads"
+_IN_PARALLEL = "tasks run in parallel with --runner threads"
 _ATTRIBUTES: dict[str, dict[str, str]] = {
     "task": {
         **dict.fromkeys(
             ("submit", "delay", "apply_async", "apply"),
-            f"call it in a flow's body: {{name}}(...); {_SIDE_BY_SIDE}",
+            f"call it in a flow's body: {{name}}(...); {_IN_PARALLEL}",
         ),
         **dict.fromkeys(
             ("map", "starmap", "expand", "expand_kwargs"),

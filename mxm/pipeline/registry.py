@@ -81,7 +81,7 @@ class Registration:
         The decorated flow, if there is one.
     execution
         The ``__spec__`` of the module if it registers the flow during its execution, else None. A
-        reload has a new one; two flows of one name within one execution are an error.
+        reload has a new one; two flows with the same name within one execution are an error.
     """
 
     name: str

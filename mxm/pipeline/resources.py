@@ -178,7 +178,7 @@ def _check_generator(fn: object) -> None:
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         manager = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
         hint = (
-            "leave out the decorator between them, contextmanager for one"
+            "leave out the decorator between them, such as contextmanager"
             if manager
             else "write `yield` where it returns what it opens, and close it below"
         )

@@ -45,8 +45,8 @@ def unique(*columns: str, severity: Severity = "block") -> Check:
             groups = value.group_by(names).aggregate([])
             count = value.num_rows - groups.num_rows
         if count:
-            what = f"the same {', '.join(columns)}" if columns else "no difference"
-            raise ValueError(f"{count:,} row{'s' * (count != 1)} with {what} as another one")
+            what = f"the same {', '.join(columns)}" if columns else "the same values"
+            raise ValueError(f"{count:,} row{'s' * (count != 1)} with {what} as another row")
         return True
 
     return Check(test, severity, f"unique({', '.join(columns)})")
@@ -113,7 +113,7 @@ class RowsWithin:
         count = row_count(value)
         if last is not None and abs(count - last) > self.share * last:
             raise ValueError(
-                f"{count:,} rows, and {last:,} the last time: more than {self.share:.0%} apart"
+                f"{count:,} rows, {last:,} the last time: they differ by more than {self.share:.0%}"
             )
         return True
 

@@ -73,11 +73,11 @@ class TableFormat:
             if isinstance(error.__cause__ or error.__context__, OSError):
                 raise
             raise AssetError(
-                f"{self._name} cannot hold it: {described(error)}", hint=_hint(value)
+                f"{self._name} cannot store it: {described(error)}", hint=_hint(value)
             ) from error
         lost = _COMPARE[library](value, lambda names: self._read(library, path, names))
         if lost:
-            raise AssetError(f"{self._name} would not give it back as it is: {lost[0]}",
+            raise AssetError(f"{self._name} would not give it back unchanged: {lost[0]}",
                              hint=_hint(value))  # fmt: skip
         return ()
 
@@ -199,7 +199,7 @@ def pandas_differences(value: Any, back: Any) -> Iterable[str]:
             except AssertionError:
                 same = False
         if not same:
-            yield f"column {name!r} of {one.dtype} would hold other values"
+            yield f"column {name!r} of {one.dtype} would have other values"
     if value.attrs != back.attrs:
         yield "its attrs would differ"
 
@@ -258,7 +258,7 @@ def _lost_of_polars(value: Any, read: ReadBack) -> list[str]:
             if value.schema[n] != back.schema[n]]  # fmt: skip
     if not lost:
         lost = [
-            f"column {name!r} of {value.schema[name]} would hold other values"
+            f"column {name!r} of {value.schema[name]} would have other values"
             for name in odd
             if not value[name].equals(back[name])
         ]
@@ -268,7 +268,7 @@ def _lost_of_polars(value: Any, read: ReadBack) -> list[str]:
 def _lost_of_pyarrow(value: Any, read: ReadBack) -> list[str]:
     names = value.column_names
     if len(set(names)) < len(names):
-        return ["two of its columns have one name"]
+        return ["two of its columns have the same name"]
     odd = [f.name for f in value.schema if str(f.type) not in _PLAIN_OF_ARROW]
     if not odd:
         return []
@@ -279,7 +279,7 @@ def _lost_of_pyarrow(value: Any, read: ReadBack) -> list[str]:
         if one.type != other.type:
             lost.append(f"column {name!r} of {one.type} would be {other.type}")
         elif not one.equals(other) and repr(one.to_pylist()) != repr(other.to_pylist()):
-            lost.append(f"column {name!r} of {one.type} would hold other values")
+            lost.append(f"column {name!r} of {one.type} would have other values")
     return lost
 
 

@@ -190,7 +190,7 @@ def read_template(text: str) -> Template:
         if not name.isidentifier():
             raise TemplateError(f"{{{name}}} is not the name of a parameter")
         if conversion or "{" in (spec or ""):
-            raise TemplateError(f"{{{name}}} may be followed by a format only: {{{name}:%Y-%m}}")
+            raise TemplateError(f"{{{name}}} may only be followed by a format: {{{name}:%Y-%m}}")
         pieces.append(Field(name, spec or ""))
     template = Template(text, tuple(pieces))
     _require_inside(template)

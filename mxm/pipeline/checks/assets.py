@@ -214,7 +214,7 @@ def _format(spec: FlowSpec, task: TaskSpec, asset: AssetDecl) -> Iterator[Proble
         "MXM807",
         spec,
         task,
-        f"{asset.format} cannot hold what it returns, {type_text(hint)}, for asset {asset.id!r}",
+        f"{asset.format} cannot store what it returns, {type_text(hint)}, for asset {asset.id!r}",
         "return the table, or let the task write the file and return None or its path",
     )
 

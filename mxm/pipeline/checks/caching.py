@@ -21,10 +21,10 @@ def cache_problems(spec: FlowSpec) -> Iterator[Problem]:
         if asked and not says:
             name = next(iter(asked.values())).name
             what = (
-                f"task {task.name!r} is cached and asks for resource {name!r}, whose content "
-                "no key can have"
+                f"task {task.name!r} is cached and asks for resource {name!r}, which "
+                "no cache key can describe"
             )
-            hint = "say how long its result holds, cache_ttl_s=3600, or name inputs= or "
+            hint = "say how long its result is valid, cache_ttl_s=3600, or name inputs= or "
             hint += "cache_version="
         elif task.run_if != "succeeded":
             what = f'task {task.name!r} is cached and has run_if="{task.run_if}"'

@@ -102,7 +102,7 @@ class Backfill:
             if made is not None and path is not None and not fields_of(path):
                 print_warning(
                     f"--for: each run writes asset {made.id!r} to the same file, {path}: "
-                    "what is left is the last one's"
+                    "only that of the last run is left"
                 )
         self.chosen: list[str] = self._chosen()
         self.rows: list[dict[str, Any]] = []

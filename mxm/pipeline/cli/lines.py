@@ -57,7 +57,7 @@ class Lines:
     resume
         Gives the command that goes on after a run; empty for none.
     explain
-        Whether to say why each cached task runs, or whose result it has.
+        Whether to say why each cached task runs, or whose result is reused.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Lines:
         )
 
     def _look(self, event: StepLooked) -> None:
-        """Say why a cached task runs, or whose result it has."""
+        """Say why a cached task runs, or whose result is reused."""
         if not self._explain:
             return
         name = event.step if event.item is None else f"{event.step}[{event.item}]"

@@ -135,7 +135,7 @@ def _of_calendar(name: str, start: date, end: date) -> list[date]:
         let_signals_pass(error)
         raise PipelineError(
             f"--every {name}: {described(error)}",
-            hint="it is called with the first and the last day, and gives days",
+            hint="it is called with the first and the last day, and must return days",
         ) from error
     return [_as_day(name, day) for day in days]
 
@@ -144,7 +144,7 @@ def _as_day(name: str, day: Any) -> date:
     if isinstance(day, datetime):  # pandas' Timestamp, too
         return day.date()
     if not isinstance(day, date):
-        raise PipelineError(f"--every {name}: it gives {day!r}, which is not a day")
+        raise PipelineError(f"--every {name}: it returned {day!r}, which is not a day")
     return day
 
 

@@ -160,7 +160,7 @@ def _summary(outlook: Outlook) -> str:
         counts[task.verdict] = counts.get(task.verdict, 0) + 1
     text = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
     if outlook.seconds is None:
-        return f"{text}; the time is not known: some never ran"
+        return f"{text}; the time is unknown: some never ran"
     least, most = outlook.seconds
     upto = f" to {duration(most)}" if duration(most) != duration(least) else ""
     return f"{text}; about {duration(least)}{upto}"

@@ -240,7 +240,7 @@ def write_value(value: Any, result: Any, path: str) -> None:
     ending = os.path.splitext(path)[1].lower()
     if ending not in (".pkl", ".json", *_WRITERS):
         hint = "end it in .pkl, .json, .csv or .parquet"
-        raise PipelineError(f"--out: cannot tell the form of {path!r}", hint=hint)
+        raise PipelineError(f"--out: cannot tell the format of {path!r}", hint=hint)
     try:
         if ending == ".json":
             with open(path, "w", encoding="utf-8") as file:

@@ -28,7 +28,7 @@ def resume(
         str,
         typer.Argument(
             metavar="[RUN]",
-            help="A run: its id, a part of it that no other has, or last; default: last.",
+            help="A run: its id, an unambiguous part of it, or last; default: last.",
         ),
     ] = "last",
     param: Annotated[
@@ -44,7 +44,8 @@ def resume(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say why each task runs, or whose result it has.")
+        bool,
+        typer.Option("--explain", help="Say why each task runs, or whose result is reused."),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
@@ -101,7 +102,7 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
                 raise PipelineError(
                     f"run {earlier.run} cannot be resumed: its parameter {name!r} could not be "
                     "written down",
-                    hint=f"give it again: -p {name}=...",
+                    hint=f"pass it again: -p {name}=...",
                 )
         params = {**earlier.parameters(spec), **_secrets(earlier, spec, parameters), **parameters}
         options = {**asked, **earlier.options, "resumes": earlier.chain}
@@ -124,7 +125,7 @@ def _secrets(earlier: Earlier, spec: FlowSpec, parameters: dict[str, Any]) -> di
             raise PipelineError(
                 f"run {earlier.run} cannot be resumed: its secret parameter {name!r} is not "
                 "recorded",
-                hint=f"give it again: -p {name}=@env:VARIABLE",
+                hint=f"pass it again: -p {name}=@env:VARIABLE",
             )
         secrets |= given_params([f"{name}={origin}"], None, spec)
     return secrets

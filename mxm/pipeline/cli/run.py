@@ -395,7 +395,7 @@ def run(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="Number of attempts at once of the tasks with this limit; "
+            help="How many attempts of the tasks with this limit may run at once; "
             "default: [tool.mxm.pipeline.limits].",
         ),
     ] = None,
@@ -419,7 +419,7 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
-            help=f"Number of tasks at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
+            help=f"How many tasks run at once, for {_either(RUNNERS[1:])}; {_SETTING}.",
         ),
     ] = None,
     address: Annotated[
@@ -485,12 +485,12 @@ def run(
         bool,
         typer.Option(
             "--strict-cache",
-            help="Keep the result of a cached task only where its inputs= name every file it read.",
+            help="Keep the result of a cached task only if its inputs= name every file it read.",
         ),
     ] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say why each cached task runs, or whose result it has."),
+        typer.Option("--explain", help="Say why each cached task runs, or whose result is reused."),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
@@ -560,7 +560,7 @@ def run(
     wanted: Wanted | None = None
     if partitions is not None:
         if value or report:
-            context.fail("--for runs the flow many times: it has no --value and no --report")
+            context.fail("--for runs the flow many times: no --value and no --report with it")
         from mxm.pipeline.cli.backfill import Wanted
 
         words = tuple(context.meta.get("mxm.words", ()))

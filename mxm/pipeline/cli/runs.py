@@ -62,7 +62,7 @@ def _require_flow(database: Database, name: str) -> None:
     flows = [str(row["flow"]) for row in database.read("SELECT DISTINCT flow FROM run")]
     if name not in flows:
         hint = did_you_mean(name, [*flows, *_COMMANDS])
-        raise PipelineError(f"no run of a flow {name!r} is recorded", hint=hint)
+        raise PipelineError(f"no run of flow {name!r} is recorded", hint=hint)
 
 
 _COMMANDS = ("list", "show", "diff", "values", "keep", "prune")
@@ -162,7 +162,7 @@ def diff(one: Run, other: Run = "last", as_json: AsJson = False) -> None:
         say()
         print_table(("", "WHAT", ids[0], ids[1], ""), difference_rows(changes))
     else:
-        say("nothing that is recorded differs")
+        say("there is no recorded difference")
 
 
 @app.command("values", cls=Verb)

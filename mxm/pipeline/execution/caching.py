@@ -437,7 +437,7 @@ class Caching:
                 "MXM705",
                 step,
                 f"no result of task {step.name!r} is kept: {_said(code.edited[0])}",
-                "start Python anew, or run the cell again",
+                "restart Python, or run the cell again",
             )
         elif code.dynamic and not (task.code_deps or task.cache_version is not None):
             self._notices.say(
@@ -452,7 +452,7 @@ class Caching:
                 "MXM702",
                 step,
                 f"task {step.name!r} is cached, and {_said(code.impure[0])}",
-                "pass it as an argument, or say how long a result holds: cache_ttl_s=",
+                "pass it as an argument, or say how long a result is valid: cache_ttl_s=",
             )
 
     def heed(self) -> Iterator[Problem]:

@@ -215,7 +215,7 @@ class FlowItems(MappedStep):
         broken = [fate for fate in self._fates.values() if fate.broken]
         if broken:
             count, first = len(broken), broken[0]
-            reason = f"{count:,} of {self.count:,} items did not come this far: {first.because}"
+            reason = f"{count:,} of {self.count:,} items did not reach this step: {first.because}"
             return Outcome(state=State.SKIPPED, reason=reason, cause=first.cause)
         if self.count and not good:
             return Outcome(state=State.SKIPPED, reason=self._why_none(runs))

@@ -38,7 +38,7 @@ def gap_problem(flow: str, step: Step, maps: Mapping[str, MappedStep]) -> Proble
                 count = len(gaps)
                 return Problem(
                     "MXM507",
-                    f"task {step.name!r} takes the result of {mapped.step.name!r} beside "
+                    f"task {step.name!r} takes the result of {mapped.step.name!r} together with "
                     f"{_text(other)}, and {count:,} item{'s' * (count != 1)} "
                     f"of {mapped.step.name!r} {'were' if count != 1 else 'was'} left out: "
                     "by position the two do not match",

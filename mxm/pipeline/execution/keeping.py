@@ -242,8 +242,8 @@ class Keeper:
             self.notices.say(
                 "MXM702",
                 step,
-                f"task {step.name!r} draws random numbers from {name}, whose state its kept "
-                "result does not move",
+                f"task {step.name!r} draws random numbers from {name}, whose state a kept "
+                "result would not advance",
                 "make a generator in the task: random.Random(seed), np.random.default_rng(seed)",
             )
         return not (last.changed or last.code)
@@ -269,7 +269,7 @@ class Keeper:
             self.notices.say(
                 "MXM707",
                 step,
-                f"task {step.name!r} writes {writes[0]!r}, which a kept result does not write",
+                f"task {step.name!r} writes {writes[0]!r}, which a reused result would not write",
                 "declare it: produces=AssetDecl(...)",
             )
         return not (unnamed and self.is_strict and step.name in self.cached)

@@ -81,7 +81,7 @@ def with_selection(
     kept_only = _upstream_of(plan, {name for _, names in lacking for name in names})
     if kept_only & chosen:
         step, missing = lacking[0]
-        more = f" ({len(lacking):,} tasks are like that)" if len(lacking) > 1 else ""
+        more = f" ({len(lacking):,} such tasks)" if len(lacking) > 1 else ""
         names = " and ".join(map(repr, missing))
         raise SelectionError(
             f"task {step.name!r} takes the result of {names}, which "
@@ -151,7 +151,7 @@ def _selected(
 
     def edited(value: str) -> Collection[str]:
         if value:
-            raise SelectionError(f"'changed:' stands alone, without {value!r}")
+            raise SelectionError(f"'changed:' takes no value: remove {value!r}")
         return changed() if changed else ()
 
     graph = {

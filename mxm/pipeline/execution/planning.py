@@ -91,7 +91,7 @@ def _require_kept(plan: Plan, options: RunOptions) -> None:
     reasons = looked[name].reasons if name in looked else []
     why = "; ".join(reason.text for reason in reasons if reason.kind != "uncached")
     raise SelectionError(
-        f"task {name!r} is not selected, but its result is needed, and none that is kept "
+        f"task {name!r} is not selected, but its result is needed, and no kept result "
         f"can be used{f': {why}' if why else ''}",
         hint=f"run it first: mxm-pipeline run {plan.flow.name} --select '+{name}'",
     )

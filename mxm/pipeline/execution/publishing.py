@@ -372,7 +372,7 @@ class Aim:
         refused = chosen.refusal(value)
         if refused is not None:
             raise AssetError(
-                f"{asset.format} cannot hold what task {self.target.task.name!r} returned for "
+                f"{asset.format} cannot store what task {self.target.task.name!r} returned for "
                 f"{self.path}: {refused}",
                 hint="return None or the path where the task writes the file itself",
             )

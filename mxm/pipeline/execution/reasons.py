@@ -184,7 +184,7 @@ def package_text(name: str, old: str | None, new: str | None) -> str:
     """How the distribution *name* differs; *old* and *new* are version and digest."""
     before, after = ((each or "").partition(" ")[0] for each in (old, new))
     if before == after:
-        return f"package {name} was built again"
+        return f"package {name} was rebuilt"
     if before and after:
         return f"package {name} {before} -> {after}"
     return f"package {name} is {'new' if after else 'gone'}"

@@ -59,14 +59,14 @@ def meant_by(replaced: Mapping[ResourceBase, Any], resource: ResourceBase) -> An
     Raises
     ------
     BackendError
-        They stand for each other.
+        They replace each other.
     """
     seen: list[ResourceBase] = []
     chosen: Any = current(resource)
     while isinstance(chosen, ResourceBase) and chosen in replaced:
         if chosen in seen:
             names = " -> ".join(one.name for one in (*seen, chosen))
-            raise BackendError(f"resources that stand for each other: {names}")
+            raise BackendError(f"resources that replace each other: {names}")
         seen.append(chosen)
         value: Any = replaced[chosen]
         chosen = current(value) if isinstance(value, ResourceBase) else value

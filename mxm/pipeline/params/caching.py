@@ -47,7 +47,7 @@ def cache_notes(flow: FlowSpec) -> list[Problem]:
         if not asked or task.cache is not None:
             continue
         if needs_limit(task):
-            why, hint = "asks for a resource", "say how long its result holds: cache_ttl_s="
+            why, hint = "asks for a resource", "say how long its result is valid: cache_ttl_s="
         elif task.run_if != "succeeded":
             why, hint = f'has run_if="{task.run_if}"', "say so: cache=False"
         else:

@@ -226,7 +226,7 @@ def _misfit(
         annotation = annotation if error.annotation is MISSING else error.annotation
     bare = value.value if isinstance(value, Sourced) else value
     if secret:
-        got = "what was given, which is a secret and not shown"
+        got = "the value set (a secret, not shown)"
     else:
         got = f"{repr_of(str(bare) if isinstance(bare, Text) else bare)[:200]}: {error}"
     if isinstance(annotation, Unresolved):

@@ -261,7 +261,7 @@ def require_asset(database: Database, asset: str) -> None:
     rows = database.read("SELECT DISTINCT asset FROM materialisation")
     names = [str(row["asset"]) for row in rows]
     hint = did_you_mean(asset, names) if names else "a recorded run of its flow writes it"
-    raise PipelineError(f"nothing is recorded of an asset {asset!r}", hint=hint)
+    raise PipelineError(f"nothing is recorded of asset {asset!r}", hint=hint)
 
 
 def writes_of(

@@ -284,7 +284,7 @@ def _refusal(store: str, error: BaseException) -> StoreError:
     where = shown_path(store)
     other = "or set MXM_HOME to another folder"
     if _is_locked(error):
-        hint = f"end the program that holds it, {other}"
+        hint = f"end the program that uses it, {other}"
         return StoreError(
             f"the store {where} is locked by another process", store=store, hint=hint, passing=True
         )

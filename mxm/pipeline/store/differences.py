@@ -107,7 +107,7 @@ def _code(
         if old is None or new is None:
             yield Difference(
                 "code", name, old and old["source"], new and new["source"],
-                "a new task" if old is None else "a task that is gone",
+                "a new task" if old is None else "a task that no longer exists",
             )  # fmt: skip
             continue
         parts = (("signature", "signature"), ("upstream", "upstreams"), ("after", "order"))
@@ -124,8 +124,8 @@ def _code(
     files = [read_document(database, row["sources"]) for row in (one, other)]
     if all(isinstance(each, dict) for each in files):
         for name, old, new in _changed(*files):
-            words = "changed" if old and new else "only the second run has it" if new else (
-                "only the first run has it"
+            words = "changed" if old and new else "only in the second run" if new else (
+                "only in the first run"
             )  # fmt: skip
             yield Difference("code", name, old, new, f"file {words}")
 
@@ -183,9 +183,9 @@ def _results(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Ite
             "result", name + path, old, new, f"and {more:,} more places" if last else None
         )
     if not paths and (one["lost"] != other["lost"] or not _is_whole(one["result"])):
-        note = "shown alike, but not the same bytes: it may differ beyond what is shown"
+        note = "shown the same, but its bytes differ: it may differ beyond what is shown"
         if one["value"] is None or other["value"] is None:
-            note = "shown alike; a value that was not kept may differ beyond what is shown"
+            note = "shown the same; a value that was not kept may differ beyond what is shown"
         yield Difference("result", name, one["result"], other["result"], note)
 
 

@@ -142,10 +142,10 @@ class StoredEntries:
             raise UnkeptError(str(error)) from None
         observed = json.dumps([asdict(note) for note in entry.observed])
         if self._secrets.masked(observed) != observed:
-            raise UnkeptError("the path of a file that it opens holds a secret")
+            raise UnkeptError("the path of a file that it opens contains a secret")
         noted = json.dumps([[asdict(read) for read in entry.reads], entry.asset])
         if self._secrets.masked(noted) != noted:
-            raise UnkeptError("what is noted of its assets holds a secret")
+            raise UnkeptError("what is noted of its assets contains a secret")
         digest = kept.digest_of(packed, self.key)
         data = packed.joined()
         try:
@@ -195,7 +195,7 @@ class StoredEntries:
         except StoreError as error:
             raise UnkeptError(error.message) from None
         if not same(copy):
-            raise UnkeptError("what its pickle holds is not all of it")
+            raise UnkeptError("its pickle leaves out a part of it")
 
     def _rows(
         self, entry: NewEntry, packed: kept.Kept, digest: str, data: bytes | None
@@ -281,7 +281,7 @@ class StoredEntries:
             raise StoreError(
                 f"a result that an earlier run kept cannot be loaded: {error.message}",
                 store=self._store,
-                hint="run it once more: the task that made it runs again",
+                hint="run the flow again: the task that made it then runs",
             ) from error
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:

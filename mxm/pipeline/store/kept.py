@@ -86,7 +86,7 @@ def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
         raise UnkeptError(f"it cannot be pickled: {described(error)}"[:500]) from None
     body = b"".join(stream.parts)
     if secrets and secrets.is_in([body, *buffers]):
-        raise UnkeptError("it holds a secret")
+        raise UnkeptError("it contains a secret")
     head = [_MAGIC, _COUNT.pack(len(buffers)), _PART.pack(len(body), 0)]
     head += [_PART.pack(raw.nbytes, not raw.readonly) for raw in buffers]
     return Kept([b"".join(head), body, *buffers])
@@ -204,7 +204,9 @@ def _checked(store: str, digest: str, data: bytes | None) -> bytes:
                 data = file.read()
         key = store_key(store)
     except FileNotFoundError:
-        raise StoreError("it was removed, by `mxm-pipeline runs prune` say", store=store) from None
+        raise StoreError(
+            "it was removed, perhaps by `mxm-pipeline runs prune`", store=store
+        ) from None
     except OSError as error:
         why = f"its file cannot be read: {error.strerror}"
         raise StoreError(why, store=store) from None

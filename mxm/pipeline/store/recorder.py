@@ -197,7 +197,7 @@ class _Recording:
         try:
             key = kept.store_key(self._store)
         except OSError as error:
-            raise StoreError(f"the key of the store cannot be used: {error}") from error
+            raise StoreError(f"the store's key cannot be used: {error}") from error
         self._rows = RowWriter(event.run, event.steps, key, self._secrets)
         if any(task.produces is not None for task in self._plan.flow.tasks):
             # Loaded only where there is something to note.
@@ -356,7 +356,7 @@ class _Recording:
             begun = bool(self._rows) and self._run in _living
             self._close()
             self._rows = None
-        words = "is not recorded to its end" if begun else "is not recorded"
+        words = "is recorded only in part" if begun else "is not recorded"
         _warn(f"run {self._run} {words}: {error}")
 
     def _close(self) -> None:

@@ -86,7 +86,7 @@ class Earlier:
     params
         What the parameters were, as bytes by name.
     ungiven
-        Names of the parameters that could not be written down.
+        Names of the parameters that could not be recorded.
     secrets
         By name of a secret parameter that the run was given, where from, if that can be read again.
     options
@@ -154,7 +154,7 @@ def read_earlier(store: str, part: str) -> Earlier:
         if state == State.RUNNING:
             raise PipelineError(
                 f"run {run} is still running, as process {row['pid']} on {row['host']}",
-                hint="wait for its end, or end it first",
+                hint="wait for it to end, or stop it first",
             )
         if row["overridden"]:
             raise PipelineError(

@@ -257,7 +257,7 @@ def _why(
     if code is not None and code != row.code:
         which = f"task {row.task!r}, or of one upstream of it,"
         if row.code is None:  # the process was killed before it was known
-            return "code changed", f"with which code of {which} run {row.run} wrote it is not known"
+            return "code changed", f"it is not known which code of {which} run {row.run} had"
         return "code changed", f"the code of {which} differs from that of run {row.run}"
     for upstream in row.upstream:
         newer = contents.newer(row, upstream)

@@ -44,7 +44,7 @@ def assert_graph(flow: Any, drawing: str) -> None:
     if lines:
         text = "\n".join(lines)
         raise AssertionError(
-            f"flow {spec.name!r} has another graph; - is drawn and missing, + is not drawn:\n{text}"
+            f"flow {spec.name!r} has a different graph; - is missing, + is not expected:\n{text}"
         )
 
 

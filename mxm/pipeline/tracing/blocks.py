@@ -20,9 +20,9 @@ from mxm.pipeline.problems import Source
 from mxm.pipeline.task_options import CHECKED
 from mxm.pipeline.tracing.placeholders import TracingError
 
-__all__ = ["SIDE_BY_SIDE", "Handlers", "block_error", "calls_in_blocks"]
+__all__ = ["IN_PARALLEL", "Handlers", "block_error", "calls_in_blocks"]
 
-SIDE_BY_SIDE = "call it in the body: tasks run side by side with --runner threads"
+IN_PARALLEL = "call it in the body: tasks run in parallel with --runner threads"
 """What to do instead of calling tasks by a pool or a thread."""
 
 _HANDLES = opcode.opmap["PUSH_EXC_INFO"]  # the first instruction of a handler of try or with
@@ -249,7 +249,7 @@ class _Reader:
             what = self._handed_on(part) if word == "with" else None
             if what is not None:  # to a pool
                 error = block_error(what, word, source)
-                error.hint = SIDE_BY_SIDE
+                error.hint = IN_PARALLEL
                 yield error
 
     def _parts(

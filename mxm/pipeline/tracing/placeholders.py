@@ -300,7 +300,7 @@ def awaiting_error(called: str | None, source: Source | None) -> TracingError:
     name = "asyncio" if called is None or called.startswith("_") else f"asyncio.{called}"
     subject = f"{name} is not supported: a flow's body" if called else "a flow's body"
     hint = (
-        "await the tasks one after the other: independent tasks run side by side "
+        "await the tasks one after the other: independent tasks run in parallel "
         "with --runner threads"
         if called in ("gather", "wait", "create_task", "as_completed")
         else "await it inside an async task"

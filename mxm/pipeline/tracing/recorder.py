@@ -17,7 +17,7 @@ from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_
 from mxm.pipeline.other_engines import argument_hint
 from mxm.pipeline.problems import Problem, Source, closest
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.tracing.blocks import SIDE_BY_SIDE, Handlers, block_error, calls_in_blocks
+from mxm.pipeline.tracing.blocks import IN_PARALLEL, Handlers, block_error, calls_in_blocks
 from mxm.pipeline.tracing.marks import Mark, MisplacedEachError, refuse_each
 from mxm.pipeline.tracing.placeholders import (
     CONTAINERS,
@@ -259,7 +259,7 @@ class Trace:
         error = TracingError(
             f"the body of flow {self.flow!r} calls a task in a thread of its own, which would "
             "run it while the flow is being read",
-            hint=SIDE_BY_SIDE,
+            hint=IN_PARALLEL,
             source=Source(self.file, frame.f_lineno) if frame else self.fn and source_of(self.fn),
         )
         error.code = "MXM305"
