@@ -478,7 +478,12 @@ def call_function(
         As for `EventLoop.run`.
     """
     value = fn(*args, **kwargs)
-    return loop.run(value, on_start) if inspect.isawaitable(value) else value
+    if type(value) in _NOT_AWAITABLE or not inspect.isawaitable(value):
+        return value
+    return loop.run(value, on_start)
+
+
+_NOT_AWAITABLE = frozenset([type(None), bool, int, float, str, bytes, list, tuple, dict, set])
 
 
 def _has_ended(thread: threading.Thread, seconds: float) -> bool:

@@ -172,8 +172,13 @@ class Course:
 
         def outside(invoke: Invoke) -> Invoke:
             def call(call: Invocation) -> Any:
-                with self._region(in_engine=False):
+                if threading.current_thread() is not self._thread:  # signals go to that thread
                     return invoke(call)
+                before = self.enter(False)
+                try:
+                    return invoke(call)
+                finally:
+                    self.enter(before)
 
             return call
 

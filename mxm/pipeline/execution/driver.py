@@ -66,7 +66,9 @@ class _Drive:
         self.ended = self.ledger.ended
         self.observers = self.ledger.observers
         self.maps = Maps(self.ledger, self._offer)
-        self.missing = [len(self.maps.waited_for(step)) for step in plan.steps]
+        waited_for = self.maps.waited_for
+        chains = self.maps.chains
+        self.missing = [len(waited_for(s) if chains else s.needs) for s in plan.steps]
         # By number, the steps that may start, and the maps that have items which may.
         self.ready: list[int] = []
         self.slots = list(range(1, self.workers + 1))  # the free ones, a heap

@@ -23,9 +23,10 @@ def is_cached(task: TaskSpec, flow: FlowSpec, default: bool | None) -> bool:
     """
     if default is False or task.run_if != "succeeded":
         return False
-    asked = next((a for a in (task.cache, task.flow_cache, flow.cache, default) if a is not None),
-                 False)  # fmt: skip
-    return asked and not needs_limit(task)
+    asked = task.cache
+    for outer in (task.flow_cache, flow.cache, default):
+        asked = outer if asked is None else asked
+    return bool(asked) and not needs_limit(task)
 
 
 def needs_limit(task: TaskSpec) -> bool:

@@ -190,12 +190,14 @@ class _Reading:
 
     def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
         """Values passed on by a body that *task* converts by its annotation: text and secrets."""
-        signature = signature_of(task.fn)
+        bound = by_parameter(task.fn, task.bindings)
+        passed = [(k, b) for k, b in bound.items() if isinstance(b, Param) and not b.path]
+        signature = signature_of(task.fn) if passed else None
+        if signature is None:
+            return
         secrets = secret_parameters(task.fn)
         known = {**self.spec.params, **self.runtime}
-        for name, binding in by_parameter(task.fn, task.bindings).items():
-            if not isinstance(binding, Param) or binding.path or not signature:
-                continue
+        for name, binding in passed:
             value = known.get(binding.name)
             reads = isinstance(value, Text | Members | Fields) or (
                 name in secrets and isinstance(value, str | bytes)

@@ -52,9 +52,13 @@ def unmask(value: Any) -> Any:
 
 def secret_parameters(fn: Callable[..., Any] | None) -> frozenset[str]:
     """Names of the parameters of *fn* whose annotation is or contains a secret."""
-    if fn is None:
-        return frozenset()
-    return frozenset(n for n, a in hints_of(fn).items() if n != "return" and is_secret(a))
+    hints = None if fn is None else hints_of(fn)
+    if not hints:
+        return _NONE
+    return frozenset([n for n, a in hints.items() if n != "return" and is_secret(a)])
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 def signature_text(fn: Callable[..., Any], *, annotated: bool = True) -> str:
