@@ -285,3 +285,99 @@ def test_a_task_in_a_worker_is_in_its_task_run_at_the_server(server: str, tmp_pa
     parents = [task["task_inputs"].get("__parents__", []) for task in begun_there]
     # The task inside the flow has none.
     assert sorted([run["id"] for run in runs] for runs in parents) == [[], [own["id"]], [own["id"]]]
+
+
+RULES = """
+import json, sys
+from mxm.pipeline import FlowSpec, Skip, TaskSpec, compile_flow
+from mxm.pipeline.bindings import Bindings, Const, Each, Upstream
+
+def one(*_): return 1
+def fail(*_): raise ValueError("by design")
+def skip(*_): raise Skip("market closed")
+def odd(x):
+    if x % 2: raise ValueError(x)
+    return x
+def over(items): return Bindings((Each(Const(items)),))
+
+flows = [
+    FlowSpec("fallback", [TaskSpec("feed", fail, allow_failure=True),
+                          TaskSpec("other", one, after=["feed"], run_if="failed"),
+                          TaskSpec("prices", one, upstream=["feed", "other"],
+                                   run_if="not_failed")]),
+    FlowSpec("joined", [TaskSpec("left", skip), TaskSpec("right", one),
+                        TaskSpec("join", one, upstream=["left", "right"], run_if="not_failed"),
+                        TaskSpec("strict", one, upstream=["left", "right"])]),
+    FlowSpec("cleaned", [TaskSpec("work", fail), TaskSpec("next", one, upstream=["work"]),
+                         TaskSpec("mail", one, after=["next"], run_if="failed"),
+                         TaskSpec("clean", one, after=["next"], run_if="always")]),
+    FlowSpec("mapped", [TaskSpec("gain", odd, bindings=over([0, 1, 2, 4]), on_item_error="skip"),
+                        TaskSpec("seen", odd, bindings=over([0, 1, 2]), outcomes=True),
+                        TaskSpec("more", one, bindings=Bindings((Each(Upstream("gain")),)))]),
+    FlowSpec("broken", [TaskSpec("gain", odd, bindings=over([0, 1, 2])),
+                        TaskSpec("more", one, bindings=Bindings((Each(Upstream("gain")),)))]),
+]
+ended = {}
+for spec in flows:
+    run = compile_flow(spec, runner=sys.argv[1], workers=2).run()
+    ended[spec.name] = {t.name: t.state.value for t in run.tasks.values()}
+json.dump(ended, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_states_of_run_rules_and_maps_at_the_server(
+    server: str, tmp_path: Path, runner: str
+) -> None:
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PREFECT_API_URL": server,
+        "PREFECT_HOME": str(tmp_path / "client"),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", RULES, runner],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    here = json.loads(ran.stdout)
+    assert here["cleaned"] == {
+        "work": "failed",
+        "next": "skipped",
+        "mail": "succeeded",
+        "clean": "succeeded",
+    }
+    called = sum(state != "skipped" for tasks in here.values() for state in tasks.values())
+    deadline = time.monotonic() + 120  # the server stores events of task runs in batches
+    # A task that raised Skip itself has a task run, and so has a map of which items ran.
+    while len(tasks := ask(server, "task_runs")) < called + 2:
+        assert time.monotonic() < deadline, [task["name"] for task in tasks]
+        time.sleep(0.5)
+    flows = {flow["id"]: flow["name"] for flow in ask(server, "flows")}
+    runs = {run["id"]: run for run in ask(server, "flow_runs")}
+    assert {flows[run["flow_id"]]: run["state_name"] for run in runs.values()} == {
+        "fallback": "Completed",
+        "joined": "Completed",
+        "mapped": "Completed",
+        "cleaned": "Failed",
+        "broken": "Failed",
+    }
+    there: dict[str, dict[str, str]] = {}
+    messages: dict[str, str | None] = {}
+    for task in tasks:
+        flow = flows[runs[task["flow_run_id"]]["flow_id"]]
+        name = task["name"].rpartition("-")[0]
+        there.setdefault(flow, {})[name] = task["state_name"]
+        messages[f"{flow}.{name}"] = task["state"]["message"]
+    assert there == {
+        "fallback": {"feed": "Failed", "other": "Completed", "prices": "Completed"},
+        "joined": {"left": "Skipped", "right": "Completed", "join": "Completed"},
+        "cleaned": {"work": "Failed", "mail": "Completed", "clean": "Completed"},
+        "mapped": {"gain": "Completed", "seen": "Completed", "more": "Completed"},
+        "broken": {"gain": "Failed", "more": "Skipped"},
+    }
+    assert messages["mapped.gain"] == "3 of 4 succeeded"
+    assert messages["mapped.seen"] == "2 of 3 succeeded"
