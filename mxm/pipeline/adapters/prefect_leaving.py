@@ -17,7 +17,7 @@ from mxm.pipeline.execution.events import Event, Observer, OutputLine, Warned
 from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.values.conversion import Given, Text
+from mxm.pipeline.values.conversion import Sourced, Text
 
 __all__ = ["REFERENCE", "dereferenced", "keep_results", "lines_to_server"]
 
@@ -55,7 +55,7 @@ def _secret(name: str, value: Any) -> Any:
                 f"parameter {name!r}: the variable {place} is not set where the run is",
                 hint=f"set {place} for the worker, or in the work pool",
             )
-        return Given(Text(os.environ[place]), f"the variable {place}")
+        return Sourced(Text(os.environ[place]), f"the variable {place}")
     from prefect.blocks.system import Secret
 
     blocks: Any = Secret
@@ -65,7 +65,7 @@ def _secret(name: str, value: Any) -> Any:
         raise BackendError(
             f"parameter {name!r}: the Secret block {place!r} cannot be read: {described(error)}"
         ) from None
-    return Given(Text(str(loaded.get())), f"the Secret block {place}")
+    return Sourced(Text(str(loaded.get())), f"the Secret block {place}")
 
 
 def lines_to_server(ids: Mapping[str, UUID]) -> Observer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from mxm.pipeline.assets.remote import is_url
 from mxm.pipeline.errors import described, repr_of
 from mxm.pipeline.interrupts import let_signals_pass
 
@@ -145,7 +146,7 @@ class Template:
             for piece in self.pieces
         ]
         path = "".join(parts)
-        *folders, name = path.split("/")
+        *folders, name = path.partition("://")[2].split("/") if is_url(path) else path.split("/")
         for folder in folders:
             if folder in ("", ".", "..") or len(folder.encode("utf-8")) > _LONGEST:
                 raise PathError(f"{_short(path)} has a folder without a usable name")
@@ -201,8 +202,8 @@ def _require_inside(template: Template) -> None:
     # Of a field only a name can come that stays where it is.
     drawn = "".join(piece if isinstance(piece, str) else "x" for piece in template.pieces)
     if "://" in drawn:
-        raise TemplateError("it is a URL; only files of the project are written", leaves=True)
-    if drawn.startswith(("/", "~")) or _DRIVE.match(drawn) or "\\" in drawn:
+        drawn = _inside_url(template, drawn)
+    elif drawn.startswith(("/", "~")) or _DRIVE.match(drawn) or "\\" in drawn:
         raise TemplateError("it must be relative to the project's root", leaves=True)
     if any(ord(letter) < 32 for letter in drawn):
         raise TemplateError("it contains control characters")
@@ -211,6 +212,22 @@ def _require_inside(template: Template) -> None:
         raise TemplateError("'..' leads out of it", leaves=True)
     if "" in folders or "." in folders:
         raise TemplateError("it has a folder without a name")
+
+
+def _inside_url(template: Template, drawn: str) -> str:
+    """The path behind the host or the bucket of a URL."""
+    first = template.pieces[0]
+    protocol, _, rest = drawn.partition("://")
+    if not isinstance(first, str) or not is_url(first) or "://" in rest:
+        raise TemplateError("what is before :// must be the name of a protocol", leaves=True)
+    if protocol in ("file", "local"):
+        raise TemplateError("it must be relative to the project's root", leaves=True)
+    host, slash, path = rest.partition("/")
+    if not slash or "/" not in first.partition("://")[2]:
+        raise TemplateError("the host or the bucket must be named, and a path in it", leaves=True)
+    if "@" in host:
+        raise TemplateError("a name and a password in it would be recorded; set them up outside")
+    return path
 
 
 def fields_of(template: str | None) -> tuple[str, ...]:

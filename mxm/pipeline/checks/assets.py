@@ -10,6 +10,7 @@ from typing import Any
 
 from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.assets.formats import unknown_format
+from mxm.pipeline.assets.remote import is_url, refusal_of
 from mxm.pipeline.assets.templates import Template, TemplateError, read_template
 from mxm.pipeline.bindings import (
     Binding,
@@ -61,6 +62,16 @@ def asset_problems(spec: FlowSpec) -> Iterator[Problem]:
             continue
         problems = list(_fields(spec, task, asset, template))
         yield from problems
+        refusal = refusal_of(template.text) if is_url(template.text) else None
+        if refusal is not None:
+            yield _problem(
+                "MXM814",
+                spec,
+                task,
+                f"asset {asset.id!r} cannot be written to {template.text}: {refusal}",
+                "install what knows such URLs, such as s3fs for s3://, or write it into the "
+                "project",
+            )
         if hint is None:
             yield from _format(spec, task, asset)
         if problems:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -385,20 +384,19 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Forget what is recorded of an asset, or of one partition."""
-    from mxm.pipeline.assets.files import description_path
-
     removed: list[str] = []
     kept: list[str] = []
     with _open() as database:
         rows = writes_of(database, id, partition)
-        newest = {row.path: row for row in rows if row.path is not None}
-        for place, row in newest.items() if files else ():
+        newest = {row.relative: row for row in rows if row.path is not None}
+        for name, row in newest.items() if files else ():
+            place = row.path or ""
             if row.change() is None:
-                os.unlink(place)
+                # At a URL each content that was written has an object of its own.
+                for each in {one.path: one for one in rows if one.relative == name}.values():
+                    each.remove()
                 removed.append(place)
-                if os.path.exists(description_path(place)):
-                    os.unlink(description_path(place))
-            elif os.path.exists(place):
+            elif row.is_there():
                 kept.append(place)
         gone: list[tuple[str, Sequence[Any]]] = [
             ("DELETE FROM materialisation WHERE number = ?", (row.number,)) for row in rows

@@ -24,6 +24,7 @@ from mxm.pipeline.assets.files import (
 )
 from mxm.pipeline.assets.formats import Facts, facts_of, format_named
 from mxm.pipeline.assets.reading import ReadAsset
+from mxm.pipeline.assets.remote import content_at, is_url, publish_at, put
 from mxm.pipeline.assets.templates import PathError, Template, read_template, within
 from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter
 from mxm.pipeline.errors import (
@@ -186,14 +187,15 @@ class Target:
             return Aim(self, "", "", partition, None, self.reads)
         try:
             path = self.template.render(values)
-            real = within(self.root, path)
+            real = path if is_url(path) else within(self.root, path)
         except PathError as error:
             raise AssetError(
                 f"asset {self.asset.id!r} of task {self.task.name!r} cannot be written to "
                 f"{self.template.text}: {error}"
             ) from None
         self.claims.claim(real, path, self.task.name, item)
-        return Aim(self, path, real, partition, FileState.of(real), self.reads)
+        before = None if is_url(real) else FileState.of(real)
+        return Aim(self, path, real, partition, before, self.reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,14 @@ class Aim:
             asset, said = self.target.asset.id, self._said(results)
             return WrittenAsset(asset, self.partition, checks=results, problems=said)
         maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
+        if is_url(self.path):
+            if value is None or value == self.path:
+                raise AssetError(
+                    f"task {self.target.task.name!r} returned {_kind_of(value)}: what is at "
+                    f"{self.path} is what a task returns",
+                    hint="return the value to be written",
+                )
+            return self._written(value, maker)
         if value is None or self._is_own(value):
             return self._taken(value, maker)
         if self._was_written():
@@ -303,7 +313,9 @@ class Aim:
             return self.publish(load(), flow, run, item, reads)
         same = Facts(kept["library"], kept["rows"], kept["columns"], kept["index"])
         known = self._with(reads)._asset(there, same, "value", (), ())
-        if read_description(self.real) is None:  # someone wrote the same, or removed it
+        if (
+            not is_url(self.real) and read_description(self.real) is None
+        ):  # someone wrote the same, or removed it
             maker = {"flow": flow, "task": self.target.task.name, "item": item, "run": run}
             with contextlib.suppress(OSError), locked(os.path.dirname(self.real)):
                 describe(self.real, _description(known, self, maker))
@@ -390,7 +402,7 @@ class Aim:
             lost.extend(chosen.write(value, path))
 
         try:
-            published(self.real, write, description)
+            (publish_at if is_url(self.real) else published)(self.real, write, description)
         except AssetError as error:
             raise AssetError(
                 f"{self.path} is not written: {error.message}", hint=error.hint
@@ -398,7 +410,8 @@ class Aim:
         except BaseException as error:  # also what a library raises in its own way
             let_signals_pass(error)
             raise self._unwritten(error) from error
-        _remove(rejected_path(self.real))
+        if not is_url(self.real):
+            _remove(rejected_path(self.real))
         return made[0]
 
     def _look(self) -> tuple[Facts, tuple[CheckResult, ...]]:
@@ -457,7 +470,7 @@ class Aim:
         try:
             if chosen.refusal(value) is not None:
                 return None
-            write_whole(real, lambda path: chosen.write(value, path))
+            (put if is_url(real) else write_whole)(real, lambda path: chosen.write(value, path))
         except BaseException as error:  # also what a library raises in its own way
             let_signals_pass(error)
             return None
@@ -532,7 +545,7 @@ class Aim:
 
 def _content_of(path: str) -> Hashed | None:
     try:
-        return hash_of(path)
+        return content_at(path) if is_url(path) else hash_of(path)
     except OSError:
         return None
 

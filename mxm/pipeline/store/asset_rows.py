@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from mxm.pipeline.assets.remote import is_url
 from mxm.pipeline.errors import AssetCheckError
 from mxm.pipeline.execution.events import AssetWritten
 from mxm.pipeline.execution.masking import Secrets
@@ -110,7 +111,7 @@ def _statements(
     """The rows of *asset*, which *task* wrote."""
     declared = task.produces
     modified: int | None = None
-    if asset.path is not None:
+    if asset.path is not None and not is_url(asset.path):
         try:
             modified = os.stat(os.path.join(root, *asset.path.split("/"))).st_mtime_ns
         except OSError:  # it is gone already

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from mxm.pipeline.assets.files import hash_of
+from mxm.pipeline.assets.files import description_path, hash_of
 from mxm.pipeline.assets.formats import format_named
 from mxm.pipeline.assets.reading import ReadAsset, flow_file, note_read
+from mxm.pipeline.assets.remote import content_at, is_url, object_of, read_at, remove_at
 from mxm.pipeline.assets.templates import read_template
 from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.logs import current_task
@@ -52,9 +54,10 @@ class Materialisation:
     run, flow, task, item
         What wrote it.
     path
-        The file; None where the declaration has no path.
+        The file, or the object at a URL that holds the content; None where the declaration has no
+        path.
     relative
-        The file relative to the project's root.
+        The file relative to the project's root, or the URL.
     format, digest, size, rows, columns, index, library, by, upstream, reads
         As in `WrittenAsset`.
     modified
@@ -110,8 +113,10 @@ class Materialisation:
 
     def change(self) -> str | None:
         """What happened to the file since, in words; None where it is as it was written."""
-        if self.path is None:
+        if self.path is None or self.relative is None:
             return None
+        if is_url(self.relative):
+            return self._change_at(self.relative)
         try:
             stat = os.stat(self.path)
         except OSError:
@@ -124,6 +129,50 @@ class Materialisation:
             return f"missing: {self.relative} cannot be read: {error.strerror}"
         return None if same else f"changed outside: {self.relative} is not what was written"
 
+    def _change_at(self, url: str) -> str | None:
+        try:
+            found = content_at(url)
+        except (AssetError, OSError) as error:
+            return f"missing: {url} cannot be read: {described(error)}"
+        if found is None:
+            return f"missing: {url} is not there"
+        if found.digest == self.digest:
+            return None
+        return f"changed outside: {url} is not what was written"
+
+    def is_there(self) -> bool:
+        """Whether its file is there, whatever is in it; where it has none, its task knows."""
+        if self.path is None or self.relative is None:
+            return True
+        if is_url(self.relative):
+            return not (self.change() or "").startswith("missing")
+        return os.path.exists(self.path)
+
+    def read(self) -> Any:
+        """The value in its file.
+
+        Raises
+        ------
+        AssetError, OSError
+            It cannot be read; in the manner of its format, too.
+        """
+        facts = {"library": self.library, "columns": self.columns, "index": self.index}
+        chosen = format_named(self.format or "")
+        if self.relative is None or not is_url(self.relative):
+            return chosen.read(self.path or "", facts)
+        there = content_at(self.relative)
+        digest = there.digest if there else self.digest
+        return read_at(self.relative, digest, lambda path: chosen.read(path, facts))
+
+    def remove(self) -> None:
+        """Remove its file, and what describes it."""
+        if self.relative is not None and is_url(self.relative):
+            remove_at(self.relative, self.digest)
+        elif self.path is not None:
+            os.unlink(self.path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(description_path(self.path))
+
 
 def _root(database: Database, row: Mapping[str, Any]) -> str:
     return str(row["root"] or os.path.dirname(database.store))
@@ -132,6 +181,8 @@ def _root(database: Database, row: Mapping[str, Any]) -> str:
 def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
     relative: str | None = row["path"]
     path = None if relative is None else os.path.join(_root(database, row), *relative.split("/"))
+    if relative is not None and is_url(relative):
+        path = object_of(relative, row["digest"])
     return Materialisation(
         row["number"],
         row["asset"],
@@ -237,8 +288,13 @@ def _content(made: Materialisation) -> str | None:
         digest = "missing"
     else:
         try:
-            digest = hash_of(made.path).digest
-        except OSError:
+            there = (
+                content_at(made.relative)
+                if made.relative is not None and is_url(made.relative)
+                else hash_of(made.path)
+            )
+            digest = there.digest if there else "missing"
+        except (AssetError, OSError):
             digest = "missing"
     return f"{made.partition} {made.relative} {digest}"
 
@@ -465,9 +521,8 @@ def load_value(
         partition, run = asked
         shown = None if partition is None else str(partition)
         note_read(ReadAsset(made.asset, "value", shown, run, _content(made)))
-    facts = {"library": made.library, "columns": made.columns, "index": made.index}
     try:
-        value = format_named(made.format).read(made.path, facts)
+        value = made.read()
     except AssetError:
         raise
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -296,8 +295,7 @@ def lacking_in(
     for row in rows:
         if shape is None or (row.relative is not None and shape.fullmatch(row.relative)):
             value = same_value(str(row.partition).partition(":")[2])
-            exists = row.path is None or os.path.exists(row.path)
-            there[value] = exists and there.get(value, True)
+            there[value] = row.is_there() and there.get(value, True)
     return [value for value in values if not there.get(same_value(value))]
 
 
