@@ -25,7 +25,7 @@ from command import call, write
 from pydantic import SecretStr
 
 import mxm
-from mxm.pipeline import AssetDecl, Check, FlowRun, FlowSpec, TaskSpec, compile_flow
+from mxm.pipeline import AssetDecl, Check, FlowRun, FlowSpec, TaskSpec, compile_flow, load_asset
 from mxm.pipeline.api import check_flow
 from mxm.pipeline.assets import files
 from mxm.pipeline.assets.files import description_path, read_description
@@ -1036,6 +1036,29 @@ def test_json_holds_what_is_json(value: Any, root: Path) -> None:
     run(here(lambda: value, file("x"))).raise_for_failure()
     back = json.loads((root / "x").read_text())
     assert (back, type(back)) == (value, type(value))
+
+
+HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=["2026-01-05"])
+
+
+@pytest.mark.parametrize("format", ["parquet", "feather", "csv"])
+@pytest.mark.parametrize("frequency", ["D", "B", "h", "W-FRI", "ME", HOLIDAYS, "tz"])
+def test_the_frequency_of_an_index_comes_back_or_is_said_to_be_lost(
+    frequency: Any, format: str, root: Path
+) -> None:
+    zone = "Europe/Berlin" if frequency == "tz" else None
+    index = pd.date_range("2026-01-02", periods=5, freq="D" if zone else frequency, tz=zone)
+    value = pd.DataFrame({"a": range(5)}, index=index)
+    spec = here(lambda: value, file("x.table", format))
+    done = compile_flow(spec, backend="inline", record=True).run({})
+    done.raise_for_failure()
+    back = load_asset("a")
+    assert list(back.index) == list(index)
+    said = [problem.code for problem in done.warnings]
+    if frequency is HOLIDAYS:
+        assert (back.index.freq, said) == (None, ["MXM809"])
+    elif "MXM809" not in said:
+        assert back.index.freq == index.freq
 
 
 def test_pickle_holds_anything_that_comes_back(root: Path) -> None:

@@ -63,7 +63,8 @@ class Facts:
     columns
         The type of each column, as text.
     index
-        The name and the type of each level of an index that is more than a count of rows.
+        The name and the type of each level of an index that is more than a count of rows, and the
+        frequency, if it has one.
     """
 
     library: str

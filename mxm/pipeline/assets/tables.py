@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -79,7 +80,7 @@ class TableFormat:
         if lost:
             raise AssetError(f"{self._name} would not give it back unchanged: {lost[0]}",
                              hint=_hint(value))  # fmt: skip
-        return ()
+        return _lost_frequency(value) if library == "pandas" else ()
 
     def _write_pandas(self, value: Any, path: str) -> None:
         getattr(value, f"to_{self._name}")(path)
@@ -95,7 +96,9 @@ class TableFormat:
 
     def read(self, path: str, facts: Mapping[str, Any]) -> Any:
         """The table in *path*; as `mxm.pipeline.assets.formats.Format`."""
-        return self._read(_installed(facts), path, None)
+        library = _installed(facts)
+        value = self._read(library, path, None)
+        return _with_frequency(value, facts) if library == "pandas" else value
 
     def _read(self, library: str, path: str, columns: Sequence[str] | None) -> Any:
         parquet = self._name == "parquet"
@@ -312,7 +315,10 @@ class CsvFormat:
         except Exception as error:
             return [f"it cannot be read back: {described(error)}"]
         if library == "pandas":
-            return [_kept(line) for line in pandas_differences(value, back)]
+            return [
+                *(_kept(line) for line in pandas_differences(value, back)),
+                *_lost_frequency(value),
+            ]
         if library == "polars":
             return [
                 f"column {name!r} of {kind}"
@@ -330,7 +336,8 @@ class CsvFormat:
         library = _installed(facts)
         kinds: Mapping[str, str] = facts.get("columns") or {}
         if library == "pandas":
-            return _pandas_csv(_module("pandas", "csv"), path, kinds, facts.get("index") or ())
+            made = _pandas_csv(_module("pandas", "csv"), path, kinds, facts.get("index") or ())
+            return _with_frequency(made, facts)
         if library == "polars":
             polars = _module("polars", "csv")
             if os.path.getsize(path) == 0 or not kinds:
@@ -374,7 +381,42 @@ def index_names(value: Any) -> list[list[str | None]]:
         return []
     index = value.index
     levels = [index.get_level_values(i) for i in range(index.nlevels)]
-    return [[name, str(level.dtype)] for name, level in zip(index.names, levels, strict=True)]
+    named = [[name, str(level.dtype)] for name, level in zip(index.names, levels, strict=True)]
+    frequency = _frequency(index)
+    return [[*named[0], frequency]] if frequency else named
+
+
+def _frequency(index: Any) -> str | None:
+    """The frequency of a pandas *index* as text that stands for all of it; None for none."""
+    frequency = getattr(index, "freq", None)
+    if frequency is None or type(index).__name__ == "PeriodIndex":  # its type has it
+        return None
+    text: str = frequency.freqstr
+    offset: Any = _module("pandas.tseries.frequencies", "frequencies").to_offset
+    try:
+        return text if offset(text) == frequency else None
+    except ValueError:
+        return None
+
+
+def _lost_frequency(value: Any) -> list[str]:
+    """What of the frequency of the index of *value* no text can have: holidays, for one."""
+    frequency = getattr(value.index, "freq", None)
+    if frequency is None or _frequency(value.index) or type(value.index).__name__ == "PeriodIndex":
+        return []
+    return [f"the frequency {frequency!r} of its index"]
+
+
+def _with_frequency(frame: Any, facts: Mapping[str, Any]) -> Any:
+    """*frame* with the frequency that its index had."""
+    index: Sequence[Sequence[str | None]] = facts.get("index") or ()
+    if len(index) == 1 and len(index[0]) > _PLAIN_LEVEL:
+        with contextlib.suppress(ValueError, AttributeError):  # the file was changed
+            frame.index.freq = index[0][_PLAIN_LEVEL]
+    return frame
+
+
+_PLAIN_LEVEL = 2  # name and type; behind them the frequency, if there is one
 
 
 def _pandas_csv(
@@ -385,7 +427,7 @@ def _pandas_csv(
             return pandas.DataFrame()
         return pandas.read_csv(path, float_precision="round_trip")
     raw = pandas.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    levels = [_typed(pandas, raw.iloc[:, i], kind or "object") for i, (_, kind) in enumerate(index)]
+    levels = [_typed(pandas, raw.iloc[:, i], level[1] or "object") for i, level in enumerate(index)]
     frame = raw.iloc[:, len(index) :]
     made = {
         name: _typed(pandas, frame.iloc[:, i], kinds.get(name, "str"))
@@ -393,7 +435,7 @@ def _pandas_csv(
     }
     back = pandas.DataFrame(made, columns=frame.columns)
     back.columns = [*map(str, frame.columns)]
-    names = [name for name, _ in index]
+    names = [level[0] for level in index]
     if len(levels) == 1:
         back.index = pandas.Index(levels[0].array, name=names[0])
     elif levels:

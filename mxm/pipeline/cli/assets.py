@@ -20,7 +20,9 @@ from mxm.pipeline.store.catalogue import (
     Asset,
     Materialisation,
     history,
+    is_there,
     load_value,
+    remove_file,
     require_asset,
     writes_of,
 )
@@ -394,9 +396,9 @@ def forget(
             if row.change() is None:
                 # At a URL each content that was written has an object of its own.
                 for each in {one.path: one for one in rows if one.relative == name}.values():
-                    each.remove()
+                    remove_file(each)
                 removed.append(place)
-            elif row.is_there():
+            elif is_there(row):
                 kept.append(place)
         gone: list[tuple[str, Sequence[Any]]] = [
             ("DELETE FROM materialisation WHERE number = ?", (row.number,)) for row in rows

@@ -508,7 +508,9 @@ class Aim:
             Problem(
                 "MXM809",
                 f"asset {asset.id!r}: {asset.format} does not keep {', '.join(lost[:3])}{more}",
-                'format="parquet" keeps the types of columns',
+                'format="parquet" keeps the types of columns'
+                if asset.format == "csv"
+                else 'format="pickle" keeps it',
                 source=task.source,
                 task=task.name,
                 severity="warning",

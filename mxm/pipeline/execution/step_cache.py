@@ -221,7 +221,7 @@ class StepCache:
         except BaseException as error:  # also of checks, which are code of users
             let_signals_pass(error)
             why = error.message if isinstance(error, PipelineError) else described(error)
-            asked.entry, asked.found = None, entry
+            asked.entry, asked.unused = None, entry
             asked.why.append(Reason("asset", why))
             return None
 

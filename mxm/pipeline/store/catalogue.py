@@ -31,9 +31,11 @@ __all__ = [
     "content_of",
     "declarations",
     "history",
+    "is_there",
     "last_rows",
     "load_asset",
     "load_value",
+    "remove_file",
     "require_asset",
     "writes_of",
 ]
@@ -81,7 +83,7 @@ class Materialisation:
     size: int | None
     rows: int | None
     columns: Mapping[str, str]
-    index: tuple[tuple[str | None, str], ...]
+    index: tuple[tuple[str | None, ...], ...]
     library: str
     by: str
     upstream: tuple[str, ...]
@@ -140,38 +142,34 @@ class Materialisation:
             return None
         return f"changed outside: {url} is not what was written"
 
-    def is_there(self) -> bool:
-        """Whether its file is there, whatever is in it; where it has none, its task knows."""
-        if self.path is None or self.relative is None:
-            return True
-        if is_url(self.relative):
-            return not (self.change() or "").startswith("missing")
-        return os.path.exists(self.path)
 
-    def read(self) -> Any:
-        """The value in its file.
+def is_there(made: Materialisation) -> bool:
+    """Whether the file of *made* is there, whatever is in it; True where it has no file."""
+    if made.path is None or made.relative is None:
+        return True
+    if is_url(made.relative):
+        return not (made.change() or "").startswith("missing")
+    return os.path.exists(made.path)
 
-        Raises
-        ------
-        AssetError, OSError
-            It cannot be read; in the manner of its format, too.
-        """
-        facts = {"library": self.library, "columns": self.columns, "index": self.index}
-        chosen = format_named(self.format or "")
-        if self.relative is None or not is_url(self.relative):
-            return chosen.read(self.path or "", facts)
-        there = content_at(self.relative)
-        digest = there.digest if there else self.digest
-        return read_at(self.relative, digest, lambda path: chosen.read(path, facts))
 
-    def remove(self) -> None:
-        """Remove its file, and what describes it."""
-        if self.relative is not None and is_url(self.relative):
-            remove_at(self.relative, self.digest)
-        elif self.path is not None:
-            os.unlink(self.path)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(description_path(self.path))
+def remove_file(made: Materialisation) -> None:
+    """Remove the file of *made*, and what describes it."""
+    if made.relative is not None and is_url(made.relative):
+        remove_at(made.relative, made.digest)
+    elif made.path is not None:
+        os.unlink(made.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(description_path(made.path))
+
+
+def _read(made: Materialisation) -> Any:
+    facts = {"library": made.library, "columns": made.columns, "index": made.index}
+    chosen = format_named(made.format or "")
+    if made.relative is None or not is_url(made.relative):
+        return chosen.read(made.path or "", facts)
+    there = content_at(made.relative)
+    digest = there.digest if there else made.digest
+    return read_at(made.relative, digest, lambda path: chosen.read(path, facts))
 
 
 def _root(database: Database, row: Mapping[str, Any]) -> str:
@@ -199,7 +197,7 @@ def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
         row["size"],
         row["rows"],
         json.loads(row["columns"] or "{}"),
-        tuple((name, kind) for name, kind in json.loads(row["levels"] or "[]")),
+        tuple(map(tuple, json.loads(row["levels"] or "[]"))),
         row["library"] or "",
         row["by"] or "",
         tuple(json.loads(row["upstream"] or "[]")),
@@ -522,7 +520,7 @@ def load_value(
         shown = None if partition is None else str(partition)
         note_read(ReadAsset(made.asset, "value", shown, run, _content(made)))
     try:
-        value = made.read()
+        value = _read(made)
     except AssetError:
         raise
     except Exception as error:

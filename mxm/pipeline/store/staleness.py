@@ -14,7 +14,7 @@ from mxm.pipeline.assets.templates import TemplateError, read_template
 from mxm.pipeline.execution.publishing import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store import kept
-from mxm.pipeline.store.catalogue import Materialisation, declarations, history
+from mxm.pipeline.store.catalogue import Materialisation, declarations, history, is_there
 from mxm.pipeline.store.code import asset_code, fingerprints_in
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import root_of
@@ -295,7 +295,7 @@ def lacking_in(
     for row in rows:
         if shape is None or (row.relative is not None and shape.fullmatch(row.relative)):
             value = same_value(str(row.partition).partition(":")[2])
-            there[value] = row.is_there() and there.get(value, True)
+            there[value] = is_there(row) and there.get(value, True)
     return [value for value in values if not there.get(same_value(value))]
 
 
