@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mxm.pipeline.assets.declared import AssetDecl, Check, checks_of
+from mxm.pipeline.assets.formats import facts_of
 from mxm.pipeline.assets.ready import RowsWithin
+from mxm.pipeline.assets.tables import library_of
 from mxm.pipeline.errors import text_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.assets import CheckResult
@@ -44,7 +46,9 @@ def _outcome(
         if isinstance(test, RowsWithin):
             said: object = test.compare(value, last_rows())
         elif _is_schema(test):
-            test.validate(value)  # raises
+            changed = _changed(value, test.validate(value))  # raises where it is wrong
+            if changed is not None:
+                return False, changed
             said = True
         else:
             said = test(value)
@@ -57,6 +61,24 @@ def _outcome(
         return bool(said), None if said else "it returned False"
     what = "None" if said is None else f"a {type(said).__name__}"
     return False, f"it returned {what}; a check returns True or False, or raises"
+
+
+def _changed(value: Any, validated: Any) -> str | None:
+    """How the table that a schema gave back differs from *value*, which is what is written."""
+    if not library_of(validated) or validated is value:
+        return None
+    before, after = facts_of(value), facts_of(validated)
+    for name in dict.fromkeys([*before.columns, *after.columns]):
+        old, new = before.columns.get(name), after.columns.get(name)
+        if old != new:
+            became = f"of {old} is {new}" if old and new else "is new" if new else "is left out"
+            return f"column {name!r} {became} in what the schema returns: {_RETURN}"
+    if before.rows != after.rows:
+        return f"{before.rows:,} rows are {after.rows:,} in what the schema returns: {_RETURN}"
+    return None
+
+
+_RETURN = "let the task return that"
 
 
 def _is_schema(test: Any) -> bool:

@@ -29,7 +29,7 @@ from mxm.pipeline.taskruns import (
     iso_time,
     rounded,
 )
-from mxm.pipeline.values.assets import CheckResult, WrittenAsset
+from mxm.pipeline.values.assets import CheckResult, ReadAsset, WrittenAsset
 from mxm.pipeline.values.jsonvalue import JSONValue, Written
 from mxm.pipeline.values.secrets import MASK, Masked
 
@@ -417,7 +417,8 @@ def _asset(asset: Sequence[Any]) -> WrittenAsset:
     known = _asset_document(asset)
     checks = tuple(CheckResult(**each) for each in known.pop("checks", ()))
     upstream = tuple(known.pop("upstream", ()))
-    return WrittenAsset(**known, upstream=upstream, checks=checks)
+    reads = tuple(ReadAsset(**each) for each in known.pop("reads", ()))
+    return WrittenAsset(**known, upstream=upstream, reads=reads, checks=checks)
 
 
 def _said(error: Mapping[str, Any]) -> str:
