@@ -34,6 +34,7 @@ from mxm.pipeline import (
     unique,
 )
 from mxm.pipeline.assets.checking import results_of
+from mxm.pipeline.bindings import Bindings, Const, Each
 from mxm.pipeline.errors import AssetCheckError, AssetError, PipelineError
 from mxm.pipeline.store.catalogue import history
 from mxm.pipeline.store.database import Database
@@ -190,6 +191,30 @@ def test_results_of_checks_are_in_the_document_of_the_run(root: Path) -> None:
     kept = json.loads(invoke("runs", "show", "last", "--json").out)["tasks"][0]["asset"]
     assert kept == asset_now[0]["asset"]
     assert load_run().tasks["t"].asset == done.tasks["t"].asset
+
+
+def test_results_of_checks_that_block_are_in_the_document_too(root: Path) -> None:
+    def fn(rows: int) -> pd.DataFrame:
+        return frame(rows)
+
+    mapped = TaskSpec("m", fn, produces=AssetDecl("m", checks=[not_empty]), bindings=Bindings(
+        kwargs={"rows": Each(Const([0, 1]))}))  # fmt: skip
+    empty = TaskSpec("t", lambda: frame(0), produces=table(not_empty))
+    done = run(at(FlowSpec("f", [empty, mapped])))
+    said = {
+        "name": "not_empty",
+        "severity": "block",
+        "passed": False,
+        "message": "it returned False",
+    }
+    made: Any = {task["name"]: task for task in done.to_dict()["tasks"]}
+    assert made["t"]["asset"] == {"id": "prices", "partition": None, "checks": [said]}
+    assert made["m"]["items"]["rows"][0]["asset"]["checks"] == [said]
+    kept = json.loads(invoke("runs", "show", "last", "--json").out)["tasks"]
+    assert {task["name"]: task["asset"] for task in kept} == {
+        name: task["asset"] for name, task in made.items()
+    }
+    assert invoke("assets").out == "nothing was written yet\n"
 
 
 def test_values_without_a_path_are_checked_too(root: Path) -> None:

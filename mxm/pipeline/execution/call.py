@@ -16,7 +16,13 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
-from mxm.pipeline.errors import Skip, TaskCancelledError, TaskTimeoutError, described
+from mxm.pipeline.errors import (
+    AssetCheckError,
+    Skip,
+    TaskCancelledError,
+    TaskTimeoutError,
+    described,
+)
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -50,6 +56,7 @@ __all__ = [
     "invoke_now",
     "invoke_with",
     "invoking",
+    "rejected_asset",
 ]
 
 
@@ -265,7 +272,10 @@ class Call:
             reason = described(error)
             if self._retry.why_not:
                 reason += f" ({self._retry.why_not})"
-            return self._task(State.FAILED, error=error, reason=reason, allowed=allowed)
+            asset = rejected_asset(self.step, error)
+            return self._task(
+                State.FAILED, error=error, reason=reason, allowed=allowed, asset=asset
+            )
         if self.skipped is not None:
             return self._task(State.SKIPPED, reason=self.skipped.reason or None)
         if self.step.overridden:  # the replacement function writes no asset
@@ -344,6 +354,14 @@ def declared_only(step: Step) -> WrittenAsset | None:
     if declared is None or declared.path_template is not None:
         return None
     return WrittenAsset(declared.id, step.partition)
+
+
+def rejected_asset(step: Step, error: BaseException) -> WrittenAsset | None:
+    """What the checks of the asset of *step* said, if they raised *error*: nothing is written."""
+    declared = step.task.produces
+    if declared is None or not isinstance(error, AssetCheckError):
+        return None
+    return WrittenAsset(declared.id, error.partition, checks=error.results)
 
 
 class Noting(Protocol):

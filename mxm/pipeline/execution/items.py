@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import AssetError, Skip, described
-from mxm.pipeline.execution.call import Invocation, attempt_error, invoke
+from mxm.pipeline.execution.call import Invocation, attempt_error, invoke, rejected_asset
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -249,6 +249,7 @@ class _Trial:
             elif raised is not None:
                 run.error, is_fatal = attempt_error(raised)
                 run.state, run.reason = State.FAILED, described(run.error)
+                run.asset = rejected_asset(self.item.call.step, run.error)
                 if not is_fatal:
                     retry = decide_retry(self.item.call, run.attempts, run.error)
         finally:

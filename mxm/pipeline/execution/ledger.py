@@ -123,7 +123,7 @@ class Ledger:
         """Record how *task* ended, and report it."""
         self.ended[task.name] = task
         at = task.ended or datetime.now(UTC)
-        if task.asset is not None:
+        if task.asset is not None and task.has_value:
             announce(self.observers, task.name, task.asset, at)
         if self.step(task.name).target is not None:
             for problem in asset_warnings(task):

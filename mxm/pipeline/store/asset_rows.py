@@ -84,7 +84,12 @@ class AssetRows:
 
     def _masked(self, asset: WrittenAsset) -> WrittenAsset:
         checks = [replace(each, message=self._text(each.message)) for each in asset.checks]
-        return replace(asset, partition=self._text(asset.partition), checks=tuple(checks))
+        reads = [
+            replace(each, partition=self._text(each.partition), content=self._text(each.content))
+            for each in asset.reads
+        ]
+        partition = self._text(asset.partition)
+        return replace(asset, partition=partition, checks=tuple(checks), reads=tuple(reads))
 
     def _text(self, text: str | None) -> str | None:
         return self._secrets.masked(text) if text else text
