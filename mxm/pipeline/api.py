@@ -47,6 +47,23 @@ class MXMFlow(Protocol):
         The backend's name.
     spec
         The compiled spec.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline import MXMFlow, compile_flow
+    >>> compiled = compile_flow(risk, backend="inline")
+    >>> isinstance(compiled, MXMFlow), compiled.name, compiled.backend
+    (True, 'risk', 'inline')
     """
 
     name: str
@@ -90,7 +107,21 @@ class MXMFlow(Protocol):
 
 
 def check_flow(flow: FlowSpec | HasSpec) -> list[Problem]:
-    """All problems of *flow*, found without running it."""
+    """All problems of *flow*, found without running it.
+
+    Parameters
+    ----------
+    flow
+        A spec, or a decorated flow.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.api import check_flow
+    >>> from mxm.pipeline.spec import FlowSpec, TaskSpec
+    >>> problems = check_flow(FlowSpec("risk", [TaskSpec("total", sum, upstream=["load"])]))
+    >>> [(problem.code, problem.message) for problem in problems]
+    [('MXM102', "unknown upstream 'load' of task 'total'")]
+    """
     spec = _spec(flow)
     return [*find_problems(spec), *limit_problems(spec), *cache_notes(spec)]
 
@@ -118,6 +149,23 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
         The value of an option is invalid.
     TypeError
         An option is unknown.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline import compile_flow
+    >>> compiled = compile_flow(risk, backend="inline", runner="threads", workers=2)
+    >>> compiled.run({"symbol": "QQQ"}).value()
+    10.0
     """
     backend = options.pop("backend", "prefect")
     chosen = RunOptions(past=_past_of, last_rows=_last_rows).changed(options, also=["backend"])
@@ -160,6 +208,22 @@ def execute_flow(
     BaseException
         The first failed task's own exception. A note names flow, task and attempts; its ``mxm_run``
         is the run with its partial results.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline import compile_flow, execute_flow
+    >>> execute_flow(compile_flow(risk, backend="inline"), {"symbol": "QQQ"})
+    {'load': [100.0, 110.0], 'gain': 10.0}
     """
     if not hasattr(flow, "execute"):
         raise PipelineError(
@@ -210,7 +274,19 @@ def plan_flow(
 
     Examples
     --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline.api import plan_flow
     >>> [(task.name, task.verdict) for task in plan_flow(risk).tasks]
+    [('load', 'RUN'), ('gain', 'RUN')]
     """
     options.pop("backend", None)
     chosen = RunOptions(past=_past_of, entries=_entries_there).changed(options, also=["backend"])

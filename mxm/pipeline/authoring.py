@@ -220,6 +220,15 @@ class Task(_Mappable[P, R_co], TaskBase):
         The plain function.
     name
         What the task is called in a flow.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task(retries=3)
+    ... def load(symbol: str) -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> load("SPY"), load.name, load.spec.retries
+    ([100.0, 110.0], 'load', 3)
     """
 
     __wrapped__: Callable[P, R_co]
@@ -468,6 +477,18 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     TypeError
         The decorated object is not a plain function, or an option is unknown. One with a value that
         it does not take is a problem of the flow (MXM119).
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str) -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task(upstream=load, retries=3, retry_delay_s=2)
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> gain(load("SPY"))
+    10.0
     """
     check_given("@mxm.task", "task", options, _KNOWN)
 
@@ -487,6 +508,21 @@ class Flow(_Mappable[P, R_co], FlowBase):
         The plain function.
     name
         What the command calls the flow.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> risk("QQQ"), risk.name, risk.spec.params
+    (10.0, 'risk', mappingproxy({'symbol': 'SPY'}))
     """
 
     __wrapped__: Callable[P, R_co]
@@ -675,7 +711,15 @@ def use(resource: Resource[T], /) -> T:
 
     Examples
     --------
-    ``def load(symbol: str, engine: Engine = mxm.use(db)) -> list[float]: ...``
+    >>> import mxm
+    >>> @mxm.resource
+    ... def rates():
+    ...     yield {"USD": 1.0, "EUR": 1.1}
+    >>> @mxm.task
+    ... def convert(amount: float, rates: dict[str, float] = mxm.use(rates)) -> float:
+    ...     return amount * rates["EUR"]
+    >>> convert(100.0, rates={"EUR": 1.5})
+    150.0
     """
     trace = active_trace()
     if trace is not None:
@@ -735,6 +779,18 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     TypeError
         The decorated object is not a plain function, or an option is unknown. One with a value that
         it does not take is a problem of the flow (MXM119).
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str) -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.flow
+    ... def prices(symbol: str = "SPY") -> list[float]:
+    ...     return load(symbol)
+    >>> prices.with_options(backend="inline").run(symbol="QQQ").value()
+    [100.0, 110.0]
     """
     check_given("@mxm.flow", "flow", options, _KNOWN)
     tasks = options.get("tasks")

@@ -48,6 +48,15 @@ class PipelineError(Exception):
         What to do about it, or None.
     source
         The place in the user's files, or None.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import PipelineError, get_flow
+    >>> try:
+    ...     get_flow("rsk")
+    ... except PipelineError as error:
+    ...     print(error.hint)
+    no flows are registered
     """
 
     def __init__(self, message: str, *, hint: str | None = None, source: Source | None = None):
@@ -256,6 +265,20 @@ class Skip(Exception):  # noqa: N818 - not an error
     ----------
     reason
         Shown as the reason of the skipped tasks, such as ``"market closed"``.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import Skip
+    >>> @mxm.task
+    ... def load() -> float:
+    ...     raise Skip("market closed")
+    >>> @mxm.flow
+    ... def risk():
+    ...     return load()
+    >>> run = risk.with_options(backend="inline").run()
+    >>> run.state, run.tasks["load"].state, run.tasks["load"].reason
+    (<State.SUCCEEDED: 'succeeded'>, <State.SKIPPED: 'skipped'>, 'market closed')
     """
 
     def __init__(self, reason: str = ""):

@@ -94,7 +94,14 @@ class Registration:
 
 
 class FlowRegistry:
-    """Registered flows by name; the same place replaces a flow, another place adds one."""
+    """Registered flows by name; the same place replaces a flow, another place adds one.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.registry import FlowRegistry
+    >>> FlowRegistry().names()
+    []
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[Place, list[Registration]]] = {}
@@ -207,13 +214,31 @@ _current: ContextVar[FlowRegistry] = ContextVar("mxm_registry", default=_DEFAULT
 
 
 def current_registry() -> FlowRegistry:
-    """The registry that decorators and `register_flow` add to in this context."""
+    """The registry that decorators and `register_flow` add to in this context.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.registry import current_registry
+    >>> current_registry().names()
+    []
+    """
     return _current.get()
 
 
 @contextmanager
 def collecting() -> Generator[FlowRegistry]:
-    """A fresh registry within a ``with`` block, for tests and for loading modules."""
+    """A fresh registry within a ``with`` block, for tests and for loading modules.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, collecting, list_flows, register_flow
+    >>> with collecting():
+    ...     spec = register_flow(FlowSpec("risk", [TaskSpec("load", print)]))
+    ...     list_flows()
+    ['risk']
+    >>> list_flows()
+    []
+    """
     registry = FlowRegistry()
     token = _current.set(registry)
     try:
@@ -225,10 +250,22 @@ def collecting() -> Generator[FlowRegistry]:
 def register_flow(spec: FlowSpec) -> FlowSpec:
     """Register *spec* under its name for the calling file, and return it.
 
+    Parameters
+    ----------
+    spec
+        A flow built by hand. A decorated flow registers itself.
+
     Raises
     ------
     TypeError
         *spec* is not a FlowSpec.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, get_flow, register_flow
+    >>> spec = register_flow(FlowSpec("risk", [TaskSpec("load", print)]))
+    >>> get_flow("risk") is spec
+    True
     """
     if not isinstance(spec, FlowSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
         other: Any = spec
@@ -287,16 +324,37 @@ def _module_frame() -> FrameType | None:
 def get_flow(name: str) -> FlowSpec:
     """The spec registered as *name*.
 
+    Parameters
+    ----------
+    name
+        The flow's name.
+
     Raises
     ------
     KeyError
         Unknown; the message suggests the nearest name.
     AmbiguousFlowError
         Several places register it.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, get_flow, register_flow
+    >>> spec = register_flow(FlowSpec("risk", [TaskSpec("load", print)]))
+    >>> [task.name for task in get_flow("risk").tasks]
+    ['load']
     """
     return current_registry().find(name).spec()
 
 
 def list_flows() -> list[str]:
-    """The names of all registered flows, sorted."""
+    """The names of all registered flows, sorted.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, list_flows, register_flow
+    >>> for name in ("risk", "prices"):
+    ...     spec = register_flow(FlowSpec(name, [TaskSpec("load", print)]))
+    >>> list_flows()
+    ['prices', 'risk']
+    """
     return sorted(current_registry().names())

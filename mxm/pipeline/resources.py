@@ -33,6 +33,18 @@ class Resource(ResourceBase, Generic[T_co]):
         What settings call it.
     is_async
         Whether it is opened and closed in an event loop.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.resource
+    ... def rates(source: str = "ECB"):
+    ...     yield {"EUR": 1.1}
+    >>> rates.name, rates.is_async
+    ('rates', False)
+    >>> with rates.open() as opened:
+    ...     opened["EUR"]
+    1.1
     """
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None) -> None:

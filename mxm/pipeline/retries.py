@@ -120,7 +120,7 @@ def backoff(first: float, factor: float = 2, most: float = 60, jitter: float = 0
     >>> import mxm.pipeline
     >>> delay = mxm.pipeline.backoff(1, factor=3, most=20, jitter=0)
     >>> [delay(attempt) for attempt in (1, 2, 3, 4)]
-    [1.0, 3.0, 9.0, 20]
+    [1.0, 3.0, 9.0, 20.0]
     """
     return Backoff(first, factor, most, jitter)
 

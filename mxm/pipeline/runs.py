@@ -89,6 +89,22 @@ class FlowRun:
         Names of the backend and the runner.
     seconds
         Time from start to end by the monotonic clock.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> run = risk.with_options(backend="inline").run()
+    >>> run.state, run.value(), run.values["load"], run.tasks["gain"].attempts
+    (<State.SUCCEEDED: 'succeeded'>, 10.0, [100.0, 110.0], 1)
     """
 
     flow: FlowSpec

@@ -183,6 +183,13 @@ class TaskSpec(_Spec):
     TypeError
         *name*, *fn* or *bindings* has the wrong type, or both *upstream* and *bindings* are given.
         Another option with a value that it does not take is a problem (MXM119).
+
+    Examples
+    --------
+    >>> from mxm.pipeline import TaskSpec
+    >>> task = TaskSpec("total", sum, upstream=["load"], retries=3)
+    >>> task.upstream, task.retries
+    (('load',), 3)
     """
 
     name: str
@@ -359,6 +366,19 @@ class FlowSpec(_Spec):
         What the body unpacks, as in ``a, b = split(x)``, and into how many parts; a run checks it.
     source, problems
         As in `TaskSpec`.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> def load(limit: int) -> list[float]:
+    ...     return [100.0] * limit
+    >>> spec = FlowSpec(
+    ...     "risk",
+    ...     [TaskSpec("load", load), TaskSpec("total", sum, upstream=["load"])],
+    ...     params={"limit": 3},
+    ... )
+    >>> compile_flow(spec, backend="inline").run().value()
+    300.0
     """
 
     name: str
@@ -487,7 +507,14 @@ def _leads_to(name: str, fn: object) -> bool:
 
 
 def last_of(tasks: Iterable[TaskSpec]) -> list[str]:
-    """The names of *tasks* with no others downstream, in order."""
+    """The names of *tasks* with no others downstream, in order.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.spec import TaskSpec, last_of
+    >>> last_of([TaskSpec("a", print), TaskSpec("b", print, upstream="a")])
+    ['b']
+    """
     members = list(tasks)
     needed = {name for task in members for name in (*task.upstream, *task.after)}
     return [task.name for task in members if task.name not in needed]

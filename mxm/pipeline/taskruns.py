@@ -32,7 +32,14 @@ __all__ = [
 
 
 class State(StrEnum):
-    """The state of a task or a run."""
+    """The state of a task or a run.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import State
+    >>> State("failed") is State.FAILED, State.FAILED == "failed"
+    (True, True)
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -236,6 +243,22 @@ class TaskRun:
         Seconds that its attempts waited for limits; None if it has none, or is mapped.
     snapshot
         The value as it was when the task ended, if it can change; JSON shows this one.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> task = risk.with_options(backend="inline").run().tasks["load"]
+    >>> task.state, task.value, task.error
+    (<State.SUCCEEDED: 'succeeded'>, [100.0, 110.0], None)
     """
 
     name: str

@@ -94,6 +94,16 @@ class AssetDecl:
     ------
     TypeError
         *freshness_s* is not a number above 0, or a check is not a function or a schema.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl
+    >>> PRICES = AssetDecl(
+    ...     "prices", partition_key="day", path_template="data/{day:%Y-%m-%d}.parquet"
+    ... )
+    >>> @mxm.task(produces=PRICES)
+    ... def load(day: str) -> list[float]: ...
     """
 
     id: str

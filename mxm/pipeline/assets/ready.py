@@ -27,12 +27,37 @@ def row_count(value: Any) -> int:
 
 
 def not_empty(value: Any) -> bool:
-    """Whether *value* has at least one row or member."""
+    """Whether *value* has at least one row or member.
+
+    Parameters
+    ----------
+    value
+        A table, or anything that has a length.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, not_empty
+    >>> asset = AssetDecl("prices", checks=[not_empty])
+    """
     return row_count(value) > 0
 
 
 def unique(*columns: str, severity: Severity = "block") -> Check:
-    """Check that no two rows are alike in *columns*; in all of them where none is named."""
+    """Check that no two rows have the same values in *columns*.
+
+    Parameters
+    ----------
+    *columns
+        Names of columns; all columns if none is named.
+    severity
+        ``"block"``: a failed check fails the task, and nothing is written. ``"warn"``: it is a
+        warning, and the value is written.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, unique
+    >>> asset = AssetDecl("prices", checks=[unique("symbol", "day")])
+    """
 
     def test(value: Any) -> bool:
         names = _columns(value, columns)
@@ -53,7 +78,21 @@ def unique(*columns: str, severity: Severity = "block") -> Check:
 
 
 def no_nulls(*columns: str, severity: Severity = "block") -> Check:
-    """Check that *columns* have a value in each row; all of them where none is named."""
+    """Check that *columns* have a value in each row.
+
+    Parameters
+    ----------
+    *columns
+        Names of columns; all columns if none is named.
+    severity
+        ``"block"``: a failed check fails the task, and nothing is written. ``"warn"``: it is a
+        warning, and the value is written.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, no_nulls
+    >>> asset = AssetDecl("prices", checks=[no_nulls("close")])
+    """
 
     def test(value: Any) -> bool:
         names = _columns(value, columns)
@@ -86,7 +125,21 @@ def _nulls_of_arrow(column: Any) -> int:
 
 
 def rows_between(least: int, most: int, *, severity: Severity = "block") -> Check:
-    """Check that there are at least *least* rows and at most *most*."""
+    """Check that there are at least *least* rows and at most *most*.
+
+    Parameters
+    ----------
+    least, most
+        Numbers of rows, both included.
+    severity
+        ``"block"``: a failed check fails the task, and nothing is written. ``"warn"``: it is a
+        warning, and the value is written.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, rows_between
+    >>> asset = AssetDecl("prices", checks=[rows_between(100, 10_000)])
+    """
 
     def test(value: Any) -> bool:
         count = row_count(value)
@@ -119,15 +172,30 @@ class RowsWithin:
 
 
 def rows_within(share: float, *, of: str = "last", severity: Severity = "block") -> Check:
-    """Check that the number of rows differs by at most *share* from that of the last time.
+    """Check that the number of rows differs by at most *share* from the last time.
 
-    The last time is the last recorded write of the same partition; if it has none, of the asset.
-    The first time there is nothing to compare with.
+    The last time is the last recorded write of the same partition, or else of the asset. The first
+    time, the check passes.
+
+    Parameters
+    ----------
+    share
+        The largest difference, as a share of the last number: 0.5 for half.
+    of
+        What to compare with; only ``"last"``.
+    severity
+        ``"block"``: a failed check fails the task, and nothing is written. ``"warn"``: it is a
+        warning, and the value is written.
 
     Raises
     ------
     ValueError
         *share* is not a positive number, or *of* is not ``last``.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, rows_within
+    >>> asset = AssetDecl("prices", checks=[rows_within(0.5, severity="warn")])
     """
     if of != "last" or not share > 0:
         raise ValueError(f'rows_within takes a share above 0 and of="last", not {share!r}, {of!r}')

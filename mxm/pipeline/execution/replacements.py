@@ -29,6 +29,20 @@ def replaced(resources: Mapping[Any, object]) -> Generator[None, None, None]:
     ------
     TypeError
         A key is not a resource.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.testing import replaced
+    >>> @mxm.resource
+    ... def rates():
+    ...     yield {"EUR": 1.1}
+    >>> @mxm.task
+    ... def convert(amount: float, rates: dict[str, float] = mxm.use(rates)) -> float:
+    ...     return amount * rates["EUR"]
+    >>> with replaced({rates: {"EUR": 1.5}}):
+    ...     convert(100.0)
+    150.0
     """
     mapping = _checked(resources)
     _replaced.append(mapping)

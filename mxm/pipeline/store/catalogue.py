@@ -308,7 +308,7 @@ def require_asset(database: Database, asset: str) -> None:
     Raises
     ------
     PipelineError
-        Nothing is.
+        Nothing is recorded of it.
     """
     if database.read("SELECT 1 FROM materialisation WHERE asset = ? LIMIT 1", (asset,)):
         return
@@ -364,6 +364,23 @@ class Asset:
         Its name.
     store
         The folder of the store.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl, asset
+    >>> RATES = AssetDecl(
+    ...     "rates", partition_key="day", format="json", path_template="rates-{day}.json"
+    ... )
+    >>> @mxm.task(produces=RATES)
+    ... def load(day: str) -> list[float]:
+    ...     return [1.0, 1.1]
+    >>> @mxm.flow
+    ... def rates(day: str):
+    ...     return load(day)
+    >>> run = rates.with_options(backend="inline", record=True).run(day="2026-01-02")
+    >>> asset("rates").partitions()
+    ['2026-01-02']
     """
 
     def __init__(self, id: str, store: str) -> None:  # noqa: A002 - what it is called everywhere
@@ -438,10 +455,29 @@ def _note_history(database: Database, asset: str) -> None:
 def asset(id: str) -> Asset:  # noqa: A002 - what it is called everywhere
     """What is recorded of the asset *id* in this project.
 
+    Parameters
+    ----------
+    id
+        The asset's name.
+
     Raises
     ------
     PipelineError
-        Nothing is.
+        Nothing is recorded of it.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl, asset
+    >>> @mxm.task(produces=AssetDecl("rates", format="json", path_template="rates.json"))
+    ... def load() -> list[float]:
+    ...     return [1.0, 1.1]
+    >>> @mxm.flow
+    ... def rates():
+    ...     return load()
+    >>> run = rates.with_options(backend="inline", record=True).run()
+    >>> [write.run == run.id for write in asset("rates").history()]
+    [True]
     """
     store = _store_here()
     with Database(store) as database:
@@ -475,6 +511,20 @@ def load_asset(
         Nothing is recorded of it, or the partition has to be named.
     AssetError
         The file is missing, was changed outside, or cannot be read.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl, load_asset
+    >>> @mxm.task(produces=AssetDecl("rates", format="json", path_template="rates.json"))
+    ... def load() -> list[float]:
+    ...     return [1.0, 1.1]
+    >>> @mxm.flow
+    ... def rates():
+    ...     return load()
+    >>> run = rates.with_options(backend="inline", record=True).run()
+    >>> load_asset("rates")
+    [1.0, 1.1]
     """
     with Database(_store_here()) as database:
         require_asset(database, id)

@@ -506,7 +506,20 @@ def load_run(run: str = "last", store: str | None = None) -> FlowRun:
 
     Examples
     --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline import load_run
+    >>> run = risk.with_options(backend="inline", record=True).run()
     >>> load_run("last").tasks["load"].value
+    [100.0, 110.0]
     """
     with Database(store or store_of_file()) as database:
         return _loaded(database, read_run(database, find_run(database, run)))
@@ -529,6 +542,23 @@ def runs_of(
         How many at most; None for all.
     state, since
         Only runs in this state, and that started then or later.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float:
+    ...     return prices[-1] - prices[0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> float:
+    ...     return gain(load(symbol))
+    >>> from mxm.pipeline import runs_of
+    >>> run = risk.with_options(backend="inline", record=True).run()
+    >>> [each.id == run.id for each in runs_of("risk")]
+    [True]
     """
     spec = getattr(flow, "spec", flow)
     store = store_of(spec) if isinstance(spec, FlowSpec) else store_of_file()

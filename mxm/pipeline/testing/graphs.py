@@ -32,6 +32,19 @@ def assert_graph(flow: Any, drawing: str) -> None:
         Tasks or edges are missing, or there are others.
     ValueError
         The drawing cannot be read.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.testing import assert_graph
+    >>> @mxm.task
+    ... def load() -> list[float]: ...
+    >>> @mxm.task
+    ... def gain(prices: list[float]) -> float: ...
+    >>> @mxm.flow
+    ... def risk():
+    ...     return gain(load())
+    >>> assert_graph(risk, "load -> gain")
     """
     spec = spec_of(flow)
     graph = FlowGraph(spec)
@@ -75,6 +88,14 @@ def assert_flows_valid(*modules: str) -> None:
     ------
     AssertionError
         There is no flow, or one has errors; it names all of them.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.testing import assert_flows_valid
+    >>> assert_flows_valid("json")
+    Traceback (most recent call last):
+        ...
+    AssertionError: there is no flow in 'json'
     """
     result = discover(modules)
     if result.failures:

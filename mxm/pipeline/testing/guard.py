@@ -24,6 +24,12 @@ class InputChangedError(PipelineError, AssertionError):
         The task.
     inputs
         The changed ones: positions, or names of parameters.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.testing import InputChangedError
+    >>> issubclass(InputChangedError, AssertionError)
+    True
     """
 
     def __init__(self, task: str, inputs: tuple[int | str, ...]) -> None:
@@ -42,6 +48,25 @@ def guarded_inputs() -> Generator[None, None, None]:
 
     Inputs are compared by their pickles before and after; one that does not pickle is not watched.
     With ``--runner processes`` each task has copies of its own, and there is nothing to guard.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.testing import guarded_inputs
+    >>> @mxm.task
+    ... def load() -> list[float]:
+    ...     return [110.0, 100.0]
+    >>> @mxm.task
+    ... def lowest(prices: list[float]) -> float:
+    ...     prices.sort()
+    ...     return prices[0]
+    >>> @mxm.flow
+    ... def risk():
+    ...     return lowest(load())
+    >>> with guarded_inputs():
+    ...     run = risk.with_options(backend="inline").run()
+    >>> run.tasks["lowest"].error
+    InputChangedError(...)
     """
 
     def guard(invoke: Invoke) -> Invoke:

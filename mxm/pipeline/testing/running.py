@@ -80,6 +80,7 @@ def run_flow(
     Examples
     --------
     >>> import mxm
+    >>> from mxm.pipeline.testing import run_flow
     >>> @mxm.task
     ... def load() -> float:
     ...     raise ConnectionError
@@ -155,6 +156,7 @@ def no_delays(flow: Any) -> FlowSpec:
     Examples
     --------
     >>> import mxm
+    >>> from mxm.pipeline.testing import no_delays, run_flow
     >>> @mxm.task(retries=2, retry_delay_s=60)
     ... def load() -> float:
     ...     raise ConnectionError
@@ -195,6 +197,14 @@ def assert_same_everywhere(flow: Any, *, params: Mapping[str, Any] | None = None
         They differ; it names the task, and what differs.
     PipelineError
         As for `run_flow`.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.testing import assert_same_everywhere
+    >>> assert_same_everywhere(  # doctest: +SKIP
+    ...     FlowSpec("risk", [TaskSpec("total", sum, params={"iterable": [1.0, 2.0]})])
+    ... )
     """
     outcomes: dict[str, dict[str, Any]] = {}
     for backend, runner in _WAYS:

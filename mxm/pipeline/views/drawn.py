@@ -83,6 +83,7 @@ def svg(flows: Flows | FlowRun) -> str:
     Examples
     --------
     >>> from mxm.pipeline.spec import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.views import svg
     >>> svg(FlowSpec("risk", [TaskSpec("load", print)])).startswith("<svg")
     True
     """
@@ -149,6 +150,7 @@ def html(flows: Flows | FlowRun) -> str:
     Examples
     --------
     >>> from mxm.pipeline.spec import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.views import html
     >>> html(FlowSpec("risk", [TaskSpec("load", print)])).startswith("<!doctype html>")
     True
     """
@@ -162,11 +164,22 @@ def mermaid(flows: Flows) -> str:
 
     A flow of more than 400 edges is folded as in `svg`: Mermaid draws at most 500. Nothing runs.
 
-    Parameters and errors are those of `svg`; nothing is too large.
+    Parameters
+    ----------
+    flows
+        Decorated flows or specs.
+
+    Raises
+    ------
+    TypeError
+        One of them is not a flow.
+    GraphError
+        One of them has problems; the error lists all of them.
 
     Examples
     --------
     >>> from mxm.pipeline.spec import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.views import mermaid
     >>> print(mermaid(FlowSpec("risk", [TaskSpec("load", print)])))
     flowchart TD
         t0["load"]
