@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,23 @@ def test_runs_that_are_recorded_are_read_without_engine_or_module(project: Path)
     loaded_by_command(["run", "light", "--backend", "inline"], project)
     for arguments in (["runs"], ["runs", "show", "last"], ["runs", "diff", "last", "last"]):
         assert loaded_by_command(arguments, project) & {*ENGINES, "light"} == set()
+
+
+def test_the_namespace_alone_loads_next_to_nothing(tmp_path: Path) -> None:
+    loaded = loaded_by("import mxm", tmp_path) - loaded_by("", tmp_path)
+    own = {"mxm", "importlib", "importlib.machinery", "warnings"}  # what Python has in it anyway
+    assert loaded <= own | {"importlib._bootstrap", "importlib._bootstrap_external"}
+
+
+def test_the_namespace_has_the_portions_that_pkgutil_finds(tmp_path: Path) -> None:
+    write(tmp_path, {"a/mxm/alpha.py": "", "b/mxm/__init__.py": "", "b/mxm/beta.py": "", "c/x": ""})
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("mxm/__init__.py", "")
+        archive.writestr("mxm/delta.py", "")
+    code = f"""
+import sys
+sys.path += [{str(tmp_path)!r} + name for name in ("/a", "/b", "/c", "/d.zip", "/missing", "/a")]
+import mxm, pkgutil, mxm.alpha, mxm.beta, mxm.delta
+assert mxm.__path__ == pkgutil.extend_path(mxm.__path__[:1], "mxm"), mxm.__path__
+"""
+    loaded_by(code, tmp_path)
