@@ -273,3 +273,30 @@ def test_a_name_that_prefect_cannot_pass_is_refused() -> None:
 
     with pytest.raises(BackendError, match="a name that Prefect cannot pass"):
         schema_of(FlowSpec("f", [TaskSpec("a", lambda return_state: 1)]))
+
+
+def test_two_flows_of_one_name_to_prefect_are_refused() -> None:
+    from mxm.pipeline.adapters.prefect_deployments import Deployment, deploy, serve
+
+    wanted = [
+        Deployment(FlowSpec(name, [TaskSpec("a", int)]), "m.f", "mxm") for name in ("a/b", "a_b")
+    ]
+    with pytest.raises(BackendError, match="'a/b' and 'a_b' are both 'a_b' to Prefect"):
+        deploy(wanted, "desk")
+    with pytest.raises(BackendError, match="'a/b' and 'a_b' are both 'a_b' to Prefect"):
+        serve(wanted, at_once=1)
+
+
+def test_a_server_of_another_major_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from mxm.pipeline.adapters import prefect_deployments
+    from mxm.pipeline.adapters.answering import Server
+
+    def answer(url: str) -> Server:
+        return Server(url, "2.20.1")
+
+    monkeypatch.setattr(prefect_deployments, "ask_server", answer)
+    with temporary_settings({PREFECT_API_URL: "http://there/api"}):
+        with pytest.raises(BackendError, match=r"is Prefect 2\.20\.1, and here is 3"):
+            prefect_deployments.require_server()

@@ -29,7 +29,7 @@ def _flow(target: str) -> Any:
     from mxm.pipeline.discovery.settings import read_settings, working_directory
     from mxm.pipeline.errors import BackendError
 
-    options = dict(read_settings(working_directory()).options)
+    options: dict[str, Any] = {"record": True, **read_settings(working_directory()).options}
     options.pop("backend", None)
     try:
         options |= json.loads(os.environ.get(OPTIONS) or "{}")

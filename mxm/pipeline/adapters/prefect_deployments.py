@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Any, cast
 from mxm.pipeline.adapters import prefect_api, prefect_fit  # isort: skip
 
 with prefect_fit.known_prefect():
+    import prefect
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -24,6 +26,7 @@ with prefect_fit.known_prefect():
     from prefect.utilities.callables import parameter_schema
 
 from mxm.pipeline.adapters.answering import ask_server, shown_url
+from mxm.pipeline.adapters.deployment_names import target_in
 from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, prefect_name
 from mxm.pipeline.adapters.prefect_leaving import REFERENCE
 from mxm.pipeline.errors import BackendError, PipelineError, described
@@ -100,6 +103,8 @@ class Made:
         Whether somebody has paused it, or its schedule, at the server; that stays.
     has_worker
         Whether a worker polls its work pool.
+    replaced
+        The target that it had before, if that was another one.
     """
 
     name: str
@@ -107,6 +112,7 @@ class Made:
     is_new: bool
     is_paused: bool
     has_worker: bool
+    replaced: str | None = None
 
 
 def require_server() -> str:
@@ -115,7 +121,7 @@ def require_server() -> str:
     Raises
     ------
     BackendError
-        None is configured, or it does not answer.
+        None is configured, or it does not answer, or it is of another major version.
     """
     url = prefect_api.server_url()
     if url is None:
@@ -124,7 +130,13 @@ def require_server() -> str:
             hint="start one with `prefect server start`, and set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api",
         )
-    ask_server(url)
+    version = ask_server(url).version
+    if version is not None and version.partition(".")[0] != prefect.__version__.partition(".")[0]:
+        raise BackendError(
+            f"the server at {shown_url(url)} is Prefect {version}, and here is "
+            f"{prefect.__version__}",
+            hint="both must be of one major version; mxm-pipeline needs Prefect 3",
+        )
     return shown_url(url)
 
 
@@ -186,9 +198,23 @@ def deploy(wanted: Sequence[Deployment], pool: str) -> list[Made]:
     BackendError
         There is no such work pool, or the server refuses one of them.
     """
+    _require_names(wanted)
     with prefect_api.quiet(), _client() as client:
         has_worker = _require_pool(client, pool, wanted)
         return [_made(client, each, pool, has_worker) for each in wanted]
+
+
+def _require_names(wanted: Sequence[Deployment]) -> None:
+    """Refuse two flows that Prefect would know by one name."""
+    by_name: dict[str, Deployment] = {}
+    for each in wanted:
+        other = by_name.setdefault(each.full_name, each)
+        if other is not each:
+            raise BackendError(
+                f"flows {other.spec.name!r} and {each.spec.name!r} are both "
+                f"{prefect_name(each.spec.name)!r} to Prefect",
+                hint="rename one: @mxm.flow(name=...)",
+            )
 
 
 @contextlib.contextmanager
@@ -261,7 +287,7 @@ def _made(client: Any, wanted: Deployment, pool: str, has_worker: bool) -> Made:
         work_pool_name=pool,
         schedules=schedules,
         parameters=dict(wanted.parameters),
-        description=wanted.spec.doc or None,
+        description=wanted.spec.doc,
         tags=[_TAG],
         entrypoint=wanted.entrypoint,
         pull_steps=[dict(step) for step in wanted.pull_steps],
@@ -270,7 +296,11 @@ def _made(client: Any, wanted: Deployment, pool: str, has_worker: bool) -> Made:
         job_variables=dict(wanted.job_variables),
     )
     is_paused = bool(before and before.paused) or not is_active
-    return Made(wanted.full_name, str(made), before is None, is_paused, has_worker)
+    earlier = before.entrypoint if before else None
+    replaced = None
+    if earlier and earlier != wanted.entrypoint:
+        replaced = target_in(earlier.rpartition(".")[2])
+    return Made(wanted.full_name, str(made), before is None, is_paused, has_worker, replaced)
 
 
 def _schedules(wanted: Deployment, *, active: bool = True) -> list[DeploymentScheduleCreate]:
@@ -307,8 +337,10 @@ def undeploy(full_name: str) -> str:
         return str(found.id)
 
 
-def serve(wanted: Sequence[Deployment], *, at_once: int) -> None:
-    """Run the flows *wanted* on schedule and on request, until a signal ends this process.
+def serve(wanted: Sequence[Deployment], *, at_once: int) -> int:
+    """Run the flows *wanted* on schedule and on request until a signal comes; return its number.
+
+    Then the runs are cancelled, and the schedules paused. A second signal ends the process at once.
 
     Parameters
     ----------
@@ -322,23 +354,52 @@ def serve(wanted: Sequence[Deployment], *, at_once: int) -> None:
     BackendError
         The server does not answer, or refuses one of them.
     """
+    _require_names(wanted)
     with prefect_api.quiet(engine_logs=True):
         deployments = [_served(each) for each in wanted]
         try:
-            asyncio.run(_serving(deployments, at_once))
-        except (KeyboardInterrupt, SystemExit):
-            raise
+            return asyncio.run(_serving(deployments, at_once))
         except Exception as error:
             raise BackendError(
                 f"Prefect failed: {described(error)}", hint=prefect_api.unreachable(error)
             ) from error
 
 
-async def _serving(deployments: Sequence[RunnerDeployment], at_once: int) -> None:
+async def _serving(deployments: Sequence[RunnerDeployment], at_once: int) -> int:
+    """Serve *deployments* until a signal comes; return its number."""
     runner: Any = Runner(name=f"mxm-pipeline-{os.getpid()}", limit=at_once, pause_on_shutdown=True)
-    for deployment in deployments:
-        await runner.aadd_deployment(deployment)
-    await runner.start()
+    came: list[int] = []
+    endings: list[asyncio.Task[None]] = []
+    serving: list[asyncio.Future[Any]] = []
+
+    async def end() -> None:
+        while not (runner.started or all(one.done() for one in serving)):
+            await asyncio.sleep(0.1)
+        if runner.started:
+            await runner.astop()  # which cancels the runs, and pauses the schedules
+
+    def stop(number: int) -> None:
+        came.append(number)
+        if len(came) > 1:
+            os._exit(128 + number)
+        endings.append(asyncio.ensure_future(end()))
+
+    def listen() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+
+    listen()
+    made = [await runner.aadd_deployment(deployment) for deployment in deployments]
+    if not came:
+        serving.append(asyncio.ensure_future(runner.start()))
+        await asyncio.sleep(0)
+        listen()  # the start sets Prefect's own handler, which knows SIGTERM alone
+        await serving[0]
+    async with get_client() as client:  # again, where the runner had not begun
+        for each in made:
+            await client.pause_deployment(each)
+    return came[0] if came else signal.SIGINT
 
 
 def _served(wanted: Deployment) -> RunnerDeployment:
@@ -349,7 +410,7 @@ def _served(wanted: Deployment) -> RunnerDeployment:
         schedules=cast("Any", _schedules(wanted)),
         paused=False,  # the end of an earlier `serve` has paused it
         parameters=dict(wanted.parameters),
-        description=wanted.spec.doc or None,
+        description=wanted.spec.doc,
         tags=[_TAG],
         enforce_parameter_schema=True,
     )

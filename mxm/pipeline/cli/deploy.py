@@ -150,6 +150,8 @@ def deploy(
 
 def _say(made: Made, when: Schedule | None) -> None:
     say(f"{'made' if made.is_new else 'updated'} {made.name}: {when or 'no schedule'}")
+    if made.replaced is not None:
+        print_warning(f"{made.name} was a deployment of {made.replaced!r} before")
     if made.is_paused:
         print_warning(f"{made.name} is paused at the server, and stays so")
     elif when is not None:

@@ -73,7 +73,7 @@ def serve(
         tell(f"serving {each.full_name}: {_when(when, interval)}")
     many = "one run at a time" if runs_at_once == 1 else f"{runs_at_once} runs at a time"
     tell(f"at {server}, {many}; Ctrl-C ends it and pauses the schedules")
-    deployments.serve(wanted, at_once=runs_at_once)
+    raise typer.Exit(128 + deployments.serve(wanted, at_once=runs_at_once))
 
 
 def _when(when: Schedule | None, interval: float | None) -> str:
