@@ -100,7 +100,7 @@ def running(words: list[str], log: Path, **options: Any) -> Iterator[subprocess.
                 process.wait(30)
 
 
-def wait_for(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = 240) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := ready()):
         assert time.monotonic() < deadline, what
@@ -338,7 +338,7 @@ def test_doctor_knows_the_server(at: Site) -> None:
 def test_serve_runs_on_schedule_and_on_request_until_a_signal(
     number: signal.Signals, code: int, at: Site, tmp_path: Path
 ) -> None:
-    words = [sys.executable, SCRIPT, "serve", "quick", "flows.py:failing", "--interval", "5"]
+    words = [sys.executable, SCRIPT, "serve", "quick", "flows.py:failing", "--interval", "30"]
     words += ["--runs-at-once", "2"]
     with running(words, tmp_path / "log", env=at.env, cwd=at.folder) as process:
 
