@@ -43,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MXM_HOME")
     modules = set(sys.modules)
+    file_log._kept.clear()  # of tests of other files, too, in one worker
     yield tmp_path
     file_log._kept.clear()
     for name in set(sys.modules) - modules:
