@@ -5,13 +5,15 @@ And nothing runs that need not: a model of the project says which tasks an edit 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from cached import Project, project_in
+from cached import Project, Ran, project_in
+from command import invoke
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -227,3 +229,44 @@ def test_a_run_with_the_cache_gives_what_a_run_without_it_gives(
                 wanted = sorted(one for name, one in cached.items() if "[" in name)
                 assert flags == wanted, (name, to, ran.err)
         assert project.run("-p", f"n={state['n']}", "--no-cache").value == value
+
+
+@given(
+    st.sampled_from(["priced", "seen", "each"]),
+    st.lists(edits.filter(lambda edit: edit[0] != "fails"), max_size=3),
+    st.booleans(),
+)
+@settings(
+    max_examples=5,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+def test_a_resume_after_a_failure_anywhere_gives_what_a_run_gives(
+    where: str, changes: list[tuple[str, Any]], is_cached: bool
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MXM_LAW", "0")
+        project = project_in(Path(folder), patch)
+
+        def put() -> None:
+            write(project, state)
+            if not is_cached:
+                text = (project.folder / "flows.py").read_text("utf-8")
+                (project.folder / "flows.py").write_text(text.replace("(cache=True)", ""), "utf-8")
+
+        state, model = {**START, "fails": where}, Model()
+        put()
+        project.run(fails=True)
+        model.run(state, until=where)
+        state = {**START, **dict(changes)}
+        put()
+        command = ("resume", "last", "--json", "-p", f"n={state['n']}")
+        outcome = invoke(*command)
+        assert outcome.code == 0, outcome.err
+        ran = Ran(json.loads(outcome.out), outcome.err, outcome.code)
+        value, cached = model.run(state)
+        assert ran.value == value, (changes, ran.err)
+        # What had not finished, or differs now, ran; nothing else did.
+        expected = {name: one for name, one in cached.items() if "[" not in name}
+        states = {name: one == "cached" for name, one in ran.states.items() if name != "each"}
+        assert states == expected, (changes, ran.err)

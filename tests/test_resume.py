@@ -419,6 +419,45 @@ def test_on_every_runner_and_backend(
     assert ran(project) == ["total"]
 
 
+LARGE = """
+    import os
+    import mxm
+
+    @mxm.task
+    def load() -> bytes:
+        os.makedirs("ran/1 load", exist_ok=True)
+        return bytes(300_000)
+
+    @mxm.task
+    def size(data: bytes) -> int:
+        if os.path.exists("fail size"):
+            raise ValueError("failed")
+        return len(data)
+
+    @mxm.flow
+    def large():
+        return size(load())
+    """
+
+
+@pytest.mark.parametrize(("most", "again"), [(None, []), (0.2, ["load"]), (0.4, []), (0, ["load"])])
+def test_how_large_a_kept_result_may_be_is_a_setting(
+    project: Path, most: float | None, again: list[str]
+) -> None:
+    setting = "" if most is None else f"[tool.mxm.pipeline]\nkeep_results = {most}\n"
+    write(project, {"large.py": LARGE, "pyproject.toml": setting})
+    fails("size")
+    assert invoke("run", "large.py:large", "--backend", "inline").code == 1
+    ran(project)
+    planned = json.loads(invoke("plan", "large.py:large", "--resume", "last", "--json").out)
+    assert [task["verdict"] for task in planned["tasks"]] == [
+        "RUN" if again else "CACHED", "MAYBE" if again else "RUN"
+    ]  # fmt: skip
+    fails()
+    resumed()
+    assert ran(project) == again
+
+
 # Killed at any moment
 
 LONG = """
@@ -498,13 +537,20 @@ def finished(project: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("runner", ["sequential", "threads"])
+@pytest.mark.parametrize(
+    ("runner", "kills"),
+    [
+        ("sequential", 5),
+        ("threads", 5),
+        pytest.param("sequential", 50, marks=pytest.mark.slow),
+        pytest.param("threads", 50, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment_nothing_that_was_committed_runs_again(
-    project: Path, runner: str
+    project: Path, runner: str, kills: int
 ) -> None:
     write(project, {"long.py": LONG})
     chosen = random.Random(int(os.environ.get("MXM_SEED", "7")))
-    kills = int(os.environ.get("MXM_KILLS", "5"))
     expected = json.loads(invoke("run", "long.py:long", "--no-record").out)
     ran(project)
     for _ in range(kills):

@@ -226,6 +226,12 @@ def test_record_must_be_true_false_or_none() -> None:
         compile_flow(SIMPLE, backend="inline", record="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("most", [-1, float("nan"), float("inf"), True, "16"])
+def test_keep_results_must_be_a_number_of_megabytes(most: Any) -> None:
+    with pytest.raises(PipelineError, match="keep_results must be a number of megabytes"):
+        compile_flow(SIMPLE, backend="inline", keep_results=most)
+
+
 # What
 
 
@@ -801,6 +807,78 @@ def test_processes_that_run_and_prune_at_once_lose_no_run(project: Path) -> None
     assert len(ids) == 48
     assert {r.id for r in runs_of("risk", last=None)} == ids
     assert {str(r.state) for r in runs_of("risk", last=None)} == {"succeeded"}
+    assert rows(project / ".mxm", "PRAGMA integrity_check") == [("ok",)]
+
+
+AT_ONCE = """
+import mxm, os
+
+@mxm.task(cache=True)
+def load(n: int) -> list[int]: return list(range(n))
+
+@mxm.task
+def square(x: int) -> int: return x * x
+
+@mxm.task
+def check(xs: list[int]) -> int:
+    if os.path.exists(f"fail-{os.getpid()}"):
+        raise ValueError("failed")
+    return sum(xs)
+
+@mxm.flow
+def book(n: int = 3):
+    return check(square.map(load(n)))
+"""
+WORKER = """
+import logging, os, sys, time
+from flows import book
+from mxm.pipeline.cli.main import app
+from mxm.pipeline.store.database import Database
+from mxm.pipeline.store.pruning import prune
+from typer.testing import CliRunner
+logging.basicConfig(level=logging.WARNING)
+end = time.monotonic() + float(sys.argv[1])
+number = fail = 0
+while number < 2 or time.monotonic() < end:
+    number += 1
+    n = 3 + number % 4
+    open(f"fail-{os.getpid()}", "w").close()
+    run = book.with_options(backend="inline", record=True).run(n=n)
+    assert run.state == "failed", run
+    os.unlink(f"fail-{os.getpid()}")
+    resumed = CliRunner().invoke(app, ["resume", run.id, "--value", "--quiet"])
+    assert resumed.exit_code == 0, (resumed.stdout, resumed.stderr)
+    assert int(resumed.stdout) == sum(x * x for x in range(n)), resumed.stdout
+    assert not resumed.stderr, resumed.stderr
+    if number % 3 == 0:
+        with Database(".mxm") as database:
+            prune(database, runs=1, size=0)
+    print(run.id)
+"""
+
+
+@pytest.mark.parametrize(
+    ("processes", "seconds"), [(3, 0.5), pytest.param(8, 300, marks=pytest.mark.slow)]
+)
+def test_processes_that_run_resume_and_prune_at_once_lose_no_run(
+    project: Path, processes: int, seconds: float
+) -> None:
+    write(project, {"flows.py": AT_ONCE, "worker.py": WORKER})
+    running = [
+        subprocess.Popen(
+            [sys.executable, "worker.py", str(seconds)], cwd=project, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(processes)
+    ]  # fmt: skip
+    ended = [process.communicate() for process in running]
+    said = [line for _, err in ended for line in err.splitlines() if "check failed" not in line]
+    assert said == []
+    failed = {line for out, _ in ended for line in out.split()}
+    assert len(failed) >= 2 * processes
+    found = runs_of("book", last=None)
+    assert {run.id for run in found if str(run.state) == "failed"} == failed
+    assert len(found) == 2 * len(failed)
     assert rows(project / ".mxm", "PRAGMA integrity_check") == [("ok",)]
 
 

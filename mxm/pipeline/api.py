@@ -233,18 +233,22 @@ def execute_flow(
     return flow.execute(params, options)
 
 
-def _entries(plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
+def _entries(plan: Plan, /, *, is_quiet: bool = False, most_mb: float = 16.0) -> Entries | None:
     # Loaded by runs that are recorded, or have cached tasks.
     from mxm.pipeline.store.entries import open_entries
 
-    return open_entries(plan, is_quiet=is_quiet)
+    return open_entries(plan, is_quiet=is_quiet, most_mb=most_mb)
 
 
-def _entries_there(plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
+def _entries_there(
+    plan: Plan, /, *, is_quiet: bool = False, most_mb: float = 16.0
+) -> Entries | None:
     """What is kept already: a plan makes no store."""
     from mxm.pipeline.store.places import has_store, store_of
 
-    return _entries(plan, is_quiet=is_quiet) if has_store(store_of(plan.flow)) else None
+    if not has_store(store_of(plan.flow)):
+        return None
+    return _entries(plan, is_quiet=is_quiet, most_mb=most_mb)
 
 
 def plan_flow(

@@ -92,6 +92,10 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, cast("list[object]", value)))
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, dict)
 
@@ -120,6 +124,7 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
         "strict_params": _Key("true or false", lambda value: type(value) is bool),
         "record": _Key("true or false", lambda value: type(value) is bool),
         "cache": _Key("true or false", lambda value: type(value) is bool),
+        "keep_results": _Key("a number", _is_number),
         "on_failure": _Key("a string", _is_text, of_a_run=False),
         # Read by the runs themselves, also those from Python: mxm.pipeline.params.limits.
         "limits": _Key("a table of whole numbers", _is_table, of_a_run=False),

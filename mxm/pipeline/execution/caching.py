@@ -79,12 +79,17 @@ class Caching:
         self._entries = entries
         self._root = entries.root
         self._forced = forced
-        self._prints = self._whole = fingerprints_of(self._root, entries.key, anew=True)
+        self._prints = self._whole = fingerprints_of(
+            self._root, entries.key, anew=True, memory=entries.memory
+        )
         if plan.flow.fn is not None:  # its module may set what the tasks of others depend on
-            self._whole = Fingerprints(self._root, key=entries.key, also=(plan.flow.fn,))
+            self._whole = Fingerprints(
+                self._root, entries.memory, key=entries.key, also=(plan.flow.fn,)
+            )
         self._sealer = Sealer(entries.key, self._root, self._digest_of_code)
         self._files = Files(self._root)
         self._sealed_by_step: dict[str, list[Item]] = {}
+        self._digests: dict[str, str] = {}
         self._keys: dict[str, dict[int, str]] = {}  # by step and place
         self._resources: dict[str, str] = {}
         self.keeper: Keeper = Keeper(
@@ -285,7 +290,7 @@ class Caching:
         at_call, environment = sealer.seal(code.at_call()), environment_of(code, sealer)
         asked.inputs = self._files.declared(task.inputs, sealer)
         parts: dict[str, Any] = {
-            "code": sealer.seal(code.digest),
+            "code": self._sealed_digest(step.name, code),
             "at_call": at_call,
             "environment": environment,
             "arguments": arguments,
@@ -298,8 +303,10 @@ class Caching:
             "unpacked": [[part_of(one.binding.path), one.count] for one in step.unpacked],
             "after": [self._key_of(name, ended) for name, ended in after.items()],
         }
-        plain = self._prints.of(task.fn)  # as another process sees it, which has no flow
-        expected = plain.digest, sealer.seal(plain.at_call()), environment_of(plain, sealer)
+        expected = code.digest, at_call, environment
+        if self._whole is not self._prints:  # as another process sees it, which has no flow
+            plain = self._prints.of(task.fn)
+            expected = plain.digest, sealer.seal(plain.at_call()), environment_of(plain, sealer)
         asked.probe = Probe(self._entries.key, self._root, shapes, expected)
         return make_key(parts, sealer)
 
@@ -403,6 +410,13 @@ class Caching:
         before = self._entries.code(self._plan.flow.name, step)
         return code is None or before is None or bool(differences(before, self._sealed(code)))
 
+    def _sealed_digest(self, step: str, code: Fingerprint) -> str:
+        """The digest of the code of *step* as it may be kept, made once."""
+        found = self._digests.get(step)
+        if found is None:
+            found = self._digests[step] = self._sealer.seal(code.digest)
+        return found
+
     def _sealed_code(self, step: str) -> list[Item]:
         """The code of *step* as it may be kept, made once."""
         items = self._sealed_by_step.get(step)
@@ -461,6 +475,7 @@ class Caching:
 
     def close(self) -> None:
         """Let go of what is open: the run is over."""
+        self._prints.save()
         self._entries.close()
 
 

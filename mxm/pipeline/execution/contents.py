@@ -45,6 +45,9 @@ Shape: TypeAlias = "str | tuple[Any, ...] | None"
 """How the digest of an argument was made: at once, item by item (``items``), or of its parts."""
 
 
+_TO_JSON = json.JSONEncoder(sort_keys=True).encode
+
+
 class Sealer:
     """Makes digests that nobody can guess a value from without the store's key.
 
@@ -69,7 +72,7 @@ class Sealer:
 
     def join(self, kind: str, parts: object) -> str:
         """A digest of several, which JSON can hold."""
-        return self.seal(kind + json.dumps(parts, sort_keys=True))
+        return self.seal(kind + _TO_JSON(parts))
 
     def value(self, value: Any, types: set[type] | None = None) -> str:
         """The digest of the content of *value*.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.execution.keys import Key
 from mxm.pipeline.execution.observing import FileNote
-from mxm.pipeline.values.fingerprint import Item
+from mxm.pipeline.values.fingerprint import FileMemory, Item
 from mxm.pipeline.values.jsonvalue import Written
 
 __all__ = ["Entries", "Entry", "NewEntry", "UnkeptError"]
@@ -109,6 +109,7 @@ class Entries(Protocol):
 
     key: bytes
     root: str
+    memory: FileMemory
 
     def masked(self, text: str) -> str:
         """*text* without the secrets of the run."""

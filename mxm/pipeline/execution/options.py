@@ -75,13 +75,26 @@ class OptionsOfRun(TypedDict, total=False):
     force: bool | str | Sequence[str]
     cache: bool | None
     strict_cache: bool
+    keep_results: float
 
 
 class EntriesMaker(Protocol):
     """Opens the results that earlier runs kept, where there is a place for them."""
 
-    def __call__(self, plan: Plan, /, *, is_quiet: bool = False) -> Entries | None:
-        """The results for a run of *plan*; nothing is said where there are none, if *is_quiet*."""
+    def __call__(
+        self, plan: Plan, /, *, is_quiet: bool = False, most_mb: float = 16.0
+    ) -> Entries | None:
+        """The results for a run of *plan*.
+
+        Parameters
+        ----------
+        plan
+            What runs.
+        is_quiet
+            Whether nothing is said where there is no place for results.
+        most_mb
+            Megabytes up to which the result of a task that is not cached is kept.
+        """
         ...
 
 
@@ -148,6 +161,9 @@ class RunOptions:
     strict_cache
         Whether the result of a cached task is only kept where ``inputs`` names all files that it
         read.
+    keep_results
+        Megabytes up to which the results of a recorded run are kept, for `resume` and to be loaded
+        later; 0 for none. Results of cached tasks are kept whatever their size.
     record
         Whether the run is recorded in the project's store; None where there is a store already.
     select
@@ -203,6 +219,7 @@ class RunOptions:
     force: bool | str | Sequence[str] = False
     cache: bool | None = None
     strict_cache: bool = False
+    keep_results: float = 16.0
     recorder: Recorder | None = field(default=None, repr=False, compare=False)
     past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
     entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
@@ -237,6 +254,11 @@ class RunOptions:
         wrong = wrong_seconds(self.grace_s)
         if wrong is not None:
             raise BackendError(f"grace_s {wrong}")
+        most: Any = self.keep_results
+        if type(most) not in (int, float) or not 0 <= most < float("inf"):
+            raise BackendError(
+                f"keep_results must be a number of megabytes, 0 or more, not {repr_of(most)}"
+            )
         observers: Any = self.observers
         if type(observers) not in (list, tuple) or not all(map(callable, observers)):
             hint = "give a list of functions that take one event"

@@ -19,7 +19,7 @@ from mxm.pipeline.execution.generators import moved_since, states_now
 from mxm.pipeline.execution.observing import Observed, also_observed, observed, unseen
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
-from mxm.pipeline.values.fingerprint import Fingerprint, Fingerprints
+from mxm.pipeline.values.fingerprint import FileMemory, Fingerprint, Fingerprints
 
 __all__ = ["Notes", "Probe", "digest_of_code", "environment_of", "fingerprints_of"]
 
@@ -138,6 +138,8 @@ class Probe:
     ) -> list[str]:
         changed: list[str] = []
         for name, value in named(fn, args, kwargs).items():
+            if type(value) in _UNCHANGING:
+                continue
             digest, shape = self.arguments.get(name, ("", None))
             try:
                 same = redigested(shape, value, sealer) == digest
@@ -189,7 +191,9 @@ _prints: dict[str, Fingerprints] = {}
 atexit.register(_prints.clear)  # so that the user's objects end as if nothing held them
 
 
-def fingerprints_of(root: str, key: bytes, *, anew: bool = False) -> Fingerprints:
+def fingerprints_of(
+    root: str, key: bytes, *, anew: bool = False, memory: FileMemory | None = None
+) -> Fingerprints:
     """The fingerprints of the project in *root*, of this run in this process.
 
     Parameters
@@ -200,11 +204,13 @@ def fingerprints_of(root: str, key: bytes, *, anew: bool = False) -> Fingerprint
         That of the store.
     anew
         Whether a run begins: its code may have changed since the one before.
+    memory
+        What earlier runs know of files, where a run begins.
     """
     with _lock:
         prints = _prints.get(root)
         if prints is None or anew:
-            prints = _prints[root] = Fingerprints(root, key=key)
+            prints = _prints[root] = Fingerprints(root, memory, key=key)
         return prints
 
 
@@ -223,6 +229,8 @@ def environment_of(code: Fingerprint, sealer: Sealer) -> dict[str, str]:
     }
 
 
+# Nothing changes one of these in place.
+_UNCHANGING = (int, float, str, bool, type(None), bytes, complex)
 _ENVIRONMENT = "the environment"
 
 

@@ -81,6 +81,10 @@ def watch_readers(sink: Sink) -> None:
 
     Those of modules that are loaded at once, others when they are imported.
     """
+    global _looked_at
+    if _looked_at == len(sys.modules):  # what is loaded since then, the finder sees
+        return
+    _looked_at = len(sys.modules)
     for name in {*_READERS, *_WRITERS}:
         module = sys.modules.get(name)
         spec: Any = getattr(module, "__spec__", None)
@@ -89,6 +93,9 @@ def watch_readers(sink: Sink) -> None:
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         finder: Any = _Finder(sink)
         sys.meta_path.insert(0, finder)
+
+
+_looked_at = 0  # modules that were loaded at the last look
 
 
 class _Finder:

@@ -56,7 +56,9 @@ def open_cache(ledger: Ledger) -> StepCache | None:
     if options.is_recorded or options.resumes:
         steps |= {step.name for step in plan.steps if _may_be_taken_over(step)}
     steps |= plan.kept_only
-    entries = options.entries(plan, is_quiet=not cached) if options.entries else None
+    if options.entries is None:
+        return None
+    entries = options.entries(plan, is_quiet=not cached, most_mb=options.keep_results)
     if entries is None:
         return None
     try:

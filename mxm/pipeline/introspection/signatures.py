@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
@@ -98,6 +99,7 @@ _KINDS = (
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def _shape_of_code(code: CodeType) -> Shape:
     names, positional = code.co_varnames, code.co_argcount
     at = positional + code.co_kwonlyargcount

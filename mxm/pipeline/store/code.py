@@ -18,7 +18,7 @@ from mxm.pipeline.values.fingerprint import (
 )
 from mxm.pipeline.values.fingerprint.items import hash_of
 
-__all__ = ["asset_code", "changes_between", "code_of", "fingerprints_in"]
+__all__ = ["asset_code", "changes_between", "code_of", "fingerprints_in", "memory_in"]
 
 _MOST = 5
 _MEMORY = "fingerprints.json"
@@ -39,8 +39,17 @@ def fingerprints_in(store: str, root: str, key: bytes, flow: Any) -> Fingerprint
         The function of the flow; None for one without.
     """
     trusted = os.path.isdir(store) and distrust(store) is None
-    memory = FileMemory(os.path.join(store, _MEMORY)) if trusted else None
+    memory = memory_in(store) if trusted else None
     return Fingerprints(root, memory, key=key, also=() if flow is None else (flow,))
+
+
+_memories: dict[str, FileMemory] = {}
+
+
+def memory_in(store: str) -> FileMemory:
+    """What is known of files in *store*, which nobody else can write to; one for this process."""
+    path = os.path.realpath(os.path.join(store, _MEMORY))
+    return _memories.setdefault(path, FileMemory(path))
 
 
 def code_of(plan: Plan, prints: Fingerprints) -> tuple[list[dict[str, Any]], list[list[Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
@@ -20,11 +21,13 @@ from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.logs import logger
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.store import kept
+from mxm.pipeline.store.code import memory_in
 from mxm.pipeline.store.database import Database, Statement
 from mxm.pipeline.store.places import distrust, root_of, store_of
+from mxm.pipeline.store.recorder import recording_of
 from mxm.pipeline.store.rows import Document, document
 from mxm.pipeline.taskruns import iso_time
-from mxm.pipeline.values.fingerprint import Item
+from mxm.pipeline.values.fingerprint import FileMemory, Item
 from mxm.pipeline.values.jsonvalue import Written
 
 __all__ = ["open_entries"]
@@ -34,7 +37,9 @@ _LONGEST = 200_000  # characters of JSON; longer results are loaded to be shown
 _LARGEST = 1 << 50  # bytes: a result that the user wants kept is kept, whatever its size
 
 
-def open_entries(plan: Plan, *, is_quiet: bool = False) -> StoredEntries | None:
+def open_entries(
+    plan: Plan, *, is_quiet: bool = False, most_mb: float = 16.0
+) -> StoredEntries | None:
     """The results that the store of the flow of *plan* keeps; None where it cannot be used.
 
     Parameters
@@ -43,13 +48,15 @@ def open_entries(plan: Plan, *, is_quiet: bool = False) -> StoredEntries | None:
         What runs.
     is_quiet
         Whether nothing is said where it cannot be: the recorder says so.
+    most_mb
+        Megabytes up to which the result of a task that is not cached is kept.
     """
     store = store_of(plan.flow)
     try:
         why = distrust(store)
         if why:
             raise StoreError(why, hint="only its owner may write to a store; MXM_HOME moves it")
-        return StoredEntries(store, plan, is_quiet=is_quiet)
+        return StoredEntries(store, plan, is_quiet=is_quiet, most=kept.bytes_of(most_mb))
     except (StoreError, OSError) as error:
         if not is_quiet:
             _warn(f"no result is taken from the cache or kept: {error}")
@@ -65,6 +72,10 @@ class StoredEntries:
         The folder.
     plan
         What runs: nothing that holds a secret of it is kept.
+    is_quiet
+        Whether faults of the store are not said.
+    most
+        Bytes up to which the result of a task that is not cached is kept.
 
     Raises
     ------
@@ -74,13 +85,17 @@ class StoredEntries:
         Its key cannot be read or made.
     """
 
-    def __init__(self, store: str, plan: Plan, *, is_quiet: bool = False) -> None:
+    def __init__(
+        self, store: str, plan: Plan, *, is_quiet: bool = False, most: int = kept.LARGEST
+    ) -> None:
         file = plan.flow.source.file if plan.flow.source else None
         self.root: str = os.path.realpath(root_of(store, file))
         self._store = store
-        self._secrets = Secrets(plan)
+        self._recording = recording_of(plan, store)
+        self._secrets = Secrets(plan) if self._recording is None else self._recording.secrets
         self._database = Database(store, create=True, wait_s=_WAIT_S)
         self.key: bytes = kept.store_key(store)
+        self.memory: FileMemory = memory_in(store)
         self._folder = os.path.realpath(os.getcwd())
         self._lock = threading.RLock()
         self._used: list[str] = []
@@ -88,6 +103,7 @@ class StoredEntries:
         self._packed = threading.local()
         self._code: dict[str, Document] = {}  # by step: it does not change during a run
         self._is_quiet = is_quiet
+        self._most = most
 
     def masked(self, text: str) -> str:
         """*text* without the secrets of the run."""
@@ -136,7 +152,7 @@ class StoredEntries:
     def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
         """Keep *value*; see `mxm.pipeline.execution.entries.Entries`."""
         try:
-            limit = _LARGEST if entry.is_cached else kept.LARGEST
+            limit = _LARGEST if entry.is_cached else self._most
             packed = self._taken(value) or kept.pack(value, self._secrets, limit)
         except kept.UnkeptError as error:
             raise UnkeptError(str(error)) from None
@@ -155,7 +171,9 @@ class StoredEntries:
             return
         if not entry.is_plain:
             self._read_back(digest, data, same)
-        self._write([*([statement] if statement else []), *self._rows(entry, packed, digest, data)])
+        rows = [*([statement] if statement else []), *self._rows(entry, packed, digest, data)]
+        if self._recording is None or not self._recording.add(rows, value, packed, digest):
+            self._write(rows)
 
     def content(self, read: ReadAsset) -> str | None:
         """The content now of the asset that *read* is of; None where that is not known."""
@@ -172,7 +190,7 @@ class StoredEntries:
     def fits(self, value: Any) -> bool:
         """Whether *value* is small enough to be kept for a resume."""
         try:
-            self._packed.last = value, kept.pack(value, self._secrets)
+            self._packed.last = value, kept.pack(value, self._secrets, self._most)
         except kept.UnkeptError:
             return False
         return True
@@ -287,6 +305,8 @@ class StoredEntries:
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
         if self._is_over:
             return []
+        if self._recording is not None:
+            self._recording.flush()
         try:
             with self._lock:
                 return self._database.read(sql, parameters)
@@ -353,9 +373,14 @@ def _stat(path: str) -> str | None:
 
 def _holds(packed: kept.Kept, root: str) -> bool:
     """Whether the path *root* is in the bytes of *packed*."""
-    texts = [root.encode(encoding, "surrogateescape") for encoding in ("utf-8",)]
-    texts += [root.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-32-le")]
-    return any(text in bytes(part) for part in packed.parts for text in texts)
+    return any(text in bytes(part) for part in packed.parts for text in _texts(root))
+
+
+@functools.lru_cache(maxsize=8)
+def _texts(root: str) -> tuple[bytes, ...]:
+    """*root* as bytes of a pickle or a buffer may have it."""
+    wide = [root.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-32-le")]
+    return (root.encode("utf-8", "surrogateescape"), *wide)
 
 
 def _warn(text: str) -> None:

@@ -17,8 +17,8 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.places import distrust
 
-__all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "digest_of", "is_whole", "keep",
-           "load", "pack", "path_of", "require_trust", "store_key", "unpack"]  # fmt: skip
+__all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "bytes_of", "digest_of", "is_whole",
+           "keep", "load", "pack", "path_of", "require_trust", "store_key", "unpack"]  # fmt: skip
 
 LARGEST = 16_000_000
 """Bytes of a value that is kept."""
@@ -27,6 +27,13 @@ IN_THE_ROW = 65_536
 """Bytes up to which a value is in the database itself; larger ones are files."""
 
 _MAGIC = b"mxm1"
+
+
+def bytes_of(megabytes: float) -> int:
+    """So many *megabytes* in bytes."""
+    return int(megabytes * 1_000_000)
+
+
 _COUNT = struct.Struct("<I")
 _PART = struct.Struct("<QB")  # bytes, and whether they may be written to
 
@@ -103,7 +110,7 @@ class _Limited:
     def count(self, size: int) -> None:
         self._size += size
         if self._size > self._limit:
-            raise UnkeptError(f"it is larger than {self._limit // 10**6} MB")
+            raise UnkeptError(f"it is larger than {self._limit / 1e6:g} MB (keep_results)")
 
     def write(self, data: Any, /) -> int:
         size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes

@@ -9,7 +9,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import StoreError
@@ -52,7 +52,7 @@ from mxm.pipeline.taskruns import State, iso_time
 if TYPE_CHECKING:
     from mxm.pipeline.store.asset_rows import AssetRows
 
-__all__ = ["HEARTBEAT_S", "RunRecorder"]
+__all__ = ["HEARTBEAT_S", "Recording", "RunRecorder", "recording_of"]
 
 HEARTBEAT_S = 20.0
 """Seconds between two signs of life of a run; without one for three times as long it is gone."""
@@ -61,8 +61,17 @@ _WAIT_S = 5.0  # for a lock that another process holds
 _LATEST_S = 0.1  # what ended is written by then, also where nothing starts after it
 _ABOUT_S = 2.0
 _FRESH_S = 10.0
+_MOST_PACKED = 64
 
-_living: dict[str, _Recording] = {}  # by id, the runs of this process that are being recorded
+_living: dict[str, Recording] = {}  # by id, the runs of this process that are being recorded
+
+
+def recording_of(plan: Plan, store: str) -> Recording | None:
+    """What records the run of *plan* in *store*; None where nothing does."""
+    for recording in list(_living.values()):
+        if recording.plan is plan and recording.store == store:
+            return recording
+    return None
 
 
 class RunRecorder:
@@ -109,23 +118,33 @@ class RunRecorder:
         about, self._about = self._about, None  # of one run: the next one may see other code
         if about is None or time.monotonic() - self._since > _FRESH_S:
             about, self._about = self._look(store), None
-        return _Recording(store, about, plan, params, options)
+        return Recording(store, about, plan, params, options)
 
 
-class _Recording:
-    """The observer of one run."""
+class Recording:
+    """The observer of one run.
+
+    What the cache keeps of the run is written with its rows: one commit a task, not two.
+
+    Attributes
+    ----------
+    plan, store
+        What runs, and the folder of the store.
+    secrets
+        What may stand in no row.
+    """
 
     def __init__(
         self, store: str, about: About, plan: Plan, params: Mapping[str, Any], options: RunOptions
     ) -> None:
-        self._store = store
+        self.store: str = store
         self._about = about
-        self._plan = plan
+        self.plan: Plan = plan
         self._options = options
-        self._secrets = Secrets(plan)
-        self._parameters = parameters_shown(plan, params, self._secrets)
+        self.secrets: Secrets = Secrets(plan)
+        self._parameters = parameters_shown(plan, params, self.secrets)
         self._params = params
-        self._command = _command(self._secrets)
+        self._command = _command(self.secrets)
         self._rows: RowWriter | None = None
         self._assets: AssetRows | None = None
         self._database: Database | None = None
@@ -133,6 +152,8 @@ class _Recording:
         self._flow = plan.flow.name
         self._steps: set[str] = set()  # that are running
         self._pending: list[Statement] = []
+        self._has_ended = False  # something whose row is pending
+        self._packed: dict[int, tuple[Any, kept.Kept, str]] = {}  # by id of the value
         self._paused = False
         self._lock = threading.RLock()
         self._over = threading.Event()
@@ -173,6 +194,7 @@ class _Recording:
                 self._pending += self._assets.written(event) if self._assets else []
                 self._commit()  # whoever reads it next finds it
             case ItemEnded():
+                self._has_ended = True
                 self._pending += rows.item(event, self._keep)
                 if event.item.error is not None and self._assets is not None:
                     self._pending += self._assets.rejected(event.step, event.item, event.item.key)
@@ -180,6 +202,7 @@ class _Recording:
                 if event.task.error is not None and event.task.items is None and self._assets:
                     self._pending += self._assets.rejected(event.task.name, event.task, None)
                 self._steps.discard(event.task.name)
+                self._has_ended = True
                 self._pending += rows.ended(event.task, self._keep)
             case Warned():
                 self._pending.append(rows.warned(event.problem))
@@ -192,29 +215,29 @@ class _Recording:
 
     def _start(self, event: RunStarted) -> None:
         self._run = event.run
-        database = Database(self._store, create=True, wait_s=_WAIT_S)
+        database = Database(self.store, create=True, wait_s=_WAIT_S)
         self._database = database
         try:
-            key = kept.store_key(self._store)
+            key = kept.store_key(self.store)
         except OSError as error:
             raise StoreError(f"the store's key cannot be used: {error}") from error
-        self._rows = RowWriter(event.run, event.steps, key, self._secrets)
-        if any(task.produces is not None for task in self._plan.flow.tasks):
+        self._rows = RowWriter(event.run, event.steps, key, self.secrets)
+        if any(task.produces is not None for task in self.plan.flow.tasks):
             # Loaded only where there is something to note.
             from mxm.pipeline.store.asset_rows import AssetRows
 
             self._assets = AssetRows(
                 event.run,
-                self._plan,
-                self._secrets,
+                self.plan,
+                self.secrets,
                 self._about.root,
-                self._store,
+                self.store,
                 self._codes.get,
             )
-        place = self._plan.flow.source
+        place = self.plan.flow.source
         about: dict[str, Any] = {
             "id": event.run,
-            "flow": self._secrets.masked(self._flow),
+            "flow": self.secrets.masked(self._flow),
             "parent": self._parent,
             "place": None if place is None else self._rows.place(place, self._about.root),
             "state": State.RUNNING.value,
@@ -229,9 +252,9 @@ class _Recording:
             "heartbeat": time.time(),
             "command": json.dumps(self._command),
             "params": json.dumps(self._parameters),
-            "steps": arguments_of(self._plan, self._secrets),
+            "steps": arguments_of(self.plan, self.secrets),
             "overridden": self._is_changed(),
-            **resumable(self._plan, self._params, self._options, self._secrets, key),
+            **resumable(self.plan, self._params, self._options, self.secrets, key),
         }
         names, marks = ", ".join(about), ", ".join("?" * len(about))
         self._pending.append(
@@ -270,9 +293,9 @@ class _Recording:
         rows, root = self._rows, self._about.root
         if rows is None:
             return []
-        prints = fingerprints_in(self._store, root, rows.key, self._plan.flow.fn)
-        made = definition_of(self._plan, rows, root, prints)
-        spec = self._plan.flow
+        prints = fingerprints_in(self.store, root, rows.key, self.plan.flow.fn)
+        made = definition_of(self.plan, rows, root, prints)
+        spec = self.plan.flow
         writing = [task for task in spec.tasks if task.produces is not None]
         self._codes |= {task.name: asset_code(spec, task, prints) for task in writing}
         return made
@@ -320,12 +343,17 @@ class _Recording:
         if state is State.OVERRIDDEN or self._options.overrides:
             return KeptValue(unkept="the run has overrides")
         try:
-            packed = kept.pack(value, self._secrets)
-            digest = kept.digest_of(packed, rows.key)
-            statement = kept.keep(self._store, packed, digest)
+            most = kept.bytes_of(self._options.keep_results)
+            known = self._packed.pop(id(value), None)
+            if known is not None and known[0] is value and known[1].size <= most:
+                packed, digest = known[1:]
+            else:
+                packed = kept.pack(value, self.secrets, most)
+                digest = kept.digest_of(packed, rows.key)
+            statement = kept.keep(self.store, packed, digest)
             return KeptValue(digest, packed.joined(), None, (statement,) if statement else ())
         except kept.UnkeptError as error:
-            return KeptValue(unkept=self._secrets.masked(str(error)))
+            return KeptValue(unkept=self.secrets.masked(str(error)))
         except OSError as error:
             return KeptValue(unkept=f"its file could not be written: {error.strerror or error}")
 
@@ -349,7 +377,7 @@ class _Recording:
                 _warn(f"run {self._run} is not recorded for now, and goes on: {error}")
             return
         del self._pending[: len(statements)]
-        self._paused = False
+        self._paused = self._has_ended = False
 
     def _give_up(self, error: StoreError) -> None:
         with self._lock:
@@ -366,6 +394,39 @@ class _Recording:
         database, self._database = self._database, None
         if database is not None:
             database.close()
+
+    def add(
+        self, statements: Sequence[Statement], value: Any, packed: kept.Kept, name: str
+    ) -> bool:
+        """Write *statements* with the rows of the run; whether that is possible.
+
+        Parameters
+        ----------
+        statements
+            What the cache keeps of a call.
+        value, packed, name
+            Its result, the bytes of it, and their name: they are not made again for its row.
+        """
+        with self._lock:
+            if self._database is None or self._paused:
+                return False
+            if len(self._packed) >= _MOST_PACKED:  # of results that were not recorded
+                self._packed.clear()
+            if packed.size <= kept.IN_THE_ROW:
+                self._packed[id(value)] = value, packed, name
+            self._pending += statements
+            self._has_ended = True
+            self._wake.set()
+            return True
+
+    def flush(self) -> None:
+        """Write what waits: somebody is about to read it."""
+        try:
+            with self._lock:
+                if self._has_ended:
+                    self._commit()
+        except StoreError as error:
+            self._give_up(error)
 
     def runs(self, flow: str, step: str) -> bool:
         """Whether the task *step* of a flow of this name is running here."""

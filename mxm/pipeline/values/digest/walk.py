@@ -96,6 +96,9 @@ def digest_of(
     >>> digest_of({"a": 1}) == digest_of({"a": True})
     False
     """
+    plain = plain_kinds.get(type(value))  # pyright: ignore[reportUnknownArgumentType]
+    if plain is not None:  # as the reader would read it
+        return _sealed(part(plain[0], plain[1]([value])), key)
     reader = _Reader(code, key, root, limit)
     try:
         read = reader.value(value)
@@ -105,6 +108,10 @@ def digest_of(
         raise UndigestibleError(name + "".join(steps[:_STEPS]) + left, refused.reason) from None
     if types is not None:
         types.update(reader.kinds)
+    return _sealed(read, key)
+
+
+def _sealed(read: bytes, key: bytes | None) -> str:
     if key is None:
         return f"sha256-{hashlib.sha256(_SCHEME + read).hexdigest()}"
     return f"hmac-sha256-{hmac.digest(key, _SCHEME + read, 'sha256').hex()}"
