@@ -39,6 +39,14 @@ def fingerprint_in(folder: Path, *more: Path) -> tuple[Fingerprint, str]:
 
 
 STALE = [
+    lib("import lib\ndef t(x):\n    return lib.V.get()\n", "from contextvars import ContextVar\nV = ContextVar('V', default=1)\n", "default of a context variable of a module", "=1", "=2"),
+    lib("from lib import V\ndef t(x):\n    return V.get()()\n", "from contextvars import ContextVar\ndef h(): return 1\nV = ContextVar('V', default=h)\n", "function in a context variable", "return 1", "return 2"),
+    lib("import lib\ndef t(x):\n    return next(lib.C)\n", "import itertools\nC = itertools.count(3)\n", "iterator of a module", "(3)", "(4)"),
+    lib("import lib\ndef t(x):\n    return lib.h.__doc__\n", "def h():\n    'one'\n", "docstring that code reads", "one", "two"),
+    lib("import lib\ndef t(x):\n    return lib.A.__doc__\n", "class A:\n    'one'\n", "docstring of a class that code reads", "one", "two"),
+    lib("import inspect, lib\ndef t(x):\n    return inspect.getdoc(lib.h)\n", "def h():\n    'one'\n", "docstring that inspect reads", "one", "two"),
+    lib("import inspect, lib\ndef t(x):\n    return inspect.getsource(lib.h)\n", "def h():\n    # one\n    return 1\n", "source that code reads", "one", "two"),
+    lib("import lib\ndef t(x):\n    return lib.h.__code__.co_firstlineno\n", "X = 1\ndef h():\n    return 1\n", "line that code reads", "X = 1", "X = 1\n"),
     tasks("def t(x):\n    return x + 1\n", "the task itself", "+ 1", "+ 2"),
     tasks("def h(x):\n    return x + 1\ndef t(x):\n    return h(x)\n", "helper", "+ 1", "+ 2"),
     tasks("def g(x):\n    return x + 1\ndef h(x):\n    return g(x)\ndef t(x):\n    return h(x)\n", "helper of a helper", "+ 1", "+ 2"),

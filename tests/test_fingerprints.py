@@ -520,6 +520,7 @@ def test_types_bring_their_packages_and_classes(tmp_path: Path) -> None:
         "import os\n    return os.environ[x]",
         "import os\n    return os.environ.get(x)",
         "import os\n    return os.getenv(x)",
+        "import os\n    return os.path.expandvars('$A')",
         "import os\n    return dict(os.environ)",
         "from os import environ\n    return environ[x]",
         "import sys\n    return sys.modules[x]",

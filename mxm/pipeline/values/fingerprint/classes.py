@@ -49,6 +49,7 @@ def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, A
 def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> None:
     """Make *node* count as *cls*, which the module of the namespace *space* defines."""
     facts = graph.file(path) if path else None
+    node.path = path
     definitions = facts.classes.get(cls.__qualname__, []) if facts is not None else []
     foreign = _is_foreign(cls)
     own = dict(vars(cls))

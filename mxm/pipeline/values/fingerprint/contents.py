@@ -20,6 +20,12 @@ from mxm.pipeline.values.fingerprint.sources import binding
 __all__ = ["Contents"]
 
 
+def _bound_name(scope: Any, name: str) -> str:
+    """The name that *scope* binds, where it was read as an attribute of it: `lib.LIMIT`."""
+    is_attribute = type(scope) is dict and name not in scope
+    return name.rpartition(".")[2] if is_attribute else name
+
+
 class Contents:
     """Makes nodes of constants.
 
@@ -35,6 +41,7 @@ class Contents:
 
     def constant(self, node: Node, name: str, value: Any, scope: Any) -> None:
         """Make *node* depend on a value, which it calls *name* and *scope* binds to it."""
+        edge, name = name, _bound_name(scope, name)
         key: Any = (
             ("constant", id(scope), name) if scope is not None else ("constant", id(node), name)
         )
@@ -60,7 +67,7 @@ class Contents:
                 made,
                 lambda: self._fill_constant(made, name, scope, path),
             )
-        node.edges[name] = target
+        node.edges[edge] = target
 
     def _fill_constant(self, node: Node, name: str, scope: Any, path: str) -> None:
         value = node.value

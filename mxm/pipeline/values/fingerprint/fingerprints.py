@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import FunctionType, ModuleType
 from typing import Any
@@ -50,8 +50,12 @@ class Fingerprint:
         self._held = [node for node in nodes if node.held is not None]
         self._loose = [node for node in nodes if node.kind == "constant" and node.held is None]
         reads = any(node.reads_annotations for node in nodes)
-        self.items: tuple[Item, ...] = _items(nodes, owner.key, annotated=reads)
-        self.digest: str = _digest(nodes, owner.key, annotated=reads)
+        texts: dict[str, str] = {}
+        if any(node.reads_text for node in nodes):
+            paths = sorted({node.path for node in nodes if node.path})
+            texts = {path: _bytes_digest(path) or "" for path in paths}
+        self.items: tuple[Item, ...] = _items(nodes, owner.key, texts, annotated=reads)
+        self.digest: str = _digest(nodes, owner.key, texts, annotated=reads)
         reasons = dict.fromkeys(reason for node in nodes for reason in node.reasons)
         self.dynamic: tuple[Reason, ...] = tuple(r for r in reasons if r.kind == "dynamic")
         self.impure: tuple[Reason, ...] = tuple(r for r in reasons if r.kind != "dynamic")
@@ -165,7 +169,9 @@ def _is_code(value: Any) -> bool:
     )
 
 
-def _items(nodes: list[Node], key: bytes | None, *, annotated: bool) -> tuple[Item, ...]:
+def _items(
+    nodes: list[Node], key: bytes | None, texts: Mapping[str, str], *, annotated: bool
+) -> tuple[Item, ...]:
     by_label: dict[str, Item] = {}
     for node in nodes:
         if not node.kind:
@@ -177,6 +183,8 @@ def _items(nodes: list[Node], key: bytes | None, *, annotated: bool) -> tuple[It
         content = node.content
         if annotated and node.annotations:
             content = hash_of(content, node.annotations)
+        if node.path in texts:
+            content = hash_of(content, texts[node.path])
         if node.kind in _OF_CODE:  # which may hold a password
             content = _keyed(content, key)
         by_label[label] = Item(label, content, node.kind, node.file, node.line)
@@ -190,7 +198,9 @@ def _keyed(digest: str, key: bytes | None) -> str:
     return digest if key is None else hmac.digest(key, digest.encode(), "sha256").hex()[:40]
 
 
-def _digest(nodes: list[Node], key: bytes | None, *, annotated: bool) -> str:
+def _digest(
+    nodes: list[Node], key: bytes | None, texts: Mapping[str, str], *, annotated: bool
+) -> str:
     """The digest of a graph: each node's content, and where its names lead."""
     numbers = {id(node): number for number, node in enumerate(nodes)}
     lines = [_SCHEME]
@@ -198,6 +208,8 @@ def _digest(nodes: list[Node], key: bytes | None, *, annotated: bool) -> str:
         content = "" if node.held is not None else node.content
         if annotated:
             content = f"{content} {node.annotations}"
+        if node.path in texts:
+            content = f"{content} {texts[node.path]}"
         edges = " ".join(f"{name!r}={numbers[id(node.edges[name])]}" for name in sorted(node.edges))
         lines.append(f"{node.kind} {content} {edges}")
     return f"{'sha256' if key is None else 'hmac-sha256'}-{_keyed(hash_of(*lines), key)}"

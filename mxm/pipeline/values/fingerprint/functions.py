@@ -52,7 +52,7 @@ class Functions:
     def _fill_function(self, node: Node, fn: FunctionType, path: str) -> None:
         code, space = fn.__code__, fn.__globals__
         facts, file = self._facts_of(node, code, path)
-        node.content = facts.digest
+        node.content, node.path = facts.digest, path
         cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=False))
         self._graph.follow(node, facts, space, code, cells=cells)
         for name, cell in cells.items():

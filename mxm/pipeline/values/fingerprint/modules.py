@@ -153,7 +153,7 @@ class Modules:
 
     def _fill_module(self, node: Node, space: Any, path: str) -> None:
         names = sorted(name for name in space if not name.startswith("__"))
-        node.content = hash_of(*names)
+        node.content, node.path = hash_of(*names), path
         self._graph.statements_of(node, space, path)
         for name in [*names, "__getattr__"]:
             value = space.get(name, MISSING)

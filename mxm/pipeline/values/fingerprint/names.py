@@ -26,6 +26,12 @@ _READS_ANNOTATIONS = {
     "__annotations__", "get_type_hints", "get_annotations", "signature", "getfullargspec",
     "__signature__", "__annotate__",
 }  # fmt: skip
+# Docstrings, source and lines count for nobody else.
+_READS_TEXT = frozenset(
+    ["__doc__", "getdoc", "getsource", "getsourcelines", "getcomments", "findsource",
+     "co_firstlineno", "co_lines", "co_positions", "f_lineno", "tb_lineno", "getline", "getlines"]
+)  # fmt: skip
+_HOMES = ("HOME", "USERPROFILE")
 _FRAMES = {"__globals__", "f_globals", "f_locals", "_getframe", "currentframe", "f_back"}
 _UNKNOWABLE: dict[int, str] = {
     id(runpy.run_path): "runpy.run_path",
@@ -82,6 +88,12 @@ class Names:
                 self._word(node, word, value, namespace)
         names = {*facts.attributes, *(chain.names[0] for chain in facts.chains)}
         node.reads_annotations |= bool(names & _READS_ANNOTATIONS)
+        node.reads_text |= not _READS_TEXT.isdisjoint(facts.attributes)
+        if "expanduser" in names:
+            node.environment |= dict.fromkeys(_HOMES)
+        if "expandvars" in names:
+            text = "reads the environment by names in a text"
+            self._dynamic(node, text, code, "expandvars")
         for name in sorted(names & _FRAMES):
             self._dynamic(node, f"reads {name}", code, name)
         if "__subclasses__" in names:

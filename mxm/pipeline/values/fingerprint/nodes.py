@@ -94,6 +94,10 @@ class Node:
         As of an `Item`; a node without a kind only leads to others.
     content
         The digest of what it is by itself.
+    path
+        The file that it is written in, of a function, a class or a module of the project.
+    reads_annotations, reads_text
+        Whether its code reads annotations; docstrings, source or line numbers.
     edges
         By the name that leads to it, what it depends on.
     bindings
@@ -104,7 +108,7 @@ class Node:
 
     __slots__ = (
         "annotations", "bindings", "content", "edges", "edited", "environment", "file", "held",
-        "kind", "label", "line", "reads_annotations", "reasons", "value",
+        "kind", "label", "line", "path", "reads_annotations", "reads_text", "reasons", "value",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +118,7 @@ class Node:
         self.kind: str = kind
         self.content: str = ""
         self.file: str | None = file
+        self.path: str = ""
         self.line: int | None = line
         self.edges: dict[str, Node] = {}
         self.bindings: list[Binding] = []
@@ -124,6 +129,7 @@ class Node:
         self.environment: dict[str, None] = {}
         self.annotations: str = ""
         self.reads_annotations: bool = False
+        self.reads_text: bool = False
 
     def forget_reasons(self) -> None:
         """Of code that ran when it was imported, only what it made counts."""
