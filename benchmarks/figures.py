@@ -633,6 +633,73 @@ def recording(rounds: Rounds) -> list[Figure]:
     ]
 
 
+def caching(rounds: Rounds) -> list[Figure]:
+    """What keys, kept values, a full hit, fingerprints and a long history cost."""
+    with place() as where:
+
+        def taken(case: str) -> dict[str, float]:
+            runs = [where.script("cache.py", case).json() for _ in range(rounds.some)]
+            return {name: middle([run[name] for run in runs]) for name in runs[0]}
+
+        keys, kept, hits = taken("keying"), taken("storing"), taken("hits")
+        prints, past, reads = taken("fingerprints"), taken("history"), taken("reads")
+    slowest = min(keys["numpy"], keys["pandas"])
+    ratio = kept["write"] / kept["keep"]
+    more = max(past["runs_many"] - past["runs_1"], past["plan_many"] - past["plan_1"])
+    share = (reads["on"] - reads["off"]) / 10  # of 1,000 files; 100 in a second
+    replay = hits["hit"] / hits["cold"]
+    return [
+        Figure(
+            "keys of NumPy and pandas, MB in a second of CPU",
+            ">= 300",
+            f"{keys['numpy']:.0f} and {keys['pandas']:.0f}",
+            slowest >= 300,
+            samples={"seen": keys},
+        ),
+        Figure(
+            "keys of a list of short texts, the same",
+            ">= 100",
+            f"{keys['texts']:.0f}",
+            keys["texts"] >= 100,
+        ),
+        Figure(
+            "to keep a value of 200 MB",
+            ">= 0.5x the speed of writing it, with fdatasync",
+            f"{ratio:.2f}x",
+            ratio >= 0.5,
+            samples={"seen": kept},
+        ),
+        Figure(
+            "a chain of 1,000 cached tasks, all from the cache",
+            "<= 0.3 s",
+            f"{hits['hit']:.2f} s of CPU ({replay:.2f}x the run that kept them)",
+            hits["hit"] <= 0.3,
+            samples={"seen": hits},
+        ),
+        Figure(
+            "fingerprints of 30 tasks that reach 300 functions",
+            "<= 400 ms, <= 30 ms where the files are known",
+            f"{prints['cold'] * 1e3:.0f} ms, {prints['warm'] * 1e3:.0f} ms of CPU",
+            prints["cold"] <= 0.4 and prints["warm"] <= 0.03,
+            samples={"seen": prints},
+        ),
+        Figure(
+            "`runs` and `plan` with 10,000 runs beside one",
+            "<= +0.2 s",
+            f"+{more:.3f} s of CPU",
+            more <= 0.2,
+            samples={"seen": past},
+        ),
+        Figure(
+            "noting what a task reads that opens 100 files in a second",
+            "<= 3 %",
+            f"{share:.1%}",
+            share <= 0.03,
+            samples={"seen": reads},
+        ),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "import": imports,
     "start": start,
@@ -640,6 +707,7 @@ BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "define": define,
     "inline": inline,
     "recording": recording,
+    "cache": caching,
     "chain": chain,
     "fan": fan,
     "wide": wide,
