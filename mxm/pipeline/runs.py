@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.bindings import (
+    Absent,
     Binding,
     Collection,
     Const,
@@ -384,6 +385,9 @@ def gather(binding: Binding, values: Mapping[str, Any], params: Mapping[str, Any
     params
         The flow's parameters.
     """
+    if type(binding) is Upstream and not binding.path:  # nearly all
+        value = values[binding.name]
+        return value.instead if type(value) is Absent else value
 
     def look_up(origin: Upstream | Param) -> Any:
         if isinstance(origin, Param):

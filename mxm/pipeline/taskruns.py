@@ -201,7 +201,7 @@ class ItemRuns(Mapping[str, ItemRun]):
         return {"over": self.over, "count": count, "rows": [run.to_dict() for run in shown]}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class TaskRun:
     """One task in one run; equal only to itself, whatever it returned.
 
@@ -280,6 +280,52 @@ class TaskRun:
     items: ItemRuns | None = None
     waited: float | None = None
     snapshot: Snapshot | None = field(default=None, repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        state: State,
+        value: Any = None,
+        error: BaseException | None = None,
+        reason: str | None = None,
+        attempts: int = 0,
+        started: datetime | None = None,
+        ended: datetime | None = None,
+        seconds: float | None = None,
+        history: tuple[Attempt, ...] = (),
+        ready: datetime | None = None,
+        slot: int | None = None,
+        output: str = "",
+        cause: str | None = None,
+        asset: WrittenAsset | None = None,
+        allowed: bool = False,
+        items: ItemRuns | None = None,
+        waited: float | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        # A frozen dataclass sets its fields one by one, which takes three times as long; a run
+        # makes one of these for each step.
+        vars(self).update(
+            name=name,
+            state=state,
+            value=value,
+            error=error,
+            reason=reason,
+            attempts=attempts,
+            started=started,
+            ended=ended,
+            seconds=seconds,
+            history=history,
+            ready=ready,
+            slot=slot,
+            output=output,
+            cause=cause,
+            asset=asset,
+            allowed=allowed,
+            items=items,
+            waited=waited,
+            snapshot=snapshot,
+        )
 
     @property
     def has_value(self) -> bool:

@@ -38,6 +38,7 @@ from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import Resources, active_resources, using
 from mxm.pipeline.execution.retrying import NO_RETRY, Retry, decide_retry
 from mxm.pipeline.interrupts import ends_the_run, wait
+from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
@@ -442,7 +443,10 @@ def _work(
 ) -> Any:
     fn = call.step.task.fn
     with within_task(call.flow, call.step.name):
-        args, kwargs = resources.filled(fn, call.args, call.kwargs)
+        args: tuple[Any, ...] = call.args
+        kwargs: Mapping[str, Any] = call.kwargs
+        if uses_of(fn):
+            args, kwargs = resources.filled(fn, args, kwargs)
         if call.probe is None:
             return call_function(fn, args, kwargs, loop, on_start)
         called = functools.partial(call_function, fn, args, kwargs, loop, on_start)
