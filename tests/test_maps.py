@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 import mxm
 from mxm.pipeline import Failure, FlowSpec, Skip, TaskSpec
 from mxm.pipeline.api import compile_flow
-from mxm.pipeline.bindings import Bindings, Each, Upstream
+from mxm.pipeline.bindings import Bindings, Const, Each, Upstream
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
@@ -1052,6 +1054,25 @@ def test_strange_items() -> None:
 
     value = run_of(flow).value()
     assert all(a is b for a, b in zip(value, items, strict=True))
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads", "processes"])
+def test_items_that_are_frames_and_secrets(runner: str) -> None:
+    def over(items: list[Any]) -> FlowSpec:
+        bindings = Bindings((Each(Const(items)),))
+        return FlowSpec("maps-kinds", [TaskSpec("f", size_of, bindings=bindings)])
+
+    frames = [pd.DataFrame({"a": range(n)}) for n in (1, 2, 3)]
+    secrets = [SecretStr("hunter"), SecretStr("snark")]
+    for items, sizes in ((frames, [1, 2, 3]), (secrets, [6, 5])):
+        run = compile_flow(over(items), backend="inline", runner=runner, workers=2).run()
+        assert run.value() == sizes
+        assert list(run.tasks["f"].items or ()) == [str(i) for i in range(len(sizes))]
+        assert "snark" not in str(run.to_dict())
+
+
+def size_of(x: Any) -> int:
+    return len(x.get_secret_value() if isinstance(x, SecretStr) else x)
 
 
 def test_100_000_items() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -485,3 +487,36 @@ def test_use_with_other_options_is_the_only_one() -> None:
 
     assert [task.name for task in flow.spec.tasks] == ["spy", "close"]
     assert after_of(flow, "close") == {"spy"}
+
+
+@pytest.mark.parametrize("runner", ["threads", "processes"])
+def test_cleanup_never_runs_beside_a_live_branch(runner: str, tmp_path: Path) -> None:
+    """It waits for everything upstream, direct or not, also behind a failure."""
+    tasks = [
+        TaskSpec("quick", quickly_failing),
+        TaskSpec("slow", slowly_marking, params={"folder": str(tmp_path)}),
+        TaskSpec("joined", joined, upstream=["quick", "slow"]),
+        TaskSpec(
+            "clean", is_marked, after=["joined"], run_if="always", params={"folder": str(tmp_path)}
+        ),
+    ]
+    run = compile_flow(FlowSpec("live", tasks), backend="inline", runner=runner, workers=3).run()
+    assert run.tasks["joined"].state is State.SKIPPED
+    assert run.tasks["clean"].value is True
+
+
+def quickly_failing() -> None:
+    raise ValueError("at once")
+
+
+def slowly_marking(folder: str) -> None:
+    time.sleep(0.3)
+    Path(folder, "ended").touch()
+
+
+def joined(a: object, b: object) -> None:
+    del a, b
+
+
+def is_marked(folder: str) -> bool:
+    return Path(folder, "ended").exists()
