@@ -700,6 +700,56 @@ def caching(rounds: Rounds) -> list[Figure]:
     ]
 
 
+def assets(rounds: Rounds) -> list[Figure]:
+    """A large frame that is written, a catalogue of 10,000 writes, and a backfill of 250 days."""
+    with place() as where:
+        large = [where.script("assets.py", "frame", 200).json() for _ in range(min(rounds.some, 3))]
+    with place() as small, place() as full:
+        small.script("assets.py", "catalogue", 1)
+        full.script("assets.py", "catalogue", 10_000)
+
+        def verb(where: Place, *words: str) -> Callable[[], Sample]:
+            return lambda: where.run(COMMAND, "assets", *words, ok=False)
+
+        taken = paired(
+            rounds.some,
+            few=verb(small),
+            many=verb(full),
+            few_stale=verb(small, "stale"),
+            many_stale=verb(full, "stale"),
+        )
+        task = small.script("assets.py", "tasks", 50).json()["seconds"]
+        days = ("--for", "day=1..250", "--backend", "inline", "--quiet")
+        filled = small.run(COMMAND, "run", "four", *days).wall
+    ratio = middle([each["ours"] / each["plain"] for each in large])
+    listed = middle(taken["many"], "cpu") - middle(taken["few"], "cpu")
+    stale = middle(taken["many_stale"], "cpu") - middle(taken["few_stale"], "cpu")
+    beyond = filled - 250 * task
+    return [
+        Figure(
+            "a frame of 200 MB as the asset of a task, parquet",
+            "<= 1.1x to_parquet and fsync",
+            f"{ratio:.2f}x",
+            ratio <= 1.1,
+            samples={"runs": large},
+        ),
+        Figure(
+            "`assets`, 10,000 writes beside one",
+            "<= + 0.2 s",
+            f"+ {listed:.2f} s of CPU",
+            listed <= 0.2,
+            samples=times(taken),
+        ),
+        Figure("`assets stale`, the same", "<= + 0.2 s", f"+ {stale:.2f} s of CPU", stale <= 0.2),
+        Figure(
+            "a backfill of 250 days, four tasks, inline, start included",
+            "<= 250x a run in one process + 2 s",
+            f"{filled / (250 * task):.2f}x, {beyond:+.2f} s",
+            beyond <= 2,
+        ),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "import": imports,
     "start": start,
@@ -718,5 +768,6 @@ BENCHMARKS: dict[str, Callable[[Rounds], list[Figure]]] = {
     "processes": processes,
     "maps": maps,
     "drawings": drawings,
+    "assets": assets,
     "together": together,
 }

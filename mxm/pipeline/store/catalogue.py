@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -196,15 +197,33 @@ def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
         row["digest"],
         row["size"],
         row["rows"],
-        json.loads(row["columns"] or "{}"),
-        tuple(map(tuple, json.loads(row["levels"] or "[]"))),
+        _read_json(row["columns"] or "{}"),
+        _levels(row["levels"] or "[]"),
         row["library"] or "",
         row["by"] or "",
-        tuple(json.loads(row["upstream"] or "[]")),
-        tuple(ReadAsset(**each) for each in json.loads(row["reads"] or "[]")),
+        tuple(_read_json(row["upstream"] or "[]")),
+        _reads(row["reads"] or "[]"),
         row["modified"],
         row["code"],
     )
+
+
+# Thousands of partitions have the same columns.
+
+
+@functools.lru_cache(maxsize=256)
+def _read_json(text: str) -> Any:
+    return json.loads(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _levels(text: str) -> tuple[tuple[str | None, ...], ...]:
+    return tuple(map(tuple, json.loads(text)))
+
+
+@functools.lru_cache(maxsize=256)
+def _reads(text: str) -> tuple[ReadAsset, ...]:
+    return tuple(ReadAsset(**each) for each in json.loads(text))
 
 
 def history(
