@@ -110,6 +110,12 @@ def hostile() -> dict[str, Any]:
                      "value": None, "error": name, "reason": name}]},
             )
         )  # fmt: skip
+        check = {"name": name, "severity": name, "passed": i % 4 == 1, "message": name}
+        written = {
+            "id": name, "partition": name, "checks": [check], "path": name, "format": name,
+            "size": i, "rows": i, "columns": {name: name}, "upstream": [name],
+        }  # fmt: skip
+        tasks[-1]["asset"] = written if i % 2 else None
     made = document(*tasks, flow=HOSTILE[0], state="failed", doc=HOSTILE[1])
     made["record"]["params"] = [
         {"name": n, "value": n, "type": n, "origin": "run", "from": n} for n in HOSTILE

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from records import HOSTILE, grown, hostile
+from environments import PIP, run
+from records import HOSTILE, document, grown, hostile, task
 
 from mxm.pipeline import views
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
@@ -22,6 +24,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt install chromium"),
 ]
+
+
+def fn(*args: object) -> None:
+    """Do nothing."""
 
 
 class Opened:
@@ -217,6 +223,95 @@ def test_hostile_names_and_values_are_shown_as_text(opened: Open) -> None:
     assert page.ask(CUT) == []
 
 
+# Parts of the panel that are wider than it, and cannot be scrolled.
+WIDE = """() => {
+  const panel = document.querySelector('#panel'), right = panel.getBoundingClientRect().right + 1;
+  const inside = x => ['auto', 'hidden'].includes(getComputedStyle(x).overflowX);
+  return [...panel.querySelectorAll('*')].filter(x => {
+    if (!x.getClientRects().length || x.getBoundingClientRect().right <= right) return false;
+    for (let up = x.parentElement; up !== panel; up = up.parentElement) if (inside(up)) return false;
+    return true;
+  }).map(x => x.className + ' ' + x.textContent.slice(0, 40));
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 760])
+def test_nothing_in_the_panel_is_cut(opened: Open, width: int) -> None:
+    long = "load_fundamentals_of_every_member_of_the_index_of_the_day"
+    row = {"key": long, "state": "failed", "attempts": 1, "seconds": 1.0, "value": None}
+    row |= {"error": "ValueError: " + "x" * 90, "reason": None}
+    items = {"over": long, "count": {"failed": 1}, "rows": [row]}
+    arguments: dict[str, Any] = {long: {"value": "y" * 90}, "frame": {"upstream": [long]}}
+    first = task(long, start=0, end=9, returns=f"dict[{long}, {long}]", asset=long)
+    check = {"name": long, "severity": "warn", "passed": False, "message": long}
+    first["asset"] = {"id": long, "partition": long, "path": f"{long}/{long}", "checks": [check]}
+    then = task("next", "failed", start=9, end=10, upstream=[long], arguments=arguments)
+    then["items"] = items
+    page = opened(run_page(document(first, then)), width=width)
+    assert page.ask(WIDE) == []
+    for key in (long, "next"):
+        page.go(f"#{key}")
+        assert page.ask(WIDE) == []
+    page = opened(run_page(hostile()), width=width)
+    keys = Keys()
+    for name in HOSTILE:
+        page.go(f"#{keys.of(name)}")
+        assert page.ask(WIDE) == []
+
+
+# Names are as wide as the font makes them: cards must hold them on other systems too.
+FONTS = {
+    "DejaVu": ("DejaVu Sans", "DejaVu Sans Mono"),
+    "Liberation": ("Liberation Sans", "Liberation Mono"),
+}
+
+
+@pytest.mark.parametrize("fonts", FONTS)
+def test_names_fit_their_cards_in_fonts_of_other_systems(opened: Open, fonts: str) -> None:
+    for made in (grown(30), hostile()):
+        page = opened(run_page(made))
+        script = (
+            "([sans, mono]) => { const style = document.documentElement.style;"
+            " style.setProperty('--sans', sans); style.setProperty('--mono', mono); }"
+        )
+        page.ask(script, [f"'{family}'" for family in FONTS[fonts]])
+        assert page.ask(CUT) == []
+        assert page.ask(WIDE) == []
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, out of a wheel that carries it."""
+    folder = tmp_path_factory.mktemp("axe")
+    run(*PIP, "download", "--quiet", "--no-deps", "--dest", str(folder), "axe-playwright-python")
+    [wheel] = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("axe.min.js")]
+        return archive.read(name).decode("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(opened: Open, axe: str, scheme: str) -> None:
+    tasks = [TaskSpec("load", fn, produces=AssetDecl("prices/daily"))]
+    tasks += [TaskSpec(f"desk_{i // 20}.t{i}", fn, upstream=["load"]) for i in range(200)]
+    texts = [run_page(made) for made in (grown(30), grown(200), hostile())]
+    texts += [views.html(FlowSpec("flow", tasks)), views.html([FlowSpec("a", tasks[:1])] * 2)]
+    serious: set[tuple[str, str]] = set()
+    for text in texts:
+        page = opened(text, scheme)
+        page.ask(axe)
+        for keys in ([], ["n"], ["/", "l"]):
+            page.press(*keys)
+            found = page.ask("async () => (await axe.run()).violations")
+            serious |= {
+                (each["id"], node["html"][:160])
+                for each in found
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            }
+    assert serious == set()
+
+
 def test_without_its_script_a_page_still_shows_what_matters(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(run_page(grown(200)), encoding="utf-8")
@@ -228,10 +323,6 @@ def test_without_its_script_a_page_still_shows_what_matters(browser: Any, tmp_pa
     assert page.locator(".fail >> visible=true").count() == 1
     assert not page.locator("#q").is_visible()
     context.close()
-
-
-def fn(*args: object) -> None:
-    """Do nothing."""
 
 
 def test_the_page_of_a_flow_works_alike(opened: Open) -> None:

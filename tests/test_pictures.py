@@ -282,6 +282,16 @@ def test_a_large_flow_is_folded_to_its_sub_flows_each_with_a_drawing() -> None:
     assert len(cards(views.svg(FlowSpec("desks", tasks)))) == 42
 
 
+def test_the_table_of_a_large_flow_is_folded_as_its_drawing_is() -> None:
+    tasks = [TaskSpec("start", fn)]
+    tasks += [TaskSpec(f"desk_{i}.t{k}", fn, upstream=["start"]) for i in range(20) for k in (0, 1)]
+    assert '<tr class="band">' not in views.html(FlowSpec("small", tasks))
+    tasks += [TaskSpec(f"more.t{k}", fn, upstream=["start"]) for k in range(120)]
+    large = views.html(FlowSpec("large", tasks))
+    assert large.count('<tr class="band">') == large.count('<tbody class="of" hidden>') == 21
+    assert large.count('<tr id="r-') == len(tasks)
+
+
 def test_a_large_flow_without_sub_flows_is_folded_by_repeats_of_a_layer() -> None:
     loads = ["load", *(f"load_{i}" for i in range(2, 101))]
     cleans = ["clean", *(f"clean_{i}" for i in range(2, 101))]

@@ -119,6 +119,107 @@ def states_of(page: str) -> dict[str, str]:
     return dict(re.findall(r'<tr id="r-([^"]*)" class="s-([^"]*)"', page))
 
 
+# --- assets ---------------------------------------------------------------------------------
+
+
+def asset_of(**fields: Any) -> dict[str, Any]:
+    return {"id": "prices/daily", "partition": None, "checks": [], **fields}
+
+
+def assets_of(page: str) -> list[list[str]]:
+    table = page.partition('id=":assets"')[2].partition("</table>")[0]
+    rows = re.findall("(?s)<tr>(.*?)</tr>", table)[1:]
+    cells = [re.findall("(?s)<td[^>]*>(.*?)</td>", row) for row in rows]
+    return [[" ".join(text_of(cell).split()) for cell in row] for row in cells]
+
+
+def test_assets_are_listed_with_shape_size_and_state_also_those_not_written() -> None:
+    good = {"name": "not_empty", "severity": "block", "passed": True, "message": None}
+    bad = {"name": "<few>", "severity": "warn", "passed": False, "message": "only 2 of <3>"}
+    written = asset_of(
+        partition="day:2026-11-27", path="data/<p>.parquet", format="parquet", size=4_800_123,
+        rows=1250, columns={"a": "int64", "b": "float64"}, checks=[good, bad],
+        upstream=["vendor/raw"],
+    )  # fmt: skip
+    made = [
+        task("load", asset="prices/daily", start=0, end=1),
+        task("same", "cached", asset="prices/daily"),
+        task("lost", "skipped", asset="risk/daily"),
+    ]
+    made[0]["asset"], made[1]["asset"] = written, asset_of(size=512)
+    page = draw_report(report_of_document(document(*made)))
+    checked = "written; check failed: <few>"
+    assert assets_of(page) == [
+        ["prices/daily", "day:2026-11-27", "load", "1,250 × 2", "4.8 MB", checked],
+        ["prices/daily", "", "same", "", "512 B", "written by an earlier run"],
+        ["risk/daily", "", "lost", "", "", "not written: task skipped"],
+    ]
+    panel = panel_of(page, "load")
+    assert "path data/<p>.parquet size 4.8 MB rows 1,250 × 2 format parquet" in panel
+    assert "made from vendor/raw" in panel
+    assert panel.index("<few> failed only 2 of <3>") < panel.index("not_empty passed")
+
+
+def test_each_item_of_a_mapped_task_has_its_asset() -> None:
+    def row(number: int, state: str = "succeeded") -> dict[str, Any]:
+        item = {"key": f"S{number}", "state": state, "attempts": 1, "seconds": 1.0}
+        item |= {"value": None, "error": None, "reason": None}
+        found = {"asset": asset_of(partition=f"symbol:S{number}", size=1000)}
+        return item | (found if state == "succeeded" else {})
+
+    rows = [row(0), row(1, "failed"), *map(row, range(2, 60))]
+    items = {"over": "names", "count": {"succeeded": 1_999, "failed": 1}, "rows": rows}
+    made = task("load", asset="prices/daily", items=items, mapped=True)
+    page = draw_report(report_of_document(document(made)))
+    listed = assets_of(page)
+    assert [row[2] for row in listed[:50]] == [f"load S{i}" for i in range(50)]
+    assert listed[0][1] == "symbol:S0"
+    assert listed[1][5] == "not written: item failed"
+    assert listed[50][2] == "and 1,950 more items"
+    assert "written for 59 listed items" in panel_of(page, "load")
+
+
+CHECKED = """
+import mxm
+from mxm.pipeline import AssetDecl, Check
+
+
+def few(rows):
+    '''At least three.'''
+    assert len(rows) > 2, "only two"
+
+
+OUT = AssetDecl(
+    "prices", format="json", path_template="out/{day}.json", partition_key="day",
+    checks=[Check(few, severity="warn")],
+)
+
+
+@mxm.task(produces=OUT)
+def load(day: str = "mon") -> list[int]:
+    return [1, 2]
+
+
+@mxm.flow
+def book():
+    return load()
+"""
+
+
+def test_a_run_has_the_files_and_checks_of_its_assets_in_its_report(project: Path) -> None:
+    write(project, {"flows.py": CHECKED})
+    run()
+    page = report()
+    [row] = assets_of(page)
+    assert row[1] == "day:mon"
+    assert row[4].endswith(" B")
+    assert row[5] == "written; check failed: few"
+    panel = panel_of(page, "load")
+    assert "path out/mon.json" in panel
+    assert "few failed" in panel
+    assert "only two" in panel
+
+
 # --- of recorded runs ------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from mxm.pipeline.store.catalogue import (
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import has_store, store_of_file
 from mxm.pipeline.store.staleness import Declared, declared_in, lineage_of, stale_in
+from mxm.pipeline.views.sizes import bytes_text
 
 __all__ = ["app"]
 
@@ -51,16 +52,6 @@ def _newest(rows: Sequence[Materialisation]) -> dict[str, list[Materialisation]]
     for row in rows:
         newest.setdefault(row.asset, []).append(row)
     return newest
-
-
-def _size(size: float | None) -> str:
-    if size is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1000
-    return ""
 
 
 @app.command("list", cls=Verb)
@@ -91,7 +82,7 @@ def list_command(as_json: AsJson = False) -> None:
                 name,
                 f"{partitions:,}" if partitions else "",
                 f"{total:,}" if any(each.rows is not None for each in made) else "",
-                _size(size) if last.path else "",
+                bytes_text(size) if last.path and size is not None else "",
                 ago(last.at),
                 last.flow,
             )
@@ -149,7 +140,7 @@ def show(id: Id, partition: Partition = None, as_json: AsJson = False) -> None: 
             each.partition or "",
             ago(each.at),
             "" if each.rows is None else f"{each.rows:,}",
-            _size(each.size),
+            "" if each.size is None else bytes_text(each.size),
             each.run,
         )
         for each in rows[: -_MOST - 1 : -1]

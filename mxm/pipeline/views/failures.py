@@ -63,7 +63,9 @@ def _card(tasks: Sequence[TaskReport], run: Report, links: Links) -> str:
         f'<a href="#{links.key(first.name)}">{code(first.name, 120)}</a>'
         f'<span class="mut">{escaped(shortened(in_one_line(said), 200))}</span></h3>'
     )
-    body = error_html(error) if error else f'<p class="err">{escaped(first.reason)}</p>'
+    body = error_html(error) if error else ""
+    if not body and first.reason:
+        body = f'<p class="err" tabindex="0">{escaped(first.reason)}</p>'
     names = {task.name for task in tasks}
     lost = [
         name

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mxm.pipeline import __version__
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
-from mxm.pipeline.views.cards import View, group_of, overview, result_text, views_of
+from mxm.pipeline.views.bodies import band_name, bodies_of
+from mxm.pipeline.views.cards import (
+    FOLD,
+    View,
+    edges_of,
+    group_of,
+    groups_of,
+    overview,
+    result_text,
+    views_of,
+)
 from mxm.pipeline.views.details import (
     chips_of,
     doc_of,
@@ -98,16 +108,21 @@ class _Page:
         boxes: list[str] = []
         for spec, graph, path in zip(self.specs, self.graphs, self.paths, strict=True):
             order = graph.order()
-            rows = "".join(self._row(graph.tasks[name], graph, path) for name in order)
+            folded = groups_of(order, edges_of(graph)) if len(order) > FOLD else {}
+            rows = "".join(bodies_of(order, folded, self._rows(graph, path), _band))
             title = "Tasks" if len(self.specs) == 1 else f"<code>{escaped(spec.name)}</code>"
             boxes.append(
                 f'<section class="box tasks-of"><header class="bh"><h2>{title} '
-                f'<span class="mut">{len(order):,}</span></h2></header><div class="wide">'
+                f'<span class="mut">{len(order):,}</span></h2></header>'
+                '<div class="wide" tabindex="0">'
                 '<table class="tasks plain"><thead><tr><th>Task</th><th>Returns</th>'
                 '<th class="num">Needs</th><th>What it does</th><th>Asset</th><th>Source</th></tr>'
-                f"</thead><tbody>{rows}</tbody></table></div></section>"
+                f"</thead>{rows}</table></div></section>"
             )
         return "".join(boxes)
+
+    def _rows(self, graph: FlowGraph, path: tuple[str, ...]) -> Callable[[str], str]:
+        return lambda name: self._row(graph.tasks[name], graph, path)
 
     def _row(self, task: TaskSpec, graph: FlowGraph, path: tuple[str, ...]) -> str:
         key = self.keys.of(*path, task.name)
@@ -145,6 +160,10 @@ class _Page:
             for graph, path in zip(self.graphs, self.paths, strict=True)
             for task in graph.tasks.values()
         )
+
+
+def _band(title: str, names: Sequence[str]) -> str:
+    return f'<tr class="band">{band_name(title, len(names))}<td colspan="5"></td></tr>'
 
 
 def _paths(specs: Sequence[FlowSpec]) -> list[tuple[str, ...]]:

@@ -15,12 +15,13 @@ from mxm.pipeline.views.frame import graph_box, keys_panel, page_text, top_of
 from mxm.pipeline.views.markup import Keys, escaped, middle_out, shortened
 from mxm.pipeline.views.picture import icon
 from mxm.pipeline.views.reported import Report
+from mxm.pipeline.views.run_assets import asset_rows
 from mxm.pipeline.views.run_cards import bound_of_run, views_of_run
-from mxm.pipeline.views.run_panel import asset_state, origin_of, run_panel, task_panel
+from mxm.pipeline.views.run_panel import origin_of, run_panel, task_panel
 from mxm.pipeline.views.states import count_states, word
 from mxm.pipeline.views.timeline import timeline
 from mxm.pipeline.views.times import lasted
-from mxm.pipeline.views.values import in_short, shape_of
+from mxm.pipeline.views.values import in_short
 
 __all__ = ["draw_report"]
 
@@ -178,15 +179,9 @@ class _Page:
         )
 
     def _assets(self) -> str:
-        writers = [task for task in self.run.tasks.values() if task.declares]
-        rows = "".join(
-            f"<tr><td>{icon('asset')}{code(task.declares, 80)}</td>"
-            f"<td>{escaped(task.partition)}</td><td>{self.links.to(task.name)}</td>"
-            f'<td class="num">{escaped(shape_of(task.result))}</td>'
-            f'<td class="mut">{escaped(asset_state(task))}</td></tr>'
-            for task in writers
-        )
-        table = _table(("Asset", "Partition", "By", "Shape", "State"), rows, numbers=("Shape",))
+        rows = asset_rows(self.run, self.links)
+        head = ("Asset", "Partition", "By", "Shape", "Size", "State")
+        table = _table(head, rows, numbers=("Shape", "Size"))
         return _box("assets", "Assets", table) if rows else ""
 
     def _details(self) -> str:
@@ -213,7 +208,7 @@ def _git(git: Mapping[str, Any]) -> str:
 def _box(key: str, title: str, body: str) -> str:
     return (
         f'<section class="box" id=":{key}"><header class="bh"><h2>{title}</h2></header>'
-        f'<div class="wide">{body}</div></section>'
+        f'<div class="wide" tabindex="0">{body}</div></section>'
     )
 
 

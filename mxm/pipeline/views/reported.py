@@ -18,7 +18,7 @@ from mxm.pipeline.taskruns import State
 from mxm.pipeline.values.jsonvalue import to_json
 from mxm.pipeline.values.secrets import MASK, secret_parameters, signature_text
 
-__all__ = ["Failed", "Report", "Tried", "TaskReport", "report_of", "report_of_document"]
+__all__ = ["Document", "Failed", "Report", "Tried", "TaskReport", "report_of", "report_of_document"]
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -72,8 +72,8 @@ class TaskReport:
         What it returned, as JSON.
     declares
         The asset that it writes.
-    partition
-        That of the asset that it has written; None where it has written none.
+    asset
+        The asset that it has written, as in the run's document.
     error, output
         As in the record.
     items
@@ -103,8 +103,7 @@ class TaskReport:
     result: Any = None
     has_result: bool = False
     declares: str = ""
-    written: bool = False
-    partition: str = ""
+    asset: Document | None = None
     error: Failed | None = None
     output: str = ""
     items: Document | None = None
@@ -321,8 +320,7 @@ def _task(task: Document, times: _Times) -> TaskReport:
         result=task["result"],
         has_result=task["state"] in (State.SUCCEEDED, State.CACHED, State.OVERRIDDEN),
         declares=record.get("asset") or (asset["id"] if asset else ""),
-        written=asset is not None,
-        partition=(asset["partition"] or "") if asset else "",
+        asset=asset,
         error=_failed(task, record),
         output=task["output"],
         items=task["items"],

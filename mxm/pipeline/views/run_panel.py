@@ -8,13 +8,13 @@ from typing import Any, cast
 from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.fragments import TIMES, Links, code, panel_head, pill, row, section
 from mxm.pipeline.views.markup import escaped, shortened
-from mxm.pipeline.views.picture import icon
 from mxm.pipeline.views.reported import Failed, Report, TaskReport
+from mxm.pipeline.views.run_assets import asset_panel
 from mxm.pipeline.views.states import word
 from mxm.pipeline.views.times import lasted
 from mxm.pipeline.views.values import in_short, result_html
 
-__all__ = ["asset_state", "error_html", "origin_of", "run_panel", "task_panel"]
+__all__ = ["error_html", "origin_of", "run_panel", "task_panel"]
 
 _MOST_ITEMS = 200
 _LONGEST_LOG = 64_000
@@ -59,10 +59,7 @@ def task_panel(task: TaskReport, run: Report, downstreams: Sequence[str], links:
     if task.has_result:
         parts.append(section("Result", result_html(task.result, task.returns)))
     if task.declares:
-        said = f"partition {task.partition} · " if task.partition else ""
-        asset = f'<p class="asset">{icon("asset")}{code(task.declares, 120)}'
-        asset += f'<span class="mut">{escaped(said + asset_state(task))}</span></p>'
-        parts.append(section("Asset", asset))
+        parts.append(section("Asset", asset_panel(task)))
     passed = {name for name in task.upstream if task.arguments}
     after = [name for name in task.needs if name not in passed]
     parts.append(section("Runs after", links.all(after) if after else ""))
@@ -93,11 +90,12 @@ def _head(task: TaskReport, run: Report, links: Links) -> str:
 def error_html(error: Failed) -> str:
     """What was raised: its type and message, the code around it, its traceback folded."""
     message = escaped(shortened(error.message, _LONGEST_MESSAGE))
-    out = f'<p class="err"><b>{escaped(shortened(error.type, 200))}</b> {message}</p>'
+    out = f'<p class="err" tabindex="0"><b>{escaped(shortened(error.type, 200))}</b> {message}</p>'
     out += _code_lines(error)
     if error.traceback:
         text = escaped(shortened(error.traceback, _LONGEST_TRACEBACK))
-        out += f'<details><summary>Traceback</summary><pre class="log">{text}</pre></details>'
+        log = f'<pre class="log" tabindex="0">{text}</pre>'
+        out += f"<details><summary>Traceback</summary>{log}</details>"
     return out
 
 
@@ -112,7 +110,7 @@ def _code_lines(error: Failed) -> str:
         f"<td><code>{escaped(shortened(text[indent:], 300))}</code></td></tr>"
         for number, text in lines
     )
-    return f'<table class="code">{rows}</table>' if rows else ""
+    return f'<table class="code" tabindex="0">{rows}</table>' if rows else ""
 
 
 def _call(task: TaskReport, run: Report, links: Links) -> str:
@@ -158,13 +156,6 @@ def _upstreams(source: object, task: TaskReport, links: Links) -> str:
     name = max(names, key=len, default=None)
     link = f" {links.to(name)}" if name is not None else ""
     return f"{code(text, 120)}{link}"
-
-
-def asset_state(task: TaskReport) -> str:
-    """Whether the asset of *task* was written, and why not."""
-    if task.written:
-        return "written"
-    return f"not written: task {word(task.state)}"
 
 
 def _attempts(task: TaskReport) -> str:
@@ -219,4 +210,4 @@ def _log(output: str) -> str:
     if not output:
         return ""
     shown = output if len(output) <= _LONGEST_LOG else f"…{output[-_LONGEST_LOG:]}"
-    return f'<pre class="log">{escaped(shown)}</pre>'
+    return f'<pre class="log" tabindex="0">{escaped(shown)}</pre>'

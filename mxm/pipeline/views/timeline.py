@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.taskruns import State
+from mxm.pipeline.views.bodies import band_name, bodies_of
 from mxm.pipeline.views.cards import FOLD
 from mxm.pipeline.views.fragments import TIMES, Links, code, pill
 from mxm.pipeline.views.markup import escaped, shortened
@@ -55,24 +56,14 @@ class _Rows:
         self.total = run.seconds or 1.0
 
     def bodies(self) -> Iterator[str]:
-        folded = sub_flows(self.run) if len(self.run.tasks) > FOLD else {}
-        title_of = {name: title for title, names in folded.items() for name in names}
-        loose: list[str] = []
-        done: set[str] = set()
-        for name, task in self.run.tasks.items():
-            title = title_of.get(name)
-            if title is None:
-                loose.append(self._row(task))
-            elif title not in done:
-                done.add(title)
-                if loose:
-                    yield f"<tbody>{''.join(loose)}</tbody>"
-                loose = []
-                tasks = [self.run.tasks[each] for each in folded[title]]
-                yield f"<tbody>{self._band(title, tasks)}</tbody>"
-                yield f'<tbody class="of" hidden>{"".join(map(self._row, tasks))}</tbody>'
-        if loose or not done:
-            yield f"<tbody>{''.join(loose)}</tbody>"
+        tasks = self.run.tasks
+        folded = sub_flows(self.run) if len(tasks) > FOLD else {}
+        return bodies_of(
+            tasks,
+            folded,
+            lambda name: self._row(tasks[name]),
+            lambda title, names: self._band(title, [tasks[name] for name in names]),
+        )
 
     def _row(self, task: TaskReport) -> str:
         state = task.state
@@ -165,12 +156,8 @@ class _Rows:
                 if task.name in self.critical or task.state == State.FAILED:
                     bars += self._bars(task)
         critical = any(task.name in self.critical for task in tasks)
-        button = (
-            f'<button type="button" aria-expanded="false">{icon("open")}{code(title, 60)}</button>'
-        )
         return (
-            f'<tr class="band s-{state}"><td class="tn">{button}'
-            f'<span class="count">{len(tasks):,}</span></td><td>{pill(state, said)}</td>'
+            f'<tr class="band s-{state}">{band_name(title, len(tasks))}<td>{pill(state, said)}</td>'
             f'<td class="num">{time}</td>{_CRITICAL if critical else "<td></td>"}'
             f'<td class="tl">{_inside(bars)}</td></tr>'
         )

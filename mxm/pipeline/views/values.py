@@ -70,7 +70,7 @@ def _head(kind: object, *more: str) -> str:
 
 
 def _block(text: str) -> str:
-    return f'<pre class="val">{escaped(shortened(text, _LONGEST))}</pre>'
+    return f'<pre class="val" tabindex="0">{escaped(shortened(text, _LONGEST))}</pre>'
 
 
 def _table(columns: Mapping[str, Any], head: Sequence[Any]) -> str:
@@ -87,6 +87,6 @@ def _table(columns: Mapping[str, Any], head: Sequence[Any]) -> str:
     more = len(columns) - len(names)
     said = f'<p class="mut">and {more:,} more column{"s" * (more != 1)}</p>' if more else ""
     return (
-        f'<div class="scroll"><table class="head"><thead><tr>{top}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table class="head"><thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{said}"
     )
