@@ -378,6 +378,7 @@ def test_a_terminal_without_the_characters_gets_ascii(monkeypatch: pytest.Monkey
 
 SLOW = """
 import os, sys, time
+from getpass import getpass
 import mxm
 
 
@@ -404,6 +405,17 @@ def fit(rows: int, window: int) -> int:
 @mxm.task
 def ask(rows: int) -> str:
     return input("which one? ")
+
+
+@mxm.task
+def unlock(rows: int) -> int:
+    time.sleep(0.3)  # so that there is a block
+    return len(getpass("the word? "))
+
+
+@mxm.flow
+def unlocking():
+    return unlock(load())
 
 
 @mxm.flow
@@ -516,6 +528,17 @@ def test_a_question_is_asked_below_what_was_printed_and_without_a_block(folder: 
     code, text = ran.end()
     assert code == 0
     assert '"ask": "seven"' in text
+
+
+def test_a_password_is_asked_without_a_block_too(folder: Path) -> None:
+    ran = Pty(folder, "run", "unlocking", "--backend", "inline")
+    text = ran.read_until(lambda shown: "the word? " in f"{shown} " and "━" not in shown)
+    assert text.splitlines()[-1] == "the word?"
+    os.write(ran.fd, b"seven\n")
+    code, text = ran.end()
+    assert code == 0
+    assert '"unlock": 5' in text
+    assert "seven" not in text
 
 
 def test_a_failure_is_shown_with_its_traceback(folder: Path) -> None:

@@ -84,7 +84,8 @@ def catalogue(count: int) -> None:
             Path(path).write_bytes(Path("data/a-0.json").read_bytes())
             new = {**row, "partition": f"day:{n}", "path": path,
                    "modified": os.stat(path).st_mtime_ns, "digest": digest.digest}  # fmt: skip
-            sql = f"INSERT INTO materialisation ({', '.join(f'{chr(34)}{n}{chr(34)}' for n in names)}) "
+            columns = ", ".join(f'"{name}"' for name in names)
+            sql = f"INSERT INTO materialisation ({columns}) "
             rows.append((sql + f"VALUES ({', '.join('?' * len(names))})", [new[n] for n in names]))
         database.write(rows)
     print(json.dumps({"rows": count}))

@@ -82,7 +82,7 @@ def list_command(as_json: AsJson = False) -> None:
                 name,
                 f"{partitions:,}" if partitions else "",
                 f"{total:,}" if any(each.rows is not None for each in made) else "",
-                bytes_text(size) if last.path and size is not None else "",
+                bytes_text(size) if last.path else "",
                 ago(last.at),
                 last.flow,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import io
 import os
 import re
@@ -221,9 +222,15 @@ class _Asking:
         return self._read(self._stream.read, *args)
 
     def _read(self, read: Callable[..., Any], *args: int) -> Any:
+        with self.asked():
+            return read(*args)
+
+    @contextlib.contextmanager
+    def asked(self) -> Generator[None]:
+        """Within this block of code something is asked on the terminal."""
         self._before()
         with self._block.paused():
-            return read(*args)
+            yield
 
     def __iter__(self) -> Any:
         return iter(self.readline, "")
@@ -239,8 +246,31 @@ class _Asking:
 
 
 @contextlib.contextmanager
+def _passwords_by(asking: _Asking) -> Generator[None]:
+    """Let `getpass` remove the block while it asks, however it was imported."""
+    module: Any = getpass
+    # Not `getpass.getpass`: modules that are loaded already may have taken that name from there.
+    read = getattr(module, "_raw_input", None)
+    if read is None:  # as on a Python that asks in another way: the block stays there
+        yield
+        return
+
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        with asking.asked():
+            return read(*args, **kwargs)
+
+    module._raw_input = ask
+    try:
+        yield
+    finally:
+        module._raw_input = read
+
+
+@contextlib.contextmanager
 def shown_below(stream: TextIO, before_reading: Callable[[], None]) -> Generator[Block]:
     """Let ``sys.stderr`` be a block's on the terminal *stream*, and ``sys.stdin`` one that asks.
+
+    `getpass` passes by both: it opens the terminal itself, and is made to ask, too.
 
     Parameters
     ----------
@@ -252,10 +282,12 @@ def shown_below(stream: TextIO, before_reading: Callable[[], None]) -> Generator
     block = Block(stream)
     errors, questions = sys.stderr, sys.stdin
     sys.stderr = block
+    asking = _Asking(questions, block, before_reading)
     if questions is not None:
-        sys.stdin = _Asking(questions, block, before_reading)
+        sys.stdin = asking
     try:
-        yield block
+        with _passwords_by(asking):
+            yield block
     finally:
         block.finish()
         sys.stderr, sys.stdin = errors, questions

@@ -263,12 +263,20 @@ _LEAST_WAIT_S = 0.05
 _SECONDS_BETWEEN = 2.0  # lines of one mapped step
 
 
-def item_counts(counts: Mapping[str, int], total: int | None) -> str:
-    """``312 of 500, 2 failed``: the number of items that have ended, and of those not succeeded."""
+def item_counts(counts: Mapping[str, int], total: int | None, noun: str = "") -> str:
+    """``312 of 500, 2 failed``: the number of items that have ended, and of those not succeeded.
+
+    Parameters
+    ----------
+    counts, total
+        How many ended in each state, and how many there are.
+    noun
+        What follows the total: ``" items"`` gives ``312 of 500 items, 2 failed``.
+    """
     done = sum(counts.values())
     rest = [f"{n:,} {state}" for state, n in counts.items() if state != State.SUCCEEDED]
     head = f"{done:,}" if total is None else f"{done:,} of {total:,}"
-    return ", ".join([head, *rest])
+    return ", ".join([head + noun, *rest])
 
 
 def duration(seconds: float) -> str:

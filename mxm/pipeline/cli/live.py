@@ -232,7 +232,7 @@ class Live:
         if task.attempts > 1:
             rest += self._look.paint(f"  {self._look.times}{task.attempts}", _YELLOW)
         if task.items is not None:
-            rest += f"  {item_counts(task.items.count(), len(task.items))} items"
+            rest += f"  {item_counts(task.items.count(), len(task.items), ' items')}"
         if task.error is not None:
             reason = task.reason if task.started is None else first_line(task.error)
             allowed = "  (allowed)" if task.allowed else ""
