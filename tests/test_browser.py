@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,6 +311,48 @@ def test_axe_finds_nothing_serious(opened: Open, axe: str, scheme: str) -> None:
                 for node in each["nodes"]
             }
     assert serious == set()
+
+
+@pytest.fixture(scope="module")
+def mermaid(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of Mermaid, out of its package."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("mermaid")
+    run("npm", "pack", "mermaid@11", "--silent", cwd=folder)
+    [packed] = folder.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        script = archive.extractfile("package/dist/mermaid.min.js")
+        assert script is not None
+        return script.read().decode("utf-8")
+
+
+def test_mermaid_draws_what_is_written_for_it(browser: Any, mermaid: str) -> None:
+    names = [" ".join(name.split()) or "x" for name in HOSTILE]
+    chain = [TaskSpec("a", fn, produces=AssetDecl("prices/daily"))]
+    chain += [TaskSpec(f"desk.t{i}", fn, upstream=["a"], after=["desk.t0"][:i]) for i in range(3)]
+    flows = {
+        "chain": FlowSpec("chain", chain),
+        "hostile": FlowSpec(HOSTILE[0], [TaskSpec(name, fn) for name in names]),
+        "large": FlowSpec("large", [TaskSpec("a", fn)] + [
+            TaskSpec(f"d{i % 30}.t{i}", fn, upstream=["a"]) for i in range(600)]),
+    }  # fmt: skip
+    page = browser.new_page()
+    page.goto("about:blank")
+    page.add_script_tag(content=mermaid)
+    page.evaluate("mermaid.initialize({ startOnLoad: false })")
+    draw = "async text => (await mermaid.render('drawn', text)).svg"
+    texts = {name: views.mermaid(flow) for name, flow in flows.items()}
+    texts["both"] = views.mermaid([flows["chain"], flows["hostile"]])
+    for name, text in texts.items():
+        svg = page.evaluate(draw, text)
+        assert "Syntax error" not in svg, name
+        assert "Maximum" not in svg, name
+        assert "<script" not in svg, name
+    svg = page.evaluate(draw, texts["chain"])
+    for each in chain:
+        assert each.name.rpartition(".")[2] in svg
+    page.close()
 
 
 def test_without_its_script_a_page_still_shows_what_matters(browser: Any, tmp_path: Path) -> None:
