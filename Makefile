@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 tests = $(patsubst %,tests/test_%.py,$(1))
 STORE := store runs_command resume assets catalogue backfill digest fingerprints fingerprint_edits \
 	cache cache_code cache_law nested_cache observing tables
-VIEWS := views labels layout pictures graph_command report live browser notebook printable
+VIEWS := views labels layout pictures graph_command report live browser notebook notebook_apps printable
 export DO_NOT_TRACK := 1
 
 .PHONY: docs run test test-all test-store test-views test-scale snapshots pictures lint type check bench build audit clean examples

@@ -109,7 +109,7 @@ def _beside(view: View, name: str, rows: str) -> str:
 
 
 def _cells(*cells: str, tag: str = "td") -> str:
-    style = ' style="text-align:left;vertical-align:top"'
+    style = ' style="text-align:left;vertical-align:top;padding:2px 14px 2px 0"'
     return f"<tr>{''.join(f'<{tag}{style}>{cell}</{tag}>' for cell in cells)}</tr>"
 
 
