@@ -542,7 +542,7 @@ def together(rounds: Rounds) -> list[Figure]:
 
 
 def drawings(rounds: Rounds) -> list[Figure]:
-    """Pages and layouts of flows, beside Graphviz where it is installed."""
+    """Pages, layouts and frames, beside rich, and Graphviz and Mermaid where they can be had."""
     with place() as where:
 
         def drawn(*args: object) -> Callable[[], dict[str, float]]:
@@ -553,8 +553,10 @@ def drawings(rounds: Rounds) -> list[Figure]:
             small=drawn("page", 30),
             large=drawn("page", 2_000),
             flat=drawn("flat", 600),
+            few=drawn("flat", 150),
             report=drawn("report", 2_000),
             frame=drawn("frame", 2_000),
+            rich=drawn("rich", 2_000),
         )
         graphviz = shutil.which("dot")
         theirs: list[Sample] = []
@@ -562,10 +564,18 @@ def drawings(rounds: Rounds) -> list[Figure]:
             graph = where.project / "flat.dot"
             graph.write_text(where.script("drawing.py", "dot", 600).out)
             theirs = [where.run(graphviz, "-Tsvg", "-o", os.devnull, str(graph))]
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        mermaid = None
+        if chromium and shutil.which("npm") and rounds.few:
+            graph = where.project / "flat.mmd"
+            graph.write_text(where.script("drawing.py", "mermaid", 150).out)
+            mermaid = where.script("mermaid.py", chromium, graph).json()["seconds"]
     small, large, flat = (middle(taken[name], "seconds") for name in ("small", "large", "flat"))
+    few = middle(taken["few"], "seconds")
     size = middle(taken["large"], "bytes") / 1e6
     report, report_size = middle(taken["report"], "seconds"), middle(taken["report"], "bytes") / 1e6
     frame = middle(taken["frame"], "seconds") / 200 * 1e3
+    rich = middle(taken["rich"], "seconds") / 200 * 1e3
     peer = theirs[0].cpu if theirs else None
     return [
         Figure(
@@ -591,6 +601,14 @@ def drawings(rounds: Rounds) -> list[Figure]:
             {"flat": rounded(taken["flat"], "seconds")},
         ),
         Figure(
+            "the same of 150 nodes and 450 edges",
+            "<= 0.2x Mermaid" if mermaid else "",
+            f"{few * 1e3:.0f} ms of CPU" + (f", {few / mermaid:.3f}x" if mermaid else ""),
+            few <= 0.2 * mermaid if mermaid else None,
+            f"Mermaid in Chromium here {mermaid:.1f} s, one run" if mermaid else "",
+            {"few": rounded(taken["few"], "seconds")},
+        ),
+        Figure(
             "the report of a run of 2,000 tasks: drawings, timeline, details of each task",
             "<= 3 s, <= 3.5 MB",
             f"{report:.1f} s of CPU, {report_size:.1f} MB",
@@ -600,9 +618,13 @@ def drawings(rounds: Rounds) -> list[Figure]:
         Figure(
             "a frame of live progress, 2,000 tasks, eight at work",
             "<= 2 ms",
-            f"{frame:.2f} ms of CPU",
+            f"{frame:.2f} ms of CPU, {frame / rich:.2f}x",
             frame <= 2,
-            samples={"frame": rounded(taken["frame"], "seconds")},
+            f"`rich.Live` with ten rows here {rich:.1f} ms",
+            {
+                "frame": rounded(taken["frame"], "seconds"),
+                "rich": rounded(taken["rich"], "seconds"),
+            },
         ),
     ]
 

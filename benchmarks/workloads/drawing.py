@@ -1,8 +1,8 @@
 """Draw a flow or a run: python drawing.py KIND TASKS; prints seconds of CPU and size as JSON.
 
 KIND is ``page`` or ``svg`` of desks with 24 tasks each, ``report`` of their run, or ``frame``: one
-frame of the live progress of it. ``flat`` is the layout of a random graph with three edges a task;
-``dot`` prints that graph for Graphviz.
+frame of the live progress of it; ``rich`` is such a frame by ``rich.Live``. ``flat`` is the layout
+of a random graph with three edges a task; ``dot`` and ``mermaid`` print that graph for others.
 """
 
 from __future__ import annotations
@@ -75,11 +75,32 @@ def frames(spec: FlowSpec, count: int = 200) -> None:
     block.finish()
 
 
+def rich_frames(count: int = 200) -> None:
+    """Draw *count* frames of ten rows as `frames` has them: eight tasks, what waits, and a bar."""
+    from rich.console import Console
+    from rich.live import Live as RichLive
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
+    with RichLive(console=console, auto_refresh=False) as live:
+        for i in range(count):
+            table = Table.grid(padding=(0, 2))
+            for row in range(8):
+                table.add_row("●", f"desk_1.t{row}", f"{i / 8:.1f} s", "usually 1.0 s")
+            table.add_row("○", "1,992 waiting", "", "")
+            table.add_row("", ProgressBar(2_000, 0, width=40), "0/2000", "")
+            live.update(table, refresh=True)
+
+
 def main() -> None:
     """Draw what the command line asks for."""
     kind, count = sys.argv[1], int(sys.argv[2])
-    if kind in ("flat", "dot"):
+    if kind in ("flat", "dot", "mermaid"):
         names, edges = flat(count)
+        if kind == "mermaid":
+            print("flowchart TD", *(f"{e.source} --> {e.target}" for e in edges), sep="\n")
+            return
         if kind == "dot":
             print("digraph {", *(f"{e.source} -> {e.target};" for e in edges), "}")
             return
@@ -91,6 +112,11 @@ def main() -> None:
         spec = desks(count)
         begun = time.process_time()
         frames(spec)
+        size = 0
+    elif kind == "rich":
+        rich_frames(1)  # what it loads at first use
+        begun = time.process_time()
+        rich_frames()
         size = 0
     elif kind == "report":
         run = compile_flow(desks(count, ran), backend="inline", record=False).run()
