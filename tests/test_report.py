@@ -179,6 +179,20 @@ def test_each_item_of_a_mapped_task_has_its_asset() -> None:
     assert "written for 59 listed items" in panel_of(page, "load")
 
 
+def test_items_that_failed_come_first_whatever_the_others_are() -> None:
+    def row(key: str, state: str, attempts: int = 1) -> dict[str, Any]:
+        item = {"key": key, "state": state, "attempts": attempts, "seconds": 1.0}
+        return {**item, "value": 1, "error": None, "reason": None}
+
+    rows = [row(f"c{i}", "cached") for i in range(250)]
+    rows += [row("late", "skipped"), row("bad", "failed", 3), row("again", "succeeded", 2)]
+    items = {"over": "names", "count": {"cached": 250, "failed": 1, "skipped": 1}, "rows": rows}
+    page = draw_report(report_of_document(document(task("load", items=items, mapped=True))))
+    panel = panel_of(page, "load")
+    assert "Value bad ×3 failed" in panel
+    assert panel.index("bad ×3") < panel.index("late skipped") < panel.index("c0 cached")
+
+
 CHECKED = """
 import mxm
 from mxm.pipeline import AssetDecl, Check

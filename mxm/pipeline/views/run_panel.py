@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from mxm.pipeline.taskruns import State
+from mxm.pipeline.taskruns import HAVE_VALUES, State
 from mxm.pipeline.views.fragments import TIMES, Links, code, panel_head, pill, row, section
 from mxm.pipeline.views.markup import escaped, shortened
 from mxm.pipeline.views.reported import Failed, Report, TaskReport
@@ -178,11 +178,11 @@ def _items(items: Mapping[str, Any]) -> str:
     total = sum(counts.values())
     said = " · ".join(f"{count:,} {word(state)}" for state, count in counts.items())
     listed = cast("list[dict[str, Any]]", items["rows"])
-    # What did not succeed comes first, and each kind in the order of the list.
-    listed = sorted(listed, key=lambda each: each["state"] == State.SUCCEEDED)[:_MOST_ITEMS]
+    # What failed comes first, then what has no value, and each kind in the order of the list.
+    listed = sorted(listed, key=_loudness)[:_MOST_ITEMS]
     rows = "".join(
         row(
-            code(str(each["key"]), 60),
+            code(str(each["key"]), 60) + _tries(each["attempts"]),
             pill(each["state"]),
             f'<span class="num">{lasted(each["seconds"])}</span>',
             code(_item_text(each), 60),
@@ -198,6 +198,18 @@ def _items(items: Mapping[str, Any]) -> str:
     over = escaped(shortened(str(items["over"]), 120))
     body = f'<p class="mut">{said}, of {over}</p>{table if rows else ""}{more if rest else ""}'
     return section(f"{total:,} item{'s' * (total != 1)}", body)
+
+
+def _loudness(item: Mapping[str, Any]) -> int:
+    if item["state"] == State.FAILED:
+        return 0
+    return 2 if item["state"] in HAVE_VALUES else 1
+
+
+def _tries(attempts: int) -> str:
+    if attempts < 2:
+        return ""
+    return f'<span class="badge" title="{attempts} attempts">{TIMES}{attempts}</span>'
 
 
 def _item_text(item: Mapping[str, Any]) -> str:
