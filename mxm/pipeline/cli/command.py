@@ -39,6 +39,7 @@ __all__ = [
     "Verb",
     "at_least",
     "group_app",
+    "present",
     "printably",
     "run_hint",
     "verb_app",
@@ -74,6 +75,13 @@ def at_least(least: int) -> Callable[[float], float]:
         raise typer.BadParameter(f"must be at least {least}, not {value}")  # NaN is not, either
 
     return checked
+
+
+def present(value: str) -> str:
+    """A check of an option that a verb cannot do without, for its callback; as `at_least`."""
+    if value:
+        return value
+    raise typer.BadParameter("it is missing")
 
 
 def verb_app() -> typer.Typer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mxm.pipeline.adapters.deployment_names import entrypoint_for
-from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
+from mxm.pipeline.cli.command import AsJson, Modules, Verb, present, verb_app
 from mxm.pipeline.cli.deploying import (
     CronText,
     Flows,
@@ -36,8 +36,15 @@ app: typer.Typer = verb_app()
 def deploy(
     names: Flows,
     work_pool: Annotated[
-        str, typer.Option("--work-pool", metavar="NAME", help="The pool whose workers run them.")
-    ],
+        str,
+        typer.Option(
+            "--work-pool",
+            metavar="NAME",
+            show_default=False,
+            callback=present,
+            help="The pool whose workers run them; required.",
+        ),
+    ] = "",
     cron: CronText = None,
     timezone: Zone = None,
     param: Annotated[
@@ -47,7 +54,13 @@ def deploy(
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="The deployment's name.")
+        str,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            show_default=False,
+            help="The deployment's name; default: mxm.",
+        ),
     ] = "mxm",
     image: Annotated[
         str | None,

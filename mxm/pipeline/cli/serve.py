@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mxm.pipeline.adapters.deployment_names import entrypoint_for
-from mxm.pipeline.cli.command import Modules, Verb, verb_app
+from mxm.pipeline.cli.command import Modules, Verb, at_least, verb_app
 from mxm.pipeline.cli.deploying import CronText, Flows, Zone, flows_of, run_options
 from mxm.pipeline.cli.output import tell
 from mxm.pipeline.cli.scheduled import Schedule, moment_text, require_complete, schedule_of
@@ -29,7 +29,14 @@ def serve(
         typer.Option("--interval", metavar="SECONDS", help="Run them so often, in place of that."),
     ] = None,
     runs_at_once: Annotated[
-        int, typer.Option("--runs-at-once", metavar="N", help="At most N runs at a time.", min=1)
+        int,
+        typer.Option(
+            "--runs-at-once",
+            metavar="N",
+            show_default=False,
+            callback=at_least(1),
+            help="At most N runs at a time; default: 1.",
+        ),
     ] = 1,
     runner: Annotated[
         str | None, typer.Option("--runner", metavar="NAME", help="As for `run`, for its runs.")

@@ -22,7 +22,13 @@ def undeploy(
         typer.Argument(metavar="NAME...", help="Flows, which the project need not have any more."),
     ],
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="The deployment's name.")
+        str,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            show_default=False,
+            help="The deployment's name; default: mxm.",
+        ),
     ] = "mxm",
     module: Modules = None,
     as_json: AsJson = False,
