@@ -45,6 +45,7 @@ def frame(mb: int) -> None:
     value = pd.DataFrame(rng.standard_normal((mb * 1_000_000 // 80, 10))).rename(columns=str)
     made = AssetDecl("large", path_template="large.parquet")
     spec = FlowSpec("f", [TaskSpec("t", lambda: value, produces=made)])
+    vars(spec)["source"] = None  # what has no file belongs to the working directory
     compiled = compile_flow(spec, backend="inline", record=False)
 
     def plain() -> None:
@@ -78,15 +79,15 @@ def catalogue(count: int) -> None:
     with Database(".mxm") as database:
         [row] = database.read("SELECT * FROM materialisation WHERE asset = 'a'")
         names = [name for name in row if name != "number"]
+        columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        insert = f"INSERT INTO materialisation ({columns}) VALUES ({marks})"
         rows: list[tuple[str, list[object]]] = []
         for n in range(1, count):
             path = f"data/a-{n}.json"
             Path(path).write_bytes(Path("data/a-0.json").read_bytes())
             new = {**row, "partition": f"day:{n}", "path": path,
                    "modified": os.stat(path).st_mtime_ns, "digest": digest.digest}  # fmt: skip
-            columns = ", ".join(f'"{name}"' for name in names)
-            sql = f"INSERT INTO materialisation ({columns}) "
-            rows.append((sql + f"VALUES ({', '.join('?' * len(names))})", [new[n] for n in names]))
+            rows.append((insert, [new[name] for name in names]))
         database.write(rows)
     print(json.dumps({"rows": count}))
 

@@ -692,9 +692,9 @@ _FLOW_CHECKS: Mapping[str, Callable[[object], Wrong | None]] = {
 
 def _usable(options: Mapping[str, Any]) -> dict[str, Any]:
     """*options* of a flow without those that it cannot take; they are under ``wrong``."""
-    found = {k: _FLOW_CHECKS[k](v) for k, v in options.items() if k in _FLOW_CHECKS}
-    wrong = [one for one in found.values() if one is not None]
-    taken = {k: v for k, v in options.items() if found.get(k) is None}
+    checked = {k: _FLOW_CHECKS[k](v) for k, v in options.items() if k in _FLOW_CHECKS}
+    wrong = [one for one in checked.values() if one is not None]
+    taken = {k: v for k, v in options.items() if checked.get(k) is None}
     return {**taken, "wrong": wrong} if wrong else taken
 
 

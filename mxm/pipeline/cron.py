@@ -73,7 +73,7 @@ class Cron:
             How many times.
         """
         start = after.astimezone(UTC)
-        found: dict[datetime, datetime] = {}
+        times: dict[datetime, datetime] = {}
         more = _LATER
         day = start.astimezone(zone).date() - timedelta(days=_LATER)
         while more >= 0:
@@ -81,10 +81,10 @@ class Cron:
             for wall in self._on(day):
                 instant = wall.replace(tzinfo=zone).astimezone(UTC)
                 if instant > start:
-                    found.setdefault(instant, instant.astimezone(zone))
+                    times.setdefault(instant, instant.astimezone(zone))
             # A jump of the clock may bring one of a later day before one of this day.
-            more -= len(found) >= count
-        return [found[instant] for instant in sorted(found)[:count]]
+            more -= len(times) >= count
+        return [times[instant] for instant in sorted(times)[:count]]
 
     def _on(self, day: date) -> Iterator[datetime]:
         if self.fits(day):
@@ -105,10 +105,10 @@ class _Field:
 
     def values(self, text: str) -> tuple[int, ...]:
         """The values that *text* means, in order."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         for term in text.split(","):
-            found.update(self._term(term))
-        return tuple(sorted(found))
+            numbers.update(self._term(term))
+        return tuple(sorted(numbers))
 
     def _term(self, term: str) -> range:
         span, slash, step_text = term.partition("/")

@@ -460,12 +460,12 @@ def _check_name(kind: str, name: object) -> None:
 
 
 def _is_wrong(
-    found: Wrong | None, kind: str, name: str, source: Source | None, problems: list[Problem]
+    wrong: Wrong | None, kind: str, name: str, source: Source | None, problems: list[Problem]
 ) -> bool:
     """Whether an option cannot be used; it is then kept as a problem."""
-    if found is not None:
-        problems.append(found.problem(kind, name, source))
-    return found is not None
+    if wrong is not None:
+        problems.append(wrong.problem(kind, name, source))
+    return wrong is not None
 
 
 def _hash(fn: object) -> int:

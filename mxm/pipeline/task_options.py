@@ -122,12 +122,12 @@ def check_options(
         value = options[option]
         if value is default:
             continue
-        found = _CHECKS[option](option, value)
-        if isinstance(found, Wrong):
-            wrong.append(found)
+        checked = _CHECKS[option](option, value)
+        if isinstance(checked, Wrong):
+            wrong.append(checked)
             options[option] = default
         else:
-            options[option] = found[0]
+            options[option] = checked[0]
     return options, wrong
 
 
@@ -278,8 +278,8 @@ def check_reads(value: object) -> Wrong | None:
 
 def check_cache(value: object) -> Wrong | None:
     """What is wrong with the option ``cache`` of a flow."""
-    found = None if value is None else _flag("cache", value)
-    return found if isinstance(found, Wrong) else None
+    checked = None if value is None else _flag("cache", value)
+    return checked if isinstance(checked, Wrong) else None
 
 
 def check_schedule(value: object) -> Wrong | None:
@@ -300,8 +300,8 @@ def check_timezone(value: object) -> Wrong | None:
 
 def check_item_key(value: object) -> Wrong | None:
     """What is wrong with the option ``item_key`` of a flow."""
-    found = None if value is None else _item_key("item_key", value)
-    return found if isinstance(found, Wrong) else None
+    checked = None if value is None else _item_key("item_key", value)
+    return checked if isinstance(checked, Wrong) else None
 
 
 def as_sequence(references: object) -> Sequence[Any]:

@@ -243,7 +243,7 @@ def _detail(error: PrefectHTTPStatusError) -> str:
 def _require_pool(client: Any, pool: str, wanted: Sequence[Deployment]) -> bool:
     """Check the work pool *pool*; return whether a worker polls it."""
     try:
-        found = client.read_work_pool(pool)
+        pool_there = client.read_work_pool(pool)
     except ObjectNotFound:
         names = [each.name for each in client.read_work_pools()]
         make = f"prefect work-pool create --type process {pool}"
@@ -252,12 +252,12 @@ def _require_pool(client: Any, pool: str, wanted: Sequence[Deployment]) -> bool:
             f"there is no work pool {pool!r}",
             hint=f"{near}\n  or make it: {make}" if near else make,
         ) from None
-    template: dict[str, Any] = found.base_job_template or {}
+    template: dict[str, Any] = pool_there.base_job_template or {}
     variables: dict[str, Any] = template.get("variables", {}).get("properties", {})
     for name in {name for each in wanted for name in each.job_variables}:
         if variables and name not in variables:
             raise BackendError(
-                f"work pool {pool!r} is of type {found.type!r}, which has no {name!r}",
+                f"work pool {pool!r} is of type {pool_there.type!r}, which has no {name!r}",
                 hint=f"it has: {', '.join(sorted(variables))}",
             )
     workers = client.read_workers_for_work_pool(pool)
@@ -326,15 +326,15 @@ def undeploy(full_name: str) -> str:
     """
     with prefect_api.quiet(), _client() as client:
         try:
-            found = client.read_deployment_by_name(full_name)
+            deployment = client.read_deployment_by_name(full_name)
         except ObjectNotFound:
             flows = {flow.id: flow.name for flow in client.read_flows()}
             known = [f"{flows.get(d.flow_id, '?')}/{d.name}" for d in client.read_deployments()]
             raise BackendError(
                 f"there is no deployment {full_name!r}", hint=did_you_mean(full_name, known)
             ) from None
-        client.delete_deployment(found.id)
-        return str(found.id)
+        client.delete_deployment(deployment.id)
+        return str(deployment.id)
 
 
 def serve(wanted: Sequence[Deployment], *, at_once: int) -> int:

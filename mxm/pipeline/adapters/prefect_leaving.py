@@ -28,8 +28,8 @@ _MOST = 400_000  # characters of an artifact
 _TASKS, _FLOWS = logging.getLogger("prefect.task_runs"), logging.getLogger("prefect.flow_runs")
 
 
-def dereferenced(spec: FlowSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """*given* with the secrets that its references stand for, read where the run is.
+def dereferenced(spec: FlowSpec, params: Mapping[str, Any]) -> dict[str, Any]:
+    """*params* with the secrets that its references stand for, read where the run is.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def dereferenced(spec: FlowSpec, given: Mapping[str, Any]) -> dict[str, Any]:
         A secret is in clear, or its reference leads nowhere. The message has no value.
     """
     secrets = secret_names(spec)
-    return {k: _secret(k, v) if k in secrets else v for k, v in given.items()}
+    return {k: _secret(k, v) if k in secrets else v for k, v in params.items()}
 
 
 def _secret(name: str, value: Any) -> Any:

@@ -98,10 +98,10 @@ def _description(system: Any, url: str) -> dict[str, Any] | None:
     """
     system.invalidate_cache()  # another process may have written it
     try:
-        found: Any = json.loads(system.cat_file(_sidecar(url)))
+        description: Any = json.loads(system.cat_file(_sidecar(url)))
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType]
+    return description if isinstance(description, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def content_at(url: str) -> Hashed | None:
@@ -114,14 +114,14 @@ def content_at(url: str) -> Hashed | None:
     """
     system = _system(url)
     with _asked():
-        found = _description(system, url)
-        if found is None or not isinstance(found.get("digest"), str):
+        description = _description(system, url)
+        if description is None or not isinstance(description.get("digest"), str):
             return None
         try:
-            size: int = system.info(object_of(url, found["digest"]))["size"]
+            size: int = system.info(object_of(url, description["digest"]))["size"]
         except FileNotFoundError:
             return None
-    return Hashed(found["digest"] if size == found.get("size") else "cut", size)
+    return Hashed(description["digest"] if size == description.get("size") else "cut", size)
 
 
 def publish_at(
@@ -147,16 +147,16 @@ def publish_at(
     with tempfile.TemporaryDirectory(prefix="mxm-asset-") as folder:
         part = os.path.join(folder, url.rpartition("/")[2])
         write(part)
-        found = hash_of(part)
-        place = object_of(url, found.digest)
+        content = hash_of(part)
+        place = object_of(url, content.digest)
         system.invalidate_cache()
-        if not system.exists(place) or system.info(place)["size"] != found.size:
+        if not system.exists(place) or system.info(place)["size"] != content.size:
             _upload(system, part, place)
-        if system.info(place)["size"] != found.size:
+        if system.info(place)["size"] != content.size:
             raise OSError(f"{place} was not written as a whole")
-        note = {**describe_it(found), "object": place}
+        note = {**describe_it(content), "object": place}
         system.pipe_file(_sidecar(url), json.dumps(note, ensure_ascii=False, indent=1).encode())
-    return found
+    return content
 
 
 def _upload(system: Any, path: str, place: str) -> None:

@@ -62,7 +62,7 @@ class Backfill:
         The flow.
     wanted
         What was asked for.
-    given
+    params_of
         The parameters of the run of a partition, by its key and value.
     quiet
         Whether only failures are shown.
@@ -77,12 +77,12 @@ class Backfill:
         self,
         spec: FlowSpec,
         wanted: Wanted,
-        given: Callable[[str, str], Mapping[str, Any]],
+        params_of: Callable[[str, str], Mapping[str, Any]],
         *,
         quiet: bool,
     ) -> None:
         self._spec = spec
-        self._given = given
+        self._params_of = params_of
         self._wanted = wanted
         self._quiet = quiet
         key, values = partitions_of(wanted.text, wanted.every)
@@ -158,7 +158,7 @@ class Backfill:
         if task.produces is None or task.produces.path_template is None:
             return None
         try:
-            plan = make_plan(self._spec, self.given(self.all[0]))
+            plan = make_plan(self._spec, self.params_of(self.all[0]))
         except PipelineError:  # which its run reports
             return None
         step = next(step for step in plan.steps if step.name == task.name)
@@ -167,9 +167,9 @@ class Backfill:
         known = step.target.known(step.args, step.kwargs, plan.params)
         return step.target.template.pattern({k: v for k, v in known.items() if k != self.key})
 
-    def given(self, value: str) -> Mapping[str, Any]:
+    def params_of(self, value: str) -> Mapping[str, Any]:
         """The parameters of the run of the partition *value*."""
-        return self._given(self.key, value)
+        return self._params_of(self.key, value)
 
     def run(self, one: Callable[[str], FlowRun]) -> None:
         """Run every chosen partition by *one*, which takes its value.

@@ -121,13 +121,13 @@ def deploy(
     schedules: list[Schedule | None] = []
     flows = flows_of(names, module or ())
     whens = [schedule_of(spec, cron, timezone) for _, spec in flows]
-    given = [
+    params_of_each = [
         parameters_for(spec, param or [], scheduled=when is not None)
         for (_, spec), when in zip(flows, whens, strict=True)
     ]
     from mxm.pipeline.adapters import prefect_deployments as deployments
 
-    for (target, spec), when, parameters in zip(flows, whens, given, strict=True):
+    for (target, spec), when, parameters in zip(flows, whens, params_of_each, strict=True):
         schedules.append(when)
         wanted.append(
             deployments.Deployment(

@@ -59,13 +59,13 @@ def flows_of(names: Sequence[str], modules: Sequence[str]) -> list[tuple[str, Fl
     PipelineError
         One is unknown or wrong, or two are one flow.
     """
-    found: dict[str, tuple[str, FlowSpec]] = {}
+    by_name: dict[str, tuple[str, FlowSpec]] = {}
     for name in names:
         spec = require_valid(find_flow(name, modules, warn=print_warning).spec())
-        if spec.name in found:
+        if spec.name in by_name:
             raise PipelineError(f"flow {spec.name!r} is named twice", hint="name it once")
-        found[spec.name] = name, spec
-    return list(found.values())
+        by_name[spec.name] = name, spec
+    return list(by_name.values())
 
 
 def run_options(runner: str | None, workers: int | None, limits: Sequence[str]) -> dict[str, str]:
@@ -116,11 +116,11 @@ def parameters_for(spec: FlowSpec, typed: Sequence[str], *, scheduled: bool) -> 
                 hint=f"give where it is: -p {name.strip()}=@env:NAME, a variable of the worker; or "
                 "@block:NAME, a Secret block of Prefect",
             )
-    given = given_params(plain, None, spec)
+    params = given_params(plain, None, spec)
     missing = [
         p.name
         for p in parameters_of(spec)
-        if p.required and p.name not in given and p.name not in references
+        if p.required and p.name not in params and p.name not in references
     ]
     if missing and scheduled:
         names = ", ".join(map(repr, missing))
@@ -128,11 +128,11 @@ def parameters_for(spec: FlowSpec, typed: Sequence[str], *, scheduled: bool) -> 
             f"flow {spec.name!r} needs {names}, and a schedule gives no parameters",
             hint=f"give it here: -p {missing[0]}=VALUE; or a default in the flow",
         )
-    if not given:
+    if not params:
         return references
     stand_ins = {name: Masked("reference") for name in references}
     try:
-        values = resolve(spec, {**given, **stand_ins}, strict=True).flow
+        values = resolve(spec, {**params, **stand_ins}, strict=True).flow
     except ParameterError as error:
         others = [p for p in error.problems if p.code != "MXM401" or not missing]
         if others:
@@ -141,7 +141,7 @@ def parameters_for(spec: FlowSpec, typed: Sequence[str], *, scheduled: bool) -> 
             f"flow {spec.name!r} also needs {', '.join(map(repr, missing))}",
             hint="give all parameters here, or all of them with each run",
         ) from None
-    plain_values = {name: to_json(values[name], strict=True).value for name in given}
+    plain_values = {name: to_json(values[name], strict=True).value for name in params}
     return {**plain_values, **references}
 
 
@@ -158,7 +158,7 @@ def environment(typed: Sequence[str]) -> dict[str, str]:
     PipelineError
         One has no name or no value, or a secret is in clear.
     """
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for item in typed:
         name, equals, value = item.partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not equals:
@@ -172,8 +172,8 @@ def environment(typed: Sequence[str]) -> dict[str, str]:
                 hint=f"--env {name}=@block:NAME, a Secret block of Prefect; or set {name} where "
                 "the worker is",
             )
-        found[name] = value
-    return found
+        chosen[name] = value
+    return chosen
 
 
 def _has_password(value: str) -> bool:

@@ -57,7 +57,7 @@ class _Finding:
 @app.command(cls=Verb)
 def doctor(as_json: AsJson = False) -> None:
     """Check what is installed and configured; exit 1 if something is wrong."""
-    found: list[_Finding] = []
+    all_findings: list[_Finding] = []
     for check in _CHECKS:
         try:
             findings = list(check())
@@ -65,13 +65,13 @@ def doctor(as_json: AsJson = False) -> None:
             findings = [_Finding(_name(check), "wrong", error.message, error.hint)]
         except Exception as error:  # a broken installation may raise anything
             findings = [_Finding(_name(check), "wrong", described(error))]
-        found += findings
+        all_findings += findings
         if not as_json:
             for finding in findings:
                 _say(finding)
-    is_well = all(finding.state != "wrong" for finding in found)
+    is_well = all(finding.state != "wrong" for finding in all_findings)
     if as_json:
-        checks = [asdict(finding) for finding in found]
+        checks = [asdict(finding) for finding in all_findings]
         print_json({"schema": "mxm.doctor/1", "ok": is_well, "checks": checks})
     if not is_well:
         raise typer.Exit(ExitCode.FAILED)
@@ -116,9 +116,9 @@ _LIBRARIES = ("pydantic", "typer", "pandas", "polars", "pyarrow")
 
 
 def _libraries() -> Iterator[_Finding]:
-    found = {name: _version(name) for name in _LIBRARIES}
-    text = ", ".join(f"{name} {version}" for name, version in found.items() if version)
-    missing = ", ".join(name for name, version in found.items() if not version)
+    versions = {name: _version(name) for name in _LIBRARIES}
+    text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    missing = ", ".join(name for name, version in versions.items() if not version)
     more = f"; not installed: {missing}" if missing else ""
     yield _Finding("libraries", "ok", f"{text}{more}")
 
@@ -192,21 +192,21 @@ def _time_zones() -> Iterator[_Finding]:
 def _shadows() -> Iterator[_Finding]:
     settings = _settings_or_none()
     folders = dict.fromkeys((working_directory(), *settings.import_paths))
-    found = list(shadows_in(folders))
+    hiding = list(shadows_in(folders))
     ours = os.path.realpath(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
     for folder in folders:
         for name in ("mxm.py", os.path.join("mxm", "__init__.py")):
             path = os.path.join(folder, name)
             if os.path.isfile(path) and not os.path.realpath(path).startswith(ours + os.sep):
-                found.append(("mxm", path))
-    for name, path in found:
+                hiding.append(("mxm", path))
+    for name, path in hiding:
         yield _Finding(
             "shadows",
             "wrong",
             f"{shown_path(path)} has the name of module {name!r}, and may replace it",
             f"rename it, and remove its __pycache__ in {shown_path(os.path.dirname(path))}",
         )
-    if not found:
+    if not hiding:
         yield _Finding("shadows", "ok", "no file here hides an installed module")
 
 
@@ -222,10 +222,10 @@ import json, sys
 from mxm.pipeline.errors import PipelineError
 try:
     from mxm.pipeline.adapters import prefect_api
-    found = {"url": prefect_api.server_url()}
+    answer = {"url": prefect_api.server_url()}
 except PipelineError as error:
-    found = {"error": error.message, "hint": error.hint}
-sys.stdout.write("\\n" + json.dumps(found))
+    answer = {"error": error.message, "hint": error.hint}
+sys.stdout.write("\\n" + json.dumps(answer))
 """
 _PROBE_S = 60
 
@@ -292,8 +292,8 @@ def _probed() -> dict[str, Any]:
     last = ran.stdout.rpartition("\n")[2]
     if not last.startswith("{"):
         return {"error": f"cannot be imported: {ran.stderr.strip().rpartition(chr(10))[2]}"}
-    found: dict[str, Any] = json.loads(last)
-    return found
+    answer: dict[str, Any] = json.loads(last)
+    return answer
 
 
 def _import_path() -> list[str]:

@@ -200,7 +200,7 @@ def _given_partition(
 
 def _run_one(compiled: MXMFlow, project: Settings, backfill: Backfill, value: str) -> FlowRun:
     """Run the flow for the partition *value*."""
-    ended = compiled.run(backfill.given(value))
+    ended = compiled.run(backfill.params_of(value))
     notify_of(ended, project)
     return ended
 

@@ -105,7 +105,7 @@ def schedule(
 
 def _entries(names: Sequence[str], modules: Sequence[str]) -> tuple[list[_Entry], ExitCode | None]:
     """The flows with a schedule, and the exit code if some could not be read."""
-    found: list[_Entry] = []
+    entries: list[_Entry] = []
     for name in names:
         spec = find_flow(name, modules, warn=print_warning).spec()
         if spec.schedule_cron is None:
@@ -113,33 +113,33 @@ def _entries(names: Sequence[str], modules: Sequence[str]) -> tuple[list[_Entry]
                 f"flow {spec.name!r} has no schedule",
                 hint="@mxm.flow(schedule_cron='0 18 * * 1-5', timezone='Europe/London')",
             )
-        failed = _add(found, name, spec)
+        failed = _add(entries, name, spec)
         if failed:
             return [], failed
     if names:
-        return found, None
+        return entries, None
     search = discover(modules)
     print_search(search)
     failed = None
     for entry in search.flows:
         spec = entry.spec()
         if spec.schedule_cron is not None:
-            failed = _add(found, entry.name, spec) or failed
+            failed = _add(entries, entry.name, spec) or failed
     for failure in search.failures:
         print_error(str(failure))
         failed = ExitCode.IMPORT_FAILED
-    return found, failed
+    return entries, failed
 
 
-def _add(found: list[_Entry], target: str, spec: FlowSpec) -> ExitCode | None:
-    """Add *spec* to what was *found*, unless it has errors, which are printed."""
+def _add(entries: list[_Entry], target: str, spec: FlowSpec) -> ExitCode | None:
+    """Add *spec* to *entries*, unless it has errors, which are printed."""
     problems = find_problems(spec)
     print_problems(problems)
     if any(problem.severity == "error" for problem in problems):
         return ExitCode.INVALID_GRAPH
     when = schedule_of(spec)
     if when is not None:
-        found.append(_Entry(target, spec, when))
+        entries.append(_Entry(target, spec, when))
     return None
 
 

@@ -86,7 +86,7 @@ def moment_text(time: datetime) -> str:
     return time.strftime("%a %d %b %Y %H:%M %Z")
 
 
-def require_complete(spec: FlowSpec, given: frozenset[str] = frozenset()) -> None:
+def require_complete(spec: FlowSpec, params: frozenset[str] = frozenset()) -> None:
     """Refuse a flow that needs parameters, which a schedule does not give.
 
     Raises
@@ -94,7 +94,7 @@ def require_complete(spec: FlowSpec, given: frozenset[str] = frozenset()) -> Non
     PipelineError
         A parameter has no value.
     """
-    missing = [p.name for p in parameters_of(spec) if p.required and p.name not in given]
+    missing = [p.name for p in parameters_of(spec) if p.required and p.name not in params]
     if missing:
         names = ", ".join(map(repr, missing))
         raise PipelineError(

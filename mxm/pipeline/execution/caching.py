@@ -412,10 +412,10 @@ class Caching:
 
     def _sealed_digest(self, step: str, code: Fingerprint) -> str:
         """The digest of the code of *step* as it may be kept, made once."""
-        found = self._digests.get(step)
-        if found is None:
-            found = self._digests[step] = self._sealer.seal(code.digest)
-        return found
+        digest = self._digests.get(step)
+        if digest is None:
+            digest = self._digests[step] = self._sealer.seal(code.digest)
+        return digest
 
     def _sealed_code(self, step: str) -> list[Item]:
         """The code of *step* as it may be kept, made once."""

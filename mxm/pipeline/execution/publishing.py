@@ -130,9 +130,9 @@ class Target:
         self,
         args: tuple[Binding, ...],
         kwargs: Mapping[str, Binding],
-        given: Mapping[str, Any],
+        params: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The value of each field that is known before the run, whose parameters are *given*."""
+        """The value of each field that is known before the run, whose parameters are *params*."""
         inputs = by_parameter(self.task.fn, Bindings(args, kwargs))
         values = self.values((), {})
         known: dict[str, Any] = {}
@@ -141,7 +141,7 @@ class Target:
             if isinstance(bound, Const):
                 known[name] = bound.value
             elif isinstance(bound, Param):
-                known[name] = gather(bound, {}, given)
+                known[name] = gather(bound, {}, params)
             elif bound is None and name in values:
                 known[name] = values[name]
         return known

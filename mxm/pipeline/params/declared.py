@@ -82,11 +82,13 @@ def secret_names(spec: FlowSpec, keys: Iterable[str] = ()) -> frozenset[str]:
         The run's keys, for functions that take any: ``**tokens: SecretStr``.
     """
     names = set(secret_parameters(spec.fn))
-    found: dict[int, frozenset[str]] = {}  # by the id of the function, which many tasks may share
+    by_function: dict[
+        int, frozenset[str]
+    ] = {}  # by the id of the function, which many tasks may share
     for task in spec.tasks:
-        secrets = found.get(id(task.fn))
+        secrets = by_function.get(id(task.fn))
         if secrets is None:
-            secrets = found[id(task.fn)] = secret_parameters(task.fn)
+            secrets = by_function[id(task.fn)] = secret_parameters(task.fn)
         if not secrets:
             continue
         names |= secrets

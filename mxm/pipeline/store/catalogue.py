@@ -134,12 +134,12 @@ class Materialisation:
 
     def _change_at(self, url: str) -> str | None:
         try:
-            found = content_at(url)
+            content = content_at(url)
         except (AssetError, OSError) as error:
             return f"missing: {url} cannot be read: {described(error)}"
-        if found is None:
+        if content is None:
             return f"missing: {url} is not there"
-        if found.digest == self.digest:
+        if content.digest == self.digest:
             return None
         return f"changed outside: {url} is not what was written"
 

@@ -187,8 +187,8 @@ class _Contents:
         """
         loaded = [each for each in row.reads if each.id == upstream]
         if loaded and all(each.what == "value" for each in loaded):
-            found = [self._after(row, self._asked(upstream, each.partition)) for each in loaded]
-            return next(filter(None, found), None)
+            later = [self._after(row, self._asked(upstream, each.partition)) for each in loaded]
+            return next(filter(None, later), None)
         if loaded:
             return self._after(row, self._by_asset.get(upstream, []))
         same = self._by_partition.get((upstream, row.partition))
@@ -199,8 +199,8 @@ class _Contents:
         if partition is None or not rows:
             return rows
         key = next((row.partition.partition(":")[0] for row in rows if row.partition), "")
-        found = self._by_partition.get((asset, f"{key}:{partition}"))
-        return found or [
+        same = self._by_partition.get((asset, f"{key}:{partition}"))
+        return same or [
             row
             for row in rows
             if row.partition and partition in (row.partition, row.partition.partition(":")[2])

@@ -152,8 +152,8 @@ class ClusterPlace:
             self._closed = True
         problems: list[Problem] = []
         try:
-            for found, said in self.close_run():
-                problems += found
+            for wrong, said in self.close_run():
+                problems += wrong
                 _show(said)
         except Exception as error:  # also of a cluster that has ended
             logger.warning("workers were not asked to close resources: %s", described(error))

@@ -142,16 +142,16 @@ class DaskPlace(ClusterPlace):
         # What accepts a connection and says nothing is waited for without end.
         threading.Thread(target=connect, daemon=True).start()
         try:
-            found = made.get(timeout=_ANSWERS_S)
+            client = made.get(timeout=_ANSWERS_S)
         except queue.Empty:
-            found = TimeoutError(f"no answer within {_ANSWERS_S} seconds")
-        if isinstance(found, BaseException):
-            let_signals_pass(found)
+            client = TimeoutError(f"no answer within {_ANSWERS_S} seconds")
+        if isinstance(client, BaseException):
+            let_signals_pass(client)
             raise BackendError(
-                f"what answers at {self.address} is not a Dask scheduler: {described(found):.200}",
+                f"what answers at {self.address} is not a Dask scheduler: {described(client):.200}",
                 hint="give --address the address that `dask scheduler` printed",
             )
-        self._client = found
+        self._client = client
 
     def _silence(self) -> None:
         """Keep the scheduler of a cluster of ours, which is in this process, from logging."""
@@ -225,8 +225,8 @@ class DaskPlace(ClusterPlace):
             raise KeyboardInterrupt
         if future.status == "finished":
             try:
-                found: bytes = self._client.gather(future)
-                return found
+                answered: bytes = self._client.gather(future)
+                return answered
             except Exception as error:
                 raise LostError(f"its result is gone: {described(error)}") from None
         if future.status == "cancelled":

@@ -84,7 +84,7 @@ class RayPlace(ClusterPlace):
         """What an actor answers to a request."""
         actor = self._take()
         try:
-            found: bytes = self._wait(actor.answer.remote(data))
+            answered: bytes = self._wait(actor.answer.remote(data))
         except self._ray.exceptions.RayActorError as error:
             self._replace(actor)
             if self._closed:
@@ -97,7 +97,7 @@ class RayPlace(ClusterPlace):
             message = f"task {task!r} cannot run on Ray: {described(error):.500}"
             raise FatalError(BackendError(message)) from None
         self._idle.put(actor)
-        return found
+        return answered
 
     def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
         """Close what is open for this run in all actors that are idle."""

@@ -102,8 +102,8 @@ class Worker:
 
     def reads(self) -> list[ReadAsset]:
         """The assets that calls have read, each once."""
-        found, self._reads = self._reads, []
-        return found
+        reads, self._reads = self._reads, []
+        return reads
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
         """What the worker answers to a request; shows what it logs and prints meanwhile.
