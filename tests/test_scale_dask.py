@@ -213,3 +213,18 @@ def test_other_clients_keep_their_policy(address: str, tmp_path: Path) -> None:
         with pytest.raises(distributed.KilledWorker):
             future.result(timeout=200)
     assert len(Path(tries).read_text()) == 4  # Dask's default: three more
+
+
+def test_resume_goes_on_at_the_same_cluster(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mxm.pipeline.store.resuming import read_earlier
+
+    monkeypatch.setenv("MXM_HOME", str(tmp_path / "store"))
+    write(tmp_path, {**FILES, "fl.py": FLOW.replace("lib.f(n)", "lib.f(n) / 0")})
+    assert run(tmp_path, address).code == 1
+    earlier = read_earlier(str(tmp_path / "store"), "last")
+    assert (earlier.options["runner"], earlier.options["address"]) == ("dask", address)
+    write(tmp_path, {"fl.py": FLOW})
+    resumed = call("resume", "--value", "-q", cwd=tmp_path)
+    assert (resumed.code, json.loads(resumed.out)) == (0, 26)

@@ -27,7 +27,7 @@ from mxm.pipeline.values.parts import Members
 
 __all__ = ["Earlier", "read_earlier", "resumable"]
 
-_OPTIONS = ("fail_fast", "strict_params", "strict_json", "guard")
+_OPTIONS = ("address", "fail_fast", "strict_params", "strict_json", "guard")
 _DIGEST = 64  # characters in front of the bytes that it is of
 
 
