@@ -11,8 +11,6 @@ from mxm.pipeline.retries import backoff
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import RUN_RULES
 
-LETTERS = "abcdefghijkl"
-
 
 def take(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
     return args, kwargs
@@ -20,19 +18,6 @@ def take(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
 
 def give() -> int:
     return 1
-
-
-@st.composite
-def flows(draw: st.DrawFn, cyclic: bool = True) -> FlowSpec:
-    """Flows of known, distinct names; with edges of both kinds, anywhere or acyclic."""
-    names = draw(st.permutations(LETTERS))[: draw(st.integers(1, len(LETTERS)))]
-    rank = {name: i for i, name in enumerate(draw(st.permutations(names)))}
-    tasks: list[TaskSpec] = []
-    for name in names:
-        known = [n for n in names if cyclic or rank[n] < rank[name]]
-        some = st.lists(st.sampled_from(known), max_size=3) if known else st.just([])
-        tasks.append(TaskSpec(name, take, upstream=draw(some), after=draw(some)))
-    return FlowSpec("random", tasks)
 
 
 @st.composite

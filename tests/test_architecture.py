@@ -146,7 +146,14 @@ def test_no_module_imports_one_of_ours_by_a_string() -> None:
         ("httpx", ["mxm.pipeline.adapters.prefect_"]),
         ("typer", ["mxm.pipeline.cli."]),
         # Prefect has loaded it already where its adapter is.
-        ("pydantic", ["mxm.pipeline.values.validation", "mxm.pipeline.adapters.prefect_"]),
+        (
+            "pydantic",
+            [
+                "mxm.pipeline.values.validation",
+                "mxm.pipeline.adapters.prefect_",
+                "mxm.pipeline.testing.strategies",
+            ],
+        ),
     ],
 )
 def test_library_is_imported_behind_its_own_doors_only(library: str, doors: list[str]) -> None:

@@ -49,7 +49,7 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
         (tmp_path / f"test_{number}.py").write_text(test, "utf-8")
     ran = pytest_in(tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert len(tests) == 6
+    assert len(tests) == 7
     assert not (tmp_path / ".mxm").exists()
 
 
