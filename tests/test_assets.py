@@ -1044,8 +1044,9 @@ HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=["2026-01-05"])
 @pytest.mark.parametrize("format", ["parquet", "feather", "csv"])
 @pytest.mark.parametrize("frequency", ["D", "B", "h", "W-FRI", "ME", HOLIDAYS, "tz"])
 def test_the_frequency_of_an_index_comes_back_or_is_said_to_be_lost(
-    frequency: Any, format: str, root: Path
+    frequency: Any, format: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MXM_HOME", str(root / "store"))  # other tests write an asset "a", too
     zone = "Europe/Berlin" if frequency == "tz" else None
     index = pd.date_range("2026-01-02", periods=5, freq="D" if zone else frequency, tz=zone)
     value = pd.DataFrame({"a": range(5)}, index=index)

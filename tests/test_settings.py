@@ -68,7 +68,7 @@ def test_project_that_says_nothing_of_flows_has_no_settings(project: Path, text:
         (HEAD + "path = []\n", "unknown key 'path'\n  hint: did you mean 'paths'?"),
         (
             HEAD + "color = 1\n",
-            "unknown key 'color'\n  hint: known: 'address', 'backend', 'cache', 'limits',",
+            "unknown key 'color'\n  hint: known: 'address', 'backend', 'cache', 'keep_results',",
         ),
         (HEAD + "runner = 3\n", "runner must be a string, not 3"),
         (HEAD + "runner = 'thread'\n", "unknown runner 'thread'\n  hint: did you mean 'threads'?"),

@@ -284,7 +284,7 @@ def check_cache(value: object) -> Wrong | None:
 
 def check_schedule(value: object) -> Wrong | None:
     """What is wrong with the option ``schedule_cron`` of a flow."""
-    if value is None or (isinstance(value, str) and value):
+    if value is None or isinstance(value, str):  # checks/schedules reads it
         return None
     hint = 'write schedule_cron="0 6 * * 1-5" for 6:00 on weekdays, or leave it out'
     return _must("schedule_cron", "a string of cron's five fields", value, hint)

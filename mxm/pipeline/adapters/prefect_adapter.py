@@ -169,7 +169,7 @@ class _Flow(prefect.Flow[..., Any]):
 
     def __init__(self, spec: FlowSpec, *, typed: bool) -> None:
         self.spec = spec
-        self.options = RunOptions()
+        self.options: RunOptions = RunOptions()
         self.is_deployed = False
         self._parameters = [p for p in parameters_of(spec) if _is_shown(p.name)]
         self._tasks: dict[object, prefect.Task[..., Any]] = {}

@@ -52,17 +52,22 @@ def flow_file() -> tuple[str | None] | None:
     return _file.get()
 
 
-@contextlib.contextmanager
-def noting_reads(noted: list[ReadAsset]) -> Generator[None]:
+class noting_reads:  # noqa: N801 - read as a statement
     """A block whose reads are added to *noted*, and to those of blocks around it."""
-    outer = _reads.get()
-    token = _reads.set(noted)
-    before = len(noted)
-    _open.append(noted)
-    try:
-        yield
-    finally:
-        _reads.reset(token)
-        _open[:] = [each for each in _open if each is not noted]
-        if outer is not None:
-            outer.extend(noted[before:])
+
+    # Not a generator: `contextmanager` assigns to passing exceptions, which frozen ones reject.
+
+    def __init__(self, noted: list[ReadAsset]) -> None:
+        self._noted = noted
+
+    def __enter__(self) -> None:
+        self._outer = _reads.get()
+        self._token = _reads.set(self._noted)
+        self._before = len(self._noted)
+        _open.append(self._noted)
+
+    def __exit__(self, *_: object) -> None:
+        _reads.reset(self._token)
+        _open[:] = [each for each in _open if each is not self._noted]
+        if self._outer is not None:
+            self._outer.extend(self._noted[self._before :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import importlib.machinery
+import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -82,20 +83,23 @@ def watch_readers(sink: Sink) -> None:
     Those of modules that are loaded at once, others when they are imported.
     """
     global _looked_at
-    if _looked_at == len(sys.modules):  # what is loaded since then, the finder sees
+    modules = [sys.modules.get(name) for name in _WATCHED]
+    if _looked_at and all(map(operator.is_, modules, _looked_at)):
         return
-    _looked_at = len(sys.modules)
-    for name in {*_READERS, *_WRITERS}:
-        module = sys.modules.get(name)
+    _looked_at = modules
+    for place, module in enumerate(modules):
         spec: Any = getattr(module, "__spec__", None)
-        if module is not None and not getattr(spec, "_initializing", False):
+        if getattr(spec, "_initializing", False):
+            _looked_at[place] = None  # it is looked at again
+        elif module is not None:
             _watch_module(module, sink)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         finder: Any = _Finder(sink)
         sys.meta_path.insert(0, finder)
 
 
-_looked_at = 0  # modules that were loaded at the last look
+_WATCHED = tuple({*_READERS, *_WRITERS})
+_looked_at: list[ModuleType | None] = []  # these modules, as they were at the last look
 
 
 class _Finder:

@@ -59,8 +59,8 @@ class ClusterPlace:
         How many calls run at once.
     """
 
-    name = "a cluster"
-    slots = 1
+    name: str = "a cluster"
+    slots: int = 1
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
         self.run: str = secrets.token_hex(6)

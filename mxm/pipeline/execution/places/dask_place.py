@@ -57,7 +57,7 @@ class DaskPlace(ClusterPlace):
         scheduler or a worker has another Python, or another version of this package.
     """
 
-    name = "the Dask cluster"
+    name: str = "the Dask cluster"
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
         super().__init__(flow, options)
@@ -177,7 +177,7 @@ class DaskPlace(ClusterPlace):
                 hint="install the same mxm-pipeline on the scheduler and on every worker",
             ) from None
         threads = sum(client.nthreads().values()) or 1
-        self.slots = min(self.workers or threads, threads)
+        self.slots: int = min(self.workers or threads, threads)
 
     def _require_workers(self) -> None:
         if self._client.nthreads():

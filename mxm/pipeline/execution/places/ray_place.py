@@ -58,7 +58,7 @@ class RayPlace(ClusterPlace):
         another version of this package.
     """
 
-    name = "the Ray cluster"
+    name: str = "the Ray cluster"
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
         super().__init__(flow, options)
@@ -132,7 +132,7 @@ class RayPlace(ClusterPlace):
         self._remote = self._ray.remote(
             num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=1
         )(_Worker)
-        self.slots = self.workers or int(self._ray.cluster_resources().get("CPU", 1)) or 1
+        self.slots: int = self.workers or int(self._ray.cluster_resources().get("CPU", 1)) or 1
         self._actors = [self._remote.remote() for _ in range(self.slots)]
         try:
             for each in self._ray.get(
