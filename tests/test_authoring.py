@@ -407,7 +407,7 @@ TAKEN = {  # what each option takes of these values; None is the default of some
 }
 FLOW_TAKES = {
     "params": [None, {"x": 1}],
-    "schedule_cron": [None, "x"],
+    "schedule_cron": [None, "x", ""],  # what is no schedule has codes of its own
     "cache": [None, True],
     "item_key": [None, len, int],
 }

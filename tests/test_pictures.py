@@ -13,13 +13,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from command import call
 from hypothesis import given, settings
-from strategies import flows
 
 import mxm
 from mxm.pipeline import views
 from mxm.pipeline.bindings import Bindings, Each, Upstream
 from mxm.pipeline.errors import GraphError, PipelineError
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.testing.strategies import flows
 from mxm.pipeline.views.colours import DARK, LIGHT
 from mxm.pipeline.views.markup import Keys, columns, escaped, middle_out
 
@@ -81,7 +81,7 @@ def page_cards(html: str) -> list[str]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(flows(cyclic=False))
+@given(flows())
 def test_an_svg_is_well_formed_and_has_every_task(spec: FlowSpec) -> None:
     svg = views.svg(spec)
     assert [name for name, _ in cards(svg)] == [middle_out(name, 24) for name in order_of(spec)]

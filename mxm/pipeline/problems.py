@@ -248,6 +248,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     near = closest(name, names)
     if near is not None:
         return f"did you mean {near!r}?"
-    if 0 < len(names) <= 16:
+    if 0 < len(names) <= 12:
         return "known: " + ", ".join(map(repr, names))
     return None

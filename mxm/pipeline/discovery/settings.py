@@ -138,7 +138,8 @@ KEYS: Mapping[str, _Key] = MappingProxyType(
 def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     for key, value in table.items():
         if key not in KEYS:
-            raise PipelineError(f"unknown key {key!r}", hint=did_you_mean(key, KEYS))
+            known = "known: " + ", ".join(map(repr, sorted(KEYS)))
+            raise PipelineError(f"unknown key {key!r}", hint=did_you_mean(key, KEYS) or known)
         if not KEYS[key].fits(value):
             raise PipelineError(f"{key} must be {KEYS[key].kind}, not {_in_toml(value)}")
     folder = os.path.dirname(file)
