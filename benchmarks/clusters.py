@@ -1,0 +1,119 @@
+"""Tasks on Dask and Ray beside the same functions submitted by hand; needs the extras of both.
+
+    python benchmarks/clusters.py        # two workers of this machine, each case once
+    python benchmarks/clusters.py Ray
+
+Ratios of wall time in one run. The cluster is started once, before anything is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WORKLOADS = str(Path(__file__).parent / "workloads")
+sys.path.insert(0, WORKLOADS)
+os.environ["PYTHONPATH"] = WORKLOADS  # Ray's workers import by name what is submitted by hand
+
+from cluster_tasks import increment, numbers, spread  # noqa: E402 - needs the path above
+
+from mxm.pipeline import FlowSpec, TaskSpec, compile_flow  # noqa: E402
+
+CHAIN, WIDE, ITEMS = 100, 200, 10_000
+
+
+def seconds(what: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+def chain() -> FlowSpec:
+    tasks = [TaskSpec("t0", numbers)]
+    tasks += [TaskSpec(f"t{n}", increment, upstream=[f"t{n - 1}"]) for n in range(1, CHAIN)]
+    return FlowSpec("chain", tasks)
+
+
+def wide() -> FlowSpec:
+    return FlowSpec("wide", [TaskSpec(f"t{n}", numbers) for n in range(WIDE)])
+
+
+def ours(flow: Any, runner: str, **params: Any) -> float:
+    def run() -> None:
+        compile_flow(flow, backend="inline", runner=runner, workers=2).run(
+            params
+        ).raise_for_failure()
+
+    run()  # the workers have the code now
+    return seconds(run)
+
+
+def on_dask() -> dict[str, tuple[float, float]]:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+
+        def by_hand() -> None:
+            value = client.submit(numbers, pure=False).result()
+            for _ in range(1, CHAIN):
+                value = client.submit(increment, value, pure=False).result()
+
+        def all_at_once() -> None:
+            client.gather([client.submit(numbers, pure=False) for _ in range(WIDE)])
+
+        def each_item() -> None:
+            client.gather([client.submit(increment, n, pure=False) for n in range(ITEMS)])
+
+        by_hand()
+        return {
+            "chain": (ours(chain(), "dask"), seconds(by_hand)),
+            "fan-out": (ours(wide(), "dask"), seconds(all_at_once)),
+            "items": (ours(spread, "dask", n=ITEMS), seconds(each_item)),
+        }
+
+
+def on_ray() -> dict[str, tuple[float, float]]:
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    first, more = ray.remote(numbers), ray.remote(increment)
+
+    def by_hand() -> None:
+        value = ray.get(first.remote())
+        for _ in range(1, CHAIN):
+            value = ray.get(more.remote(value))
+
+    def all_at_once() -> None:
+        ray.get([first.remote() for _ in range(WIDE)])
+
+    def each_item() -> None:
+        ray.get([more.remote(n) for n in range(ITEMS)])
+
+    by_hand()
+    taken = {
+        "chain": (ours(chain(), "ray"), seconds(by_hand)),
+        "fan-out": (ours(wide(), "ray"), seconds(all_at_once)),
+        "items": (ours(spread, "ray", n=ITEMS), seconds(each_item)),
+    }
+    ray.shutdown()
+    return taken
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or ["Dask", "Ray"]
+    for name, measure in (("Dask", on_dask), ("Ray", on_ray)):
+        if name not in chosen:
+            continue
+        for case, (here, raw) in measure().items():
+            print(f"{name:5} {case:8} {here:7.2f} s, by hand {raw:7.2f} s: {here / raw:.2f}x")
+
+
+if __name__ == "__main__":
+    main()
