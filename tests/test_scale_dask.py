@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,47 @@ def test_two_projects_with_modules_of_one_name_take_turns(tmp_path: Path, addres
     for _ in range(2):
         assert value(tmp_path / "one", address) == 26
         assert value(tmp_path / "two", address) == 4
+
+
+MEMO = """
+    import functools
+    import mxm
+
+    COUNT = []
+
+    @functools.cache
+    def rate():
+        with open({file!r}) as file:
+            return int(file.read())
+
+    @mxm.task
+    def t(n: int) -> int:
+        COUNT.append(n)
+        return rate() + len(COUNT)
+
+    @mxm.flow
+    def fl(n: int = 2):
+        return t(n)
+    """
+
+
+def test_what_a_module_holds_does_not_outlive_its_run(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "rate.txt"
+    write(tmp_path, {**FILES, "fl.py": MEMO.format(file=str(file))})
+    for rate in (10, 20, 30):  # more runs than workers
+        file.write_text(str(rate))
+        assert value(tmp_path, address) == rate + 1
+
+
+def test_a_script_without_a_guard_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    lines = "import fl\nfl.fl.with_options(backend='inline', runner='dask', workers=1).run()\n"
+    write(tmp_path, {**FILES, "script.py": lines})
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "BackendError: a Dask cluster cannot start on this machine" in ran.stderr
+    assert 'hint: put the call under `if __name__ == "__main__":`' in ran.stderr
 
 
 def test_code_that_was_edited_after_its_import_is_refused(tmp_path: Path, address: str) -> None:

@@ -67,10 +67,11 @@ class ClusterPlace:
         self.workers: int | None = options.workers
         self.address: str | None = options.address
         self._lock = threading.RLock()
-        self._root = _project_of(flow)
+        self._root, self._is_project = _project_of(flow)
         self._prints = Fingerprints(self._root)
         self._made: tuple[Tree, bytes] | None = None
-        self._functions: dict[Callable[..., Any], tuple[bytes, tuple[Item, ...], str | None]] = {}
+        # By id, because a callable object may have no hash; the steps keep them alive.
+        self._functions: dict[int, tuple[bytes, tuple[Item, ...], str | None]] = {}
         self._closed = False
 
     # What dask_place and ray_place do
@@ -167,7 +168,7 @@ class ClusterPlace:
     def _tree(self) -> tuple[Tree, bytes]:
         with self._lock:
             if self._made is None:
-                tree, files = tree_of(self._root)
+                tree, files = tree_of(self._root, whole=self._is_project)
                 self._made = tree, zipped(files)
             return self._made
 
@@ -177,7 +178,7 @@ class ClusterPlace:
     def _function(self, fn: Callable[..., Any]) -> tuple[bytes, tuple[Item, ...], str | None]:
         """*fn* as bytes, and what it is made of: None where these bytes are all there is."""
         with self._lock:
-            known = self._functions.get(fn)
+            known = self._functions.get(id(fn))
             if known is None:
                 try:
                     if entrypoint(fn) is None or fn.__module__ == "__main__":
@@ -186,7 +187,7 @@ class ClusterPlace:
                     known = pack_function(fn), printed.items, printed.digest
                 except SpecError:
                     known = _by_value(fn), (), None
-                self._functions[fn] = known
+                self._functions[id(fn)] = known
             return known
 
     def _asked(
@@ -241,14 +242,14 @@ def _show(said: Iterable[tuple[bytes, bytes]]) -> None:
             show(kind, content)
 
 
-def _project_of(flow: FlowSpec) -> str:
-    """The folder whose modules the functions of *flow* come from."""
+def _project_of(flow: FlowSpec) -> tuple[str, bool]:
+    """The folder whose modules the functions of *flow* come from; whether it is a project's."""
     source = flow.source
     folder = os.path.dirname(os.path.realpath(source.file)) if source else os.getcwd()
     if not os.path.isdir(folder):  # a notebook
         folder = os.getcwd()
     file = nearest_project(folder)
-    return os.path.dirname(os.path.realpath(file)) if file else folder
+    return (os.path.dirname(os.path.realpath(file)), True) if file else (folder, False)
 
 
 def _by_value(fn: Callable[..., Any]) -> bytes:

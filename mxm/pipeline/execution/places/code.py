@@ -7,11 +7,14 @@ tree takes the place of the one that is imported, and forgets its modules.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import importlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -48,12 +51,14 @@ class Tree:
     paths: tuple[str, ...]
 
 
-def _files(root: str) -> Iterator[str]:
+def _files(root: str, *, whole: bool = True) -> Iterator[str]:
+    """The Python files below *root*; else those there and in packages, as of a home folder."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".")
+            if (whole or os.path.exists(os.path.join(folder, name, "__init__.py")))
+            and not name.startswith(".")
             and name not in ("__pycache__", "node_modules", "site-packages")
             and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
             and os.path.realpath(os.path.join(folder, name)) != _OURS
@@ -63,8 +68,15 @@ def _files(root: str) -> Iterator[str]:
                 yield os.path.join(folder, name)
 
 
-def tree_of(root: str) -> tuple[Tree, dict[str, bytes]]:
+def tree_of(root: str, *, whole: bool = True) -> tuple[Tree, dict[str, bytes]]:
     """The tree of the project in *root*, and its files by relative path.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    whole
+        Whether all of it is the project's; else only its modules and packages are taken.
 
     Raises
     ------
@@ -75,7 +87,7 @@ def tree_of(root: str) -> tuple[Tree, dict[str, bytes]]:
     files: dict[str, bytes] = {}
     size = 0
     own = os.path.join(os.path.dirname(_OURS), "__init__.py")
-    for path in _files(root):
+    for path in _files(root, whole=whole):
         if os.path.realpath(path) == own:  # of mxm-pipeline: each worker has its own
             continue
         try:
@@ -111,13 +123,20 @@ def zipped(files: dict[str, bytes]) -> bytes:
 # On a worker
 
 _changes = threading.Condition()
-_current: Tree | None = None
+_current: tuple[Tree, str] | None = None
 _in_use = 0
 
 
+@functools.cache
+def _home() -> str:
+    """A folder of this process alone: nobody else may plant code there."""
+    home = tempfile.mkdtemp(prefix="mxm-code-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
 def _folder(digest: str) -> str:
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return os.path.join(tempfile.gettempdir(), f"mxm-code-{user}-{os.getpid()}", digest)
+    return os.path.join(_home(), digest)
 
 
 def has_tree(tree: Tree) -> bool:
@@ -128,8 +147,7 @@ def has_tree(tree: Tree) -> bool:
 def install(tree: Tree, data: bytes) -> None:
     """Unpack the sources for this process, which alone may write there."""
     folder = _folder(tree.digest)
-    part = f"{folder}.part"
-    os.makedirs(part, mode=0o700, exist_ok=True)
+    part = tempfile.mkdtemp(dir=_home())
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         archive.extractall(part)
     with contextlib.suppress(OSError):  # another thread was first
@@ -137,19 +155,21 @@ def install(tree: Tree, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def within_tree(tree: Tree) -> Generator[str, None, None]:
-    """Let imports come from *tree* in this block; gives its folder.
+def within_tree(tree: Tree, run: str) -> Generator[str, None, None]:
+    """Let imports come from *tree* in this block, anew for each *run*; gives its folder.
 
-    Calls of one tree may run at once. One of another tree waits for them: a process has one module
-    of a name.
+    What the modules hold, such as a file that was read once, may be of another day in another run.
+    Calls of one run may be made at once. One of another run waits for them: a process has one
+    module of a name.
     """
-    global _in_use
+    global _in_use, _current
     folder = _folder(tree.digest)
     with _changes:
-        while _in_use and _current != tree:
+        while _in_use and _current != (tree, run):
             _changes.wait()
-        if _current != tree:
+        if _current != (tree, run):
             _activate(tree, folder)
+            _current = tree, run
         _in_use += 1
     try:
         yield folder
@@ -160,8 +180,7 @@ def within_tree(tree: Tree) -> Generator[str, None, None]:
 
 
 def _activate(tree: Tree, folder: str) -> None:
-    global _current
-    home = os.path.dirname(folder)
+    home = _home()
     names = set(_module_names(folder, tree.paths))
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
@@ -179,7 +198,6 @@ def _activate(tree: Tree, folder: str) -> None:
     files_are_at(
         lambda file: folder + os.sep + file[len(root) :] if file.startswith(root) else file
     )
-    _current = tree
 
 
 def _module_names(folder: str, paths: Sequence[str]) -> Iterator[str]:

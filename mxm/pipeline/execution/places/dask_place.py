@@ -23,6 +23,7 @@ from mxm.pipeline.execution.places.cluster import (
     require_same,
     require_socket,
 )
+from mxm.pipeline.execution.places.processes import refuse_at_import
 from mxm.pipeline.execution.places.remote import about, answer, close_run
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
@@ -85,7 +86,6 @@ class DaskPlace(ClusterPlace):
 
     def ask(self, data: bytes, task: str) -> bytes:
         """What a worker answers to a request."""
-        self._require_workers()
         key = f"{_PREFIX}{task}-{self.run}-{next(self._number)}"
         future: Any = None
         try:
@@ -119,15 +119,7 @@ class DaskPlace(ClusterPlace):
             with contextlib.suppress(ValueError):
                 self._client, self._is_ours = distributed.get_client(), False
                 return
-            config = importlib.import_module("dask").config
-            with config.set({"distributed.scheduler.allowed-failures": 0}):
-                self._silence()
-                self._cluster = distributed.LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL + 1,
-                )
+            self._start()
         else:
             require_socket(self.address, _ANSWERS_S, "Dask scheduler")
         made: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -147,11 +139,36 @@ class DaskPlace(ClusterPlace):
             client = TimeoutError(f"no answer within {_ANSWERS_S} seconds")
         if isinstance(client, BaseException):
             let_signals_pass(client)
+            if self.address is None:
+                raise BackendError(f"the Dask cluster does not answer: {described(client):.200}")
             raise BackendError(
                 f"what answers at {self.address} is not a Dask scheduler: {described(client):.200}",
                 hint="give --address the address that `dask scheduler` printed",
             )
         self._client = client
+
+    def _start(self) -> None:
+        """Start a cluster on this machine, for this run."""
+        called_at = refuse_at_import("dask")
+        config = importlib.import_module("dask").config
+        self._silence()
+        try:
+            with config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._cluster = self._dask.LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL + 1,
+                )
+        except Exception as error:
+            hint = "use fewer workers, or runner 'threads'"
+            if called_at is not None:
+                hint = 'put the call under `if __name__ == "__main__":`: workers import the script'
+            raise BackendError(
+                f"a Dask cluster cannot start on this machine: {described(error)}",
+                hint=hint,
+                source=called_at,
+            ) from None
 
     def _silence(self) -> None:
         """Keep the scheduler of a cluster of ours, which is in this process, from logging."""
@@ -180,19 +197,16 @@ class DaskPlace(ClusterPlace):
         self.slots: int = min(self.workers or threads, threads)
 
     def _require_workers(self) -> None:
-        if self._client.nthreads():
-            return
         try:
             self._client.wait_for_workers(1, timeout=_WORKERS_S)
         except Exception:
-            if self._closed:
-                raise KeyboardInterrupt from None
-            raise FatalError(
-                BackendError(
-                    f"{self.name} has had no workers for {_WORKERS_S} seconds",
-                    hint="start workers: dask worker ADDRESS",
-                )
-            ) from None
+            raise self._bare() from None
+
+    def _bare(self) -> BackendError:
+        return BackendError(
+            f"{self.name} has had no workers for {_WORKERS_S} seconds",
+            hint="start workers: dask worker ADDRESS",
+        )
 
     def _plug_in(self) -> None:
         try:
@@ -212,13 +226,23 @@ class DaskPlace(ClusterPlace):
             done.set()
 
         self._client.loop.add_callback(watch)
-        silent = 0.0
+        silent = bare = 0
         while not done.wait(1.0):
             if self._closed:
                 raise KeyboardInterrupt
             silent = silent + 1 if self._client.status != "running" else 0
             if silent >= _ANSWERS_S:  # the client would go on trying for ever
                 raise FatalError(BackendError("the Dask scheduler does not answer any more"))
+            bare = bare + 1 if not silent and not self._workers() else 0
+            if bare >= _WORKERS_S:
+                raise FatalError(self._bare())
+
+    def _workers(self) -> bool:
+        """Whether there are workers, as far as the scheduler says."""
+        try:
+            return bool(self._client.sync(self._client.scheduler.ncores, callback_timeout=1))
+        except Exception:  # it does not answer: `status` says so in time
+            return True
 
     def _result(self, future: Any, task: str) -> bytes:
         if self._closed:

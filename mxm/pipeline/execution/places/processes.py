@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions
     from mxm.pipeline.spec import FlowSpec
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerPool", "refuse_at_import"]
+
+_NANNYS = "Dask Worker process"  # the name of those that Dask starts on this machine
 
 
 class WorkerPool:
@@ -64,7 +66,7 @@ class WorkerPool:
                 f"a program read from {file} cannot start worker processes",
                 hint="write it to a file, or use runner 'threads'",
             )
-        self._called_at = _refuse_at_import()
+        self._called_at = refuse_at_import("processes")
         self._all: set[Worker] = set()
         self._idle: list[Worker] = []
         self._ending: set[Worker] = set()
@@ -263,10 +265,13 @@ def _warn_of_idle(worker: Worker, code: int | None, task: str) -> None:
     )
 
 
-def _refuse_at_import() -> Source | None:
-    """Raise if a module runs this while it is imported: its workers would import it, too.
+def refuse_at_import(runner: str) -> Source | None:
+    """Where the script calls this, whose workers import it.
 
-    Return where the script calls this.
+    Raises
+    ------
+    BackendError
+        A module runs this while it is imported: its workers would run it, too.
     """
     frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
     called_at: Source | None = None
@@ -274,13 +279,14 @@ def _refuse_at_import() -> Source | None:
         spec, module = frame.f_globals.get("__spec__"), frame.f_globals.get("__name__")
         if frame.f_code.co_name == "<module>":
             place = Source(frame.f_code.co_filename, frame.f_lineno)
-            if module == "__mp_main__" and multiprocessing.current_process().name == WORKER:
+            child = multiprocessing.current_process().name
+            if module == "__mp_main__" and child.startswith((WORKER, _NANNYS)):
                 os._exit(UNGUARDED)  # the parent reports it, once for all workers
             if module == "__main__":
                 called_at = place
             if module == "__mp_main__" or getattr(spec, "_initializing", False):
                 raise BackendError(
-                    f"{place}: a flow runs with runner 'processes' while module {module!r} is "
+                    f"{place}: a flow runs with runner {runner!r} while module {module!r} is "
                     "imported",
                     hint='put the call under `if __name__ == "__main__":`, or into a function',
                     source=place,

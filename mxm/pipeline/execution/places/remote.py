@@ -110,7 +110,7 @@ def answer(data: bytes) -> bytes:
     if not has_tree(request.tree):
         return pickle.dumps(Answer(needs_tree=True))
     _route_output()
-    with within_tree(request.tree) as folder:
+    with within_tree(request.tree, request.run) as folder:
         return pickle.dumps(_answer(request, folder))
 
 
@@ -124,10 +124,9 @@ def _answer(request: Request, folder: str) -> Answer:
         try:
             flow, task, levels, fn, shared, engine, _ = unpack(request.head)
             function: Callable[..., Any] = unpack(fn)
-            if request.digest is not None:
-                other = _other_code(function, request.digest, folder)
-                if other is not None:
-                    return Answer(other_code=other)
+            other = _other_code(function, fn, request, folder)
+            if other is not None:
+                return Answer(other_code=other)
         except BaseException as error:
             let_signals_pass(error)
             return Answer(calls=((*said.messages, _raised(error)),), times=((0.0, 0.0),))
@@ -209,18 +208,22 @@ def _raised(error: BaseException) -> tuple[bytes, bytes]:
 
 # Code
 
-_checked: dict[tuple[str, Callable[..., Any]], str] = {}
+_checked: dict[str, set[bytes]] = {}  # by run: another one imports the modules anew
 
 
-def _other_code(function: Callable[..., Any], digest: str, folder: str) -> tuple[Item, ...] | None:
+def _other_code(
+    function: Callable[..., Any], fn: bytes, request: Request, folder: str
+) -> tuple[Item, ...] | None:
     """What *function* is made of here, where that is not what the run was planned with."""
-    key = (folder, function)
-    if _checked.get(key) == digest:
+    if request.run not in _checked:
+        _checked.clear()
+        _checked[request.run] = set()
+    if request.digest is None or fn in _checked[request.run]:
         return None
     own = Fingerprints(folder).of(function)
-    if own.digest != digest:
+    if own.digest != request.digest:
         return own.items
-    _checked[key] = digest
+    _checked[request.run].add(fn)
     return None
 
 
