@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
         there = _page_of(target)
         if there is None:
-            raise ValueError(f"{own}: a link to {link[2]}, which is no page of the site")
+            raise ValueError(f"{own}: a link to {link[2]}, which is not a page of the site")
         return link[1] + posixpath.relpath(there, posixpath.dirname(own) or ".")
 
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.MULTILINE | re.DOTALL)

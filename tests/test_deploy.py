@@ -253,7 +253,7 @@ def test_a_reference_becomes_the_secret_where_the_run_is(monkeypatch: pytest.Mon
     monkeypatch.setenv("VENDOR_KEY", "canary")
     spec = secret_flow()
     given = dereferenced(spec, {"key": "@env:VENDOR_KEY", "other": "@env:VENDOR_KEY"})
-    assert given["other"] == "@env:VENDOR_KEY"  # which is no secret, so it is text
+    assert given["other"] == "@env:VENDOR_KEY"  # it is not a secret, so it stays text
     plan = make_plan(spec, {"key": given["key"]})
     assert plan.params["key"].get_secret_value() == "canary"
 

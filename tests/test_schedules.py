@@ -197,7 +197,7 @@ def test_an_unknown_zone_names_the_one_that_is_meant(name: Any) -> None:
 @pytest.mark.parametrize("name", ["EST", "MST", "Etc/GMT+5", "Etc/GMT-10", "GMT+5"])
 def test_a_zone_that_may_not_be_meant_is_a_warning(name: str) -> None:
     spec = FlowSpec("f", [TaskSpec("a", lambda: 1)], timezone=name)
-    expected = "MXM931" if name == "GMT+5" else "MXM934"  # which is no zone at all
+    expected = "MXM931" if name == "GMT+5" else "MXM934"  # it is not a zone at all
     assert [p.code for p in find_problems(spec)] == [expected]
 
 

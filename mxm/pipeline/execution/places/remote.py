@@ -318,7 +318,17 @@ _CLUSTERS = ("distributed", "dask", "ray", "tornado", "asyncio", "bokeh")
 
 
 def _set_levels(levels: Mapping[str, int]) -> None:
-    """Log what the run's own process would, of tasks; the cluster's loggers are left alone."""
-    for name, level in levels.items():
-        if name.partition(".")[0] not in _CLUSTERS:
-            logging.getLogger(name).setLevel(level)
+    """Log what the run's own process would, of tasks; the cluster's loggers are left alone.
+
+    A level that another run set, and this one does not, is taken back.
+    """
+    own = {k: v for k, v in levels.items() if k.partition(".")[0] not in _CLUSTERS}
+    for name in _set_before - set(own):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, level in own.items():
+        logging.getLogger(name).setLevel(level)
+    _set_before.clear()
+    _set_before.update(own)
+
+
+_set_before: set[str] = set()
