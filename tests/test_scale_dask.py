@@ -140,6 +140,23 @@ def test_code_that_was_edited_after_its_import_is_refused(tmp_path: Path, addres
     assert "f at lib.py:1" in ran.err or "lib.f" in ran.err
 
 
+def test_a_constant_that_the_program_changed_is_refused(tmp_path: Path, address: str) -> None:
+    write(
+        tmp_path,
+        {
+            **FILES,
+            "fl.py": FLOW.replace(
+                "    @mxm.task", "    import pkg.base\n    pkg.base.RATE = 7\n\n    @mxm.task"
+            ),
+        },
+    )
+    assert value(tmp_path, address) == 34  # a module changes it wherever it is imported
+    write(tmp_path, {**FILES, "other.py": "import lib\nlib.f = lambda x: x\n"})
+    ran = run(tmp_path, address, "-m", "other")
+    assert (ran.code, ran.out) == (1, "null\n")
+    assert "the workers have other code for task 't' than this process" in ran.err
+
+
 DEATHS = """
     import os, time
     import mxm
