@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mxm.pipeline.errors import BackendError, described
+from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
@@ -53,8 +53,10 @@ class DaskPlace(ClusterPlace):
 
     Raises
     ------
+    EngineMissingError
+        Dask is not installed.
     BackendError
-        Dask is not installed; nothing answers at the address, or something else does; the
+        Nothing answers at the address, or something else does; the
         scheduler or a worker has another Python, or another version of this package.
     """
 
@@ -65,7 +67,7 @@ class DaskPlace(ClusterPlace):
         try:
             distributed = importlib.import_module("distributed")
         except ImportError as error:
-            raise BackendError(
+            raise EngineMissingError(
                 f"runner 'dask' needs Dask: {error}",
                 hint="pip install 'mxm-pipeline[dask]'",
             ) from error

@@ -12,7 +12,7 @@ import queue
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mxm.pipeline.errors import BackendError, described
+from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
@@ -53,8 +53,10 @@ class RayPlace(ClusterPlace):
 
     Raises
     ------
+    EngineMissingError
+        Ray is not installed.
     BackendError
-        Ray is not installed; nothing answers at the address; a worker has another Python, or
+        Nothing answers at the address; a worker has another Python, or
         another version of this package.
     """
 
@@ -65,7 +67,7 @@ class RayPlace(ClusterPlace):
         try:
             ray = importlib.import_module("ray")
         except ImportError as error:
-            raise BackendError(
+            raise EngineMissingError(
                 f"runner 'ray' needs Ray: {error}", hint="pip install 'mxm-pipeline[ray]'"
             ) from error
         self._ray: Any = ray
