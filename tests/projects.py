@@ -30,6 +30,11 @@ def edit(folder: Path, name: str, old: str, new: str) -> None:
 @contextmanager
 def imported(*folders: Path, module: str = "tasks") -> Iterator[Any]:
     """*module* of the project in the first of *folders*, as a new process would import it."""
+    # Another test of this process may have left a module of one of these names.
+    names = {module.partition(".")[0]} | {file.stem for each in folders for file in each.iterdir()}
+    others = {
+        name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names
+    }
     before = set(sys.modules)
     dont, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path[:0] = [str(folder) for folder in folders]
@@ -45,3 +50,4 @@ def imported(*folders: Path, module: str = "tasks") -> Iterator[Any]:
             path = str(list(known.get("__path__", []))[:1])
             if any(str(folder) in file + path for folder in folders):
                 del sys.modules[name]
+        sys.modules.update(others)
