@@ -105,6 +105,7 @@ CODES: dict[str, str] = {
     "MXM932": "a schedule that never comes",
     "MXM933": "a schedule that is read in two ways",
     "MXM934": "a time zone that may not be meant",
+    "MXM935": "a value that worker processes do not have",
 }
 """Every code with its title; a page each in docs/errors."""
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from mxm.pipeline.errors import (
 )
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.observing import unseen
+from mxm.pipeline.execution.pickling import pack, pack_function
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.requests import chunk, outcome, request
 from mxm.pipeline.execution.places.worker import READY, UNGUARDED
@@ -37,6 +38,8 @@ from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
+from mxm.pipeline.projects import project_root
+from mxm.pipeline.values.fingerprint import Fingerprints, lookups_of
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions
@@ -57,7 +60,9 @@ class WorkerPool:
     """
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
-        del flow  # its functions are found by name
+        self._prints = Fingerprints(project_root(flow.source.file if flow.source else None))
+        # By id, because a callable object may have no hash; the steps keep them alive.
+        self._packed: dict[int, bytes] = {}
         self.slots: int = options.workers or os.cpu_count() or 1
         main = sys.modules.get("__main__")
         file = getattr(main, "__file__", None)
@@ -92,7 +97,7 @@ class WorkerPool:
             What the function raised.
         """
         task, timeout = call.step.name, call.step.task.timeout_s
-        asked = request(call)
+        asked = request(call, self._pack)
         while True:
             worker, fresh = self._take()
             try:
@@ -121,7 +126,7 @@ class WorkerPool:
         """Call the functions of *calls* in sequence in one worker; see `Place.invoke_many`."""
         task, timeout = calls[0].step.name, calls[0].step.task.timeout_s
         try:
-            head, inputs, sent = chunk(calls)
+            head, inputs, sent = chunk(calls, self._pack)
         except FatalError as fatal:  # those behind it may be sent
             yield Done(0, error=fatal)
             return
@@ -179,6 +184,17 @@ class WorkerPool:
             resources.note(problem for worker in (*idle, *busy) for problem in worker.problems())
         self._noted = True
         self._let_go()
+
+    def _pack(self, fn: Callable[..., Any]) -> bytes:
+        """*fn* as bytes, with what it looks up: a worker compares that with what it has."""
+        with self._lock:
+            known = self._packed.get(id(fn))
+        if known is None:
+            by_name = pack_function(fn)
+            known = pack((by_name, lookups_of(self._prints.of(fn), fn)))
+            with self._lock:
+                self._packed[id(fn)] = known
+        return known
 
     def _end(self, worker: Worker) -> None:
         worker.end()

@@ -12,7 +12,7 @@ from mxm.pipeline.errors import BackendError, SpecError, described
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.engine_state import engine_state
-from mxm.pipeline.execution.places.worker import RAISED, UNSENT
+from mxm.pipeline.execution.places.worker import OTHER, RAISED, UNSENT
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
@@ -29,6 +29,8 @@ def outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException 
     """The value in a worker's answer; raises if the call failed."""
     if kind == UNSENT:
         return None, unsendable("value", task, unpack(content))
+    if kind == OTHER:
+        return None, _not_the_same(task, unpack(content))
     try:
         outcome = unpack(content)
     except BaseException as error:  # some types can be pickled, but not unpickled
@@ -135,6 +137,20 @@ def unsendable(what: str, task: str, why: object) -> FatalError:
         BackendError(
             f"the {what} of task {task!r} cannot pass between processes: {reason}",
             hint="use runner 'threads' for what cannot be pickled",
+        )
+    )
+
+
+def _not_the_same(task: str, names: list[str]) -> FatalError:
+    """Another attempt would read the same."""
+    listed = f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+    differ = "differs" if len(names) == 1 else "differ"
+    return FatalError(
+        BackendError(
+            f"task {task!r} was not run: {listed} {differ} in the worker process, which imports "
+            "modules anew",
+            hint="pass what a program changes as a parameter, start again after an edit, or use "
+            "runner 'threads'",
         )
     )
 

@@ -32,6 +32,8 @@ from mxm.pipeline.execution.resources import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass, note_signal
 from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
+from mxm.pipeline.problems import Problem
+from mxm.pipeline.values.fingerprint import Lookup, differing
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.call import Noting
@@ -41,6 +43,7 @@ __all__ = [
     "END",
     "LOGGED",
     "NOTED",
+    "OTHER",
     "PRINTED",
     "PROGRESSED",
     "RAISED",
@@ -63,6 +66,7 @@ PROGRESSED = b"progressed"  # the task, how many are done, of how many
 RETURNED = b"returned"  # the value
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
+OTHER = b"other"  # instead of a call: the names that are bound to something else here
 CALLED = b"called"  # before the notes of a cached call: its function returned in time
 NOTED = b"noted"  # before the outcome of a cached call: what its attempt did, as Notes
 READ = b"read"  # before the outcome of a call: the assets that it loaded
@@ -258,7 +262,7 @@ def _answer_each(
     So no item finds in them what another one changed.
     """
     try:
-        function = unpack(fn)
+        function = _function(parent, fn)
     except BaseException as error:
         parent.tell(READY, b"")
         for _ in parts:
@@ -329,6 +333,8 @@ def _noted(
 
 
 def _raised(error: BaseException) -> tuple[bytes, bytes]:
+    if isinstance(error, _OtherError):
+        return OTHER, pack(error.args[0])
     note = f"in a worker process:\n{users_traceback(error)}"
     vars(error).setdefault("__notes__", []).append(note)
     return RAISED, pack_error(error)
@@ -336,7 +342,7 @@ def _raised(error: BaseException) -> tuple[bytes, bytes]:
 
 def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> tuple[bytes, bytes]:
     try:
-        function = unpack(fn)
+        function = _function(parent, fn)
         args, kwargs, probe = unpack(inputs)
         parent.tell(READY, b"")
         value = _value(parent, resources, function, args, kwargs, probe)
@@ -345,6 +351,43 @@ def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> 
     except BaseException as error:
         return _raised(error)
     return _returned(value)
+
+
+class _OtherError(Exception):
+    """The function would read something else here than in the parent."""
+
+
+def _function(parent: _Parent, packed: bytes) -> Callable[..., Any]:
+    """The function that was sent, if the modules here are those of the parent.
+
+    They are compared before anything of them is called here.
+    """
+    fn, lookups = unpack(packed)
+    function: Callable[..., Any] = unpack(fn)
+    if packed not in _compared:
+        # A cache that calls fill is compared before the first call that could.
+        others = differing(each for each in lookups if each.stays or each.module not in _in_use)
+        if any(other.stays for other in others):
+            raise _OtherError([str(other) for other in others if other.stays])
+        for other in others:
+            parent.tell(WARNED, pack(_warning_of(other)))
+        _compared.add(packed)
+        _in_use.update(sys.modules)
+    return function
+
+
+def _warning_of(other: Lookup) -> Problem:
+    return Problem(
+        "MXM935",
+        f"{other} differs in worker processes: they have what importing {other.module!r} makes",
+        hint="pass what a program changes as a parameter, or use runner 'threads'",
+        severity="warning",
+    )
+
+
+_compared: set[bytes] = set()
+_in_use: set[str] = set()
+"""The modules that were imported before the last call."""
 
 
 def _returned(value: Any) -> tuple[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mxm.pipeline.values.fingerprint.fingerprints import Fingerprint, Fingerprints
 from mxm.pipeline.values.fingerprint.items import Difference, Item, Reason, differences
+from mxm.pipeline.values.fingerprint.lookups import Lookup, differing, lookups_of
 from mxm.pipeline.values.fingerprint.memory import FileMemory
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "Fingerprint",
     "Fingerprints",
     "Item",
+    "Lookup",
     "Reason",
     "differences",
+    "differing",
+    "lookups_of",
 ]

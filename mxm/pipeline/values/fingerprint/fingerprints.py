@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
@@ -45,6 +46,7 @@ class Fingerprint:
     def __init__(self, owner: Fingerprints, value: Any, root: Node) -> None:
         self._owner: Fingerprints | None = owner
         self._value = value
+        self._root = root
         nodes = list(reachable(root))
         self._nodes = nodes
         self._held = [node for node in nodes if node.held is not None]
@@ -145,6 +147,43 @@ class Fingerprint:
             items += [item._replace(label=f"{item.label} (now)") for item in again.items]
             items.append(Item("code that was bound anew", again.digest, "function"))
         return tuple(sorted(items, key=lambda item: item[:3]))
+
+    def functions(self) -> Iterator[FunctionType]:
+        """The functions that a call may lead to; of this process alone."""
+        for _, kept in self._kept():
+            if isinstance(kept, FunctionType):
+                yield kept
+
+    def looked_up(self) -> Iterator[tuple[Any, tuple[str, ...]]]:
+        """The namespaces of modules that a call looks into, and the names there; of classes too.
+
+        What code of the project put into an installed module is among them.
+        """
+        for node, kept in self._kept():
+            for binding in node.bindings:
+                scope = binding.scope
+                if binding.foreign:
+                    owner = self._owner
+                    if owner is None or not owner.graph.is_of_project(
+                        value_in(scope, binding.name)
+                    ):
+                        continue
+                if isinstance(scope, dict):
+                    yield scope, (binding.name,)
+                elif isinstance(kept, type) and not isinstance(scope, FunctionType | CellType):
+                    space = vars(sys.modules[kept.__module__]) if (
+                        kept.__module__ in sys.modules
+                    ) else {}  # fmt: skip
+                    yield space, (*kept.__qualname__.split("."), binding.name)
+
+    def _kept(self) -> Iterator[tuple[Node, Any]]:
+        """The nodes that a call leads to, not an import, each with what it was made of."""
+        owner = self._owner
+        if owner is None:
+            raise RuntimeError("a fingerprint of another process; make it anew in this one")
+        kept = {id(node): keep for keep, node in owner.graph.nodes.values()}
+        for node in reachable(self._root, without="statement"):
+            yield node, kept.get(id(node))
 
     def recheck(self) -> tuple[Reason, ...]:
         """Modules that were not imported when the function was read, and that differ since."""

@@ -137,8 +137,11 @@ class Node:
         self.environment.clear()
 
 
-def reachable(root: Node) -> Iterator[Node]:
-    """*root* and all that it depends on, each once, in an order that only the code decides."""
+def reachable(root: Node, *, without: str | None = None) -> Iterator[Node]:
+    """*root* and all that it depends on, each once, in an order that only the code decides.
+
+    Nodes of the kind *without* are left out, and what only they lead to.
+    """
     seen = {id(root)}
     stack = [root]
     while stack:
@@ -146,7 +149,7 @@ def reachable(root: Node) -> Iterator[Node]:
         yield node
         for name in sorted(node.edges, reverse=True):
             target = node.edges[name]
-            if id(target) not in seen:
+            if id(target) not in seen and (without is None or target.kind != without):
                 seen.add(id(target))
                 stack.append(target)
 
