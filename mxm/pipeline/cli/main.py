@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from mxm.pipeline.cli.completion import join_words
 from mxm.pipeline.cli.ending import cut_short, end_like_python
-from mxm.pipeline.cli.output import ExitCode, open_streams, print_error
+from mxm.pipeline.cli.output import ExitCode, leave_stdout, open_streams, print_error
 from mxm.pipeline.problems import closest
 
 __all__ = ["VERBS", "app", "main"]
@@ -121,6 +121,7 @@ def main() -> None:
     except OSError as error:  # stdout that accepts neither `--help` nor `--version`
         if "--debug" in sys.argv:
             raise
+        leave_stdout()
         print_error(error)
         sys.exit(ExitCode.USAGE)
 

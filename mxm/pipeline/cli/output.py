@@ -21,6 +21,7 @@ from mxm.pipeline.problems import Problem
 __all__ = [
     "ExitCode",
     "few",
+    "leave_stdout",
     "line_width",
     "open_streams",
     "own_stdout",
@@ -184,11 +185,17 @@ def _say(text: str) -> None:
     try:
         print(_escaped(text), file=stream, flush=True)
     except OSError as error:
-        # At exit, Python would try again to write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        leave_stdout()
         if isinstance(error, BrokenPipeError):  # `| head` has read enough
             return
         raise PipelineError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def leave_stdout() -> None:
+    """Write nothing more on stdout: at exit, Python would try again to write the rest."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _stdout().fileno())
+    os.close(nowhere)
 
 
 def _style(text: str, code: str, stream: TextIO) -> str:
