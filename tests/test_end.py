@@ -318,15 +318,100 @@ def test_what_only_a_module_holds_ends_with_the_module(tmp_path: Path, backend: 
     assert set((tmp_path / "notes.txt").read_text().splitlines()) == WRITTEN
 
 
-def test_a_script_that_runs_a_flow_ends_as_without_it(tmp_path: Path) -> None:
-    # Prefect leaves a thread behind, whose context may keep the task, and with it the module.
-    script = "import flows; print(flows.f.with_options(backend='inline').run().value())"
-    write(tmp_path, {"flows.py": HELD, "script.py": script})
+# A thread of ours or of the engine that still holds the run as Python ends keeps the module with all
+# it holds. With so long an interval such a thread gets no turn by itself.
+ENDS_AT_ONCE = "import sys; sys.setswitchinterval(10)"
+WAYS = {
+    "inline": "backend='inline'",
+    "in threads": "backend='inline', runner='threads', workers=2",
+    "recorded": "backend='inline', record=True",
+    "Prefect": "",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_script_that_runs_a_flow_ends_as_without_it(tmp_path: Path, way: str) -> None:
+    run = f"flows.f.with_options({WAYS[way]}).run().value()"
+    write(tmp_path, {"flows.py": HELD, "script.py": f"{ENDS_AT_ONCE}\nimport flows; print({run})"})
     ran = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n", "")
     assert set((tmp_path / "notes.txt").read_text().splitlines()) == WRITTEN
+
+
+SCRIPT = """
+    import asyncio
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    import mxm
+
+    sys.setswitchinterval(10)
+    ROWS = open("rows.csv", "w")
+    POOL = ThreadPoolExecutor(1)
+
+
+    def rows() -> None:
+        ROWS.writelines(f"{i}\\n" for i in range(1_000))
+
+
+    @mxm.task
+    def writes() -> None:
+        rows()
+
+
+    @mxm.task(timeout_s=60)
+    def writes_in_time() -> None:
+        rows()
+
+
+    @mxm.task
+    async def awaits() -> None:
+        await asyncio.sleep(0)
+        rows()
+
+
+    @mxm.task
+    def pools() -> None:
+        POOL.submit(rows)
+
+
+    @mxm.task
+    def fails() -> None:
+        rows()
+        raise ValueError
+
+
+    @mxm.task
+    def writes_one(i: int) -> None:
+        ROWS.writelines(f"{i}\\n" for _ in range(500))
+
+
+    @mxm.flow
+    def f():
+        return {task}
+
+
+    {run}
+    """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "runner='threads', workers=2"])
+@pytest.mark.parametrize(
+    "task",
+    ["writes()", "writes_in_time()", "awaits()", "pools()", "fails()", "writes_one.map([1, 2])"],
+)
+def test_a_script_loses_nothing_that_a_task_left_open(
+    tmp_path: Path, task: str, options: str
+) -> None:
+    run = f"f.with_options({options}).run()"
+    for run in (run, f"async def main():\n        {run}\n    asyncio.run(main())"):
+        write(tmp_path, {"script.py": SCRIPT.replace("{task}", task).replace("{run}", run)})
+        ran = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True)
+        assert ran.returncode == 0, ran.stderr
+        assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1_000
 
 
 # What the search for finalizers can miss: each is the only one in its process.

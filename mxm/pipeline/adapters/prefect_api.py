@@ -22,8 +22,9 @@ import tomllib
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import TimeoutError as LateError
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -211,6 +212,7 @@ with known_prefect():
     import httpx
     import prefect
     import prefect._internal.analytics as analytics
+    import prefect._internal.concurrency.threads as engine_threads
     import prefect.flow_engine as flow_engine
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import TaskRunResult
@@ -231,6 +233,7 @@ with known_prefect():
 from mxm.pipeline.adapters.prefect_answers import TO_SERVER, Answers  # noqa: E402
 
 _DRAIN_S = 10
+_DROP_S = 1
 
 _URL = "http://mxm-pipeline.invalid/api"
 
@@ -296,10 +299,35 @@ def run_flow(flow: prefect.Flow[..., Any], params: Mapping[str, Any]) -> prefect
 
     A plain call of the flow would treat some parameter names as its own keywords.
     """
-    return cast(
-        "prefect.State[Any]",
-        flow_engine.run_flow(flow, parameters={**params}, return_type="state"),
-    )
+    try:
+        return cast(
+            "prefect.State[Any]",
+            flow_engine.run_flow(flow, parameters={**params}, return_type="state"),
+        )
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Wait until the thread of Prefect's event loop has dropped this run's context.
+
+    It hands over the flow's state before its last callbacks, which hold the context, and with it
+    the tasks and their modules. If Python ended before them, the module would never be freed, and a
+    file that only the module holds would lose its last lines.
+    """
+    if engine_threads._run_sync_loop is None or engine_threads.in_run_sync_loop():  # pyright: ignore[reportPrivateUsage]
+        return
+    loop = engine_threads.get_run_sync_loop().loop
+    if loop is not None:
+        # In a context of its own, which is empty. It comes after all that is queued so far.
+        following = Context().run(asyncio.run_coroutine_threadsafe, _three_rounds(), loop)
+        with contextlib.suppress(LateError):  # something of the user's holds the loop
+            following.result(_DROP_S)
+
+
+async def _three_rounds() -> None:
+    for _ in range(3):  # one for each future between the flow's state and the last callback
+        await asyncio.sleep(0)
 
 
 def run_task(
@@ -604,6 +632,8 @@ def _probe() -> None:
     require_parameters(flow_engine.run_flow, "parameters", "return_type")
     require(flow_engine, "capture_sigterm")
     require(analytics, "try_mark_milestone")
+    require(engine_threads, "_run_sync_loop", "in_run_sync_loop", "get_run_sync_loop")
+    require(engine_threads.EventLoopThread, "loop")
     for worker in (EventsWorker, APILogWorker):
         require_parameters(worker.drain_all, "timeout")
     _settings({**_IN_PROCESS, "api.url": _URL})

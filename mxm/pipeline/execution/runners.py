@@ -198,6 +198,15 @@ class Threads:
     def close(self) -> None:
         for _ in self._threads:
             self._work.put(None)
+        if self.idle():
+            # A thread reports a step's end a moment before it drops the step. If Python ended in
+            # between, the step's module would never be freed, nor its open files written.
+            self._join()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + _GRACE_S
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
 
 
 _GRACE_S = 0.5
@@ -225,9 +234,7 @@ class Placed(Threads):
         super().close()
         self._place.close()
         # Their workers are gone, so the threads end at once, unless they wait for a retry.
-        deadline = time.monotonic() + _GRACE_S
-        for thread in self._threads:
-            thread.join(max(0, deadline - time.monotonic()))
+        self._join()
 
 
 def make_runner(options: RunOptions, flow: FlowSpec) -> Runner:

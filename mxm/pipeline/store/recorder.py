@@ -60,6 +60,7 @@ HEARTBEAT_S = 20.0
 _WAIT_S = 5.0  # for a lock that another process holds
 _LATEST_S = 0.1  # what ended is written by then, also where nothing starts after it
 _ABOUT_S = 2.0
+_JOIN_S = 1.0  # for its thread, which only ends
 _FRESH_S = 10.0
 _MOST_PACKED = 64
 
@@ -162,6 +163,7 @@ class Recording:
         self._definition: list[Statement] = []
         self._codes: dict[str, str] = {}  # by task, the code behind its asset
         self._parent = _parent()
+        self._thread: threading.Thread | None = None
 
     def __call__(self, event: Event, /) -> None:
         """Record *event*."""
@@ -175,6 +177,10 @@ class Recording:
         except BaseException as error:  # code of users runs here, too: a `__str__`, for one
             let_signals_pass(error)
             self._give_up(StoreError(f"unexpected {type(error).__name__}: {error}"))
+        if self._over.is_set() and self._thread is not None:
+            # It holds the plan, and with it the modules of the tasks: as Python ends, they would
+            # not be freed, nor their open files written.
+            self._thread.join(_JOIN_S)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -263,7 +269,8 @@ class Recording:
         self._pending += [self._rows.warned(problem) for problem in event.warnings]
         _living[event.run] = self
         self._commit()
-        threading.Thread(target=self._background, name="mxm-store", daemon=True).start()
+        self._thread = threading.Thread(target=self._background, name="mxm-store", daemon=True)
+        self._thread.start()
 
     def _is_changed(self) -> bool:
         """Whether the run has other results or resources than those of its flow."""
