@@ -76,6 +76,10 @@ def is_exactly(text: str, annotation: Any) -> bool:
     kind: Any = origin or annotation
     if isinstance(kind, type) and issubclass(kind, Enum):
         return any(text == str(member.value) for member in kind)
+    if isinstance(kind, type):
+        for parent in kind.__mro__:  # pandas.Timestamp is a datetime, numpy.float64 a float
+            if parent in _FORMS:
+                return bool(_FORMS[parent](text))
     return _is_document(text, kind)
 
 

@@ -27,7 +27,7 @@ Schema = dict[str, Any]
 
 # Parts of a schema that contain values, not schemas.
 _VALUES = ("default", "expected", "members", "metadata", "serialization", "config", "function")
-_NUMBERS = ("int", "float", "decimal")
+_NUMBERS = ("int", "float", "decimal", "complex")
 _RAW = ("function-before", "function-wrap", "function-plain")  # these see the original value
 
 
@@ -94,10 +94,12 @@ def _is_users(schema: Schema) -> bool:
 
 
 def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
-    # A union first looks for a member that the value already is: nothing is converted there.
+    # A union first looks for a member that the value already is: nothing is converted there. It
+    # tries the strict schema even in lax mode, so that has to be strict by itself.
+    can_be_strict = schema["type"] != "is-instance"
     return {
         "type": "lax-or-strict",
-        "strict_schema": schema,
+        "strict_schema": {**schema, "strict": True} if can_be_strict else schema,
         "lax_schema": {
             "type": "function-before",
             "function": {"type": "no-info", "function": check},
@@ -111,8 +113,8 @@ def _check_of(schema: Schema, beside_number: bool) -> Callable[[Any], Any] | Non
     kind: str = schema["type"]
     if kind in _TEMPORAL:
         return functools.partial(_temporal, kind, beside_number)
-    if kind == "float":
-        return _finite
+    if kind in ("float", "complex"):
+        return functools.partial(_finite, kind)
     if kind == "enum" and issubclass(schema["cls"], Flag):
         return functools.partial(_flags, schema["cls"])
     if kind == "is-instance":
@@ -178,17 +180,17 @@ def _literal(kind: str, number: str) -> str:
 # Numbers and enums
 
 
-def _finite(value: Any) -> Any:
-    """*value*, unless it is the text of a number too large for a float."""
+def _finite(kind: str, value: Any) -> Any:
+    """*value*, unless it is the text of a number too large for a *kind*, float or complex."""
     if isinstance(value, str) and not re.search("[iI][nN][fF]", value):
         try:
-            infinite = math.isinf(float(value))
+            number = complex(value)
         except ValueError:
             return value
-        if infinite:
-            _refuse(f"{value!r} is too large for a float")
+        if math.isinf(number.real) or math.isinf(number.imag):
+            _refuse(f"{value!r} is too large for a {kind}")
     if isinstance(value, Decimal) and value.is_finite() and math.isinf(float(value)):
-        _refuse(f"{value} is too large for a float")
+        _refuse(f"{value} is too large for a {kind}")
     return value
 
 
@@ -262,8 +264,8 @@ def _numpy_number(kind: Any, value: Any) -> Any:
     except BaseException as error:  # the user's own class of that kind
         let_signals_pass(error)
         _refuse(f"{repr_of(value)} does not fit {kind.__name__}: {text_of(error)}")
-    infinite = math.isinf(float(made.real)) and "inf" not in str(value).lower()
-    if infinite:
+    infinite = math.isinf(float(made.real)) or math.isinf(float(made.imag))
+    if infinite and "inf" not in str(value).lower():
         _refuse(f"{value!r} is out of the range of {kind.__name__}")
     whole = issubclass(kind, sys.modules["numpy"].integer)
     if whole and isinstance(value, int | float) and made != value:
