@@ -155,6 +155,19 @@ class Lazy:
         return sum(self.numbers)
 
 
+class Memo:
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+        self._memo: dict[int, int] = {}
+
+    def plus(self, number: int) -> int:
+        return self._memo.setdefault(number, sum(self.numbers) + number)
+
+
+def grouped() -> Any:
+    return pd.DataFrame({"key": ["a", "b", "a"], "price": [1.0, 2.0, 3.0]}).groupby("key")
+
+
 @dataclass(slots=True)
 class Row:
     prices: Any
@@ -190,6 +203,9 @@ ROWS: list[tuple[Any, Callable[[Any], object]]] = [
     (np.zeros(3), lambda v: v.fill(1)),
     (pd.Series([1.0, 2.0]), lambda v: v.__setitem__(0, 3.0)),
     ([pd.DataFrame({"a": [1]})], lambda v: v[0].insert(0, "b", 2)),
+    (Memo([1]), lambda v: v.numbers.append(2)),
+    (grouped(), lambda v: (v.sum(), v.obj.insert(0, "other", 1))),
+    (grouped(), lambda v: v.obj.__setitem__("price", 0.0)),
 ]
 
 
@@ -217,6 +233,12 @@ SAME: list[tuple[Any, Callable[[Any], object]]] = [
     ([frame()], lambda v: v[0]._consolidate_inplace()),
     (Row(frame()), lambda v: v.prices._consolidate_inplace()),
     ([math.nan], lambda v: v.__setitem__(0, float("nan"))),
+    (Memo([1]), lambda v: v.plus(2)),
+    (grouped(), lambda v: (v.sum(), list(v), v.groups, v.ngroups)),
+    (grouped()["price"], lambda v: (v.mean(), v.indices)),
+    (pd.Series([1.0, 2.0]).rolling(2), lambda v: (v.mean(), list(v))),
+    (pd.Series([1.0, 2.0]).ewm(span=2), lambda v: v.mean()),
+    (pd.Series([1.0], pd.to_datetime(["2024-01-02"])).resample("D"), lambda v: v.mean()),
 ]
 
 

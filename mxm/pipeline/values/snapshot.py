@@ -166,8 +166,9 @@ atexit.register(_is_data.cache_clear)  # so that the user's objects end as if no
 def _same(was: Any, now: Any) -> bool:
     """Whether two values with different pickles are still equal.
 
-    Tables may be stored differently, dicts and sets in another order, and objects may have computed
-    a `functools.cached_property`.
+    Tables may be stored differently, dicts and sets in another order, and objects may have filled
+    a cache: a `functools.cached_property`, or a private attribute that is named as one, as pandas
+    has them in what ``groupby``, ``rolling`` and ``resample`` return.
     """
     if was is now:
         return True
@@ -202,11 +203,19 @@ def _same_members(was: Mapping[Any, Any], now: Mapping[Any, Any]) -> bool:
 
 
 def _state(value: Any) -> dict[str, Any]:
-    """The attributes of *value*, except cached ones."""
+    """The attributes of *value*, except caches."""
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     slots = [name for base in kind.__mro__ for name in base.__dict__.get("__slots__", ())]
     state = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     state |= getattr(value, "__dict__", {})
     members = {name: getattr(kind, name, None) for name in state}
     made = functools.cached_property
-    return {name: part for name, part in state.items() if not isinstance(members[name], made)}
+    return {
+        name: part
+        for name, part in state.items()
+        if not isinstance(members[name], made) and not _is_cache(name)
+    }
+
+
+def _is_cache(name: str) -> bool:
+    return name.startswith("_") and ("cache" in name.lower() or "memo" in name.lower())
