@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -24,11 +25,13 @@ from pydantic import SecretStr
 import mxm
 from mxm.pipeline import FlowRun, FlowSpec, Skip, State, TaskSpec, compile_flow, load_run, runs_of
 from mxm.pipeline.errors import PipelineError, StoreError
+from mxm.pipeline.execution.output import LIMIT
 from mxm.pipeline.store import database as database_module
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.database import MIGRATIONS, Database
 from mxm.pipeline.store.history import list_runs
 from mxm.pipeline.store.places import distrust, store_of_file
+from mxm.pipeline.views import html
 
 FLOWS = """
 import mxm
@@ -1060,6 +1063,63 @@ def test_output_of_an_item_is_bounded_and_masked(store: Path) -> None:
     assert 4_000 < len(items["100000"].output) <= 4_096
     assert items["0"].output == " **********\n"
     assert words.encode() not in content(store)
+
+
+def secret_of(length: int) -> str:
+    """A secret that is not in the source, which is recorded; no part of it is in a digest."""
+    return "".join(random.choice("ghjkmnpqrstvwxyz") for _ in range(length))
+
+
+def assert_no_part(secret: str, text: bytes) -> None:
+    parts = [secret[i : i + 6].encode() for i in range(len(secret) - 5)]
+    assert [part for part in parts if part in text] == []
+
+
+@pytest.mark.parametrize("after", [LIMIT - 20, LIMIT - 7, LIMIT - 24, LIMIT])
+def test_secret_that_is_cut_in_two_with_an_output_is_masked(store: Path, after: int) -> None:
+    def chat(token: SecretStr) -> None:
+        print(token.get_secret_value() + "." * after, end="")
+
+    words = secret_of(24)
+    ended = run(FlowSpec("f", [TaskSpec("chat", chat)]), {"token": words})
+    [found] = runs_of("f")
+    assert len(ended.tasks["chat"].output) >= LIMIT
+    assert found.tasks["chat"].output.endswith("." * after)
+    assert_no_part(words, content(store))
+    assert_no_part(words, html(ended).encode())
+
+
+def test_secret_that_is_cut_in_two_with_an_item_is_masked(store: Path) -> None:
+    words = secret_of(30)
+
+    @mxm.task
+    def fetch(url: str, token: SecretStr) -> int:
+        print(token.get_secret_value() + "." * 4_080, end="")
+        return 1
+
+    @mxm.flow
+    def chats(urls: list[str], token: SecretStr, other: SecretStr) -> list[int]:
+        return fetch.map(urls, token=token)
+
+    urls = ["https://prices.example/" + "x" * 40 + "?" + words] * 2
+    secrets = {"token": words[:15] + "\n" + words[15:], "other": words}
+    ran = chats.with_options(backend="inline", record=True).run(urls=urls, **secrets)
+    [found] = runs_of(chats)
+    items = found.tasks["fetch"].items
+    assert items is not None
+    assert [key.partition("?")[2] for key in items] == ["**********", "**********#2"]
+    assert_no_part(words, content(store))
+    assert_no_part(words, html(ran).encode())
+
+
+def test_secret_that_is_cut_in_two_with_an_argument_is_masked(store: Path) -> None:
+    def load(token: SecretStr, sources: list[str]) -> int:
+        return len(sources)
+
+    words = secret_of(24)
+    sources = ["x" * 180 + words] * 40
+    run(FlowSpec("f", [TaskSpec("load", load)]), {"token": words, "sources": sources})
+    assert_no_part(words, content(store))
 
 
 def test_run_whose_value_cannot_be_taken_is_recorded_to_its_end(store: Path) -> None:

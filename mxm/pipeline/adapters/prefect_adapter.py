@@ -30,6 +30,7 @@ from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
+from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.engine_state import reporting
 from mxm.pipeline.execution.plan import Step, make_plan
@@ -304,7 +305,7 @@ class _Flow(prefect.Flow[..., Any]):
         ids = {step.name: uuid4() for step in plan.steps}
         observers = [keep_json, *options.observers]
         if self.is_deployed:
-            observers.append(lines_to_server(ids))
+            observers.append(lines_to_server(ids, Secrets(plan).masked))
         options = options.changed({"observers": observers}).recording(plan, params)
         course = Course(plan, options, "prefect")
         with reporting(state_of_runs):

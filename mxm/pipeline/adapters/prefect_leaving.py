@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -68,13 +68,15 @@ def _secret(name: str, value: Any) -> Any:
     return Sourced(Text(str(loaded.get())), f"the Secret block {place}")
 
 
-def lines_to_server(ids: Mapping[str, UUID]) -> Observer:
+def lines_to_server(ids: Mapping[str, UUID], masked: Callable[[str], str]) -> Observer:
     """An observer that sends what tasks print and log to the logs of their runs at the server.
 
     Parameters
     ----------
     ids
         The id of each step's task run.
+    masked
+        A text without the secrets of the run.
     """
     context = FlowRunContext.get()
     run: Any = context.flow_run if context else None
@@ -97,7 +99,7 @@ def lines_to_server(ids: Mapping[str, UUID]) -> Observer:
                 "task_run_name": event.step,
                 "task_name": event.step,
             }
-            _TASKS.log(level, "%s%s", item, event.text, extra=of_task)
+            _TASKS.log(level, "%s%s", item, masked(event.text), extra=of_task)
 
     return observe
 

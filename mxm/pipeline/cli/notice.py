@@ -8,6 +8,7 @@ import subprocess
 
 from mxm.pipeline.cli.output import print_warning
 from mxm.pipeline.discovery.settings import Settings
+from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.runs import FlowRun, State
 
 __all__ = ["notify_of"]
@@ -28,7 +29,7 @@ def notify_of(run: FlowRun, settings: Settings) -> None:
     """
     if not settings.on_failure or run.state is not State.FAILED:
         return
-    document = json.dumps(run.to_dict()).encode()
+    document = json.dumps(Secrets.of_run(run).masked_document(run.to_dict())).encode()
     try:
         ended = subprocess.run(  # noqa: S602 - the project's own command, as in a crontab
             settings.on_failure,

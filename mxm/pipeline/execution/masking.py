@@ -11,6 +11,7 @@ from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
+from mxm.pipeline.values.items import LONGEST_KEY
 from mxm.pipeline.values.secrets import MASK, Masked, secret_parameters
 
 __all__ = ["Secrets", "masked_command"]
@@ -73,6 +74,29 @@ class Secrets:
             text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         return text
 
+    def masked_output(self, text: str) -> str:
+        """*text* masked, the last that a task wrote: it may begin with the end of a secret."""
+        text = self.masked(text)
+        for secret in self._texts:
+            for length in range(min(len(secret) - 1, len(text)), _SHORTEST - 1, -1):
+                if text.startswith(secret[-length:]):
+                    return MASK + text[length:]
+        return text
+
+    def masked_key(self, key: str) -> str:
+        """The *key* of an item masked: a long one may end with the start of a secret."""
+        key = self.masked(key)
+        text, sign, number = key.rpartition("#")
+        if not number.isdecimal():
+            text, sign, number = key, "", ""
+        if len(key) < LONGEST_KEY:
+            return key
+        for secret in self._texts:
+            for length in range(min(len(secret) - 1, len(text)), _SHORTEST - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + MASK + sign + number
+        return key
+
     def masked_json(self, value: Any) -> Any:
         """The JSON *value* with `MASK` for each secret in its texts and keys."""
         if not self._texts:
@@ -87,6 +111,22 @@ class Secrets:
         if isinstance(value, int | float) and str(value) in self._texts:
             return MASK
         return value
+
+    def masked_document(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The *document* of a run masked, with its outputs and the keys of its items."""
+        if not self._texts:
+            return document
+        masked = cast("dict[str, Any]", self.masked_json(document))
+        tasks: list[dict[str, Any]] = masked["tasks"]
+        for task in tasks:
+            task["output"] = self.masked_output(task["output"])
+            items: dict[str, Any] = task["items"] or {}
+            rows: list[dict[str, Any]] = items.get("rows", [])
+            for row in rows:
+                row["key"] = self.masked_key(row["key"])
+                if "output" in row:
+                    row["output"] = self.masked_output(row["output"])
+        return masked
 
     def is_in(self, parts: Iterable[bytes | bytearray | memoryview]) -> bool:
         """Whether a secret is in one of *parts*."""

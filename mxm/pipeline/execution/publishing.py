@@ -556,7 +556,8 @@ def _kind_of(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, bool | int | float | str):
         text = repr_of(value)
-        return f"{text[:40]}..." if len(text) > 40 else text
+        if len(text) <= 40:  # a part of it might be a part of a secret
+            return text
     return f"a {kind}"
 
 

@@ -66,7 +66,7 @@ class AssetRows:
             self._flow,
             task,
             self._masked(event.asset),
-            item=self._text(event.item),
+            item=self._key(event.item),
             at=event.at,
             root=self._root,
             store=self._store,
@@ -80,7 +80,7 @@ class AssetRows:
             return []
         asset = WrittenAsset(declared.id, error.partition, checks=error.results)
         at = ended.ended or datetime.now(UTC)
-        return _checks(self._run, self._masked(asset), step, self._text(item), at)
+        return _checks(self._run, self._masked(asset), step, self._key(item), at)
 
     def _masked(self, asset: WrittenAsset) -> WrittenAsset:
         checks = [replace(each, message=self._text(each.message)) for each in asset.checks]
@@ -93,6 +93,9 @@ class AssetRows:
 
     def _text(self, text: str | None) -> str | None:
         return self._secrets.masked(text) if text else text
+
+    def _key(self, item: str | None) -> str | None:
+        return self._secrets.masked_key(item) if item else item
 
 
 def code_known(run: str, codes: Mapping[str, str]) -> list[Statement]:

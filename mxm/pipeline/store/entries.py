@@ -137,7 +137,11 @@ class StoredEntries:
     def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
         """The newest result of a step, whatever its key, and the code that made it."""
         masked = self._secrets.masked
-        names = (masked(flow), masked(step), None if item is None else masked(item))
+        names = (
+            masked(flow),
+            masked(step),
+            None if item is None else self._secrets.masked_key(item),
+        )
         rows = self._read(_LATEST, names)
         if not rows:
             return None
@@ -231,7 +235,7 @@ class StoredEntries:
             "key": entry.key.digest if entry.is_cached else _of_run(entry.key.digest, entry.run),
             "flow": masked(entry.flow),
             "step": masked(entry.step),
-            "item": None if entry.item is None else masked(entry.item),
+            "item": None if entry.item is None else self._secrets.masked_key(entry.item),
             "run": entry.run,
             "started": iso_time(entry.started),
             "made": time.time(),

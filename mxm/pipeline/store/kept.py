@@ -90,7 +90,8 @@ def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
         raise
     except BaseException as error:  # code of users, which raises what it likes
         let_signals_pass(error)
-        raise UnkeptError(f"it cannot be pickled: {described(error)}"[:500]) from None
+        why = secrets.masked(described(error)) if secrets else described(error)
+        raise UnkeptError(f"it cannot be pickled: {why}"[:500]) from None
     body = b"".join(stream.parts)
     if secrets and secrets.is_in([body, *buffers]):
         raise UnkeptError("it contains a secret")

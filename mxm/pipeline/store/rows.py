@@ -137,7 +137,7 @@ class RowWriter:
         row["cause"] = task.cause
         row["ready"] = iso_time(task.ready)
         row["waited"] = task.waited
-        row["output"] = self._masked(task.output) or None
+        row["output"] = self._secrets.masked_output(task.output) or None
         if asset is not None:
             row["asset"] = self._asset(asset)
         if items is not None:
@@ -160,8 +160,8 @@ class RowWriter:
         """An item that ended."""
         item = event.item
         row = self._common(item)
-        row["item"] = self._secrets.masked(item.key)
-        row["output"] = self._masked(item.output) or None
+        row["item"] = self._secrets.masked_key(item.key)
+        row["output"] = self._secrets.masked_output(item.output) or None
         if item.asset is not None:
             row["asset"] = self._asset(item.asset)
         more: list[Statement] = []
@@ -305,7 +305,8 @@ def _shown(value: Any, secrets: Secrets) -> Any:
             let_signals_pass(error)
             shown = repr_of(value)
         if type(value) is not str and len(json.dumps(shown)) > _LONGEST_ARGUMENT:
-            shown = {"type": type(value).__name__, "repr": repr_of(value)[:200]}
+            text = secrets.masked(repr_of(value)) if secrets else repr_of(value)
+            shown = {"type": type(value).__name__, "repr": text[:200]}
     return secrets.masked_json(shown) if secrets else shown
 
 

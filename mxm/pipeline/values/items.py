@@ -14,9 +14,10 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.arrays import is_table
 from mxm.pipeline.values.iterators import read_once
 
-__all__ = ["item_keys", "items_of", "require_pairs"]
+__all__ = ["LONGEST_KEY", "item_keys", "items_of", "require_pairs"]
 
-_LONGEST = 80
+LONGEST_KEY = 80
+"""Characters of the key of an item."""
 
 
 def items_of(value: Any) -> list[Any]:
@@ -135,7 +136,7 @@ def item_keys(items: Sequence[Any], choose: Callable[[Any], object] | None = Non
     keys: list[str] = []
     for i, item in enumerate(items):
         text = _text(item if choose is None else choose(item))
-        keys.append(text[:_LONGEST] if text else str(i))
+        keys.append(text[:LONGEST_KEY] if text else str(i))
     if len({*keys}) == len(keys):
         return keys
     taken: set[str] = {*keys}
@@ -156,7 +157,7 @@ def item_keys(items: Sequence[Any], choose: Callable[[Any], object] | None = Non
 
 def _numbered(key: str, count: int) -> str:
     suffix = f"#{count}"
-    return key[: _LONGEST - len(suffix)] + suffix
+    return key[: LONGEST_KEY - len(suffix)] + suffix
 
 
 def _text(item: Any) -> str | None:

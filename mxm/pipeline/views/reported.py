@@ -174,7 +174,7 @@ def report_of(run: FlowRun) -> Report:
     specs = {task.name: task for task in run.flow.tasks}
     for task in document["tasks"]:
         task["record"] = _task_record(run, specs[task["name"]])
-    return report_of_document(secrets.masked_json(document))
+    return report_of_document(secrets.masked_document(document))
 
 
 def _record(run: FlowRun) -> dict[str, Any]:
