@@ -6,6 +6,7 @@ import time
 
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course
+from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.runs import FlowRun, TaskRun
 
 __all__ = ["InlineFlow"]
@@ -17,7 +18,7 @@ class InlineFlow(CompiledFlow):
     backend = "inline"
 
     def _run(self, course: Course) -> FlowRun:
-        return course.drive(perform)
+        return course.drive(perform, perform_awaited)
 
 
 def perform(call: Call) -> TaskRun:
@@ -29,5 +30,18 @@ def perform(call: Call) -> TaskRun:
             delay = call.retry_in()
             if delay is not None:
                 time.sleep(delay)
+                continue
+        return call.ended()
+
+
+def perform_awaited(call: Call) -> Waits[TaskRun]:
+    """Do what `perform` does, on no thread while an attempt or a delay is awaited."""
+    while True:
+        try:
+            yield from call.attempt_awaited()
+        except Exception:  # kept by the call
+            delay = call.retry_in()
+            if delay is not None:
+                yield Wait.of(delay)
                 continue
         return call.ended()

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
@@ -23,6 +23,7 @@ from mxm.pipeline.errors import (
     TaskTimeoutError,
     described,
 )
+from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -43,6 +44,9 @@ from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.publishing import Aim
+
 __all__ = [
     "Call",
     "FatalError",
@@ -50,6 +54,7 @@ __all__ = [
     "Noting",
     "Invoke",
     "attempt_error",
+    "awaited",
     "call_here",
     "call_function",
     "declared_only",
@@ -165,6 +170,7 @@ class Call:
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
         self._output = Output(self._line, self._progress) if observers else Output()
+        self._token: Token[Output | None] | None = None
         if observers:
             observers.notify(
                 StepStarted(observers.run, self.started, step.name, slot, ready, items)
@@ -184,44 +190,84 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
+        with _Attempt(self):
+            aim = self._aim()
+            with _noting(self, aim):
+                value = _invoke.get()(self)
+            self._took(value, aim)
+
+    def attempt_awaited(self) -> Waits[None]:
+        """Do what `attempt` does, on no thread while the function waits."""
+        with _Attempt(self):
+            aim = self._aim()
+            with _noting(self, aim):
+                value = yield from awaited(self)
+            self._took(value, aim)
+
+    def _aim(self) -> Aim | None:
+        """The file that the attempt writes, if any."""
+        self.reads.clear()
+        target = self.step.target
+        return None if target is None else target.aim(self.args, self.kwargs)
+
+    def _took(self, value: Any, aim: Aim | None) -> None:
+        """Take what the function returned, and write its asset."""
+        self.value = value
+        for one in self.step.unpacked:
+            part = value_of(one.binding, lambda _: value)
+            require_count(part, one.count, f"the result of task {str(one.binding)!r}")
+        if aim is not None:
+            self._asset = aim.publish(value, self.flow, self._observers.run, reads=self.reads)
+
+    def open_attempt(self) -> None:
+        """Take note that an attempt begins, once its limits are free.
+
+        Raises
+        ------
+        FatalError
+            The run was cancelled meanwhile.
+        """
         self._retry = NO_RETRY
         if self._is_over:  # the run was cancelled while an engine waited to try again
             self._stop(TaskCancelledError(f"task {self.step.name!r} was cancelled"))
         if self._hold is not None:
             self._take_limits(self._hold)
         self._begin()
+        self._token = output_to(self._output)
+
+    def close_attempt(self, raised: BaseException | None) -> bool:
+        """Take note how an attempt ended; whether what it *raised* is no error.
+
+        Raises
+        ------
+        FatalError
+            It raised something that is not an `Exception`.
+        BaseException
+            *raised* itself, where it asks the run to end.
+        """
         state = State.CANCELLED
-        token = output_to(self._output)
         try:
-            target = self.step.target
-            aim = None if target is None else target.aim(self.args, self.kwargs)
-            self.reads.clear()
-            with noting_reads(self.reads) if aim is not None else contextlib.nullcontext():
-                self.value = _invoke.get()(self)
-            for one in self.step.unpacked:
-                value = value_of(one.binding, lambda _: self.value)
-                require_count(value, one.count, f"the result of task {str(one.binding)!r}")
-            if aim is not None:
-                self._asset = aim.publish(
-                    self.value, self.flow, self._observers.run, reads=self.reads
-                )
-            state = State.SUCCEEDED
-        except Skip as skip:
-            self.skipped, state = skip, State.SKIPPED
-        except BaseException as raised:
-            self.error, is_fatal = attempt_error(raised)  # raises what cancels the run
-            state = State.FAILED
-            if not is_fatal:
-                self._retry = decide_retry(self, self.attempts, self.error)
-            if isinstance(raised, Exception):
-                raise
-            raise FatalError(raised) from raised
+            if raised is None:
+                state = State.SUCCEEDED
+            elif isinstance(raised, Skip):
+                self.skipped, state = raised, State.SKIPPED
+            else:
+                self.error, is_fatal = attempt_error(raised)  # raises what cancels the run
+                state = State.FAILED
+                if not is_fatal:
+                    self._retry = decide_retry(self, self.attempts, self.error)
         finally:
-            restore_output(token)
+            if self._token is not None:
+                restore_output(self._token)
             self._end(state)
             # After its end is recorded: others may begin at once.
             if self._hold is not None and self._retry.delay is not None:
                 self._hold.pause()
+        if raised is None or state is State.SKIPPED:
+            return True
+        if not isinstance(raised, Exception):
+            raise FatalError(raised) from raised
+        return False
 
     def _take_limits(self, hold: Hold) -> None:
         try:
@@ -349,6 +395,29 @@ class Call:
         self._observers.notify(Progressed(run, datetime.now(UTC), name, done, total))
 
 
+class _Attempt(contextlib.AbstractContextManager[None]):
+    """One attempt of a call: what comes before its function, and after."""
+
+    # Not a generator: `contextmanager` sets the traceback of exceptions, which frozen ones reject.
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._call.open_attempt()
+
+    def __exit__(self, _: object, raised: BaseException | None, __: object) -> bool:
+        return self._call.close_attempt(raised)
+
+
+def _noting(call: Call, aim: Aim | None) -> contextlib.AbstractContextManager[object]:
+    return _NOTHING_NOTED if aim is None else noting_reads(call.reads)
+
+
+_NOTHING_NOTED = contextlib.nullcontext()
+
+
 def declared_only(step: Step) -> WrittenAsset | None:
     """The asset of *step* that its function writes by itself, if at all: it has no path."""
     declared = step.task.produces
@@ -379,8 +448,8 @@ class Noting(Protocol):
         """Add *notes* of attempts in another process."""
         ...
 
-    def around(self, fn: Callable[..., Any], call: Callable[[], Any], /) -> Any:
-        """What *call*, one attempt of *fn*, returns."""
+    def around(self, fn: Callable[..., Any], /) -> contextlib.AbstractContextManager[object]:
+        """A block in which one attempt of *fn* is made."""
         ...
 
     def check(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], /) -> None:
@@ -449,11 +518,62 @@ def _work(
             args, kwargs = resources.filled(fn, args, kwargs)
         if call.probe is None:
             return call_function(fn, args, kwargs, loop, on_start)
-        called = functools.partial(call_function, fn, args, kwargs, loop, on_start)
-        return call.probe.around(fn, called)
+        with call.probe.around(fn):
+            return call_function(fn, args, kwargs, loop, on_start)
+
+
+def awaited(call: Invocation) -> Waits[Any]:
+    """Call an async function in this process; its value, on no thread while it waits.
+
+    Raises
+    ------
+    TaskTimeoutError
+        It took longer than the task's ``timeout_s``.
+    BaseException
+        What it raised.
+    """
+    if _is_watched.get():  # from outside, and as a whole
+        return _invoke.get()(call)
+    fn, timeout = call.step.task.fn, call.step.task.timeout_s
+    resources = active_resources()
+    if resources is None or resources.loop is None:
+        return call_here(call)
+    loop, probe = resources.loop, call.probe
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        with within_task(call.flow, call.step.name):
+            args: tuple[Any, ...] = call.args
+            kwargs: Mapping[str, Any] = call.kwargs
+            if uses_of(fn):
+                fill = functools.partial(resources.filled, fn, args, kwargs)
+                args, kwargs = fill() if timeout is None else _in_thread(fill, timeout)
+            with _NOTHING_NOTED if probe is None else probe.around(fn):
+                value = fn(*args, **kwargs)
+                if inspect.isawaitable(value):
+                    value = yield from _result(loop.begin_awaited(value), deadline)
+    except _LateError:
+        if probe is not None:
+            probe.is_lost = True
+        loop.answers()  # else it is held, and others get a new one
+        raise TaskTimeoutError(call.step.name, timeout or 0) from None
+    if probe is not None:
+        probe.check(fn, call.args, call.kwargs)
+    return value
+
+
+def _result(started: Started, deadline: float | None) -> Waits[Any]:
+    """The result of *started*, by the *deadline*."""
+    yield Wait(started.outcome, deadline)
+    if not started.outcome.done():
+        started.cancel()
+        raise _LateError
+    if deadline is not None and started.ended > deadline:  # it kept others from noticing
+        raise _LateError
+    return started.outcome.result()
 
 
 _invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=call_here)
+_is_watched: ContextVar[bool] = ContextVar("mxm_is_watched", default=False)
 
 
 def invoke(call: Invocation) -> Any:
@@ -472,12 +592,24 @@ def invoke_with(invoke: Invoke) -> None:
 
 
 @contextmanager
-def invoking(wrap: Callable[[Invoke], Invoke]) -> Generator[None, None, None]:
-    """Wrap every call within this block in *wrap*."""
+def invoking(
+    wrap: Callable[[Invoke], Invoke], *, watches: bool = True
+) -> Generator[None, None, None]:
+    """Wrap every call within this block in *wrap*.
+
+    Parameters
+    ----------
+    wrap
+        Makes the function that calls from the one so far.
+    watches
+        Whether a call must go through it whole; else those that are awaited do without it.
+    """
     token = _invoke.set(wrap(_invoke.get()))
+    watched = _is_watched.set(watches or _is_watched.get())
     try:
         yield
     finally:
+        _is_watched.reset(watched)
         _invoke.reset(token)
 
 

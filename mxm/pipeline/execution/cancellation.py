@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from mxm.pipeline.assets.reading import of_flow
 from mxm.pipeline.execution.call import Call, Invocation, Invoke, invoking
-from mxm.pipeline.execution.driver import Perform, drive
+from mxm.pipeline.execution.carriers import Waits
+from mxm.pipeline.execution.driver import Perform, PerformAwaited, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
@@ -162,13 +163,16 @@ class Course:
             raise self._cancelled(self._signal or KeyboardInterrupt()) from None
         return made
 
-    def drive(self, perform: Perform) -> FlowRun:
+    def drive(self, perform: Perform, perform_awaited: PerformAwaited | None = None) -> FlowRun:
         """Run the steps; see `mxm.pipeline.execution.driver.drive`."""
 
         def step(call: Call) -> TaskRun:
             if not call.is_cleanup:
                 self._heed()  # the previous task may have swallowed it
             return perform(call)
+
+        def awaited(call: Call) -> TaskRun | Waits[TaskRun]:
+            return step(call) if perform_awaited is None else perform_awaited(call)
 
         def outside(invoke: Invoke) -> Invoke:
             def call(call: Invocation) -> Any:
@@ -186,11 +190,11 @@ class Course:
             source = self.plan.flow.source
             with (
                 self._region(in_engine=False),
-                invoking(outside),
+                invoking(outside, watches=False),
                 using(self.resources),
                 of_flow(source.file if source else None),
             ):
-                self.run = drive(self.plan, step, self.options, self.backend)
+                self.run = drive(self.plan, step, self.options, self.backend, awaited)
         except BaseException as error:
             self.run = getattr(error, "mxm_run", None)
             raise

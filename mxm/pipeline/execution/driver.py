@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import heapq
+import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mxm.pipeline.errors import add_note, described
 from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
 from mxm.pipeline.execution.gaps import gap_problem
 from mxm.pipeline.execution.ledger import Ledger
@@ -26,6 +28,7 @@ from mxm.pipeline.execution.rules import Verdict, decide
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
+from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.logs import logger
 from mxm.pipeline.runs import FlowRun, attach_run, gather
 from mxm.pipeline.taskruns import State, TaskRun
@@ -34,10 +37,19 @@ if TYPE_CHECKING:
     from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.step_cache import StepCache
 
-__all__ = ["Perform", "drive"]
+__all__ = ["Perform", "PerformAwaited", "drive"]
+
+PerformAwaited: TypeAlias = "Callable[[Call], TaskRun | Waits[TaskRun]]"
+"""Carries out the call of an async function; it need not hold a thread while that waits."""
 
 
-def drive(plan: Plan, perform: Perform, options: RunOptions, backend: str = "") -> FlowRun:
+def drive(
+    plan: Plan,
+    perform: Perform,
+    options: RunOptions,
+    backend: str = "",
+    perform_awaited: PerformAwaited | None = None,
+) -> FlowRun:
     """Run the steps of *plan*, each by *perform*, and return what happened.
 
     A step is decided once everything upstream of it has ended, so no step waits while it occupies
@@ -52,13 +64,21 @@ def drive(plan: Plan, perform: Perform, options: RunOptions, backend: str = "") 
         the run so far, in the state ``cancelled``. Tasks that always run have run by then, as far
         as the grace of *options* lets them.
     """
-    return _Drive(plan, perform, options, backend).run()
+    return _Drive(plan, perform, options, backend, perform_awaited or perform).run()
 
 
 class _Drive:
-    def __init__(self, plan: Plan, perform: Perform, options: RunOptions, backend: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        perform: Perform,
+        options: RunOptions,
+        backend: str,
+        perform_awaited: PerformAwaited,
+    ) -> None:
         self.plan = plan
         self.perform = perform
+        self.perform_awaited = perform_awaited
         self.options = options
         self.workers = worker_count(options)
         self.ledger = Ledger(plan, options, backend, self.workers)
@@ -71,6 +91,9 @@ class _Drive:
         self.missing = [len(waited_for(s) if chains else s.needs) for s in plan.steps]
         # By number, the steps that may start, and the maps that have items which may.
         self.ready: list[int] = []
+        # The same of those that a runner awaits, and that hold no worker.
+        self.ready_to_await: list[int] = []
+        self.awaits: frozenset[int] = frozenset()
         self.slots = list(range(1, self.workers + 1))  # the free ones, a heap
         self.running: dict[str, Call] = {}
         self.at_work = 0  # items
@@ -99,6 +122,14 @@ class _Drive:
             if runner.workers != self.workers:  # a cluster says how many it has
                 self.workers = self.ledger.workers = runner.workers
                 self.slots = list(range(1, self.workers + 1))
+            if runner.awaits:
+                self.awaits = frozenset(
+                    i
+                    for i, step in enumerate(self.plan.steps)
+                    if inspect.iscoroutinefunction(unwrapped(step.task.fn))
+                )
+            if self.awaits:
+                self.slots = list(range(1, 2 * self.workers + 1))
             names = sorted({name for step in self.plan.steps for name in step.task.limits})
             if names:
                 most = {name: self.options.limits.get(name, 1) for name in names}
@@ -153,17 +184,9 @@ class _Drive:
             if count == 0:
                 self._decided(first)
         self._check()
-        while self.running or self.at_work or self.ready:
-            while self.ready and runner.free():
-                step, hold = self._next()
-                if step is None:  # all that are left wait for a limit
-                    break
-                if step.name in self.maps.open:
-                    self._hand_out(self.maps.open[step.name], runner, hold)
-                else:
-                    self._start(step, runner, hold)
-                if self.maps.checks:
-                    self._check()
+        while self.running or self.at_work or self.ready or self.ready_to_await:
+            while self._start_one(runner):
+                pass
             if self.running or self.at_work:
                 ended = runner.next()
                 if isinstance(ended, ItemsEnded):
@@ -175,11 +198,41 @@ class _Drive:
                 if self.limits is not None:
                     self._readmit()
 
+    def _start_one(self, runner: Runner) -> bool:
+        """Give a step that may start to *runner*; whether there is one, and room for it."""
+        step: Step | None = None
+        hold: Hold | None = None
+        if self.ready_to_await and runner.free(awaits=True):
+            step, hold = self._next(self.ready_to_await)
+        if step is None and self.ready and runner.free():
+            step, hold = self._next(self.ready)
+        if step is None:  # all that are left wait for a limit
+            return False
+        if step.name in self.maps.open:
+            self._hand_out(self.maps.open[step.name], runner, hold)
+        else:
+            self._start(step, runner, hold)
+        if self.maps.checks:
+            self._check()
+        return True
+
+    def _queue(self, number: int) -> None:
+        """Let a step start as soon as the runner has room: by its number, or -1 less than minus it.
+
+        The negative ones go first, the last of them at once.
+        """
+        awaits = (number if number >= 0 else -number - 1) in self.awaits
+        heapq.heappush(self.ready_to_await if awaits else self.ready, number)
+
     def _start(self, step: Step, runner: Runner, hold: Hold | None) -> None:
         stopped = self.stopped_by is not None and self._is_stopped(step)
         call = None if stopped else self._call(step, hold)
         if call is not None:
             self.running[step.name] = call
+            if self.index[step.name] in self.awaits:
+                awaited = self.perform_awaited if call.probe is None else self._cached_awaited
+                runner.start(functools.partial(awaited, call), awaits=True)
+                return
             perform = self.perform if call.probe is None else self._perform_cached
             runner.start(functools.partial(perform, call))
         elif hold is not None:
@@ -187,6 +240,13 @@ class _Drive:
 
     def _perform_cached(self, call: Call) -> TaskRun:
         task = self.perform(call)
+        if self.cache is not None:
+            self.cache.made(task)
+        return task
+
+    def _cached_awaited(self, call: Call) -> Waits[TaskRun]:
+        made = self.perform_awaited(call)
+        task = made if isinstance(made, TaskRun) else (yield from made)
         if self.cache is not None:
             self.cache.made(task)
         return task
@@ -202,10 +262,10 @@ class _Drive:
             self._heed_cache()
         self._settle(task)
 
-    def _next(self) -> tuple[Step | None, Hold | None]:
-        """The first step in order that may start, and its limits; one that lacks a limit waits."""
-        while self.ready:
-            number = heapq.heappop(self.ready)
+    def _next(self, ready: list[int]) -> tuple[Step | None, Hold | None]:
+        """The first of *ready* that may start, and its limits; one that lacks a limit waits."""
+        while ready:
+            number = heapq.heappop(ready)
             step = self.plan.steps[number if number >= 0 else -number - 1]
             if self.limits is None or not step.task.limits or step.outcome or self._stops(step):
                 return step, None
@@ -225,7 +285,7 @@ class _Drive:
         """Let steps that wait for limits start, as many as these have room for."""
         if self.limits is not None:
             for number in self.limits.back(everything=self.stopped_by is not None):
-                heapq.heappush(self.ready, number)
+                self._queue(number)
 
     def _changes(self, step: Step) -> None:
         if self.watch:
@@ -237,7 +297,7 @@ class _Drive:
         if step.task.mapped and step.outcome is None:
             self.maps.checks.append(step)
         else:
-            heapq.heappush(self.ready, self.index[step.name])
+            self._queue(self.index[step.name])
 
     def _call(
         self, step: Step, hold: Hold | None = None, *, is_cleanup: bool = False
@@ -359,7 +419,7 @@ class _Drive:
             number = self.index[mapped.step.name]
             # Side by side, what lies further down goes first: an item passes through the chain.
             chosen = number if self.options.runner == "sequential" else -number - 1
-            heapq.heappush(self.ready, chosen)
+            self._queue(chosen)
 
     def _hand_out(self, mapped: MappedStep, runner: Runner, hold: Hold | None) -> None:
         """Give items of *mapped* that may start to *runner*, with the limits of an attempt."""
@@ -386,7 +446,16 @@ class _Drive:
             )
             return ItemsEnded(step.name, places, slot)
 
-        runner.start(work)
+        def awaited() -> Waits[ItemsEnded]:
+            yield from mapped.run_awaited(
+                places, call.output, self.observers, slot, stops=fast, hold=hold
+            )
+            return ItemsEnded(step.name, places, slot)
+
+        if self.index[step.name] in self.awaits:
+            runner.start(awaited, awaits=True, context=call.context())
+        else:
+            runner.start(work)
 
     def _begin(self, mapped: MappedStep, *, is_cleanup: bool = False) -> MappedCall:
         name = mapped.step.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import AssetError, Skip, described
-from mxm.pipeline.execution.call import Invocation, attempt_error, invoke, rejected_asset
+from mxm.pipeline.execution.call import (
+    Invocation,
+    attempt_error,
+    awaited,
+    invoke,
+    rejected_asset,
+)
+from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.execution.call import Noting
     from mxm.pipeline.execution.publishing import Aim
 
-__all__ = ["Item", "ItemCall", "many_now", "many_with", "run_items"]
+__all__ = ["Item", "ItemCall", "await_items", "many_now", "many_with", "run_items"]
 
 
 @dataclass(slots=True)
@@ -127,6 +134,36 @@ def run_items(
         yield trial.item.place, trial.finished()
 
 
+def await_items(
+    items: Iterable[Item],
+    observers: Observers,
+    output: Output,
+    slot: int,
+    hold: Hold | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+    made: Callable[[int, ItemRun], object] = lambda _, __: None,
+) -> Generator[Wait | tuple[int, ItemRun], None, None]:
+    """Do what `run_items` does for an async function, on no thread while an item waits.
+
+    Yields
+    ------
+    Wait or tuple of int and ItemRun
+        What to wait for, and the place and run of each item.
+    """
+    for item in items:
+        trial = _Trial(item, observers, output, slot)
+        while not is_over() and (delay := (yield from trial.attempt_awaited())) is not None:
+            if hold is not None:
+                hold.pause()
+            yield Wait.of(delay)
+            if hold is not None:
+                hold.take()
+        if is_over():
+            return
+        made(trial.item.place, trial.run)
+        yield trial.item.place, trial.finished()
+
+
 def _pause(seconds: float, hold: Hold | None) -> None:
     """Wait to try again, without the limits meanwhile."""
     if hold is not None:
@@ -195,12 +232,29 @@ class _Trial:
         if isinstance(self._aim, BaseException):
             return self.end(None, self._aim)
         try:
-            self.item.call.reads.clear()
-            with noting_reads(self.item.call.reads) if self._aim else contextlib.nullcontext():
+            with self._noting():
                 value = invoke(self.item.call)
         except BaseException as error:
             return self.end(None, error)
         return self.end(value, None)
+
+    def attempt_awaited(self) -> Waits[float | None]:
+        """Do what `attempt` does, on no thread while the function waits."""
+        self.begin()
+        self.take_aim()
+        if isinstance(self._aim, BaseException):
+            return self.end(None, self._aim)
+        try:
+            with self._noting():
+                value = yield from awaited(self.item.call)
+        except BaseException as error:
+            return self.end(None, error)
+        return self.end(value, None)
+
+    def _noting(self) -> contextlib.AbstractContextManager[object]:
+        reads = self.item.call.reads
+        reads.clear()
+        return noting_reads(reads) if self._aim else contextlib.nullcontext()
 
     def take_aim(self) -> None:
         """Find the file that the item writes, before its function may write it."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, wait
 from contextvars import Context
@@ -29,10 +30,13 @@ class Started:
     ----------
     outcome
         What became of it; set once it has ended.
+    ended
+        When it ended, by the monotonic clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: Future[Any] = Future()
+        self.ended: float = 0.0
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -60,6 +64,7 @@ class Started:
     def _set(self, value: Any, error: BaseException | None) -> None:
         if self.outcome.done():
             return
+        self.ended = time.monotonic()
         if error is None:
             self.outcome.set_result(value)
         else:
@@ -134,14 +139,7 @@ class EventLoop:
         BaseException
             What it raised; what a signal raised here, once it has been cancelled and has ended.
         """
-        thread = self._current()
-        started = thread.carry()
-        with self._lock:  # `cancel` finds it, or it does not begin
-            if self._over:
-                started.cancel()
-            self._waited_for.add(started)
-        started.outcome.add_done_callback(lambda _: self._waited_for.discard(started))
-        thread.start(started, awaitable, contextvars.copy_context())
+        started = self.begin_awaited(awaitable)
         if on_start is not None:
             on_start(started)
         try:
@@ -155,6 +153,18 @@ class EventLoop:
                     except BaseException as error:  # what it raised as it was cancelled
                         let_signals_pass(error)
             raise
+
+    def begin_awaited(self, awaitable: Awaitable[Any]) -> Started:
+        """Run *awaitable* in this thread's context; someone waits for it until `cancel`."""
+        thread = self._current()
+        started = thread.carry()
+        with self._lock:  # `cancel` finds it, or it does not begin
+            if self._over:
+                started.cancel()
+            self._waited_for.add(started)
+        started.outcome.add_done_callback(lambda _: self._waited_for.discard(started))
+        thread.start(started, awaitable, contextvars.copy_context())
+        return started
 
     def begin(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Started:
         """Run *coroutine* beside the others, in *context*; wait for nothing."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.bindings import Binding, Const, Each, Param, Upstream
 from mxm.pipeline.errors import AssetClashError, Skip, add_note, described
+from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.execution.events import ItemEnded, Observers
-from mxm.pipeline.execution.items import Item, ItemCall, run_items
+from mxm.pipeline.execution.items import Item, ItemCall, await_items, run_items
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output
@@ -292,22 +293,49 @@ class MappedStep:
         hold
             The limits of the step, which its items hold one after the other.
         """
+        items, made = self._handed_out(places, observers, slot)
+        for place, run in run_items(
+            items, observers, output, slot, hold, lambda: self.is_over, made
+        ):
+            if self._stops_after(place, run, stops=stops):
+                break
+
+    def run_awaited(
+        self,
+        places: Sequence[int],
+        output: Output,
+        observers: Observers,
+        slot: int,
+        *,
+        stops: bool,
+        hold: Hold | None = None,
+    ) -> Waits[None]:
+        """Do what `run` does for an async function, on no thread while an item waits."""
+        items, made = self._handed_out(places, observers, slot)
+        for one in await_items(items, observers, output, slot, hold, lambda: self.is_over, made):
+            if isinstance(one, Wait):
+                yield one
+            elif self._stops_after(*one, stops=stops):
+                break
+
+    def _handed_out(
+        self, places: Sequence[int], observers: Observers, slot: int
+    ) -> tuple[Iterable[Item], Callable[[int, ItemRun], None]]:
+        """The items at *places* that are to be called, and what takes the run of each."""
         asked: dict[int, Asked] = {}
-        if self.cache is None:
-            items: Iterable[Item] = (self.item(place) for place in places)
-        else:
-            items = self._to_call(self.cache, places, asked, observers, slot)
 
         def made(place: int, run: ItemRun) -> None:
             if self.cache is not None and place in asked:
                 self.cache.made_item(asked.pop(place), run)
 
-        for place, run in run_items(
-            items, observers, output, slot, hold, lambda: self.is_over, made
-        ):
-            self.runs[place] = run
-            if stops and run.state is State.FAILED and self.step.task.on_item_error == "fail":
-                break
+        if self.cache is None:
+            return (self.item(place) for place in places), made
+        return self._to_call(self.cache, places, asked, observers, slot), made
+
+    def _stops_after(self, place: int, run: ItemRun, *, stops: bool) -> bool:
+        self.runs[place] = run
+        failed = run.state is State.FAILED
+        return stops and failed and self.step.task.on_item_error == "fail"
 
     def _to_call(
         self,

@@ -89,6 +89,10 @@ class MappedCall(Call):
 
         return self._context.copy().run(inside)
 
+    def context(self) -> contextvars.Context | None:
+        """A copy of the engine's context of this step, if there is one."""
+        return None if self._context is None else self._context.copy()
+
     @property
     def message(self) -> str | None:
         """How many items succeeded, in words."""

@@ -90,25 +90,9 @@ class Probe:
                 if one.observed.torn or one.observed.unseen:
                     unseen("worker processes")
 
-    def around(self, fn: Callable[..., Any], call: Callable[[], Any]) -> Any:
-        """What *call*, one attempt of *fn*, returns, noting what it does."""
-        notes = Notes()
-        before, around = states_now(), _surroundings()
-        watching = contextlib.ExitStack()
-        watch = observed(root=self.root, reaches=_Reach(self, fn))
-        notes.observed = watching.enter_context(watch)
-        watching.enter_context(noting_reads(notes.reads))
-        try:
-            return call()
-        finally:
-            try:
-                watching.close()
-            except Exception as error:  # of what is read then: the result stands
-                notes.code.append(f"something that cannot be noted ({described(error)})")
-            notes.moved += moved_since(before)
-            now = _surroundings()
-            notes.code += [name for name, state in around.items() if now[name] != state]
-            self.notes.append(notes)
+    def around(self, fn: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+        """A block in which one attempt of *fn* is made, and what it does is noted."""
+        return _Around(self, fn)
 
     def check(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Note what the last attempt, which returned, changed; outside of what is timed.
@@ -163,6 +147,33 @@ class Probe:
         names = [name for name in now if now[name] != environment.get(name)]
         changed += [f"variable {name} of the environment, which it reads," for name in names]
         return changed
+
+
+class _Around(contextlib.AbstractContextManager[None]):
+    # Not a generator: `contextmanager` sets the traceback of exceptions, which frozen ones reject.
+    def __init__(self, probe: Probe, fn: Callable[..., Any]) -> None:
+        self._probe = probe
+        self._fn = fn
+        self._notes = Notes()
+        self._watching = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        probe, notes = self._probe, self._notes
+        self._before, self._surroundings = states_now(), _surroundings()
+        watch = observed(root=probe.root, reaches=_Reach(probe, self._fn))
+        notes.observed = self._watching.enter_context(watch)
+        self._watching.enter_context(noting_reads(notes.reads))
+
+    def __exit__(self, *_: object) -> None:
+        notes = self._notes
+        try:
+            self._watching.close()
+        except Exception as error:  # of what is read then: the result stands
+            notes.code.append(f"something that cannot be noted ({described(error)})")
+        notes.moved += moved_since(self._before)
+        now = _surroundings()
+        notes.code += [name for name, state in self._surroundings.items() if now[name] != state]
+        self._probe.notes.append(notes)
 
 
 class _Reach:

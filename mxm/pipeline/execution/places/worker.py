@@ -323,7 +323,8 @@ def _noted(
     if probe is None:
         return called()
     try:
-        value = probe.around(function, called)
+        with probe.around(function):
+            value = called()
         parent.tell(CALLED, b"")
         probe.check(function, args, kwargs)
         return value
