@@ -135,6 +135,46 @@ def f(n: int = 1): ...
     assert project.run("-p", "n=2").cached == ["use"]
 
 
+HELD = {
+    "context variable": "RATE = contextvars.ContextVar('RATE')\nset, get = RATE.set, RATE.get",
+    "attribute of a thread": """
+HELD = threading.local()
+def set(rate): HELD.rate = rate
+def get(): return HELD.rate
+""",
+    "attribute that a pickle leaves out": """
+class Sheet:
+    def __getstate__(self): return {}
+SHEET = Sheet()
+def set(rate): SHEET.rate = rate
+def get(): return SHEET.rate
+""",
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_what_an_earlier_task_puts_where_the_code_looks_counts(project: Project, held: str) -> None:
+    project.write(
+        """
+import rates
+
+@mxm.task
+def choose(n: int) -> int:
+    rates.set(n)
+    return 0
+
+@mxm.task(cache=True)
+def use(chosen: int) -> int: return rates.get()
+
+@mxm.flow
+def f(n: int = 1): return use(choose(n))
+""",
+        rates=f"import contextvars, threading\n{HELD[held]}",
+    )
+    assert [project.run("-p", f"n={n}").value for n in (1, 2, 1)] == [1, 2, 1]
+    assert project.run().cached == ["use"]
+
+
 def test_a_task_that_binds_a_name_anew_is_not_kept(project: Project) -> None:
     project.write("""
 COUNT = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import copyreg
 import datetime as dt
 import decimal
 import enum
@@ -26,6 +27,7 @@ import types
 import uuid
 import weakref
 import zoneinfo
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -684,7 +686,7 @@ def test_iterators_open_files_and_the_like_are_refused() -> None:
     with open(__file__) as file, socket.socket() as connection:
         for value in (iter([1]), iter({1: 2}), (i for i in ()), zip([1]), map(str, [1]), enumerate([1]), itertools.count(),
                       reversed([1]), file, io.StringIO("a"), connection, object(), sys, weakref.ref(Plain), sys._getframe(),
-                      threading.local(), threading.Event(), {}.keys()):  # fmt: skip
+                      threading.Event(), {}.keys()):  # fmt: skip
             assert refusal([value]).startswith("value[0]"), value
 
 
@@ -744,6 +746,64 @@ def test_a_digest_is_not_remembered_by_identity() -> None:
     assert digest(value) != before
     value.lock.pop()
     assert digest(value) == before
+
+
+class Sheet:
+    """Its pickle leaves out what it was asked for last, and a lock."""
+
+    def __init__(self, rate: Any) -> None:
+        self.rate = rate
+        self.lock = threading.Lock()
+
+    def __getstate__(self) -> Any:
+        return {}
+
+
+class Rates(Sheet):
+    def __reduce__(self) -> Any:
+        return Rates, (1,)
+
+
+class Derived(Sheet):
+    @functools.cached_property
+    def table(self) -> list[int]:
+        return [1]
+
+
+class Registered(Sheet):
+    __getstate__ = object.__getstate__  # pyright: ignore[reportAssignmentType]
+
+
+copyreg.pickle(Registered, lambda _: (Registered, (1,)))
+
+
+@pytest.mark.parametrize("kind", [Sheet, Rates, Derived, Registered])
+def test_attributes_that_a_pickle_leaves_out_count(kind: Any) -> None:
+    assert digest(kind(1)) == digest(kind(1))
+    assert digest(kind(1)) != digest(kind(2))
+    assert digest(kind([[1]])) != digest(kind([[2]]))
+
+
+def test_a_result_kept_by_a_property_is_no_attribute_that_a_pickle_leaves_out() -> None:
+    sheet = Derived(1)
+    before = digest(sheet)
+    assert sheet.table == [1]
+    assert digest(sheet) == before
+
+
+def test_what_a_thread_or_a_context_holds_is_what_it_holds_now() -> None:
+    variable: ContextVar[Any] = ContextVar("variable")
+    unset = digest(variable)
+    variable.set([1])
+    one = digest(variable)
+    variable.set([2])
+    assert len({unset, one, digest(variable)}) == 3
+    local = threading.local()
+    empty = digest(local)
+    local.rate = 1
+    one = digest(local)
+    local.rate = 2
+    assert len({empty, one, digest(local)}) == 3
 
 
 def test_parts_that_exist_only_while_they_are_read_are_kept_apart() -> None:

@@ -526,6 +526,12 @@ def test_types_bring_their_packages_and_classes(tmp_path: Path) -> None:
         "import sys\n    return sys.modules[x]",
         "import sys\n    return sys._getframe(1)",
         "import runpy\n    return runpy.run_path(x)",
+        "import importlib.util as u\n    return u.spec_from_file_location('m', x)",
+        "from importlib.machinery import SourceFileLoader\n    return SourceFileLoader('m', x)",
+        "from importlib.metadata import entry_points\n    return entry_points(group=x)",
+        "import importlib.metadata as m\n    return m.entry_points()",
+        "import marshal\n    return marshal.loads(x)",
+        "import pkgutil\n    return pkgutil.resolve_name(x)",
         "return h.__globals__[x]",
     ],
 )
@@ -647,6 +653,13 @@ def test_what_gives_the_same_each_time_is_not_reported(
 
 
 FORMS = {
+    "files": [
+        "import pyarrow as pa\n    return pa.OSFile(x)",
+        "from pyarrow import OSFile\n    return OSFile(x)",
+        "from pyarrow import fs\n    return fs.LocalFileSystem().open_input_file(x)",
+        "import pyarrow.fs\n    return pyarrow.fs.FileSystem.from_uri(x)",
+        "import h5py\n    return h5py.File(x)",
+    ],
     "random": [
         "import numpy as np\n    return np.random.rand()",
         "import numpy.random\n    return numpy.random.normal(size=3)",

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +323,69 @@ def test_links_are_kept_as_they_were_opened_and_followed_at_the_check(folder: Pa
     (folder / "today").unlink()
     (folder / "today").symlink_to("tuesday")
     assert unchanged(seen.reads, str(folder), str(folder)) == seen.reads[0]
+
+
+def resolve(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def read_link(path: str) -> str:
+    return str(Path(path).readlink())
+
+
+def read_link_of_folder(path: str) -> str:
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        return os.readlink(path, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [resolve, read_link, read_link_of_folder, os.path.realpath, lambda path: os.readlink(path)],
+)
+def test_where_a_link_leads_is_seen_where_code_looks_it_up(
+    folder: Path, look: Callable[[str], str]
+) -> None:
+    for day in ("monday", "tuesday"):
+        (folder / day).mkdir()
+        (folder / day / "prices").write_text("1")  # one content: only the name differs
+    (folder / "today").symlink_to("monday")
+    with observed(root=str(folder)) as seen:
+        Path(look("today"), "prices").read_text()
+    assert unchanged(seen.reads, str(folder), str(folder)) is None
+    (folder / "today").unlink()
+    (folder / "today").symlink_to("tuesday")
+    changed = unchanged(seen.reads, str(folder), str(folder))
+    assert changed is not None
+    assert (os.path.basename(changed.path), changed.kind) == ("today", "link")
+
+
+def test_links_that_say_where_a_project_is_do_not_count(folder: Path) -> None:
+    (folder / "here" / "data").mkdir(parents=True)
+    (folder / "desk").symlink_to("here")
+    with observed(root=str(folder / "desk")) as seen:
+        Path(folder, "desk", "data").resolve()
+    assert paths(seen) == []
+    assert pickle.loads(pickle.dumps(os.readlink)) is os.readlink
+    assert os.readlink in os.supports_dir_fd
+
+
+def test_a_file_opened_in_an_open_folder_is_said_to_be_unseen(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "a").write_text("1")
+    number = os.open("data", os.O_RDONLY)
+
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags, dir_fd=number)
+
+    with observed(root=str(folder)) as seen:
+        os.close(os.open("a", os.O_RDONLY, dir_fd=number))
+    with observed(root=str(folder)) as also:
+        open("a", opener=opener).close()
+    os.close(number)
+    assert seen.unseen == also.unseen == ["os.open(..., dir_fd=)"]
 
 
 def test_a_folder_that_was_left_meanwhile_is_not_the_run_s(

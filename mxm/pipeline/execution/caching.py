@@ -462,11 +462,14 @@ class Caching:
             )
         known = task.cache_ttl_s is not None or task.inputs or task.cache_version is not None
         if code.impure and not known:
+            reads = code.impure[0].kind in ("files", "process")
             self._notices.say(
                 "MXM702",
                 step,
                 f"task {step.name!r} is cached, and {_said(code.impure[0])}",
-                "pass it as an argument, or say how long a result is valid: cache_ttl_s=",
+                "name the files that it reads: inputs=[...]"
+                if reads
+                else "pass it as an argument, or say how long a result is valid: cache_ttl_s=",
             )
 
     def heed(self) -> Iterator[Problem]:

@@ -54,7 +54,9 @@ class _Read:
     note: tuple[str, str]
     stat: Stat | None
     now: tuple[str, str] | None = None  # kind and digest, where the stat does not say enough
-    is_fixed: bool = False  # names and patterns: what counts is what they gave when they were read
+    is_fixed: bool = (
+        False  # names, patterns, links: what counts is what they gave when they were read
+    )
 
 
 class FileLog:
@@ -107,8 +109,21 @@ class FileLog:
             if is_left_out(full, self._root):
                 return
             if key not in self._reads:
-                now = state_of(full, is_pattern=True)
+                now = state_of(full, "glob")
                 self._reads[key] = _Read(self._noted(text, full), None, now, is_fixed=True)
+            _keep(key, self._reads[key], origins)
+
+    def link(self, path: str, origins: Origins) -> None:
+        """Take note of where the link *path* leads, which its reader may open by that name."""
+        full = _absolute(path)
+        key = f"link:{full}"
+        with self._lock:
+            # One that the project itself is behind says where it is, which does not count.
+            if self._is_own(full) or is_left_out(full, self._root) or is_below(self._root, full):
+                return
+            if key not in self._reads:
+                now = state_of(full, "link")
+                self._reads[key] = _Read(self._noted(path, full), None, now, is_fixed=True)
             _keep(key, self._reads[key], origins)
 
     def write(self, path: str, *, anew: bool) -> None:

@@ -20,16 +20,17 @@ Stat: TypeAlias = "tuple[int, ...]"
 
 @dataclass(frozen=True, slots=True)
 class FileNote:
-    """A file, a folder, a pattern or a missing file that an attempt opened.
+    """A file, a folder, a pattern, a link or a missing file that an attempt opened.
 
     Parameters
     ----------
     path
         As it is looked up again.
     kind
-        ``file``, ``folder``, ``missing``, ``glob`` or ``other``, which is never the same.
+        ``file``, ``folder``, ``missing``, ``glob``, ``link`` or ``other``, which is never the same.
     digest
-        Of a file's content, of the names in a folder, or of what a pattern finds.
+        Of a file's content, of the names in a folder, of what a pattern finds, or of where a link
+        leads.
     base
         What *path* is relative to: ``root``, the project's folder; ``folder``, the working
         directory; empty for an absolute path.
@@ -46,7 +47,7 @@ def unchanged_note(notes: Iterable[FileNote], root: str, folder: str) -> FileNot
     bases = {"root": root, "folder": folder}
     for note in notes:
         path = os.path.join(bases.get(note.base, ""), note.path)
-        if state_of(path, is_pattern=note.kind == "glob") != (note.kind, note.digest):
+        if state_of(path, note.kind) != (note.kind, note.digest):
             return note
     return None
 
@@ -69,10 +70,12 @@ def is_at_rest(stat: Stat, now: int) -> bool:
     return max(stat[1:3]) < now - _REST_NS
 
 
-def state_of(path: str, *, is_pattern: bool = False) -> tuple[str, str]:
-    """The kind and the digest of *path* as it is now."""
-    if is_pattern:
+def state_of(path: str, kind: str = "") -> tuple[str, str]:
+    """The kind and the digest of *path* as it is now; *kind*: of a pattern (``glob``), a link."""
+    if kind == "glob":
         return "glob", _digest_of_matches(path)
+    if kind == "link":
+        return _state_of_link(path)
     stat = stat_of(path)
     if stat is None or (not stat[0] and path.endswith("-wal")):  # SQLite leaves it empty
         return "missing", ""
@@ -91,6 +94,14 @@ def state_of(path: str, *, is_pattern: bool = False) -> tuple[str, str]:
     if stat_of(path) == stat:
         _known[path] = stat, now, digest
     return "file", digest
+
+
+def _state_of_link(path: str) -> tuple[str, str]:
+    try:
+        target = os.fsencode(os.readlink(path))
+    except (OSError, ValueError):
+        return "missing", ""
+    return "link", f"sha256-{hashlib.sha256(target).hexdigest()}"
 
 
 def _digest_of_matches(pattern: str) -> str:

@@ -17,7 +17,7 @@ from mxm.pipeline.execution.entries import Entries, NewEntry, UnkeptError
 from mxm.pipeline.execution.kept_reads import is_of_system
 from mxm.pipeline.execution.keys import Files
 from mxm.pipeline.execution.notices import Notices
-from mxm.pipeline.execution.observing import FileNote, Observed, joined
+from mxm.pipeline.execution.observing import IN_FOLDER, FileNote, Observed, joined
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Notes
 from mxm.pipeline.interrupts import let_signals_pass
@@ -199,12 +199,15 @@ class Keeper:
             )
             return None
         if seen.unseen:
+            by_folder = seen.unseen[0] == IN_FOLDER
             self.notices.say(
                 "MXM709",
                 step,
                 f"what task {step.name!r} opens in {seen.unseen[0]} is not seen: its result is not "
                 "kept",
-                "run the flow inside it with runner 'threads'",
+                "open files by their paths"
+                if by_folder
+                else "run the flow inside it with runner 'threads'",
             )
             return None
         task = step.task

@@ -21,6 +21,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.projects import project_root
 
 __all__ = [
+    "IN_FOLDER",
     "FileNote",
     "Observed",
     "also_observed",
@@ -133,6 +134,8 @@ def unchanged(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | N
         return unchanged_note(notes, root, folder)
 
 
+IN_FOLDER = "os.open(..., dir_fd=)"
+"""What `Observed.unseen` says of files that are opened in an open folder."""
 _IGNORED: Any = object()
 _current: ContextVar[Any] = ContextVar("mxm_observed", default=None)
 _active: set[FileLog] = set()
@@ -150,6 +153,9 @@ class _Sink:
 
     def read(self, path: str, *, names: bool = False) -> None:
         _heard("os.scandir" if names else "open", (path, None, os.O_RDONLY))
+
+    def link(self, path: str, folder: int) -> None:
+        _heard(_LINK, (path, folder))
 
     def write(self, path: str) -> None:
         _heard("open", (path, None, os.O_WRONLY | os.O_TRUNC))
@@ -221,8 +227,18 @@ _LISTED = frozenset({"os.listdir", "os.scandir"})
 _GLOBBED = frozenset({"glob.glob/2", "pathlib.Path.glob", "pathlib.Path.rglob"})
 _PUT = frozenset({"os.rename", "os.link", "os.symlink", "shutil.copyfile"})
 _CONNECTS = "socket.connect"  # to a path, within this computer, counts as no connection
+_LINK = "os.readlink"  # of ours: Python has no event for it
 _EVENTS = frozenset(
-    {_CONNECTS, "open", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree", "sqlite3.connect"}
+    {
+        _CONNECTS,
+        _LINK,
+        "open",
+        "os.remove",
+        "os.truncate",
+        "os.mkdir",
+        "shutil.rmtree",
+        "sqlite3.connect",
+    }
     | _LISTED
     | _GLOBBED
     | _PUT
@@ -247,6 +263,8 @@ def _note(
         log.write(_path(args[1], args[3] if len(args) > 3 else -1), anew=True)
         if event == "os.rename":
             log.write(_path(args[0], args[2]), anew=False)
+    elif event == _LINK:
+        log.link(_path(*args), origins)
     elif event == "sqlite3.connect":
         _note_database(log, os.fsdecode(args[0]), origins)
     elif event == "os.mkdir":
@@ -277,12 +295,21 @@ def _note_open(
     path, flags = os.fsdecode(args[0]), args[2] if isinstance(args[2], int) else 0
     if frame is not None and frame.f_code.co_name in _RELATIVE and os.sep not in path:
         return  # in a folder that the event does not name
+    if args[1] is None and not os.path.isabs(path) and _names_a_folder(frame):
+        log.lost.add(IN_FOLDER)
+        return
     if flags & _WRITES and os.path.isdir(path):  # a nameless file in it
         return
     if flags & _WRITES:
         log.write(path, anew=bool(flags & (os.O_TRUNC | os.O_EXCL)))
     elif not (path.endswith(_CODE) and _is_import(frame)):  # whose code counts by itself
         log.read(path, names=False, origins=origins)
+
+
+def _names_a_folder(frame: FrameType | None) -> bool:
+    """Whether the code of *frame* opens files in open folders, which the event does not name."""
+    constants = () if frame is None else frame.f_code.co_consts
+    return any("dir_fd" in (one if isinstance(one, tuple) else (one,)) for one in constants)
 
 
 def _is_import(frame: FrameType | None) -> bool:

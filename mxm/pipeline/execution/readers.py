@@ -1,4 +1,4 @@
-"""Readers and writers that open files in compiled code, which no audit event reports."""
+"""Readers and writers of files that no audit event reports: compiled code, and links."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ class Sink(Protocol):
         """Take note that *path* is read, or the *names* in it."""
         ...
 
+    def link(self, path: str, folder: int) -> None:
+        """Take note that it is looked up where *path*, in the open *folder* (or -1), leads."""
+        ...
+
     def write(self, path: str) -> None:
         """Take note that *path* is written."""
         ...
@@ -83,6 +87,7 @@ def watch_readers(sink: Sink) -> None:
     Those of modules that are loaded at once, others when they are imported.
     """
     global _looked_at
+    _watch_links(sink)
     modules = [sys.modules.get(name) for name in _WATCHED]
     if _looked_at and all(map(operator.is_, modules, _looked_at)):
         return
@@ -126,6 +131,24 @@ class _Finder:
             with contextlib.suppress(AttributeError):  # a loader of compiled code
                 loader.exec_module = watched
         return spec
+
+
+def _watch_links(sink: Sink) -> None:
+    """Let `os.readlink` report: what resolves a path opens the file by another name."""
+
+    def tell(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        path: Any = args[0] if args else kwargs.get("path")
+        if sink.is_open() and (isinstance(path, bytes) or _is_path(path)):
+            folder = kwargs.get("dir_fd")
+            sink.link(os.fsdecode(path), folder if isinstance(folder, int) else -1)
+
+    original: Any = getattr(os, "readlink", None)
+    if original is not None and not hasattr(original, "__mxm_watched__"):
+        watched = _around(original, tell, os)
+        os.readlink = watched
+        for kinds in (os.supports_dir_fd, os.supports_effective_ids, os.supports_follow_symlinks):
+            if original in kinds:
+                kinds.add(watched)
 
 
 def _watch_module(module: ModuleType, sink: Sink) -> None:
@@ -205,8 +228,11 @@ class _Calls:
         return self._function(*args, **kwargs)
 
 
-def _around(function: Any, tell: _Tell) -> Any:
-    """A function that calls *tell*, then *function*; it counts as code of that one's library."""
+def _around(function: Any, tell: _Tell, home: ModuleType | None = None) -> Any:
+    """A function that calls *tell*, then *function*; it counts as code of that one's library.
+
+    *home* is the module that has it, where *function* names another one.
+    """
 
     def made(*args: Any, **kwargs: Any) -> Any:
         return (0.5).call(args, kwargs)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
@@ -214,13 +240,15 @@ def _around(function: Any, tell: _Tell) -> Any:
     code = made.__code__
     calls = _Calls(tell, function)
     constants = tuple(calls if one == 0.5 else one for one in code.co_consts)  # in its place
-    of: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+    of: Any = home or sys.modules.get(getattr(function, "__module__", None) or "")
     file = getattr(getattr(function, "__code__", None), "co_filename", getattr(of, "__file__", ""))
     name = getattr(function, "__name__", "reader")
     made.__code__ = code.replace(co_consts=constants, co_filename=file or "", co_name=name)
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
         with contextlib.suppress(AttributeError, TypeError):
             setattr(made, attribute, getattr(function, attribute))
+    if home is not None:
+        made.__module__ = home.__name__
     vars(made).update(__wrapped__=function, __mxm_watched__=True)
     return made
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import enum
 import functools
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
@@ -74,6 +77,12 @@ def read(walk: Walk, value: Any) -> bytes:
         return part("partial", walk.value(parts))
     if isinstance(value, enum.Enum):  # of combined flags, the value says it all
         return part("enum", walk.named(kind), walk.value(value.value, ".value"))
+    if kind is ContextVar:  # what code that reads it gets here, now
+        with contextlib.suppress(LookupError):
+            return part("variable", value.name.encode(), walk.value(value.get(), ".get()"))
+        return part("variable", value.name.encode())
+    if isinstance(value, threading.local):  # what this thread has in it
+        return part("local", walk.named(kind), walk.state(value, vars(value)))
     if hasattr(kind, "get_secret_value"):
         return walk.secret(value)
     if kind is object or isinstance(value, ModuleType):
@@ -120,7 +129,39 @@ def _reduced(walk: Walk, value: Any, kind: Any) -> bytes:
         parts.append(part("pairs", walk.items(keys, key_of), walk.items(values, key_of)))
     if setter is not None:
         parts.append(part("setter", walk.value(setter)))
+    parts += _left_out(walk, value, kind, args, state)
     return part("object", *parts)
+
+
+def _left_out(walk: Walk, value: Any, kind: Any, args: Any, state: Any) -> list[bytes]:
+    """The parts for attributes that the pickle of a user's class leaves out, but its code reads.
+
+    Those that have no content, such as a lock, are left out for that.
+    """
+    made = (kind.__getstate__, kind.__reduce__, kind.__reduce_ex__)
+    if not any(map(_is_of_user, (*made, copyreg.dispatch_table.get(kind)))):
+        return []
+    own: Any = getattr(value, "__dict__", None)
+    if type(own) is not dict:
+        return []
+    attributes: dict[str, Any] = own  # pyright: ignore[reportUnknownVariableType]
+    carried = {id(one) for one in args}
+    if isinstance(state, Mapping):
+        states: Mapping[Any, Any] = state  # pyright: ignore[reportUnknownVariableType]
+        carried |= {id(one) for one in states.values()}
+    parts: list[bytes] = []
+    for name, one in attributes.items():
+        if id(one) not in carried:
+            read = walk.attempt(value, name, one)
+            if read is not None:
+                parts.append(part("left out", name.encode("utf-8", "surrogatepass"), read))
+    return parts
+
+
+def _is_of_user(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    file: str = getattr(code, "co_filename", "")
+    return code is not None and not (file.startswith(_STANDARD) or "-packages" in file)
 
 
 _SETS: Any = [vars(one)["__reduce__"] for one in (set, frozenset)]

@@ -59,6 +59,10 @@ class Walk(Protocol):
         """The part of the stream for *value*, to which *step* leads."""
         ...
 
+    def attempt(self, owner: Any, name: str, value: Any) -> bytes | None:
+        """The part for *value*, the attribute *name* of *owner*; None where it has no content."""
+        ...
+
     def items(self, items: list[Any], step: Callable[[int], str] | None = None) -> bytes:
         """The part for *items*, by their exact types; *step* leads to the one at a place."""
         ...

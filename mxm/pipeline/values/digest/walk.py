@@ -201,6 +201,19 @@ class _Reader:
         self._outermost = outermost
         return read
 
+    def attempt(self, owner: Any, name: str, value: Any) -> bytes | None:
+        kind: Any = type(owner)  # pyright: ignore[reportUnknownVariableType]
+        if _is_derived(kind, name):
+            return None
+        outermost = self._outermost
+        try:
+            return self.value(value)
+        except RefusedError:
+            if self._left < 0:  # whatever comes first would decide what counts
+                raise
+            self._outermost = outermost
+            return None
+
     def items(self, items: list[Any], step: Callable[[int], str] | None = None) -> bytes:
         try:
             return self._items(items)

@@ -12,6 +12,7 @@ from mxm.pipeline.values.fingerprint.instructions import MOMENTS, Chain
 from mxm.pipeline.values.fingerprint.nodes import attribute_of
 
 __all__ = [
+    "LOADERS",
     "Reach",
     "environment_of",
     "is_dynamic",
@@ -19,6 +20,7 @@ __all__ = [
     "kind_of",
     "kind_of_name",
     "kind_of_package",
+    "loaders",
 ]
 
 Reach = tuple[str, str]
@@ -103,6 +105,14 @@ _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
     ),
 }
 _MEMBERS["numpy.random.mtrand"] = _MEMBERS["numpy.random"]
+# What opens files in compiled code, in an object that cannot be watched.
+_MEMBERS["pyarrow"] = ("files", frozenset({"OSFile", "MemoryMappedFile"}))
+_MEMBERS["pyarrow.fs"] = (
+    "files",
+    frozenset({"FileSystem", "LocalFileSystem", "SubTreeFileSystem"}),
+)
+# Where names are known by another module than the one that people import them from.
+_PUBLIC = {"posix": "os", "nt": "os", "pyarrow.lib": "pyarrow", "pyarrow._fs": "pyarrow.fs"}
 _GENERATORS = ("random", "numpy.random")  # modules that hold one for all
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 _DATES = frozenset({"Timestamp", "datetime64", "to_datetime"})  # of a text, which may say now
@@ -158,6 +168,7 @@ _PACKAGES = {
         ],
         "database",
     ),
+    **dict.fromkeys(["h5py", "netCDF4", "tables"], "files"),
     "secrets": "random",
     "subprocess": "process",
     "multiprocessing": "process",
@@ -173,7 +184,7 @@ _POOL = "ProcessPoolExecutor"  # of a package whose other parts stay in this pro
 
 
 def kind_of_package(name: str) -> str | None:
-    """What the top-level module *name* reaches: network, database, random, process; or None."""
+    """What the module *name* reaches: network, database, files, random, process; or None."""
     top = name.partition(".")[0]
     return None if name in _HARMLESS else _PACKAGES.get(top)
 
@@ -225,7 +236,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
     if own == _POOL:
         return "process", _POOL
     if callable(value):
-        of = {"posix": "os", "nt": "os"}.get(of, of)
+        of = _PUBLIC.get(of, of)
         kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
         if own in members:
             return kind, f"{of}.{own}"
@@ -236,10 +247,13 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
 
 def kind_of_name(name: str, chain: Chain) -> Reach | None:
     """What *name* gives, of a module that is not loaded: ``uuid.uuid4``, ``httpx.get``."""
+    steps = name.split(".")
+    for end in range(len(steps), 1, -1):
+        of, own = ".".join(steps[: end - 1]), steps[end - 1]
+        kind, members = _MEMBERS.get(of, ("", frozenset[str]()))
+        if own in members:
+            return kind, f"reads {of}.{own}"
     module, _, last = name.rpartition(".")
-    kind, members = _MEMBERS.get(module, ("", frozenset[str]()))
-    if last in members:
-        return kind, f"reads {name}"
     if last in _UNSEEDED and module in (*_GENERATORS, "numpy.random.mtrand"):
         return ("random", f"reads {last}()") if chain.after == ("()",) else None
     if last in _DATES and MOMENTS.intersection(chain.after):
@@ -315,3 +329,34 @@ _DYNAMIC = {id(builtins.eval): "eval", id(builtins.exec): "exec", id(builtins.co
 def is_dynamic(value: Any) -> str | None:
     """What makes code unknowable in *value*: ``eval``, ``exec``; or None."""
     return _DYNAMIC.get(id(value))
+
+
+LOADERS = frozenset(
+    [
+        "importlib.machinery.ExtensionFileLoader",
+        "importlib.machinery.SourceFileLoader",
+        "importlib.machinery.SourcelessFileLoader",
+        "importlib.metadata.EntryPoint",
+        "importlib.metadata.entry_points",
+        "importlib.util.module_from_spec",
+        "importlib.util.spec_from_file_location",
+        "marshal.load",
+        "marshal.loads",
+        "pkg_resources.iter_entry_points",
+        "pkgutil.resolve_name",
+        "runpy.run_module",
+        "runpy.run_path",
+    ]
+)
+"""What loads code that is named nowhere."""
+
+
+def loaders() -> dict[int, str]:
+    """Those of `LOADERS` that are loaded, by identity."""
+    loaded: dict[int, str] = {}
+    for name in LOADERS:
+        module, _, own = name.rpartition(".")
+        value = vars(sys.modules[module]).get(own) if module in sys.modules else None
+        if value is not None:
+            loaded[id(value)] = name
+    return loaded

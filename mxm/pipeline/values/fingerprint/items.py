@@ -40,7 +40,8 @@ class Reason(NamedTuple):
     ----------
     kind
         ``dynamic``, ``edited``, or of what is impure ``clock``, ``random``, ``network``,
-        ``database``, ``process`` (other programs, the command line) or ``pickle``.
+        ``database``, ``process`` (other programs, the command line), ``files`` (that compiled
+        code opens) or ``pickle``.
     text
         What the code does: ``reads time.time``.
     file, line

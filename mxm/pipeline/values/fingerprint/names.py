@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import importlib
-import runpy
 import sys
 from types import CellType, CodeType, ModuleType
 from typing import Any
@@ -33,10 +32,6 @@ _READS_TEXT = frozenset(
 )  # fmt: skip
 _HOMES = ("HOME", "USERPROFILE")
 _FRAMES = {"__globals__", "f_globals", "f_locals", "_getframe", "currentframe", "f_back"}
-_UNKNOWABLE: dict[int, str] = {
-    id(runpy.run_path): "runpy.run_path",
-    id(runpy.run_module): "runpy.run_module",
-}
 
 _BUILTINS = vars(builtins)
 
@@ -52,6 +47,7 @@ class Names:
 
     def __init__(self, graph: Graphed) -> None:
         self._graph = graph
+        self._loaders = impure.loaders()
         self._quiet: set[tuple[Chain, int]] = set()  # of which there is nothing to note
 
     def follow(
@@ -163,7 +159,7 @@ class Names:
             reason = impure.kind_of(owner, name, value, chain if at_end else None)
             if reason is not None:
                 self._reason(node, reason[0], f"reads {reason[1]}", code, name)
-            what = impure.is_dynamic(value) or _UNKNOWABLE.get(id(value))
+            what = impure.is_dynamic(value) or self._loaders.get(id(value))
             if what is not None:
                 self._dynamic(node, f"calls {what}", code, name)
             elif value is builtins.globals or value is sys.modules:
@@ -187,7 +183,10 @@ class Names:
 
     def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
         """What *chain* is, of a module that is not loaded yet."""
-        reason = impure.kind_of_name(".".join((name, *chain.names[1:])), chain)
+        full = ".".join((name, *chain.names[1:]))
+        if full in impure.LOADERS:
+            self._dynamic(node, f"calls {full}", code, chain.names[-1])
+        reason = impure.kind_of_name(full, chain)
         if reason is not None:
             self._reason(node, reason[0], reason[1], code, chain.names[-1])
 
