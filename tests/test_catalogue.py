@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
@@ -181,6 +182,73 @@ def test_all_checks_are_made_and_recorded(root: Path) -> None:
         ("not_empty", "block", 1, None),
         ("asserts", "warn", 0, "too few"),
     ]
+
+
+CHANGES: dict[str, tuple[Any, Any]] = {
+    "rows of a table": (lambda: frame(3), lambda v: v.loc.__setitem__(9, [9, 9.5])),
+    "a cell of a table": (lambda: frame(3), lambda v: v.__setitem__("close", -v["close"])),
+    "a large table": (lambda: frame(50_000), lambda v: v.insert(0, "x", 1)),
+    "the name of an index": (lambda: frame(3), lambda v: setattr(v.index, "name", "n")),
+    "its attributes": (lambda: frame(3), lambda v: v.attrs.update(unit="EUR")),
+    "polars": (
+        lambda: pl.DataFrame({"a": [1, 2]}),
+        lambda v: v.insert_column(0, pl.Series("b", [1, 2])),
+    ),
+    "a list": (lambda: [3, 1, 2], lambda v: v.sort()),
+    "a large list": (lambda: [*range(30_000, 0, -1)], lambda v: v.sort()),
+    "a list in a dict": (lambda: {"a": [[1]]}, lambda v: v["a"][0].append(2)),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_check_that_changes_the_value_fails_whatever_its_severity(kind: str, root: Path) -> None:
+    make, change = CHANGES[kind]
+
+    def tidy(value: Any) -> bool:
+        change(value)
+        return True
+
+    checks = [not_empty, Check(tidy, "warn")]
+    asset = AssetDecl("a", format="pickle", path_template="x.pickle", checks=checks)
+    done = run(one(make, asset))
+    error = done.tasks["t"].error
+    assert isinstance(error, AssetCheckError)
+    assert "check tidy of asset 'a' failed" in str(error)
+    assert "it changed the value in place" in str(error)
+    assert [each.passed for each in error.results] == [True, False]
+    assert not (root / "x.pickle").exists()
+
+
+class Model:
+    """Predicts, and keeps what it needs for that the first time."""
+
+    def __init__(self, size: int) -> None:
+        self.weights = [1.0] * size
+
+    @functools.cached_property
+    def total(self) -> float:
+        return sum(self.weights)
+
+
+@pytest.mark.parametrize("size", [3, 30_000])
+def test_a_check_that_only_makes_an_object_store_something_passes(size: int, root: Path) -> None:
+    checks = [lambda model: model.total > 0]
+    asset = AssetDecl("a", format="pickle", path_template="x.pickle", checks=checks)
+    assert run(one(lambda: Model(size), asset)).state == "succeeded"
+
+
+async def later(value: Any) -> bool:
+    return bool(value)
+
+
+def each_row(value: Any) -> Any:
+    yield value
+
+
+@pytest.mark.parametrize("test", [later, each_row])
+def test_a_function_that_gives_its_answer_later_is_not_a_check(test: Any) -> None:
+    with pytest.raises(TypeError, match=f"{test.__name__} is an? (async|generator) function"):
+        Check(test)
 
 
 def test_results_of_checks_are_in_the_document_of_the_run(root: Path) -> None:

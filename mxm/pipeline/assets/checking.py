@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 
+from mxm.pipeline.assets import ready
 from mxm.pipeline.assets.declared import AssetDecl, Check, checks_of
 from mxm.pipeline.assets.formats import facts_of
 from mxm.pipeline.assets.ready import RowsWithin
@@ -13,6 +15,8 @@ from mxm.pipeline.assets.tables import library_of
 from mxm.pipeline.errors import text_of
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.assets import CheckResult
+from mxm.pipeline.values.digest import UndigestibleError, digest_of
+from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["results_of"]
 
@@ -20,7 +24,7 @@ __all__ = ["results_of"]
 def results_of(
     asset: AssetDecl, value: Any, last_rows: Callable[[], int | None]
 ) -> list[CheckResult]:
-    """What each check of *asset* says of *value*.
+    """What each check of *asset* says of *value*; one that changes it has failed.
 
     Parameters
     ----------
@@ -31,10 +35,55 @@ def results_of(
     last_rows
         The number of rows of the last time; None where there was none.
     """
-    return [
+    checks = checks_of(asset)
+    ours = [getattr(each.test, "__module__", None) == ready.__name__ for each in checks]
+    changed = None if all(ours) else _watched(value)
+    results = [
         CheckResult(check.name, check.severity, *_outcome(check, value, last_rows))
-        for check in checks_of(asset)
+        for check in checks
     ]
+    if changed is None or not changed():
+        return results
+    others = [check.name for check, is_ours in zip(checks, ours, strict=True) if not is_ours]
+    who = "it" if len(others) == 1 else f"{', '.join(others[:-1])} or {others[-1]}"
+    why = f"{who} changed the value in place: let it work on a copy"
+    return [
+        result if is_ours else _blocked(result, why)
+        for result, is_ours in zip(results, ours, strict=True)
+    ]
+
+
+def _blocked(result: CheckResult, why: str) -> CheckResult:
+    """*result* as a failure, whatever its severity: the value that was to be written is lost."""
+    said = why if result.message is None else f"{result.message}; {why}"
+    return CheckResult(result.name, "block", False, said)
+
+
+def _watched(value: Any) -> Callable[[], bool] | None:
+    """Whether *value* has changed since, as a function; None where that cannot be known."""
+    if not library_of(value):
+        snapshot = Snapshot.of(value)
+        if snapshot is not None:
+            return lambda: snapshot.changed(value)
+    before = _digest(value)
+    return None if before is None else lambda: _digest(value) != before
+
+
+def _digest(value: Any) -> str | None:
+    """The digest of *value*; None if it has none, or objects in it may store one value in two ways.
+
+    A fitted model that predicts for the first time, say.
+    """
+    kinds: set[type] = set()
+    try:
+        digest = digest_of(value, types=kinds)
+    except UndigestibleError:
+        return None
+    return digest if all(kind.__module__.partition(".")[0] in _DATA for kind in kinds) else None
+
+
+_DATA = {"builtins", "datetime", "decimal", "numpy", "pandas", "polars", "pyarrow", "pytz",
+         "zoneinfo", "dateutil"}  # fmt: skip
 
 
 def _outcome(
@@ -60,6 +109,8 @@ def _outcome(
     if isinstance(said, bool) or type(said).__name__ in ("bool", "bool_"):
         return bool(said), None if said else "it returned False"
     what = "None" if said is None else f"a {type(said).__name__}"
+    if isinstance(said, CoroutineType):
+        said.close()  # or Python warns that nothing awaits it
     return False, f"it returned {what}; a check returns True or False, or raises"
 
 

@@ -20,8 +20,8 @@ class Check:
     Parameters
     ----------
     test
-        A function of the value that returns whether it is right, or raises; or a schema of pandera
-        or dataframely.
+        A function of the value that returns True or False, or raises; or a schema of pandera or
+        dataframely. It must not change the value.
     severity
         ``block``: a value that is wrong fails the task, and nothing is written. ``warn``: it is
         written, with a warning.
@@ -31,7 +31,8 @@ class Check:
     Raises
     ------
     TypeError
-        *test* is not a function or a schema, or *severity* is neither.
+        *test* is not a function or a schema, or is an async or a generator function; or *severity*
+        is neither.
 
     Examples
     --------
@@ -53,8 +54,17 @@ class Check:
             raise TypeError(
                 f"a check must be a function of the value or a schema, not {repr_of(self.test)}"
             )
+        flags = getattr(getattr(self.test, "__code__", None), "co_flags", 0)
+        if flags & (_GENERATOR | _ASYNC):
+            kind = "an async function" if flags & _ASYNC else "a generator function"
+            name = _name_of(self.test)
+            raise TypeError(f"a check must return True or False, and {name} is {kind}")
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.test))
+
+
+_GENERATOR = 0x20  # as in `inspect`, which takes long to load
+_ASYNC = 0x80 | 0x200
 
 
 def _name_of(test: Any) -> str:
