@@ -932,6 +932,10 @@ FRAMES: dict[str, Callable[[], Any]] = {
             "c": pd.array(["x", None], "string"),
         }
     ),  # fmt: skip
+    "an index of nullable numbers": lambda: pd.DataFrame(
+        {"a": [1, 2]}, index=pd.Index(pd.array([2**53 + 1, None], "Int64"))
+    ),
+    "an index named by a number": lambda: pd.DataFrame({"a": [1]}, index=pd.Index([2], name=0)),
     "whole numbers and None": lambda: pd.DataFrame({"a": pd.Series([1, None], dtype=object)}),
     "mixed": lambda: pd.DataFrame({"a": pd.Series([1, "x"], dtype=object)}),
     "lists": lambda: pd.DataFrame({"a": pd.Series([[1, 2]], dtype=object)}),
@@ -954,9 +958,10 @@ FRAMES: dict[str, Callable[[], Any]] = {
 LOST = {
     "parquet": {"seconds", "categories of numbers", "whole numbers and None", "mixed", "lists",
                 "dicts", "equal columns", "complex", "attrs that JSON has no form for",
-                "a sub-class"},
+                "a sub-class", "an index of nullable numbers", "an index named by a number"},
     "feather": {"whole numbers and None", "mixed", "lists", "dicts", "equal columns", "complex",
-                "attrs that JSON has no form for", "a sub-class"},
+                "attrs that JSON has no form for", "a sub-class",
+                "an index of nullable numbers", "an index named by a number"},
 }  # fmt: skip
 
 
@@ -1089,6 +1094,15 @@ def test_csv_keeps_what_it_can_and_says_what_it_cannot(kind: str, root: Path) ->
     else:
         assert said == ["MXM809"]
     assert (root / "x.csv").exists()
+
+
+def test_csv_says_that_it_keeps_no_metadata_of_arrow(root: Path) -> None:
+    for value in (
+        pa.table({"a": [1]}).replace_schema_metadata({"unit": "EUR"}),
+        pa.table([[1]], schema=pa.schema([pa.field("a", pa.int64(), nullable=False)])),
+    ):
+        done = run(here(lambda value=value: value, file("x.csv", "csv"))).raise_for_failure()
+        assert ["the metadata of its schema" in each.message for each in done.warnings] == [True]
 
 
 def test_a_table_that_is_none_is_refused_with_what_to_do(root: Path) -> None:

@@ -151,6 +151,7 @@ _PLAIN = {
     *(name.replace("uint", "UInt").replace("int", "Int") for name in _NUMBERS),
     *(f"datetime64[{unit}]" for unit in ("ns", "us", "ms")),
 }
+_PLAIN_OF_INDEX = {kind for kind in _PLAIN if kind.islower()} - {"boolean", "string"}
 
 ReadBack = Callable[[Sequence[str] | None], Any]
 
@@ -160,8 +161,9 @@ def _lost_of_pandas(value: Any, read: ReadBack) -> list[str]:
     odd = [name for name, kind in value.dtypes.items() if str(kind) not in _PLAIN]
     index, columns = value.index, value.columns
     plain_index = type(index).__name__ == "RangeIndex" or (
-        type(index).__name__ in ("Index", "DatetimeIndex") and str(index.dtype) in _PLAIN
+        type(index).__name__ in ("Index", "DatetimeIndex") and str(index.dtype) in _PLAIN_OF_INDEX
     )
+    plain_index = plain_index and isinstance(index.name, str | None)
     plain_names = type(columns).__name__ == "Index" and str(columns.dtype) in ("str", "string")
     if columns.dtype == object:
         plain_names = all(type(name) is str for name in columns)
@@ -313,8 +315,10 @@ class CsvFormat:
         try:
             back = self.read(path, facts)
         except Exception as error:
-            return [f"it cannot be read back: {described(error)}"]
+            return [f"it in a form that can be read back ({described(error)})"]
         if library == "pandas":
+            if value.shape != back.shape:
+                return [f"all of its {value.shape[0]:,} rows and {value.shape[1]:,} columns"]
             return [
                 *(_kept(line) for line in pandas_differences(value, back)),
                 *_lost_frequency(value),
@@ -325,11 +329,13 @@ class CsvFormat:
                 for name, kind in value.schema.items()
                 if back.schema[name] != kind or not value[name].equals(back[name])
             ]
-        return [
+        lost = [
             f"column {f.name!r} of {f.type}"
             for f in value.schema
             if not back.column(f.name).equals(value.column(f.name))
         ]
+        is_whole = back.schema.equals(value.schema, check_metadata=True)
+        return lost if lost or is_whole else ["the metadata of its schema"]
 
     def read(self, path: str, facts: Mapping[str, Any]) -> Any:
         """The table in *path*, with the types that *facts* note where text can have them."""
