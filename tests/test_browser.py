@@ -260,6 +260,40 @@ def test_nothing_in_the_panel_is_cut(opened: Open, width: int) -> None:
         assert page.ask(WIDE) == []
 
 
+def test_the_details_of_a_narrow_page_lie_over_it_and_not_over_the_card(opened: Open) -> None:
+    page = opened(run_page(grown(30)), width=900)
+    cards = page.page.locator(".view:not([hidden]) a.n")
+    for at in (3, 12, cards.count() - 1):
+        cards.nth(at).click(position={"x": 20, "y": 20})
+        page.page.wait_for_timeout(60)
+        panel, card = page.page.locator("#panel").bounding_box(), cards.nth(at).bounding_box()
+        assert 400 < panel["y"] + panel["height"] <= 900
+        assert 0 <= card["y"]
+        assert card["y"] + card["height"] <= panel["y"]
+    page.page.locator(".canvas").click(position={"x": 3, "y": 3}, force=True)
+    assert page.address() == ""
+    assert page.ask("document.querySelector('#task').hidden")
+
+
+def test_words_are_not_broken_where_there_is_room(opened: Open) -> None:
+    flows = [FlowSpec(f"flow_{i}", [TaskSpec("load", fn)]) for i in range(3)]
+    high = "x => [...document.querySelectorAll(x)].map(e => e.getBoundingClientRect().height)"
+    assert max(opened(views.html(flows)).ask(high, ".flows a")) < 30
+    row: dict[str, Any] = {"key": "SAP", "state": "succeeded", "attempts": 1, "error": None}
+    row["seconds"], row["value"] = (
+        1.0,
+        {"type": "pandas.DataFrame", "shape": [3, 1], "columns": {}, "head": []},
+    )
+    items = {"over": "names", "count": {"succeeded": 1}, "rows": [row]}
+    made = task("load", asset="prices/daily", items=items, mapped=True)
+    made["asset"] = {"id": "prices/daily", "partition": "day:2026-11-27", "checks": []}
+    for width in (1440, 760):
+        page = opened(run_page(document(made)), width=width)
+        page.go("#load")
+        assert max(page.ask(high, ".items td")) < 30
+        assert max(page.ask(high, "#\\:assets td:nth-child(-n+3)")) < 50
+
+
 # Names are as wide as the font makes them: cards must hold them on other systems too.
 FONTS = {
     "DejaVu": ("DejaVu Sans", "DejaVu Sans Mono"),

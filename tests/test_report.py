@@ -179,6 +179,31 @@ def test_each_item_of_a_mapped_task_has_its_asset() -> None:
     assert "written for 59 listed items" in panel_of(page, "load")
 
 
+def test_what_a_check_refused_is_not_said_to_be_written() -> None:
+    bad = {"name": "few", "severity": "block", "passed": False, "message": "only 2"}
+    refused = asset_of(checks=[bad])
+    whole = task("whole", "failed", asset="prices/daily", error="AssetCheckError: few")
+    whole["asset"] = refused
+    rows = [
+        {"key": key, "state": state, "attempts": 1, "seconds": 1.0, "value": None,
+         "error": "E: x\n  hint: y", "reason": None, "asset": asset}
+        for key, state, asset in (("A", "failed", refused), ("B", "succeeded", asset_of(size=9)))
+    ]  # fmt: skip
+    items = {"over": "names", "count": {"failed": 1, "succeeded": 1}, "rows": rows}
+    mapped = task("mapped", asset="prices/symbol", items=items, mapped=True)
+    page = draw_report(report_of_document(document(whole, mapped)))
+    states = {row[2]: row[5] for row in assets_of(page)}
+    assert states == {
+        "whole": "not written: task failed; check failed: few",
+        "mapped A": "not written: item failed; check failed: few",
+        "mapped B": "written",
+    }
+    assert "not written" in panel_of(page, "whole")
+    assert "few failed only 2" in panel_of(page, "whole")
+    assert "written for 1 listed item" in panel_of(page, "mapped")
+    assert "Value A failed 1.0 s E: x B succeeded" in panel_of(page, "mapped")
+
+
 def test_items_that_failed_come_first_whatever_the_others_are() -> None:
     def row(key: str, state: str, attempts: int = 1) -> dict[str, Any]:
         item = {"key": key, "state": state, "attempts": attempts, "seconds": 1.0}
@@ -286,6 +311,32 @@ def test_details_of_a_task_say_what_it_was_given_and_made(project: Path) -> None
     assert "3 items" in gain
     assert "ValueError: no price of BAD" in gain
     assert gain.index("BAD") < gain.index("ASML")  # what failed comes first
+    assert "symbol each of symbols" in gain
+
+
+def test_arguments_are_named_as_the_body_has_them() -> None:
+    frame = {"type": "pandas.DataFrame", "shape": [3, 1], "columns": {"a": "int64"}, "head": []}
+    arguments = {
+        "symbol": {"upstream": "each of load"}, "part": {"upstream": "load[0]"},
+        "day": {"upstream": "each[1] of a list"}, "empty": {"value": ""}, "number": {"value": "1"},
+        "secret": {"value": "**********"}, "asof": {"parameter": "asof"},
+        "base": {"parameter": "base"},
+    }  # fmt: skip
+    params = [
+        {"name": "asof", "value": "2026-11-27", "type": "date", "origin": "run", "from": None},
+        {"name": "base", "value": "", "type": "str | None", "origin": "run", "from": None},
+    ]
+    made = document(
+        task("load", result=[frame, {"x": frame}]),
+        task("next", upstream=["load"], arguments=arguments, mapped=True),
+    )
+    made["record"]["params"] = params
+    page = draw_report(report_of_document(made))
+    panel = panel_of(page, "next")
+    assert "symbol each of load part load [0] day each[1] of a list" in panel
+    assert "empty '' number '1' secret ********** asof 2026-11-27 given base '' given" in panel
+    assert '[pandas.DataFrame 3 × 1, {"x": pandas.DataFrame 3 × 1}]' in panel_of(page, "load")
+    assert "asof 2026-11-27 base ''" in " ".join(text_of(page).split())
 
 
 def test_no_secret_is_in_a_report(project: Path) -> None:
@@ -572,6 +623,37 @@ def test_a_large_run_is_folded_to_its_sub_flows_in_drawing_and_table() -> None:
     drawn = set(re.findall(r'<a class="n s-\w+[^"]*" href="#([^/"][^"]*)"', page))
     assert drawn == set(states_of(page))
     assert 'class="e hot"' in first
+
+
+@pytest.mark.parametrize(
+    ("states", "drawn", "listed"),
+    [
+        (["succeeded"] * 3 + ["pending"] * 9, "9 of 12 waiting", "9 waiting"),
+        (["succeeded"] * 3 + ["running"] + ["pending"] * 8, "1 of 12 running", "1 running"),
+        (["cached"] * 3 + ["skipped"] * 9, "9 of 12 skipped", "3 cached"),
+        (["succeeded"] * 6 + ["cached"] * 6, "12 tasks", "succeeded"),
+        (["skipped"] * 12, "12 of 12 skipped", "12 skipped"),
+        (["cancelled"] * 2 + ["succeeded"] * 10, "2 of 12 cancelled", "2 cancelled"),
+    ],
+)
+def test_a_sub_flow_is_not_said_to_have_succeeded_where_part_of_it_did_not(
+    states: list[str], drawn: str, listed: str
+) -> None:
+    tasks = [task(f"desk.t{i}", state) for i, state in enumerate(states)]
+    page = draw_report(report_of_document(document(*tasks, *map(task, map(str, range(150))))))
+    assert f'<text class="sb" x="33" y="34">{drawn}</text>' in page
+    [band] = re.findall('(?s)<tr class="band.*?</tr>', page)
+    assert " ".join(text_of(band).split()) == f"desk 12 {listed}"
+
+
+@pytest.mark.parametrize("state", ["running", "crashed"])
+def test_a_run_that_is_not_over_has_no_critical_chain(state: str) -> None:
+    tasks = [task("load", start=0, end=1), task("fit", "running", start=1, upstream=["load"])]
+    made = document(*tasks, state=state, ended=None, seconds=None, seen=moment(3))
+    page = draw_report(report_of_document(made))
+    assert 'class="bound"></p>' in page
+    assert "on the critical chain" not in page
+    assert not re.search(r'class="n s-\w+ crit"', page)
 
 
 def test_waits_attempts_and_cached_tasks_are_told_apart_in_the_bars() -> None:

@@ -87,6 +87,9 @@ class Collection:
     items: tuple[Binding, ...]
     keys: tuple[Any, ...] = ()
 
+    def __str__(self) -> str:
+        return f"[{', '.join(map(str, self.items))}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Each:
@@ -99,6 +102,11 @@ class Each:
         if isinstance(self.items, Each):
             raise TypeError("Each takes where a list comes from, not another Each")
 
+    def __str__(self) -> str:
+        part = "".join(f"[{key!r}]" for key in self.path)
+        named = isinstance(self.items, Upstream | Param)
+        return f"each{part} of {self.items if named else 'a list'}"
+
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
@@ -108,6 +116,9 @@ class PerItem:
     """
 
     binding: Upstream | Collection | Each
+
+    def __str__(self) -> str:
+        return str(self.binding)
 
 
 Binding: TypeAlias = Upstream | Param | Const | Collection | Each | PerItem

@@ -83,4 +83,4 @@ def _named(what: str, names: Sequence[str], links: Links) -> str:
     if not names:
         return ""
     shown = links.some(names, _MOST_NAMES)
-    return f'<p class="lost"><span class="mut">{what}</span>{shown}</p>'
+    return f'<p class="lost"><span class="mut">{what}</span><span>{shown}</span></p>'

@@ -149,9 +149,8 @@ class _Page:
             f"<td>{escaped(shortened(spec.doc.partition(chr(10))[0], 140))}</td></tr>"
             for spec, path in zip(self.specs, self.paths, strict=True)
         )
-        return (
-            f'<section><h4>Flows</h4><table class="kv">{rows}</table></section>{keys_panel("task")}'
-        )
+        table = f'<table class="kv flows">{rows}</table>'
+        return f"<section><h4>Flows</h4>{table}</section>{keys_panel('task')}"
 
     def _details(self) -> str:
         return "".join(

@@ -21,7 +21,7 @@ from mxm.pipeline.views.run_panel import origin_of, run_panel, task_panel
 from mxm.pipeline.views.states import count_states, word
 from mxm.pipeline.views.timeline import timeline
 from mxm.pipeline.views.times import lasted
-from mxm.pipeline.views.values import in_short
+from mxm.pipeline.views.values import in_short, parameter_text
 
 __all__ = ["draw_report"]
 
@@ -84,7 +84,7 @@ class _Page:
         of_run = [each for each in run.params if each.get("origin") == "run"]
         chips = [
             f'<span class="chip"><span>{escaped(in_short(each["name"], 40))}</span>'
-            f"{escaped(in_short(each['value'], 40))}</span>"
+            f"{escaped(parameter_text(each, 40))}</span>"
             for each in of_run[:_MOST_CHIPS]
         ]
         rest = len(run.params) - len(chips)
@@ -128,9 +128,9 @@ class _Page:
         )
 
     def _sentence(self) -> str:
-        """What bound the run, once it is over."""
+        """What bound the run."""
         bound = self.bound
-        if bound is None or self.run.state in (State.RUNNING, State.CRASHED):
+        if bound is None:
             return ""
         share = f"<b>{bound.share}</b>"
         if bound.by == "one":
@@ -219,7 +219,7 @@ def _table(head: Sequence[str], rows: str, numbers: Sequence[str] = ()) -> str:
 
 def _parameters(params: Sequence[Mapping[str, Any]]) -> str:
     rows = "".join(
-        f"<tr><td>{code(str(each['name']), 60)}</td><td>{code(in_short(each['value']), 240)}</td>"
+        f"<tr><td>{code(str(each['name']), 60)}</td><td>{code(parameter_text(each), 240)}</td>"
         f'<td class="mut">{escaped(shortened(str(each.get("type") or ""), 60))}</td>'
         f'<td class="mut">{escaped(shortened(origin_of(each), 60))}</td></tr>'
         for each in params

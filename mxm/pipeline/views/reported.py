@@ -346,7 +346,9 @@ def _upstreams(arguments: Document) -> list[str]:
     upstreams: list[str] = []
     for argument in arguments.values():
         names = argument.get("upstream") or ()
-        upstreams += [names.partition("[")[0]] if isinstance(names, str) else names
+        if isinstance(names, str):  # `load`, a part of it, or each item of either
+            names = [names.rpartition(" of ")[2].partition("[")[0]]
+        upstreams += names
     return list(dict.fromkeys(upstreams))
 
 

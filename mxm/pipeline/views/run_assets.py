@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from mxm.pipeline.taskruns import State
+from mxm.pipeline.taskruns import HAVE_VALUES, State
 from mxm.pipeline.views.fragments import TIMES, Links, code, counted
 from mxm.pipeline.views.markup import escaped, shortened
 from mxm.pipeline.views.picture import icon
@@ -56,8 +56,8 @@ def _rows(task: TaskReport, links: Links) -> Iterator[str]:
         checks = _failed_checks(written)
         said = f"{_state(part)}; {checks}" if checks else _state(part)
         yield (
-            f"<tr><td>{icon('asset')}{code(task.declares, 80)}</td>"
-            f"<td>{escaped(shortened(str(written.get('partition') or ''), 80))}</td>"
+            f'<tr><td><span class="asset">{icon("asset")}{code(task.declares, 80)}</span></td>'
+            f"<td>{code(partition, 80) if (partition := written.get('partition')) else ''}</td>"
             f"<td>{links.to(task.name)}{item}</td>"
             f'<td class="num">{escaped(_shape(written, part.result))}</td>'
             f'<td class="num">{_size(written)}</td>'
@@ -70,9 +70,14 @@ def _rows(task: TaskReport, links: Links) -> Iterator[str]:
         yield f'<tr><td></td><td></td><td class="mut">{more}</td><td></td><td></td><td></td></tr>'
 
 
+def _is_written(part: _Part) -> bool:
+    """Whether it was: of a value that a check refused, the record has the checks alone."""
+    return part.written is not None and part.state in HAVE_VALUES
+
+
 def _state(part: _Part) -> str:
     """Whether it was written, and why not."""
-    if part.written is None:
+    if not _is_written(part):
         return f"not written: {'item' if part.item else 'task'} {word(part.state)}"
     return "written by an earlier run" if part.state == State.CACHED else "written"
 
@@ -94,7 +99,7 @@ def _checks(written: Document) -> list[Mapping[str, Any]]:
 
 
 def _failed_checks(written: Document) -> str:
-    """Which checks of an asset failed, though it was written."""
+    """Which checks of an asset failed."""
     failed = [str(each["name"]) for each in _checks(written) if not each["passed"]]
     if not failed:
         return ""
@@ -106,7 +111,7 @@ def asset_panel(task: TaskReport) -> str:
     head = f'<p class="asset">{icon("asset")}{code(task.declares, 120)}'
     parts = _parts(task)
     if parts[0].item:
-        wrote = sum(part.written is not None for part in parts)
+        wrote = sum(map(_is_written, parts))
         return f'{head}<span class="mut">written for {counted(wrote, "listed item")}</span>'
     [part] = parts
     written = part.written or {}

@@ -14,14 +14,16 @@ from mxm.pipeline.views.layers import Edge
 from mxm.pipeline.views.markup import Keys
 from mxm.pipeline.views.picture import Card
 from mxm.pipeline.views.reported import Report, TaskReport
-from mxm.pipeline.views.states import count_states, word, worst
+from mxm.pipeline.views.states import count_states, exceptions, word, worst
 from mxm.pipeline.views.times import lasted
 
 __all__ = ["bound_of_run", "edges_of_run", "sub_flows", "views_of_run"]
 
 
 def bound_of_run(run: Report) -> Bound | None:
-    """What bound *run*."""
+    """What bound *run*; None until it is over."""
+    if run.state in (State.RUNNING, State.CRASHED):
+        return None
     spans = {
         name: Span(
             [other for other in task.needs if other in run.tasks],
@@ -72,8 +74,7 @@ def views_of_run(run: Report, bound: Bound | None, keys: Keys) -> list[View]:
     def group_card(name: str, title: str, members: Sequence[str]) -> Card:
         counts = count_states(run.tasks[member].state for member in members)
         label = in_one_line(title)
-        failed = counts.get(State.FAILED, 0)
-        text = f"{failed:,} of {len(members):,} failed" if failed else f"{len(members):,} tasks"
+        text = exceptions(counts) or f"{len(members):,} tasks"
         in_words = ", ".join(f"{count:,} {word(state)}" for state, count in counts.items())
         return Card(
             name,

@@ -12,7 +12,7 @@ from mxm.pipeline.views.reported import Failed, Report, TaskReport
 from mxm.pipeline.views.run_assets import asset_panel
 from mxm.pipeline.views.states import word
 from mxm.pipeline.views.times import lasted
-from mxm.pipeline.views.values import in_short, result_html
+from mxm.pipeline.views.values import item_text, parameter_text, quoted, result_html
 
 __all__ = ["error_html", "origin_of", "run_panel", "task_panel"]
 
@@ -119,7 +119,7 @@ def _call(task: TaskReport, run: Report, links: Links) -> str:
     rows: list[str] = []
     for name, argument in task.arguments.items():
         if "value" in argument:
-            said = code(in_short(argument["value"]), 240)
+            said = code(quoted(argument["value"]), 240)
         elif "parameter" in argument:
             said = _parameter(str(argument["parameter"]), params)
         else:
@@ -136,7 +136,7 @@ def _parameter(name: str, params: Mapping[str, Mapping[str, Any]]) -> str:
     if name not in params:
         return f'{code(name, 60)} <span class="or">parameter</span>'
     origin = escaped(shortened(origin_of(params[name]), 80))
-    return f'{code(in_short(params[name]["value"]), 240)} <span class="or">{origin}</span>'
+    return f'{code(parameter_text(params[name]), 240)} <span class="or">{origin}</span>'
 
 
 def origin_of(parameter: Mapping[str, Any]) -> str:
@@ -153,9 +153,11 @@ def _upstreams(source: object, task: TaskReport, links: Links) -> str:
         return links.to(text)
     # A part of a result, `load[0]`, or a list that is mapped: the longest name that it has.
     names = [name for name in task.upstream if name in text]
-    name = max(names, key=len, default=None)
-    link = f" {links.to(name)}" if name is not None else ""
-    return f"{code(text, 120)}{link}"
+    name = max(names, key=len, default="")
+    if not name:
+        return code(text, 120)
+    before, _, after = text.rpartition(name)
+    return f"{escaped(before)}{links.to(name)}{code(after, 60) if after else ''}"
 
 
 def _attempts(task: TaskReport) -> str:
@@ -180,15 +182,7 @@ def _items(items: Mapping[str, Any]) -> str:
     listed = cast("list[dict[str, Any]]", items["rows"])
     # What failed comes first, then what has no value, and each kind in the order of the list.
     listed = sorted(listed, key=_loudness)[:_MOST_ITEMS]
-    rows = "".join(
-        row(
-            code(str(each["key"]), 60) + _tries(each["attempts"]),
-            pill(each["state"]),
-            f'<span class="num">{lasted(each["seconds"])}</span>',
-            code(_item_text(each), 60),
-        )
-        for each in listed
-    )
+    rows = "".join(map(_item, listed))
     table = (
         '<table class="kv items"><thead><tr><th>Item</th><th>State</th><th>Time</th><th>Value</th>'
         f"</tr></thead><tbody>{rows}</tbody></table>"
@@ -212,10 +206,19 @@ def _tries(attempts: int) -> str:
     return f'<span class="badge" title="{attempts} attempts">{TIMES}{attempts}</span>'
 
 
-def _item_text(item: Mapping[str, Any]) -> str:
-    if item["state"] in (State.SUCCEEDED, State.CACHED):
-        return in_short(item["value"], 40)
-    return str(item["error"] or item["reason"] or "")
+def _item(item: Mapping[str, Any]) -> str:
+    """The row of an item; why it has no value is in a row of its own, which has more room."""
+    has_value = item["state"] in HAVE_VALUES
+    cells = row(
+        code(str(item["key"]), 60) + _tries(item["attempts"]),
+        pill(item["state"]),
+        lasted(item["seconds"]),
+        code(item_text(item["value"]), 60) if has_value else "",
+    )
+    why = "" if has_value else str(item["error"] or item["reason"] or "").partition("\n")[0]
+    if not why:
+        return cells
+    return f'{cells}<tr class="ie"><td colspan="4">{code(why, 200)}'
 
 
 def _log(output: str) -> str:

@@ -64,7 +64,9 @@ canvas.onpointerdown = e => {
   const x = e.clientX + canvas.scrollLeft, y = e.clientY + canvas.scrollTop;
   canvas.classList.add('drag');
   const move = m => { canvas.scrollLeft = x - m.clientX; canvas.scrollTop = y - m.clientY; };
-  const stop = () => {
+  const stop = m => {
+    // A click beside the cards, not a drag, goes back to the whole.
+    if (Math.hypot(m.clientX - e.clientX, m.clientY - e.clientY) < 4 && m.target.closest('.view')) back();
     canvas.classList.remove('drag');
     removeEventListener('pointermove', move);
     removeEventListener('pointerup', stop);
@@ -144,6 +146,9 @@ function select(key) {
   const frame = canvas.getBoundingClientRect(), box = a.getBoundingClientRect();
   if (box.left < frame.left || box.right > frame.right) canvas.scrollLeft += box.left - frame.left - frame.width / 2 + box.width / 2;
   if (box.top < frame.top || box.bottom > frame.bottom) canvas.scrollTop += box.top - frame.top - frame.height / 2 + box.height / 2;
+  // On a narrow page the details lie over the lower part of the window: not over the card.
+  const over = $('#panel').getBoundingClientRect(), at = a.getBoundingClientRect();
+  if (at.bottom > over.top && at.top < over.bottom && at.right > over.left) scrollBy(0, at.bottom - over.top + 24);
 }
 function read() {
   let at = location.hash.slice(1);
@@ -155,6 +160,11 @@ function read() {
     select(first);
     rows.get(first).scrollIntoView({ block: 'center' });
   } else if (at.startsWith('/') || !at) { select(null); show(at.slice(1)); } else select(at);
+}
+// From a task to its drawing.
+function back() {
+  const view = shown().dataset.view;
+  if (now) location.hash = view ? '#/' + view : '';
 }
 const go = key => { if (key && key !== now) location.hash = '#' + key; };
 addEventListener('hashchange', read);
@@ -248,10 +258,7 @@ addEventListener('keydown', e => {
     go(list.find(k => names.indexOf(k) >= next) || list[0]);
   }
   else if (e.key === 'o') location.hash = '';
-  else if (e.key === 'Escape') {
-    const view = shown().dataset.view;
-    location.hash = now && view ? '#/' + view : '';
-  }
+  else if (e.key === 'Escape') now ? back() : location.hash = '';
 });
 addEventListener('resize', fit);
 fit();

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from mxm.pipeline.taskruns import State
 
-__all__ = ["ORDER", "count_states", "word", "worst"]
+__all__ = ["ORDER", "count_states", "exceptions", "word", "worst"]
 
 ORDER = (
     *(State.FAILED, State.CRASHED, State.RUNNING, State.SUCCEEDED, State.CACHED),
@@ -14,7 +14,8 @@ ORDER = (
 )
 """The states, those that a reader looks for first."""
 
-_LOUD = (State.FAILED, State.CRASHED, State.RUNNING, State.CANCELLED)
+_LOUD = (State.FAILED, State.CRASHED, State.RUNNING, State.CANCELLED, State.PENDING)
+_QUIET = (State.SUCCEEDED, State.CACHED, State.OVERRIDDEN, State.SKIPPED)
 
 
 def word(state: str) -> str:
@@ -31,8 +32,13 @@ def count_states(states: Iterable[str]) -> dict[str, int]:
 
 
 def worst(counts: Mapping[str, int]) -> str:
-    """The one state that stands for several."""
-    loud = next((state for state in _LOUD if counts.get(state)), None)
-    if loud is not None:
-        return loud.value
-    return next(iter(counts)) if len(counts) == 1 else State.SUCCEEDED.value
+    """The one state that stands for several; a few that were skipped do not."""
+    return next(state.value for state in (*_LOUD, *_QUIET) if counts.get(state))
+
+
+def exceptions(counts: Mapping[str, int]) -> str:
+    """``1 of 24 failed``: how many are in the `worst` state, or skipped; empty if all went well."""
+    state = worst(counts)
+    state = state if state in _LOUD else State.SKIPPED
+    count = counts.get(state, 0)
+    return f"{count:,} of {sum(counts.values()):,} {word(state)}" if count else ""

@@ -14,7 +14,7 @@ from mxm.pipeline.views.markup import escaped, shortened
 from mxm.pipeline.views.picture import icon
 from mxm.pipeline.views.reported import Report, TaskReport
 from mxm.pipeline.views.run_cards import sub_flows
-from mxm.pipeline.views.states import count_states, word, worst
+from mxm.pipeline.views.states import count_states, exceptions, word, worst
 from mxm.pipeline.views.times import lasted
 
 __all__ = ["timeline"]
@@ -97,6 +97,11 @@ class _Rows:
                 why = "a limit" if task.waited >= waited / 2 else "a worker"
                 title = f"waited {lasted(waited)} for {why}"
                 drawn.append(self._bar("wait", task.ready, task.started, title))
+        return "".join(drawn) + self._attempts(task)
+
+    def _attempts(self, task: TaskReport) -> str:
+        """The bars of its attempts, and the waits between them."""
+        drawn: list[str] = []
         attempts = task.attempts
         if not attempts and task.started is not None and task.ended is not None:
             drawn.append(self._bar(self._css(task, "", last=True), task.started, task.ended, ""))
@@ -143,8 +148,7 @@ class _Rows:
         """The row of a sub-flow: how many, the worst state, its span and what is loud in it."""
         counts = count_states(task.state for task in tasks)
         state = worst(counts)
-        loud = state in (State.FAILED, State.RUNNING)
-        said = f"{counts[state]:,} {word(state)}" if loud else word(state)
+        said = f"{counts[state]:,} {word(state)}" if exceptions(counts) else word(state)
         bars = time = ""
         ran = [t for t in tasks if t.started is not None and t.attempts]
         starts = [t.started for t in ran if t.started is not None]
@@ -154,7 +158,7 @@ class _Rows:
             bars = self._bar("span", min(starts), max(ends), "")
             for task in ran:
                 if task.name in self.critical or task.state == State.FAILED:
-                    bars += self._bars(task)
+                    bars += self._attempts(task)
         critical = any(task.name in self.critical for task in tasks)
         return (
             f'<tr class="band s-{state}">{band_name(title, len(tasks))}<td>{pill(state, said)}</td>'

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.values.secrets import MASK
 from mxm.pipeline.views.fragments import TIMES
 from mxm.pipeline.views.markup import escaped, shortened
 
-__all__ = ["brief", "in_short", "result_html", "shape_of"]
+__all__ = [
+    "brief",
+    "in_short",
+    "item_text",
+    "parameter_text",
+    "quoted",
+    "result_html",
+    "shape_of",
+]
 
 _LONGEST = 2_000
 _MOST_COLUMNS = 4
@@ -25,8 +35,25 @@ def in_short(value: Any, most: int = 200) -> str:
 
 def brief(value: Any, most: int) -> str:
     """A result in one line: what is described by its type and shape, else its beginning."""
+    return in_short(_described(value) or value, most)
+
+
+def item_text(value: Any, most: int = 40) -> str:
+    """The value of an item in one line; of what is described, the type without its module."""
     shape = shape_of(value)
-    return in_short(f"{value['type']} {shape}" if shape else value, most)
+    return in_short(f"{value['type'].rpartition('.')[2]} {shape}" if shape else value, most)
+
+
+def quoted(value: Any, most: int = 200) -> str:
+    """A constant in one line: text in quotes, since it may look like a number, or be empty."""
+    return in_short(repr(value) if isinstance(value, str) and value != MASK else value, most)
+
+
+def parameter_text(parameter: Mapping[str, Any], most: int = 200) -> str:
+    """The value of a parameter in one line; in quotes if it is declared as text, not as a date."""
+    value = parameter["value"]
+    is_text = re.search(r"\bstr\b", str(parameter.get("type") or "str")) is not None
+    return quoted(value, most) if is_text else in_short(value, most)
 
 
 def shape_of(value: Any) -> str:
@@ -40,7 +67,27 @@ def shape_of(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """*value* as JSON, in which what is described is named by its type and shape."""
+    try:
+        return _named(value)
+    except RecursionError:
+        return json.dumps(value, ensure_ascii=False)
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_named, cast('Sequence[Any]', value)))}]"
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    parts = cast("dict[str, Any]", value)
+    inner = (f"{json.dumps(k, ensure_ascii=False)}: {_named(v)}" for k, v in parts.items())
+    return _described(parts) or f"{{{', '.join(inner)}}}"
+
+
+def _described(value: Any) -> str:
+    """``pandas.DataFrame 1,250 x 500`` for a table or an array; empty for others."""
+    shape = shape_of(value)
+    return f"{value['type']} {shape}" if shape else ""
 
 
 def result_html(value: Any, returns: str) -> str:
@@ -76,17 +123,17 @@ def _block(text: str) -> str:
 def _table(columns: Mapping[str, Any], head: Sequence[Any]) -> str:
     names = list(columns)[:_MOST_COLUMNS]
     top = "".join(
-        f"<th>{escaped(in_short(n, 40))}<small>{escaped(in_short(columns[n], 20))}</small></th>"
+        f"<th>{escaped(in_short(n, 40))}<small>{escaped(in_short(columns[n], 20))}</small>"
         for n in names
     )
     rows: list[str] = []
     for each in head[:_MOST_ROWS]:
         cells = cast("dict[str, Any]", each) if isinstance(each, dict) else {}
-        rows.append("".join(f"<td>{escaped(in_short(cells.get(name), 24))}</td>" for name in names))
-    body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+        rows.append("".join(f"<td>{escaped(in_short(cells.get(name), 24))}" for name in names))
+    body = "".join(f"<tr>{cells}" for cells in rows)
     more = len(columns) - len(names)
     said = f'<p class="mut">and {more:,} more column{"s" * (more != 1)}</p>' if more else ""
     return (
-        f'<div class="scroll" tabindex="0"><table class="head"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{said}"
+        f'<div class="scroll" tabindex="0"><table class="head"><thead><tr>{top}<tbody>'
+        f"{body}</table></div>{said}"
     )
