@@ -79,6 +79,7 @@ def comparable(text: str) -> str:
         r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d \w\w\w (\d{4} )?\d\d:\d\d(:\d\d)?", "<day>", text
     )
     text = re.sub(r"just now|\d+ (second|minute)s? ago", "<ago>", text)
+    text = re.sub(r"\b\d+(\.\d+)? k?B\b", "<size>", text)
     text = re.sub(r"<n> s to <n> s", "<n> s", text)
     return "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
 

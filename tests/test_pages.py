@@ -15,9 +15,11 @@ from mxm.pipeline.cli.pages import pages
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+SLOW = [DOCS / "assets.md", DOCS / "cache.md", DOCS / "resume.md"]
+RUN = [*PAGES, *(pytest.param(page, marks=pytest.mark.slow) for page in SLOW)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", RUN, ids=[page.stem for page in [*PAGES, *SLOW]])
 def test_page_shows_what_is_printed(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
