@@ -54,7 +54,10 @@ examples: .venv/examples  ## every example through Prefect
 	$(BIN)/mxm-pipeline run book
 	$(BIN)/mxm-pipeline run quotes
 	$(BIN)/mxm-pipeline run rates -p amount=250
-	$(BIN)/mxm-pipeline run ledger
+	$(BIN)/mxm-pipeline run ledger --runner threads
+	$(BIN)/mxm-pipeline run basket --value
+	$(BIN)/mxm-pipeline run fixings --for day=2018-12-24..2018-12-31 --every weekday
+	$(BIN)/mxm-pipeline schedule
 
 bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

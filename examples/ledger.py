@@ -3,7 +3,8 @@
 Orders are written into a table of SQLite through SQLAlchemy, and the positions are read from it.
 The engine is opened once and disposed of when the run ends. For another database:
 --resource ledger_db.url=postgresql://..., or [tool.mxm.pipeline.resources.ledger_db] in
-pyproject.toml.
+pyproject.toml. However many tasks run at once, one of them asks the database:
+--runner threads --limit ledger_db=2 lets two.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def orders(days: int) -> list[Order]:
     return each * days
 
 
-@mxm.task
+@mxm.task(limits=["ledger_db"])
 def book(taken: list[Order], engine: Engine = mxm.use(db)) -> int:
     """The orders in place of those of the last run: all of them, or none where one fails."""
     from sqlalchemy import text
@@ -57,7 +58,7 @@ def book(taken: list[Order], engine: Engine = mxm.use(db)) -> int:
     return len(taken)
 
 
-@mxm.task(after=book)
+@mxm.task(after=book, limits=["ledger_db"])
 def positions(engine: Engine = mxm.use(db)) -> dict[str, int]:
     from sqlalchemy import text
 
@@ -66,7 +67,7 @@ def positions(engine: Engine = mxm.use(db)) -> dict[str, int]:
         return {row.symbol: row.quantity for row in connection.execute(query)}
 
 
-@mxm.task(after=book)
+@mxm.task(after=book, limits=["ledger_db"])
 def paid(engine: Engine = mxm.use(db)) -> float:
     from sqlalchemy import text
 

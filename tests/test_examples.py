@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from command import call
 
 from mxm.pipeline.api import compile_flow, execute_flow
 from mxm.pipeline.errors import ParameterError
@@ -50,7 +51,7 @@ def load_example(name: str) -> types.ModuleType:
 def test_listing_the_examples_loads_nothing_heavy() -> None:
     # In a process of its own, as this one has loaded them for other tests.
     code = (
-        "import sys, book, by_hand, ledger, market, notify, operations, quotes, rates;"
+        "import sys, basket, book, by_hand, fixings, ledger, market, notify, operations, quotes, rates;"
         "from mxm.pipeline.registry import list_flows;"
         "print(list_flows(), {'arch', 'httpx', 'matplotlib', 'pandas', 'prefect', 'sqlalchemy'} & set(sys.modules))"
     )
@@ -63,8 +64,8 @@ def test_listing_the_examples_loads_nothing_heavy() -> None:
         check=True,
         timeout=60,
     )
-    names = ["book", "example", "index", "ledger", "market", "operations", "quotes", "rates"]
-    names.append("reconcile")
+    names = ["basket", "book", "example", "fixings", "index", "ledger", "market", "operations"]
+    names += ["quotes", "rates", "reconcile"]
     assert done.stdout.strip() == f"{names} set()"
 
 
@@ -562,3 +563,100 @@ def test_the_ledger_writes_and_reads_by_one_engine(
     elsewhere = {"ledger_db": {"url": f"sqlite:///{tmp_path}/other.db"}}
     assert flow.with_options(resource_settings=elsewhere).run(days=1).value()["orders"] == 3
     assert (tmp_path / "other.db").exists()
+
+
+# --- the rates of the European Central Bank
+
+
+def ecb() -> dict[date, dict[str, float]]:
+    text = (EXAMPLES / "data" / "ecb-2018.csv").read_text("utf-8").splitlines()
+    names, *rows = [line.split(",") for line in text]
+    return {
+        date.fromisoformat(row[0]): {
+            name: float(rate) for name, rate in zip(names[1:], row[1:]) if rate != "N/A"
+        }
+        for row in rows
+    }
+
+
+def test_the_rates_are_those_of_the_example_over_http() -> None:
+    assert load_example("rates").PUBLISHED.items() <= ecb()[date(2018, 12, 31)].items()
+    assert len(ecb()) == 255
+    held = sum(file.stat().st_size for file in (EXAMPLES / "data").iterdir())
+    assert held < 300_000
+
+
+@pytest.mark.parametrize("runner", ["sequential", "threads"])
+def test_basket_agrees_with_plain_python(runner: str) -> None:
+    module = load_example("basket")
+    day, window = date(2018, 8, 13), 20  # the Turkish lira fell by a fifth in a week
+    run = module.basket.with_options(backend="inline", runner=runner).run(day=day, window=window)
+    rates = {published: row for published, row in sorted(ecb().items()) if published <= day}
+    days = list(rates)[-window - 1 :]
+    worth = {name: [1 / rates[one][name] for one in days] for name in rates[day]}
+    earned = {
+        name: [after / before - 1 for before, after in pairwise(values)]
+        for name, values in worth.items()
+    }
+    index = [sum(on_a_day) / len(earned) for on_a_day in zip(*earned.values())]
+    report = run.value()
+    assert report["day"] == day
+    assert report["riskiest"][0] == "TRY"
+    assert list(report["currencies"]) == sorted(earned)
+    assert report["currencies"]["TRY"]["worst_day"] == pytest.approx(min(earned["TRY"]))
+    for risk, of in [(report["index"], index), (report["currencies"]["USD"], earned["USD"])]:
+        assert risk["volatility"] == pytest.approx(statistics.stdev(of) * 255**0.5)
+        assert risk["worst_day"] == pytest.approx(min(of))
+        # Of 20 changes a twentieth lies between the worst and the second, close to the second.
+        first, second, *_ = sorted(of)
+        assert risk["value_at_risk_95"] == pytest.approx(-(first + 0.95 * (second - first)))
+    assert module.basket(day, window) == report
+
+
+def test_basket_leaves_out_a_currency_that_lacks_a_day() -> None:
+    module = load_example("basket")
+    days = sorted(ecb())[:30]
+    assert set(ecb()[days[-1]]) - set(module.currencies(days)) == {"ISK"}
+
+
+def test_basket_says_how_many_days_there_are() -> None:
+    module = load_example("basket")
+    with pytest.raises(ValueError, match="2 days with rates up to 2018-01-03; 61 are needed"):
+        module.days_until(date(2018, 1, 3), 60)
+
+
+def test_basket_is_scheduled_after_the_rates_are_published() -> None:
+    spec = load_example("basket").basket.spec
+    assert (spec.schedule_cron, spec.timezone) == ("30 16 * * mon-fri", "Europe/Berlin")
+
+
+def test_fixings_fill_the_days_that_have_rates(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="the example makes tables with pandas")
+    (tmp_path / "pyproject.toml").write_text("[tool.mxm.pipeline]\nmodules = ['fixings']\n")
+    (tmp_path / "data").symlink_to(EXAMPLES / "data")
+    (tmp_path / "fixings.py").write_text((EXAMPLES / "fixings.py").read_text("utf-8"), "utf-8")
+    command = ["run", "fixings", "--for", "day=2018-12-24..2018-12-28", "--every", "weekday"]
+    ran = call(*command, "--missing-only", "--backend", "inline", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    written = sorted(file.stem for file in (tmp_path / "out" / "fixings").glob("*.csv"))
+    assert written == [f"2018-12-{day}" for day in (24, 27, 28)]  # Christmas has no rates
+    table = (tmp_path / "out" / "fixings" / "2018-12-27.csv").read_text("utf-8").split()
+    published = ecb()[date(2018, 12, 27)]
+    assert table == ["currency,rate", *(f"{name},{published[name]}" for name in sorted(published))]
+
+
+def test_fixings_refuse_a_rate_that_is_none() -> None:
+    pytest.importorskip("pandas", reason="the example makes tables with pandas")
+    module = load_example("fixings")
+    assert module.positive(module.table({"USD": 1.145}))
+    assert not module.positive(module.table({"USD": 1.145, "JPY": 0.0}))
+    assert {check.name for check in module.FIXINGS.checks} >= {"positive", "not_empty"}
+
+
+def test_one_task_at_a_time_asks_the_database_of_the_ledger() -> None:
+    spec = load_example("ledger").ledger.spec
+    assert [task.name for task in spec.tasks if task.limits == ("ledger_db",)] == [
+        "book",
+        "positions",
+        "paid",
+    ]
