@@ -191,3 +191,16 @@ def risk(x):
     assert hint is None or hint in (problem.hint or "")
     if hint is None:
         assert "call it in a flow's body: load(...)" in problem.message
+
+
+@pytest.mark.parametrize("decorator", [mxm.task, mxm.flow, mxm.resource])
+def test_an_option_like_no_other_is_named_without_advice(decorator: Any) -> None:
+    with pytest.raises(TypeError, match="has no option 'zzz'") as caught:
+        decorator(zzz=1)
+    assert "None" not in str(caught.value)
+
+
+def test_a_run_names_an_option_like_no_other_without_advice() -> None:
+    options: Any = risk.with_options
+    with pytest.raises(TypeError, match="^a run has no option 'zzz'$"):
+        options(zzz=1)

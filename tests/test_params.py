@@ -32,6 +32,8 @@ from hypothesis import strategies as st
 from ids import stable_id
 from pydantic import BaseModel, Field, SecretStr
 
+import mxm
+from mxm.pipeline.api import compile_flow
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import ParameterError
@@ -40,6 +42,7 @@ from mxm.pipeline.introspection.annotations import Unresolved
 from mxm.pipeline.params.declared import parameters_of
 from mxm.pipeline.params.resolve import Resolved, resolve
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.registry import collecting
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.values.conversion import Text, coerce
 
@@ -767,3 +770,31 @@ def test_an_unknown_key_from_python_warns_and_is_an_error_where_it_is_near_a_mis
     for near in ({"windw": 1}, Text('{"windw": 1}')):
         with pytest.raises(ParameterError, match="did you mean 'window'"):
             resolve(flow, {"choice": near})
+
+
+# Values without names
+
+
+def test_parameters_go_by_name() -> None:
+    with collecting():
+
+        @mxm.task
+        def load(symbol: str) -> str:
+            return symbol
+
+        @mxm.flow
+        def risk(symbol: str = "SPY", window: int = 5) -> str:
+            return load(symbol)
+
+    run: Any = risk.run
+    with pytest.raises(TypeError, match=r"go by name: risk.run\(symbol=...\); risk\(...\) calls"):
+        run("QQQ")
+    with pytest.raises(TypeError, match=r"risk.run\(symbol=..., window=...\)"):
+        run("QQQ", 5, 6)
+    compiled: Any = compile_flow(risk, backend="inline")
+    for params in ("QQQ", ["QQQ"], [("symbol", "QQQ")]):
+        for start in (compiled.run, compiled.execute):
+            with pytest.raises(TypeError, match="'risk' must be a mapping of names to values"):
+                start(params)
+    with pytest.raises(TypeError, match="names of parameters of flow 'risk' must be text, not 1"):
+        compiled.run({1: "QQQ"})

@@ -12,6 +12,7 @@ from typing import (
     Any,
     Concatenate,
     Generic,
+    Never,
     ParamSpec,
     TypeAlias,
     TypedDict,
@@ -27,7 +28,13 @@ from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of, unwrapped
 from mxm.pipeline.introspection.uses import Use, uses_of
-from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
+from mxm.pipeline.misuse import (
+    check_function,
+    check_given,
+    no_attribute,
+    no_operator,
+    no_positional,
+)
 from mxm.pipeline.plaincalls import outermost
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
@@ -614,7 +621,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
             self._body = self._read()
         return self._body.spec()
 
-    def run(self, /, **params: Any) -> FlowRun:
+    def run(self, /, *unnamed: Never, **params: Any) -> FlowRun:
         """Run the flow; a failed task does not raise.
 
         Parameters
@@ -628,7 +635,12 @@ class Flow(_Mappable[P, R_co], FlowBase):
             The graph is wrong; every problem is named.
         ParameterError
             Parameters are missing or do not fit.
+        TypeError
+            One was passed without its name.
         """
+        if unnamed:
+            signature = signature_of(self.fn)
+            raise no_positional(self, len(unnamed), list(signature.parameters) if signature else ())
         # Loaded when it is needed: declaring flows takes no adapters.
         from mxm.pipeline.api import compile_flow
 

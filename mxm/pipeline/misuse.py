@@ -11,7 +11,7 @@ from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.other_engines import attribute_hint, option_hint
 from mxm.pipeline.problems import Source, did_you_mean
 
-__all__ = ["check_function", "check_given", "no_attribute", "no_operator"]
+__all__ = ["check_function", "check_given", "no_attribute", "no_operator", "no_positional"]
 
 
 def check_given(
@@ -37,7 +37,10 @@ def check_given(
     """
     for option, value in options.items():
         if option not in known[kind]:
-            raise TypeError(f"{where} has no option {option!r}: {_instead(kind, option, known)}")
+            instead = _instead(kind, option, known)
+            raise TypeError(
+                f"{where} has no option {option!r}" + (f": {instead}" if instead else "")
+            )
         if option == "name" and value is not None and (not isinstance(value, str) or not value):
             raise TypeError(f"{where}: name is a non-empty string, not {repr_of(value)}")
 
@@ -82,6 +85,16 @@ def _not_a_function(kind: str, fn: object) -> str:
     if isinstance(fn, str):
         return f"@mxm.{kind}({fn!r}): pass options by name: name={fn!r}"
     return f"@mxm.{kind} decorates functions defined with def, not {fn!r}"
+
+
+def no_positional(made: FlowBase, count: int, names: Sequence[str]) -> TypeError:
+    """The error for a run of *made* with *count* positional arguments; its parameters' *names*."""
+    example = ", ".join(f"{name}=..." for name in names[:count]) or "name=..."
+    called = made.fn.__name__
+    return TypeError(
+        f"parameters of flow {made.name!r} go by name: {called}.run({example}); "
+        f"{called}(...) calls it without an engine"
+    )
 
 
 def no_attribute(made: TaskBase | FlowBase, name: str) -> AttributeError:

@@ -215,5 +215,6 @@ def used(symbol: str, engine: Engine = mxm.use(Engine)) -> float:  # type: ignor
 
 rows("SPY", engine=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sync_flow.with_options(resources={"db": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+sync_flow.run("SPY")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 sync_flow.with_options(resource={db: 1})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 load.with_options(cache="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -332,7 +332,7 @@ class RunOptions:
             if option not in self.__slots__:
                 known = (*also, *self.__slots__)
                 hint = option_hint("run", option, known) or did_you_mean(option, known)
-                raise TypeError(f"a run has no option {option!r}: {hint}")
+                raise TypeError(f"a run has no option {option!r}" + (f": {hint}" if hint else ""))
         if options and _is_mapping(options.get("limits")):
             options = {**options, "limits": {**self.limits, **options["limits"]}}
         return replace(self, **options) if options else self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.assets.templates import fields_of
@@ -82,7 +82,10 @@ def resolve(spec: FlowSpec, params: Mapping[str, Any], *, strict: bool = False) 
     ------
     ParameterError
         Values are missing or do not fit; it lists all of them.
+    TypeError
+        *params* are not values by name.
     """
+    _check_names(spec.name, params)
     reading = _Reading(spec, params)
     tasks = {task.name: reading.task_values(task) for task in spec.tasks}
     unused = list(reading.unused())
@@ -96,6 +99,20 @@ def resolve(spec: FlowSpec, params: Mapping[str, Any], *, strict: bool = False) 
     secrets |= {k for k in values if k not in reading.taken and closest(k, secrets)}
     flow = {k: mask(v) if k in secrets else v for k, v in values.items()}
     return Resolved(flow, tasks, secrets, warnings)
+
+
+def _check_names(flow: str, params: object) -> None:
+    """Check that *params* are values by name, as a type checker would."""
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"parameters of flow {flow!r} must be a mapping of names to values, "
+            f"{{'window': 5}}, not {type(params).__name__}"
+        )
+    for name in cast("Mapping[object, object]", params):
+        if not isinstance(name, str):
+            raise TypeError(
+                f"names of parameters of flow {flow!r} must be text, not {repr_of(name)}"
+            )
 
 
 class _Reading:
