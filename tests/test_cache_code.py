@@ -142,6 +142,16 @@ HELD = threading.local()
 def set(rate): HELD.rate = rate
 def get(): return HELD.rate
 """,
+    "queue": """
+HELD = queue.Queue()
+set = HELD.put
+def get(): return HELD.queue[-1]
+""",
+    "event": """
+HELD = threading.Event()
+def set(rate): HELD.set() if rate == 1 else HELD.clear()
+def get(): return 1 if HELD.is_set() else 2
+""",
     "attribute that a pickle leaves out": """
 class Sheet:
     def __getstate__(self): return {}
@@ -169,7 +179,7 @@ def use(chosen: int) -> int: return rates.get()
 @mxm.flow
 def f(n: int = 1): return use(choose(n))
 """,
-        rates=f"import contextvars, threading\n{HELD[held]}",
+        rates=f"import contextvars, queue, threading\n{HELD[held]}",
     )
     assert [project.run("-p", f"n={n}").value for n in (1, 2, 1)] == [1, 2, 1]
     assert project.run().cached == ["use"]

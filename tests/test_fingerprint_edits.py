@@ -39,6 +39,10 @@ def fingerprint_in(folder: Path, *more: Path) -> tuple[Fingerprint, str]:
 
 
 STALE = [
+    lib("import lib\ndef t(x):\n    return lib.A().k\n", "import dataclasses\nA = dataclasses.make_dataclass('A', [('k', int, 1)])\n", "default of a dataclass that is made by a call", "int, 1", "int, 2"),
+    lib("import lib\ndef t(x):\n    return lib.A().k\n", "import dataclasses\nA = dataclasses.make_dataclass('A', [('k', int, dataclasses.field(default_factory=lambda: h()))])\ndef h(): return 1\n", "factory of a dataclass that is made by a call", "return 1", "return 2"),
+    lib("import lib\ndef t(x):\n    return lib.A.k\n", "import types\nA = types.new_class('A', (), {}, lambda names: names.update(k=1))\n", "class made by types.new_class", "k=1", "k=2"),
+    lib("import lib\ndef t(x):\n    return lib.A().h()\n", "import abc\nA = abc.ABCMeta('A', (), {'h': lambda self: 1})\n", "class made by its metaclass", ": 1", ": 2"),
     lib("import lib\ndef t(x):\n    return lib.V.get()\n", "from contextvars import ContextVar\nV = ContextVar('V', default=1)\n", "default of a context variable of a module", "=1", "=2"),
     lib("from lib import V\ndef t(x):\n    return V.get()()\n", "from contextvars import ContextVar\ndef h(): return 1\nV = ContextVar('V', default=h)\n", "function in a context variable", "return 1", "return 2"),
     lib("import lib\ndef t(x):\n    return next(lib.C)\n", "import itertools\nC = itertools.count(3)\n", "iterator of a module", "(3)", "(4)"),

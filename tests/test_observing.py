@@ -7,6 +7,7 @@ import contextvars
 import functools
 import glob
 import importlib
+import importlib.metadata
 import os
 import pickle
 import pkgutil
@@ -104,6 +105,27 @@ def test_a_new_file_in_a_folder_that_was_listed_is_seen(folder: Path, look: obje
     assert unchanged(seen.reads, str(folder), str(folder)) is None
     (folder / "data" / "b.csv").write_text("2")
     assert unchanged(seen.reads, str(folder), str(folder)) is not None
+
+
+def test_what_comes_with_a_run_is_no_new_file_in_a_folder(folder: Path) -> None:
+    with observed(root=str(folder)) as seen:
+        list(Path().iterdir())
+        glob.glob("**/flows.csv", recursive=True)
+    for name in (".mxm", "__pycache__"):
+        (folder / name).mkdir()
+    (folder / ".mxm" / "flows.csv").touch()
+    assert unchanged(seen.reads, str(folder), str(folder)) is None
+    (folder / "flows.csv").touch()
+    assert unchanged(seen.reads, str(folder), str(folder)) is not None
+
+
+def test_a_look_for_installed_packages_is_no_look_at_the_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    with observed(root=str(folder)) as seen:
+        list(importlib.metadata.distributions())
+    assert paths(seen) == []
 
 
 def test_what_an_attempt_wrote_itself_is_no_input(folder: Path) -> None:

@@ -110,6 +110,7 @@ def _digest_of_matches(pattern: str) -> str:
     while glob.has_magic(fixed):
         fixed = os.path.dirname(fixed)
     matches = sorted(glob.glob(pattern, recursive=True, include_hidden=True))
-    names = [os.fsencode(os.path.relpath(path, fixed)) for path in matches]
+    paths = [os.path.relpath(path, fixed) for path in matches]
+    names = [os.fsencode(path) for path in paths if ".mxm" not in path.split(os.sep)]
     joined = b"\0".join(names)
     return f"sha256-{hashlib.sha256(joined).hexdigest()}"

@@ -245,6 +245,7 @@ _EVENTS = frozenset(
 )
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
 _RELATIVE = ("_rmtree_safe_fd", "_rmtree_safe_fd_step", "_fwalk", "fwalk")
+_METADATA = ("importlib.metadata", "importlib_metadata", "pkg_resources")
 _CODE = (".py", ".pyc", ".pyo", ".so", ".pyd")
 
 
@@ -254,7 +255,7 @@ def _note(
     if event == "open":
         _note_open(log, args, frame, origins)
     elif event in _LISTED:
-        if not _is_import(frame):
+        if not (_is_import(frame) or _is_of_metadata(frame)):
             path = _path("." if args[0] is None else args[0])
             log.read(path, names=True, origins=origins)
     elif event in _GLOBBED:
@@ -315,6 +316,11 @@ def _names_a_folder(frame: FrameType | None) -> bool:
 def _is_import(frame: FrameType | None) -> bool:
     names = ("<frozen importlib", "<frozen zipimport")
     return frame is not None and frame.f_code.co_filename.startswith(names)
+
+
+def _is_of_metadata(frame: FrameType | None) -> bool:
+    """Whether *frame* looks for installed packages in the folders of ``sys.path``."""
+    return frame is not None and frame.f_globals.get("__name__") in _METADATA
 
 
 def _note_pattern(log: FileLog, event: str, args: Sequence[Any], origins: Origins) -> None:

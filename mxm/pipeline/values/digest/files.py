@@ -20,14 +20,19 @@ def digest_of_file(path: str | os.PathLike[str]) -> str:
         return f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+_OF_RUNS = {".mxm", "__pycache__"}
+
+
 def digest_of_names(folder: str | os.PathLike[str]) -> str:
     """The digest of the names in *folder*, whatever their order.
+
+    Those of the store and of Python's compiled files, which come with a run, do not count.
 
     Raises
     ------
     OSError
         It cannot be listed.
     """
-    names = sorted(map(os.fsencode, os.listdir(folder)))
+    names = sorted(map(os.fsencode, {*os.listdir(folder)} - _OF_RUNS))
     joined = b"\0".join(names)
     return f"sha256-{hashlib.sha256(joined).hexdigest()}"

@@ -20,6 +20,10 @@ _SIMPLE = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset,
 _SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
+# Classes that their functions make have their name for a module.
+_MAKERS = ("abc", "dataclasses", "types")
+
+
 def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, Any]:
     """Origin, file and namespace of the module that defines *cls*.
 
@@ -28,6 +32,10 @@ def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, A
     scope
         A namespace in which it was found.
     """
+    if cls.__module__ in _MAKERS and (
+        vars(sys.modules[cls.__module__]).get(cls.__qualname__) is not cls
+    ):
+        return Origin.TYPED, "", {}
     for value in list(vars(cls).values()):
         function: Any = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, FunctionType) and function.__qualname__.startswith(
@@ -66,6 +74,9 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
     else:
         node.content = hash_of(*own)
         annotated = hash_of(repr(own.get("__annotations__")))
+        made: dict[str, Any] = own.get("__dataclass_fields__", {})
+        for name, each in made.items():
+            graph.link(node, f"field {name}", (each.default_factory, dict(each.metadata)))
     node.annotations = annotated
     reads = foreign or "__dataclass_fields__" in own or "_fields" in own or "decorated" in annotated
     if reads:

@@ -104,7 +104,9 @@ class Contents:
         """Make a value without content count by those of its parts that have one."""
         parts: Any = value
         if not isinstance(value, dict):
-            if not self._graph.is_of_project(type(value)):
+            kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            if not (name in _HOLDERS or self._graph.is_of_project(kind)):
                 return  # the state of a library's object is its own
             parts = attribute_of(value, "__dict__")
         if not isinstance(parts, dict):
@@ -156,6 +158,11 @@ class Contents:
                     self._by_statements(node, taken.names[at], vars(module), other, depth + 1)
 
 
+# Objects of Python without content that hold what tasks put into them.
+_HOLDERS = {
+    *("queue.LifoQueue", "queue.PriorityQueue", "queue.Queue"),
+    *("threading.BoundedSemaphore", "threading.Event", "threading.Semaphore"),
+}
 _DEPTH = 4
 _PARTS = 1_000
 _DIVIDED = 500
