@@ -40,7 +40,7 @@ from mxm.pipeline.errors import AssetCheckError, AssetError, PipelineError
 from mxm.pipeline.store.catalogue import history
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import store_of_file
-from mxm.pipeline.store.staleness import declared_in, stale_in
+from mxm.pipeline.store.staleness import declared_in, lacking_in, stale_in
 
 
 @pytest.fixture
@@ -444,6 +444,84 @@ def test_the_partitions_that_a_task_loaded_are_what_it_is_made_from(root: Path) 
     assert stale_assets(rolling) == [("sums", "day:3", "upstream newer")]
 
 
+def test_what_another_run_wrote_while_it_ran_is_newer(root: Path) -> None:
+    def other() -> None:
+        run(of_symbols("SPY", value=2)).raise_for_failure()
+
+    def loads() -> Any:
+        value = load_asset("prices", "1")
+        other()
+        return value
+
+    run(of_symbols("SPY")).raise_for_failure()
+    loading = one(loads, AssetDecl("loaded", format="json", path_template="loaded.json"), "r")
+    run(loading).raise_for_failure()
+    assert stale_assets(loading) == [("loaded", None, "upstream newer")]
+
+    def sums(value: Any) -> Any:
+        other()
+        return value
+
+    run(of_symbols("SPY")).raise_for_failure()
+    made = AssetDecl("sums", "day", "json", "sum-{day}.json")
+    [prices] = of_symbols("SPY").tasks
+    both = at(FlowSpec("b", [prices, TaskSpec("s", sums, upstream=[prices.name], produces=made,
+                                              params={"day": "1"})]))  # fmt: skip
+    run(both).raise_for_failure()
+    assert ("sums", "day:1", "upstream newer") in stale_assets(both)
+
+
+MONTHS = AssetDecl("months", "day", "json", "{day:%Y-%m}.json")
+
+
+@pytest.mark.parametrize("by", ["value", "task"])
+def test_a_file_that_held_another_partition_is_a_warning_and_no_longer_that_ones(
+    by: str, root: Path
+) -> None:
+    def fn(day: str) -> Any:
+        if by == "value":
+            return [day]
+        return (root / f"{day[:7]}.json").write_text(f'["{day}"]') and None
+
+    spec = one(fn, MONTHS)
+    assert run(spec, day="2026-01-02").warnings == ()
+    assert run(spec, day="2026-01-02").warnings == ()
+    [said] = run(spec, day="2026-01-05").warnings
+    assert said.code == "MXM815"
+    assert "held day:2026-01-02, which day:2026-01-05 replaces" in said.message
+    assert stale_assets(spec) == [("months", "day:2026-01-02", "changed outside")]
+    with Database(store_of_file()) as database:
+        rows = history(database, "months", latest=True)
+    assert lacking_in(rows, ["2026-01-02", "2026-01-05"]) == ["2026-01-02"]
+    with pytest.raises(AssetError, match="changed outside"):
+        load_asset("months", "2026-01-02")
+
+
+def test_a_file_that_held_another_asset_is_a_warning(root: Path) -> None:
+    run(one(lambda: [1], AssetDecl("a", format="json", path_template="x.json")))
+    [said] = run(one(lambda: [2], AssetDecl("b", format="json", path_template="x.json"))).warnings
+    assert (said.code, said.message) == (
+        "MXM815",
+        "x.json of asset 'b' held asset 'a', which it replaces",
+    )
+
+
+@pytest.mark.parametrize("written", [datetime(2026, 1, 2, 3), "2026-01-02T03:00:00"])
+@pytest.mark.parametrize("asked", [datetime(2026, 1, 2, 3), "2026-01-02T03:00", "2026-01-02 03"])
+def test_a_partition_that_is_a_time_is_known_in_each_form(
+    written: Any, asked: Any, root: Path
+) -> None:
+    made = AssetDecl("hours", "at", "json", "{at:%d-%H}.json")
+    run(one(lambda at: [1], made), at=written).raise_for_failure()
+    assert load_asset("hours", asked) == [1]
+    made = AssetDecl("read", format="json", path_template="read.json")
+    reads = one(lambda: load_asset("hours", asked), made, "r")
+    run(reads).raise_for_failure()
+    assert stale_assets(reads) == []
+    run(one(lambda at: [2], AssetDecl("hours", "at", "json", "{at:%d-%H}.json")), at=written)
+    assert stale_assets(reads) == [("read", None, "upstream newer")]
+
+
 def test_files_of_an_earlier_template_are_not_those_of_now(root: Path) -> None:
     moved = AssetDecl("prices", path_template="new/x.json", format="json")
     run(one(lambda: [1], table(format="json"), "a")).raise_for_failure()
@@ -694,6 +772,22 @@ def test_what_is_older_than_its_freshness_is_stale(root: Path) -> None:
         found = stale_in(database, {}, now=later)
     assert [(each.partition, each.reason) for each in found] == [("day:y", "old")]
     assert found[0].detail == "it is 3 h old, and fresh for 1 h"
+
+
+def test_each_file_of_the_newest_partition_has_to_be_fresh(root: Path) -> None:
+    made = AssetDecl("a", None, "json", "{symbol}.json", freshness_s=60)
+    spec = one(lambda symbol: [symbol], made)
+    for symbol in ("SPY", "QQQ"):
+        run(spec, symbol=symbol).raise_for_failure()
+    with Database(store_of_file()) as database:
+        declared, [first, _] = declared_in([spec]), history(database)
+        late = [first.at + timedelta(seconds=seconds) for seconds in (-1, 0, 3600)]
+        stale = [stale_in(database, declared, now=now) for now in late]
+    assert [[each.reason for each in found] for found in stale] == [
+        ["old", "old"],  # of a clock that went back since
+        ["old"],  # the other one was written after this moment
+        ["old", "old"],
+    ]
 
 
 def test_a_path_is_printed_alone(project: Path) -> None:

@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "MXM812": "a value that cannot be part of a path",
     "MXM813": "a cached task that reads an asset without a recorded file",
     "MXM814": "a URL that nothing installed can write",
+    "MXM815": "a file that held another partition",
     "MXM930": "a schedule that is not five fields of cron",
     "MXM931": "an unknown time zone",
     "MXM932": "a schedule that never comes",

@@ -16,8 +16,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FileState", "Hashed", "hash_of", "locked", "published", "read_description",
-           "rejected_path", "write_whole", "description_path", "describe"]  # fmt: skip
+__all__ = ["FileState", "Hashed", "hash_of", "last_description", "locked", "published",
+           "read_description", "rejected_path", "write_whole", "description_path",
+           "describe"]  # fmt: skip
 
 _CHUNK = 1 << 20
 
@@ -271,14 +272,18 @@ def _write_description(path: str, description: Mapping[str, Any], of: str) -> No
 
 def read_description(path: str) -> dict[str, Any] | None:
     """What is known of the file *path* as it is there now; None where that is not known."""
+    known, state = last_description(path), FileState.of(path)
+    if known is None or state is None:
+        return None
+    same = known.get("file") == {"inode": state.inode, "modified": state.modified}
+    return known if same else None
+
+
+def last_description(path: str) -> dict[str, Any] | None:
+    """What was last noted of the file *path*, whatever is there now; None where nothing was."""
     try:
         with open(description_path(path), encoding="utf-8") as file:
             document: Any = json.load(file)
     except (OSError, ValueError):
         return None
-    state = FileState.of(path)
-    if not isinstance(document, dict) or state is None:
-        return None
-    known: dict[str, Any] = document  # pyright: ignore[reportUnknownVariableType]
-    same = known.get("file") == {"inode": state.inode, "modified": state.modified}
-    return known if same else None
+    return document if isinstance(document, dict) else None  # pyright: ignore[reportUnknownVariableType]

@@ -17,6 +17,7 @@ from mxm.pipeline.errors import AssetError, described
 __all__ = [
     "content_at",
     "is_url",
+    "last_description_at",
     "object_of",
     "publish_at",
     "put",
@@ -102,6 +103,15 @@ def _description(system: Any, url: str) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return description if isinstance(description, dict) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def last_description_at(url: str) -> dict[str, Any] | None:
+    """What is noted of the asset at *url*; None where nothing is, or it cannot be read."""
+    try:
+        with _asked():
+            return _description(_system(url), url)
+    except (AssetError, OSError):
+        return None
 
 
 def content_at(url: str) -> Hashed | None:

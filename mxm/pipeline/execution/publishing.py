@@ -16,6 +16,7 @@ from mxm.pipeline.assets.files import (
     Hashed,
     describe,
     hash_of,
+    last_description,
     locked,
     published,
     read_description,
@@ -24,7 +25,7 @@ from mxm.pipeline.assets.files import (
 )
 from mxm.pipeline.assets.formats import Facts, facts_of, format_named
 from mxm.pipeline.assets.reading import ReadAsset
-from mxm.pipeline.assets.remote import content_at, is_url, publish_at, put
+from mxm.pipeline.assets.remote import content_at, is_url, last_description_at, publish_at, put
 from mxm.pipeline.assets.templates import PathError, Template, read_template, within
 from mxm.pipeline.bindings import Binding, Bindings, Const, Param, by_parameter
 from mxm.pipeline.errors import (
@@ -366,7 +367,8 @@ class Aim:
             with locked(os.path.dirname(self.real)):
                 content = hash_of(self.real)
                 facts, results = self._look()
-                made = self._asset(content, facts, "task", results, self._said(results))
+                said = (*self._said(results), *self._replaced())
+                made = self._asset(content, facts, "task", results, said)
                 describe(self.real, _description(made, self, maker))
         except FileNotFoundError:
             raise AssetError(
@@ -394,7 +396,7 @@ class Aim:
         made: list[WrittenAsset] = []
 
         def description(content: Hashed) -> Mapping[str, Any]:
-            problems = (*self._said(results), *self._lost(lost))
+            problems = (*self._said(results), *self._lost(lost), *self._replaced())
             made.append(self._asset(content, facts, "value", results, problems))
             return _description(made[0], self, maker)
 
@@ -511,6 +513,35 @@ class Aim:
                 'format="parquet" keeps the types of columns'
                 if asset.format == "csv"
                 else 'format="pickle" keeps it',
+                source=task.source,
+                task=task.name,
+                severity="warning",
+            ),
+        )
+
+    def _replaced(self) -> tuple[Problem, ...]:
+        """A warning where the file held another partition, or another asset."""
+        if is_url(self.real):
+            old = last_description_at(self.real)
+        else:
+            old = last_description(self.real) if self.before is not None else None
+        if old is None:
+            return ()
+        task, asset = self.target.task, self.target.asset
+        own, other = self.partition or "no partition", old.get("partition") or "no partition"
+        if old.get("id") != asset.id:
+            what = f"asset {old.get('id')!r}, which it replaces"
+            hint = "give each asset a path of its own"
+        elif old.get("partition") != self.partition:
+            what = f"{other}, which {own} replaces"
+            hint = "let path_template distinguish the partitions, or partition_key be what it does"
+        else:
+            return ()
+        return (
+            Problem(
+                "MXM815",
+                f"{self.path} of asset {asset.id!r} held {what}",
+                hint,
                 source=task.source,
                 task=task.name,
                 severity="warning",

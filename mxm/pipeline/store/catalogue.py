@@ -252,8 +252,12 @@ def history(
         where.append("asset = ?")
         values.append(asset)
     if partition is not None:
-        where.append("(partition = ? OR substr(partition, instr(partition, ':') + 1) = ?)")
-        values += [partition, partition]
+        forms = _forms(partition)
+        marks = ", ".join("?" * len(forms))
+        where.append(
+            f"(partition = ? OR substr(partition, instr(partition, ':') + 1) IN ({marks}))"
+        )
+        values += [partition, *forms]
     sql = "SELECT * FROM materialisation"
     if latest:
         newest = "SELECT max(number) FROM materialisation GROUP BY asset, partition, path"
@@ -262,6 +266,17 @@ def history(
         sql += f" WHERE {' AND '.join(where)}"
     rows = database.read(f"{sql} ORDER BY number", values)
     return [_made(database, row) for row in rows]
+
+
+def _forms(value: str) -> list[str]:
+    """*value* of a partition, and the other way to write it if it is a time: ``T`` or a space."""
+    if len(value) <= len("2026-01-02") or value[len("2026-01-02")] not in " T":
+        return [value]
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return [value]
+    return list(dict.fromkeys([value, moment.isoformat(), str(moment)]))
 
 
 def content_of(database: Database, read: ReadAsset) -> str | None:

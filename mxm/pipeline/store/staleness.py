@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mxm.pipeline.assets.declared import AssetDecl
+from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.assets.templates import TemplateError, read_template
 from mxm.pipeline.execution.publishing import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
@@ -139,8 +140,12 @@ def stale_in(
         freshness = recorded.get(asset, {}).get("freshness_s") if produces is None else None
         if produces is not None:
             freshness = produces.freshness_s
+        last = max(newest, key=lambda row: row.number)  # of a partition: its files must be fresh
+        owners = {row.relative: row for row in sorted(newest, key=lambda row: row.number)}
         for row in newest:
-            why = _why(row, row is made[-1], freshness, code, contents, now or datetime.now(UTC))
+            must_be_fresh = freshness if row.partition == last.partition else None
+            owner = owners[row.relative]
+            why = _why(row, owner, must_be_fresh, code, contents, now or datetime.now(UTC))
             if why is not None:
                 stale.append(Stale(asset, row.partition, *why, row.flow))
     return stale
@@ -178,7 +183,8 @@ class _Contents:
         self._by_partition: dict[tuple[str, str | None], list[Materialisation]] = {}
         for rows in by_asset.values():
             for row in rows:
-                self._by_partition.setdefault((row.asset, row.partition), []).append(row)
+                place = row.asset, _one_form(row.partition)
+                self._by_partition.setdefault(place, []).append(row)
 
     def newer(self, row: Materialisation, upstream: str) -> Materialisation | None:
         """What was written of *upstream* after *row*, with another content.
@@ -187,19 +193,28 @@ class _Contents:
         """
         loaded = [each for each in row.reads if each.id == upstream]
         if loaded and all(each.what == "value" for each in loaded):
-            later = [self._after(row, self._asked(upstream, each.partition)) for each in loaded]
+            later = [self._since(row, each) for each in loaded]
             return next(filter(None, later), None)
         if loaded:
             return self._after(row, self._by_asset.get(upstream, []))
-        same = self._by_partition.get((upstream, row.partition))
+        same = self._by_partition.get((upstream, _one_form(row.partition)))
         return self._after(row, same or self._by_asset.get(upstream, []))
+
+    def _since(self, row: Materialisation, loaded: ReadAsset) -> Materialisation | None:
+        """What was written since of what the task of *row* loaded, with another content."""
+        rows = self._asked(loaded.id, loaded.partition)
+        digest = (loaded.content or "").rpartition(" ")[2]
+        # Another run may have written it after it was loaded, and before *row* was written.
+        if any(each.digest == digest for each in rows):
+            return rows[-1] if rows[-1].digest != digest else None
+        return self._after(row, rows)
 
     def _asked(self, asset: str, partition: str | None) -> list[Materialisation]:
         rows = self._by_asset.get(asset, [])
         if partition is None or not rows:
             return rows
         key = next((row.partition.partition(":")[0] for row in rows if row.partition), "")
-        same = self._by_partition.get((asset, f"{key}:{partition}"))
+        same = self._by_partition.get((asset, _one_form(f"{key}:{partition}")))
         return same or [
             row
             for row in rows
@@ -208,12 +223,21 @@ class _Contents:
 
     @staticmethod
     def _after(row: Materialisation, upstream: list[Materialisation]) -> Materialisation | None:
-        # Of one run each is written after what it is made from.
+        # Of one run each is written after what it is made from. What another run wrote in between
+        # is newer than what this one was made from.
         before: dict[tuple[str | None, str | None], Materialisation] = {}
+        own: dict[tuple[str | None, str | None], Materialisation] = {}
+        for each in upstream:
+            if each.number < row.number:
+                before[each.partition, each.path] = each
+                if each.run == row.run:
+                    own[each.partition, each.path] = each
+        before.update(own)
         after: dict[tuple[str | None, str | None], Materialisation] = {}
         for each in upstream:
-            place = each.partition, each.path
-            (before if each.number < row.number else after)[place] = each
+            old = before.get((each.partition, each.path))
+            if each.number > (row.number if old is None else old.number):
+                after[each.partition, each.path] = each
         for place, each in after.items():
             old = before.get(place)
             if old is None or old.digest is None or old.digest != each.digest:
@@ -242,7 +266,7 @@ class _Codes:
 
 def _why(
     row: Materialisation,
-    is_last: bool,
+    owner: Materialisation,
     freshness: float | None,
     code: str | None,
     contents: _Contents,
@@ -252,6 +276,8 @@ def _why(
     change = row.change()
     if change is not None:
         reason, _, detail = change.partition(": ")
+        if reason == "changed outside" and owner.partition != row.partition:
+            detail = f"{row.relative} is that of {owner.partition} now, by run {owner.run}"
         return reason, detail
     if code is not None and code != row.code:
         which = f"task {row.task!r}, or of one upstream of it,"
@@ -264,9 +290,10 @@ def _why(
             which = f" {newer.partition}" if newer.partition else ""
             return "upstream newer", f"{upstream}{which} was written since, in run {newer.run}"
     age = (now - row.at).total_seconds()
-    # Of an asset with partitions, the newest one has to be fresh.
-    if is_last and freshness is not None and age > freshness:
+    if freshness is not None and age > freshness:
         return "old", f"it is {_span(age)} old, and fresh for {_span(freshness)}"
+    if freshness is not None and age < 0:
+        return "old", f"it was written {_span(-age)} from now, by a clock that was wrong"
     return None
 
 
@@ -280,7 +307,9 @@ def _span(seconds: float) -> str:
 def lacking_in(
     rows: Iterable[Materialisation], values: Iterable[str], shape: re.Pattern[str] | None = None
 ) -> list[str]:
-    """The partitions among *values* that were never written, or of which a file is not there.
+    """The partitions among *values* that were never written, or of which a file is lost.
+
+    It is lost if it is not there, or if another partition was written to it.
 
     Parameters
     ----------
@@ -292,10 +321,16 @@ def lacking_in(
         Only files of this shape count.
     """
     there: dict[str, bool] = {}
+    rows = list(rows)
+    last: dict[str | None, int] = {}
+    for row in rows:
+        last[row.relative] = max(row.number, last.get(row.relative, 0))
     for row in rows:
         if shape is None or (row.relative is not None and shape.fullmatch(row.relative)):
             value = same_value(str(row.partition).partition(":")[2])
-            there[value] = is_there(row) and there.get(value, True)
+            # Another partition may have been written to the same file since.
+            is_its_own = row.relative is None or last[row.relative] == row.number
+            there[value] = is_its_own and is_there(row) and there.get(value, True)
     return [value for value in values if not there.get(same_value(value))]
 
 
@@ -308,6 +343,12 @@ def same_value(text: str) -> str:
 
 
 _DAY = len("2026-01-02")
+
+
+def _one_form(partition: str | None) -> str | None:
+    """*partition*, ``key:value``, with its value in one form."""
+    key, colon, value = (partition or "").partition(":")
+    return f"{key}:{same_value(value)}" if colon else partition
 
 
 def lineage_of(
