@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +24,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from command import call, write
+from command import SCRIPT, call, write
 from pydantic import SecretStr
 
 import mxm
@@ -33,6 +36,8 @@ from mxm.pipeline.assets.formats import format_named
 from mxm.pipeline.assets.templates import Field, PathError, read_template
 from mxm.pipeline.errors import AssetClashError, AssetError, ParameterError
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
+from mxm.pipeline.store.catalogue import history
+from mxm.pipeline.store.database import Database
 
 BACKENDS = ("inline", "prefect")
 
@@ -787,8 +792,43 @@ def test_a_file_that_the_system_cuts_fails_the_task_and_leaves_the_old_one(root:
         done = call(*command, cwd=root)
         assert done.code == code, done.err
     assert "x.json could not be written: File too large" in done.err
+    assert "Traceback" not in done.err  # all of it would be of our own code
     assert json.loads((root / "x.json").read_text()) == [1] * 3
     assert not list(root.glob(".mxm-*"))
+
+
+ON_A_FULL_DISK = """
+import json, subprocess, sys
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "."], check=True)
+import os
+os.chdir(os.getcwd())  # onto what was mounted
+open("flows.py", "w").write(sys.argv[1])
+open("pyproject.toml", "w").close()
+for n in (3, 700_000):
+    command = ["run", "flows.py", "-p", f"n={n}", "--backend", "inline"]
+    done = subprocess.run([sys.executable, sys.argv[2], *command], capture_output=True, text=True)
+    print(done.returncode, done.stderr[-400:] if n > 3 else "")
+print(json.load(open("x.json")), sorted(os.listdir(".")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a small disk is mounted as on Linux")
+def test_a_full_disk_fails_the_task_and_leaves_the_old_file(root: Path) -> None:
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("nobody but root may mount a small disk here")
+    flows = textwrap.dedent(LIMITED).replace("if n > 9:", "if False:")
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", ON_A_FULL_DISK, flows, str(SCRIPT)],
+        cwd=root, capture_output=True, text=True, check=True,
+        env={k: v for k, v in os.environ.items() if k != "MXM_HOME"} | {"PYTHONPYCACHEPREFIX": "x"},
+    )  # fmt: skip
+    assert "x.json could not be written: No space left on device" in done.stdout, done.stdout
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith("0")
+    assert last.startswith("[1, 1, 1] [")
+    assert ".part" not in last
 
 
 def test_parts_of_killed_writers_are_removed_and_those_of_others_stay(root: Path) -> None:
@@ -836,21 +876,48 @@ KILLED = """
 """
 
 
-def test_a_killed_writer_leaves_a_whole_file_and_no_row_without_it(root: Path) -> None:
+def kill_writers(root: Path, moments: Iterable[float]) -> None:
+    """Kill a writer at each of *moments*, in seconds, and look at what it left."""
     write(root, {"flows.py": KILLED, "pyproject.toml": ""})
-    for moment in range(10):
+    for moment in moments:
         writer = subprocess.Popen(
             [sys.executable, "flows.py"], cwd=root, stdout=subprocess.PIPE,
-            env={**os.environ, "MXM_HOME": str(root / ".store")},
+            env={name: text for name, text in os.environ.items() if name != "MXM_HOME"},
         )  # fmt: skip
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
-        time.sleep(0.011 * moment)
+        time.sleep(moment)
         writer.kill()
         writer.wait()
         writer.stdout.close()
         made = pd.read_parquet(root / "data/x.parquet")
         assert (len(made), made["n"].nunique(), made["x"].sum()) == (200_000, 1, 19_999_900_000)
+        with Database(str(root / ".mxm")) as database:
+            newest = history(database, "a")[-1]
+        # The process may be killed after the file and before its row, never the other way round.
+        change = newest.change()
+        assert change is None or change.startswith("changed outside")
+        there = read_description(str(root / "data/x.parquet"))
+        if there is None:  # between the description and the file: it is of a file to come
+            assert change is None
+        else:
+            assert there["digest"] == files.hash_of(str(root / "data/x.parquet")).digest
+            assert change is None or there["run"] != newest.run
+
+
+def test_a_killed_writer_leaves_a_whole_file_and_no_row_without_it(root: Path) -> None:
+    kill_writers(root, [0.011 * n for n in range(10)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_a_writer_that_is_killed_at_fifty_moments_leaves_whole_files(
+    place: str, root: Path
+) -> None:
+    if place == "memory" and not os.path.isdir("/dev/shm"):
+        pytest.skip("this system has no /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if place == "memory" else root) as folder:
+        kill_writers(Path(folder), [0.013 * n for n in range(50)])
 
 
 def test_a_cancelled_writer_leaves_the_old_file(

@@ -53,7 +53,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MXM_HOME", raising=False)
     write(tmp_path, {"flows.py": FLOWS, "pyproject.toml": "",
-                     "days.py": "def some(first, last):\n    return [first, last]\n"})  # fmt: skip
+                     "days.py": "from datetime import timedelta\n"
+                     "def some(first, last):\n    return [last, first]\n"
+                     "def more(first, last):\n    return [last + timedelta(1)]\n"})  # fmt: skip
     return tmp_path
 
 
@@ -67,6 +69,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("day=2026-01-02", None, ["2026-01-02"]),
         ("day=a, b,a,", None, ["a", "b"]),
         ("n=8..11", None, ["8", "9", "10", "11"]),
+        ("n=08..11", None, ["08", "09", "10", "11"]),
+        ("t=2026-10-25T02..2026-10-25T02[Europe/Berlin]", "hour",
+         ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00"]),
+        ("t=2026-03-29T01:00+01:00..2026-03-29T03[Europe/Berlin]", "hour",
+         ["2026-03-29T01:00:00+01:00", "2026-03-29T03:00:00+02:00"]),
         ("t=2026-01-02T22..2026-01-03T00", "hour",
          ["2026-01-02T22:00:00", "2026-01-02T23:00:00", "2026-01-03T00:00:00"]),
         ("t=2026-03-29T01..2026-03-29T04[Europe/Berlin]", "hour",
@@ -83,6 +90,18 @@ def test_the_values_of_a_range_and_of_a_list(
 
 
 @pytest.mark.parametrize(
+    ("days", "hours"),
+    [
+        ("2026-01-02..2026-01-03", 48),
+        ("2026-10-25..2026-10-25[Europe/Berlin]", 25),
+        ("2026-03-29..2026-03-29[Europe/Berlin]", 23),
+    ],
+)
+def test_the_hours_of_days_are_those_of_the_last_day_too(days: str, hours: int) -> None:
+    assert len(partitions_of(f"t={days}", "hour")[1]) == hours
+
+
+@pytest.mark.parametrize(
     ("text", "every", "said"),
     [
         ("day", None, "--for needs NAME=VALUES"),
@@ -94,6 +113,7 @@ def test_the_values_of_a_range_and_of_a_list(
         ("day=@none.txt", None, "none.txt cannot be read"),
         ("day=2026-01-02..2026-01-05", "no_such:function", "ModuleNotFoundError"),
         ("t=2026-01-02T00..2026-01-02T05[Mars/X]", "hour", "unknown time zone"),
+        ("day=20260131..20260201", None, "may be days or numbers"),
     ],
 )
 def test_a_range_that_cannot_be_read_is_an_error(text: str, every: str | None, said: str) -> None:
@@ -217,6 +237,8 @@ def test_a_calendar_of_the_user_gives_the_days(
     monkeypatch.syspath_prepend(project)
     rows, _ = backfill("daily", "--for", "day=2026-01-02..2026-03-31", "--every", "days:some")
     assert [name for name, _ in rows] == ["2026-01-02", "2026-03-31"]
+    with pytest.raises(PipelineError, match="it returned 2026-02-01, which is not from"):
+        partitions_of("day=2026-01-02..2026-01-31", "days:more")
 
 
 def test_a_file_names_the_partitions(project: Path) -> None:

@@ -71,7 +71,13 @@ def _lines(file: str) -> list[str]:
 
 def _range(first: str, last: str, every: str | None) -> Iterator[str]:
     if every is None and _is_number(first) and _is_number(last):
-        yield from map(str, range(int(first), int(last) + 1))
+        if _is_day(first) and _is_day(last):
+            raise PipelineError(
+                f"--for: {first}..{last} may be days or numbers",
+                hint=f"write days as {_day(first)}..{_day(last)}, and numbers one by one",
+            )
+        width = len(first) if first.startswith("0") else 0
+        yield from (f"{number:0{width}}" for number in range(int(first), int(last) + 1))
         return
     if every == "hour" or "T" in first:
         yield from _hours(first, last, every)
@@ -83,6 +89,14 @@ def _range(first: str, last: str, every: str | None) -> Iterator[str]:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"-?\d{1,9}", text) is not None
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _day(text: str) -> date:
@@ -137,7 +151,14 @@ def _of_calendar(name: str, start: date, end: date) -> list[date]:
             f"--every {name}: {described(error)}",
             hint="it is called with the first and the last day, and must return days",
         ) from error
-    return [_as_day(name, day) for day in days]
+    made = sorted(_as_day(name, day) for day in days)
+    outside = [day for day in made if not start <= day <= end]
+    if outside:
+        raise PipelineError(
+            f"--every {name}: it returned {outside[0]}, which is not from {start} to {end}",
+            hint="it is called with the first and the last day, and must return days between them",
+        )
+    return made
 
 
 def _as_day(name: str, day: Any) -> date:
@@ -161,14 +182,21 @@ def _hours(first: str, last: str, every: str | None) -> Iterator[str]:
     if every not in (None, "hour"):
         raise PipelineError(f"--every {every} needs days, not times")
     start, end = _time(first, zone), _time(last, zone)
+    if len(last) == _DAY:  # all of that day
+        end = (end.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=end.tzinfo)
+    elif end.tzinfo is zone and zone is not None:
+        end = end.replace(fold=1)  # of an hour that comes twice, the second one counts, too
     if (start.tzinfo is None) != (end.tzinfo is None):
         raise PipelineError("--for: both times of a range need an offset, or none")
-    own = start.tzinfo
+    own = zone or start.tzinfo
     if own is not None:  # one hour later on any clock
         start, end = start.astimezone(UTC), end.astimezone(UTC)
-    while start <= end:
+    while start < end or (start == end and len(last) != _DAY):
         yield start.isoformat() if own is None else start.astimezone(own).isoformat()
         start += timedelta(hours=1)
+
+
+_DAY = len("2026-01-02")
 
 
 def _time(text: str, zone: ZoneInfo | None) -> datetime:

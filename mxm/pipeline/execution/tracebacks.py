@@ -17,7 +17,19 @@ def users_traceback(error: BaseException) -> str:
     frames = list(report.stack)
     first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
     report.stack = traceback.StackSummary.from_list(frames[first:])
+    if first == len(frames) and not any(map(users_place, _causes_of(error))):
+        report.__cause__ = report.__context__ = None  # all of it is ours: the message says it
     return "".join(report.format()).rstrip()
+
+
+def _causes_of(error: BaseException) -> list[BaseException]:
+    """What led to *error*, the nearest first."""
+    causes: list[BaseException] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
 
 
 def users_place(error: BaseException) -> Source | None:
