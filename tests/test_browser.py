@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from environments import PIP, run
-from records import HOSTILE, document, grown, hostile, task
+from records import HOSTILE, document, grown, hostile, moment, task
 
 from mxm.pipeline import views
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
@@ -301,9 +301,41 @@ FONTS = {
 }
 
 
+# Capitals are wider than the average, other scripts than what fonts for code have.
+WORDS = [
+    "MMWW_TABLE",
+    "OHLCV",
+    "list[HTTPResponse]",
+    "HTTPTooManyRequestsError",
+    "株価の表",
+    "e\u0301te\u0301",
+]
+LETTERS = [
+    "W" * 30,
+    "日本語の株価データを読み込む",
+    "загрузка_цен",
+    "한국어_작업",
+    "τιμές",
+    "Ünïcödé_tàsk",
+]
+
+
+def in_words() -> dict[str, Any]:
+    """A run whose names and types are wide, long, or in other scripts."""
+    tasks = [
+        task(f"{letters}_{i}", start=0, end=1, returns=word, asset=word if i % 2 else None)
+        for letters in LETTERS
+        for i, word in enumerate(WORDS)
+    ]
+    for i, each in enumerate(tasks):
+        twice = {"started": moment(0), "ended": moment(1), "state": "failed", "error": "E: no"}
+        each["history"] = [twice, twice] if i % 3 else []
+    return document(*tasks)
+
+
 @pytest.mark.parametrize("fonts", FONTS)
 def test_names_fit_their_cards_in_fonts_of_other_systems(opened: Open, fonts: str) -> None:
-    for made in (grown(30), hostile()):
+    for made in (grown(30), hostile(), in_words()):
         page = opened(run_page(made))
         script = (
             "([sans, mono]) => { const style = document.documentElement.style;"

@@ -201,6 +201,8 @@ def test_what_a_check_refused_is_not_said_to_be_written() -> None:
     assert "not written" in panel_of(page, "whole")
     assert "few failed only 2" in panel_of(page, "whole")
     assert "written for 1 listed item" in panel_of(page, "mapped")
+    assert "1 of 2 failed</text>" in page  # not by the colour of the bar alone
+    assert "2, 1 failed" in text_of(row_of(page, "mapped"))
     assert "Value A failed 1.0 s E: x B succeeded" in panel_of(page, "mapped")
 
 

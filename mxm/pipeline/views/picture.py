@@ -31,6 +31,15 @@ _HEIGHT = 44  # px of a card
 _RADIUS = 8
 _NAME_PX = 7.55  # of a character of the name, in the fixed-width font
 _TEXT_PX = 6.0  # of one of the second line, on average
+# px of one in DejaVu Sans, the widest font that a system may have as its own; and of all others.
+_WIDE_FONT: Mapping[str, float] = {
+    **dict.fromkeys(" !'()*,-./:;I[\\]fijlrt|·", 4.7),
+    **dict.fromkeys("&DGHNOQUw~<>=+#\N{MULTIPLICATION SIGN}", 9.2),
+    **dict.fromkeys("%@MWm…", 11.2),
+}
+_PLAIN_PX = 7.3
+_EM_PX = 12.5  # of a letter of a script that fonts for code do not have
+_SPARE = 10  # px of the padding after the text, which the widest font may take
 _LEFT, _LEFT_OF_ICON = 14, 33  # px before the text
 _RIGHT = 14
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -222,12 +231,26 @@ def draw(
 
 
 def _width(card: Card) -> float:
-    name = columns(middle_out(card.label, _LONGEST_NAME)) * _NAME_PX
+    name = sum(_px(c, _NAME_PX) for c in middle_out(card.label, _LONGEST_NAME))
     name += _BADGE if card.attempts > 1 else 0
-    text = columns(middle_out(card.text, _LONGEST_TEXT)) * _TEXT_PX + (20 if card.writes else 0)
+    text = _text_width(middle_out(card.text, _LONGEST_TEXT)) + (20 if card.writes else 0)
     left = _LEFT_OF_ICON if card.has_icon else _LEFT
     wide = left + max(name, text) + _RIGHT
     return max(_NARROWEST, -(-wide // _STEP) * _STEP)
+
+
+def _text_width(text: str) -> float:
+    """The room for *text* in the second line: on average, and at least what a wide font needs."""
+    widest = sum(_WIDE_FONT.get(c) or _px(c, _PLAIN_PX) for c in text)
+    return max(columns(text) * _TEXT_PX, widest - _SPARE)
+
+
+def _px(character: str, column: float) -> float:
+    """The room for *character*: a *column*, or as much as one of another script may need."""
+    wide = columns(character)
+    if wide == 1 and "\u0530" <= character < "\u2000":
+        return max(column, _EM_PX)
+    return wide * column
 
 
 def _frames(cards: Sequence[Card], edges: Sequence[Edge]) -> dict[str, list[str]]:

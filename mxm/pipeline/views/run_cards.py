@@ -153,7 +153,7 @@ def _text(task: TaskReport) -> str:
         made = task.returns
         if task.items:
             count = sum(task.items["count"].values())
-            made = f"{count:,} item{'s' * (count != 1)}"
+            made = exceptions(task.items["count"]) or f"{count:,} item{'s' * (count != 1)}"
         return " · ".join(filter(None, [took, made]))
     if task.state == State.RUNNING and len(task.attempts) > 1:
         return f"running · attempt {len(task.attempts)}"

@@ -38,6 +38,8 @@ def worst(counts: Mapping[str, int]) -> str:
 
 def exceptions(counts: Mapping[str, int]) -> str:
     """``1 of 24 failed``: how many are in the `worst` state, or skipped; empty if all went well."""
+    if not any(counts.values()):
+        return ""
     state = worst(counts)
     state = state if state in _LOUD else State.SKIPPED
     count = counts.get(state, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.taskruns import State
@@ -70,7 +70,7 @@ class _Rows:
         key = self.links.key(task.name)
         name = f'<a href="#{key}">{code(task.name, 120)}</a>'
         if task.items:
-            name += f'<span class="count">{sum(task.items["count"].values()):,}</span>'
+            name += f'<span class="count">{_counted(task.items["count"])}</span>'
         tries = len(task.attempts)
         if tries > 1:
             name += f'<span class="badge" title="{tries} attempts">{TIMES}{tries}</span>'
@@ -165,6 +165,12 @@ class _Rows:
             f'<td class="num">{time}</td>{_CRITICAL if critical else "<td></td>"}'
             f'<td class="tl">{_inside(bars)}</td></tr>'
         )
+
+
+def _counted(items: Mapping[str, int]) -> str:
+    """How many items there are, and how many of them failed."""
+    failed = items.get(State.FAILED, 0)
+    return f"{sum(items.values()):,}" + (f", {failed:,} failed" if failed else "")
 
 
 def _inside(bars: str) -> str:
