@@ -307,7 +307,8 @@ def test_run_before_flow_before_task_before_default(
     )
     runtime = dict.fromkeys(run, "run")
     if fn is required and "default" in expected.values():
-        missing = [p.message.split("'")[1] for p in refused(spec, runtime)]
+        problems = refused(spec, runtime)
+        missing = [p.message.split("'")[1] for p in problems if p.code == "MXM401"]
         assert missing == [key for key in "abc" if expected[key] == "default"]
     else:
         assert called(spec, runtime) == [expected]
@@ -798,3 +799,16 @@ def test_parameters_go_by_name() -> None:
                 start(params)
     with pytest.raises(TypeError, match="names of parameters of flow 'risk' must be text, not 1"):
         compiled.run({1: "QQQ"})
+
+
+def test_a_misspelt_name_of_a_missing_parameter_is_named() -> None:
+    def load(symbol: str, window: int = 20) -> str:
+        return symbol * window
+
+    spec = FlowSpec("f", [TaskSpec("load", load)])
+    missing, unused = refused(spec, {"symbl": "SPY"})
+    assert (missing.code, unused.code, unused.hint) == (
+        "MXM401",
+        "MXM403",
+        "did you mean 'symbol'?",
+    )

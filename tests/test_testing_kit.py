@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mxm
@@ -138,6 +141,63 @@ def test_a_patched_name_is_warned_of(mxm_run: Run, monkeypatch: pytest.MonkeyPat
         assert mxm_run(book).state == "failed"
 
 
+@mxm.resource
+def feed() -> Iterator[float]:
+    yield 1.0
+
+
+@mxm.task
+def priced(price: float = mxm.use(feed)) -> float:
+    return price
+
+
+@mxm.flow
+def pricing():
+    return priced()
+
+
+@mxm.task
+def other_priced() -> float:
+    return 2.0
+
+
+@mxm.resource
+def other_feed() -> Iterator[float]:
+    yield 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "fake", "instead"),
+    [
+        ("priced", other_priced, r"overrides=\{'priced': \.\.\.\}"),
+        ("feed", lambda: iter([2.0]), r"resources=\{feed: \.\.\.\}"),
+        ("feed", other_feed, r"resources=\{feed: \.\.\.\}"),
+    ],
+    ids=["task", "function", "resource"],
+)
+def test_a_patched_task_or_resource_is_warned_of(
+    mxm_run: Run, monkeypatch: pytest.MonkeyPatch, name: str, fake: object, instead: str
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], name, fake)
+    with pytest.warns(UserWarning, match=rf"{name} was replaced, which .*{instead}"):
+        assert mxm_run(pricing).value() == 1.0
+
+
+def test_a_task_with_other_options_under_its_name_is_not_a_patch(
+    mxm_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "priced", priced.with_options(retries=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mxm_run(pricing).value() == 1.0
+
+
+def test_only_names_what_it_lacks(mxm_run: Run) -> None:
+    with pytest.raises(PipelineError, match="task 'both' takes the result of") as caught:
+        mxm_run(book, overrides={load: [1.0]}, only=[both])
+    assert caught.value.hint == "name it in only=, too, or give its value in overrides="
+
+
 def test_what_is_no_flow_is_refused() -> None:
     with pytest.raises(TypeError, match="is not a flow"):
         run_flow(total)
@@ -185,6 +245,63 @@ def test_flows_of_a_module_are_checked(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         for name in ("good_flows", "bad_flows", "empty_flows"):
             sys.modules.pop(name, None)
+
+
+CALLS = itertools.count()
+
+
+def long_array() -> Any:
+    """An array whose last element alone differs from call to call: JSON has its head."""
+    array = np.zeros(2_000)
+    array[-1] = next(CALLS)
+    return array
+
+
+def test_values_of_the_same_json_are_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = [("inline", "sequential"), ("inline", "threads")]
+    monkeypatch.setattr("mxm.pipeline.testing.running._WAYS", twice)
+    flow = mxm.pipeline.FlowSpec("f", [mxm.pipeline.TaskSpec("long", long_array)])
+    with pytest.raises(AssertionError, match=r"(?s)task 'long'.*content \w+\n.*content \w+"):
+        assert_same_everywhere(flow)
+
+
+SUITE = """
+import mxm
+import pytest
+from mxm.pipeline.testing import assert_graph, assert_same_everywhere
+
+@mxm.task
+def load(symbol: str) -> float:
+    raise ConnectionError(symbol)
+
+@mxm.flow
+def risk(symbol: str):
+    return load(symbol)
+
+def test_value(mxm_run):
+    mxm_run(risk, params={"symbol": "SPY"}).value()
+
+def test_parameter(mxm_run):
+    mxm_run(risk, params={"symbl": "SPY"})
+
+def test_run():
+    risk.with_options(backend="inline").run(symbol="SPY").value()
+
+def test_graph():
+    assert_graph(risk, "load -> gain")
+
+def test_everywhere():
+    assert_same_everywhere(risk)
+"""
+
+
+def test_a_failing_test_shows_its_own_lines(tmp_path: Path) -> None:
+    (tmp_path / "test_failing.py").write_text(SUITE, "utf-8")
+    ran = pytest_in(tmp_path)
+    assert ran.stdout.count("\n____") == 5, ran.stdout
+    assert "raise ConnectionError(symbol)" in ran.stdout
+    assert "did you mean 'symbol'?" in ran.stdout
+    assert re.findall(r"^\S*mxm/pipeline/\S+:\d+:", ran.stdout, re.MULTILINE) == []
 
 
 def test_flows_that_are_not_the_same_everywhere() -> None:

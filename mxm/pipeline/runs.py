@@ -55,6 +55,8 @@ __all__ = [
     "new_run_id",
 ]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 NOT_SELECTED = "not selected"
 """The reason of a task that a run was asked to leave out."""

@@ -11,6 +11,8 @@ from mxm.pipeline.runs import FlowRun, TaskRun
 
 __all__ = ["InlineFlow"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 class InlineFlow(CompiledFlow):
     """A flow compiled to run in this process without an engine; an ``MXMFlow``."""

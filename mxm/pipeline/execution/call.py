@@ -65,6 +65,8 @@ __all__ = [
     "rejected_asset",
 ]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 def attempt_error(raised: BaseException) -> tuple[BaseException, bool]:
     """The error of an attempt that *raised*, and whether another attempt is pointless.

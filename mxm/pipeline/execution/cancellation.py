@@ -31,6 +31,8 @@ from mxm.pipeline.values.jsonvalue import JSONValue
 
 __all__ = ["CompiledFlow", "Course", "keep_json"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 # How long an engine's own code, such as its wait for a retry, may go on after a signal.
 _PATIENCE_S = 0.5
 

@@ -37,6 +37,8 @@ LastRows: TypeAlias = Callable[[FlowSpec, str, str | None, str | None], int | No
 
 __all__ = ["LastRows", "Plan", "Step", "chained_to", "make_plan", "with_history", "without_assets"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

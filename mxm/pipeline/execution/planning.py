@@ -14,6 +14,8 @@ from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["plan_with"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) -> Plan:
     """The plan of one run of *spec*, whose graph has been checked.

@@ -40,6 +40,8 @@ from mxm.pipeline.values.secrets import is_secret, mask, secret_parameters
 
 __all__ = ["Resolved", "resolve"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 _empty = inspect.Parameter.empty
 
 
@@ -89,7 +91,9 @@ def resolve(spec: FlowSpec, params: Mapping[str, Any], *, strict: bool = False) 
     reading = _Reading(spec, params)
     tasks = {task.name: reading.task_values(task) for task in spec.tasks}
     unused = list(reading.unused())
-    problems = reading.problems + (unused if strict else [])
+    # Where a value is missing, a key that nothing takes may be its name, misspelt.
+    missing = any(problem.code == "MXM401" for problem in reading.problems)
+    problems = reading.problems + (unused if strict or missing else [])
     if problems:
         raise ParameterError(spec.name, problems)
     warnings = [*([] if strict else unused), *reading.noted, *reading.overridden()]

@@ -14,6 +14,8 @@ from mxm.pipeline.testing.running import spec_of
 
 __all__ = ["assert_flows_valid", "assert_graph"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 def assert_graph(flow: Any, drawing: str) -> None:
     """Compare the edges of *flow* with a drawing.

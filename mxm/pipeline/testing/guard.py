@@ -14,6 +14,8 @@ from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["InputChangedError", "guarded_inputs"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
+
 
 class InputChangedError(PipelineError, AssertionError):
     """A task changed one of its inputs.

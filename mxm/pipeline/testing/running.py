@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from mxm.pipeline.api import compile_flow
-from mxm.pipeline.errors import PipelineError, repr_of
+from mxm.pipeline.errors import PipelineError, SelectionError, repr_of
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import unwrapped
+from mxm.pipeline.introspection.uses import ResourceBase, used_by
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.testing.guard import guarded_inputs
 from mxm.pipeline.tracing.assembly import current
+from mxm.pipeline.values.digest import UndigestibleError, digest_of
 
 __all__ = ["assert_same_everywhere", "no_delays", "options_of", "run_flow", "spec_of"]
 
+__tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
 _NOTHING: Mapping[Any, Any] = {}
 
 
@@ -73,7 +76,8 @@ def run_flow(
     Raises
     ------
     PipelineError
-        The flow has problems, a parameter is missing, or a task is unknown.
+        The flow has problems, a parameter is missing, or a task is unknown; a task of *only* takes
+        the result of one that neither runs nor is in *overrides*.
     TypeError
         *flow* is not a flow.
 
@@ -102,8 +106,17 @@ def run_flow(
     if only is not None:
         keys = [*only, *chosen["overrides"]]
         chosen["select"] = list(dict.fromkeys(name for key in keys for name in _names(spec, key)))
-    with guarded_inputs():
-        return compile_flow(spec, **chosen).run(params or {})
+    try:
+        with guarded_inputs():
+            return compile_flow(spec, **chosen).run(params or {})
+    except SelectionError as error:
+        if only is None:
+            raise
+        hint = "name it in only=, too, or give its value in overrides="
+        raise PipelineError(str(error).partition("\n")[0], hint=hint) from None
+    except PipelineError as error:
+        # The lines of a test that led here say more than ours that found the mistake.
+        raise error.with_traceback(None)  # noqa: B904 - the same error
 
 
 def _names(spec: FlowSpec, key: Any) -> list[str]:
@@ -127,22 +140,31 @@ def _names(spec: FlowSpec, key: Any) -> list[str]:
 
 
 def _warn_of_patches(spec: FlowSpec) -> None:
-    for task in spec.tasks:
-        fn = unwrapped(task.fn)
-        module = sys.modules.get(getattr(fn, "__module__", None) or "")
-        name = getattr(fn, "__qualname__", "")
-        there = getattr(module, name, None) if name.isidentifier() else None
-        if there is None or isinstance(there, TaskBase) or there in (fn, task.fn):
-            continue
-        place = getattr(there, "__module__", None), getattr(there, "__qualname__", None)
-        if place == (fn.__module__, name):  # defined twice there
-            continue
-        warnings.warn(
-            f"{fn.__module__}.{name} was replaced, which changes nothing: flow {spec.name!r} was "
-            f"built from the task when its module was imported. Give mxm_run "
-            f"overrides={{{task.name!r}: ...}}",
-            stacklevel=3,
-        )
+    tasks = [(task.fn, "task", f"overrides={{{task.name!r}: ...}}") for task in spec.tasks]
+    used = used_by(task.fn for task in spec.tasks)
+    opened = [(each.fn, "resource", f"resources={{{each.name}: ...}}") for each in used]
+    for decorated, what, instead in tasks + opened:
+        fn = unwrapped(decorated)
+        if _is_replaced(fn):
+            warnings.warn(
+                f"{fn.__module__}.{fn.__qualname__} was replaced, which changes nothing: flow "
+                f"{spec.name!r} was built from the {what} when its module was imported. "
+                f"Give mxm_run {instead}",
+                stacklevel=3,
+            )
+
+
+def _is_replaced(fn: Callable[..., Any]) -> bool:
+    """Whether the module of *fn* has something else under its name."""
+    name = getattr(fn, "__qualname__", "")
+    module = sys.modules.get(getattr(fn, "__module__", None) or "")
+    there = getattr(module, name, None) if name.isidentifier() else None
+    if isinstance(there, (TaskBase, ResourceBase)):
+        there = there.fn
+    if there is None or unwrapped(there) is fn:
+        return False
+    place = getattr(there, "__module__", None), getattr(there, "__qualname__", None)
+    return place != (fn.__module__, name)  # else it is defined twice there
 
 
 def no_delays(flow: Any) -> FlowSpec:
@@ -227,5 +249,17 @@ def _outcome(run: FlowRun, name: str) -> str:
     task = run.tasks[name]
     if task.has_value:
         value, _ = task.to_json()
-        return f"{task.state}: {repr_of(value)}"
+        return f"{task.state}: {repr_of(value)}{_content(task.value)}"
     return f"{task.state}: {task.reason}" if task.reason else str(task.state)
+
+
+def _content(value: Any) -> str:
+    """What tells *value* from another of the same JSON, as a long table has; empty if nothing."""
+    try:
+        return f", content {digest_of(value, code=_name_of)[7:15]}"
+    except UndigestibleError:
+        return ""
+
+
+def _name_of(thing: Any) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"
