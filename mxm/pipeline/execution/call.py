@@ -160,6 +160,7 @@ class Call:
         self._clock = time.perf_counter()
         self._retry: Retry = NO_RETRY  # what follows the last attempt
         self._is_over = False
+        self._aim: Aim | None = None
         self._asset: WrittenAsset | None = None
         self._observers = observers
         self.slot: int = slot
@@ -192,36 +193,49 @@ class Call:
         KeyboardInterrupt
             The run is being cancelled.
         """
-        with _Attempt(self):
-            aim = self._aim()
-            with _noting(self, aim):
-                value = _invoke.get()(self)
-            self._took(value, aim)
+        self._open_attempt()
+        try:
+            with self._noting():
+                self.value = _invoke.get()(self)
+            self._took()
+        except BaseException as raised:
+            if not self._close_attempt(raised):
+                raise
+        else:
+            self._close_attempt(None)
 
     def attempt_awaited(self) -> Waits[None]:
         """Do what `attempt` does, on no thread while the function waits."""
-        with _Attempt(self):
-            aim = self._aim()
-            with _noting(self, aim):
-                value = yield from awaited(self)
-            self._took(value, aim)
+        self._open_attempt()
+        try:
+            with self._noting():
+                self.value = yield from awaited(self)
+            self._took()
+        except BaseException as raised:
+            if not self._close_attempt(raised):
+                raise
+        else:
+            self._close_attempt(None)
 
-    def _aim(self) -> Aim | None:
-        """The file that the attempt writes, if any."""
-        self.reads.clear()
+    def _noting(self) -> contextlib.AbstractContextManager[object]:
+        """The block in which the function is called; finds the file that it writes, if any."""
         target = self.step.target
-        return None if target is None else target.aim(self.args, self.kwargs)
+        if target is None:
+            return _NOTHING_NOTED
+        self.reads.clear()
+        self._aim = target.aim(self.args, self.kwargs)
+        return noting_reads(self.reads)
 
-    def _took(self, value: Any, aim: Aim | None) -> None:
-        """Take what the function returned, and write its asset."""
-        self.value = value
+    def _took(self) -> None:
+        """Check what the function returned, and write its asset."""
         for one in self.step.unpacked:
-            part = value_of(one.binding, lambda _: value)
+            part = value_of(one.binding, lambda _: self.value)
             require_count(part, one.count, f"the result of task {str(one.binding)!r}")
-        if aim is not None:
-            self._asset = aim.publish(value, self.flow, self._observers.run, reads=self.reads)
+        if self._aim is not None:
+            run = self._observers.run
+            self._asset = self._aim.publish(self.value, self.flow, run, reads=self.reads)
 
-    def open_attempt(self) -> None:
+    def _open_attempt(self) -> None:
         """Take note that an attempt begins, once its limits are free.
 
         Raises
@@ -237,7 +251,7 @@ class Call:
         self._begin()
         self._token = output_to(self._output)
 
-    def close_attempt(self, raised: BaseException | None) -> bool:
+    def _close_attempt(self, raised: BaseException | None) -> bool:
         """Take note how an attempt ended; whether what it *raised* is no error.
 
         Raises
@@ -395,26 +409,6 @@ class Call:
     def _progress(self, done: int, total: int | None) -> None:
         run, name = self._observers.run, self.step.name
         self._observers.notify(Progressed(run, datetime.now(UTC), name, done, total))
-
-
-class _Attempt(contextlib.AbstractContextManager[None]):
-    """One attempt of a call: what comes before its function, and after."""
-
-    # Not a generator: `contextmanager` sets the traceback of exceptions, which frozen ones reject.
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __enter__(self) -> None:
-        self._call.open_attempt()
-
-    def __exit__(self, _: object, raised: BaseException | None, __: object) -> bool:
-        return self._call.close_attempt(raised)
-
-
-def _noting(call: Call, aim: Aim | None) -> contextlib.AbstractContextManager[object]:
-    return _NOTHING_NOTED if aim is None else noting_reads(call.reads)
 
 
 _NOTHING_NOTED = contextlib.nullcontext()

@@ -221,15 +221,17 @@ class _Drive:
 
         The negative ones go first, the last of them at once.
         """
-        awaits = (number if number >= 0 else -number - 1) in self.awaits
-        heapq.heappush(self.ready_to_await if awaits else self.ready, number)
+        ready = self.ready
+        if self.awaits and (number if number >= 0 else -number - 1) in self.awaits:
+            ready = self.ready_to_await
+        heapq.heappush(ready, number)
 
     def _start(self, step: Step, runner: Runner, hold: Hold | None) -> None:
         stopped = self.stopped_by is not None and self._is_stopped(step)
         call = None if stopped else self._call(step, hold)
         if call is not None:
             self.running[step.name] = call
-            if self.index[step.name] in self.awaits:
+            if self.awaits and self.index[step.name] in self.awaits:
                 awaited = self.perform_awaited if call.probe is None else self._cached_awaited
                 runner.start(functools.partial(awaited, call), awaits=True)
                 return
