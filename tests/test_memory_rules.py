@@ -202,7 +202,8 @@ RULES = {
     "how large a kept result may be": """
         resume: how_large_a_kept_result_may_be_is_a_setting""",
     "a task is finished when its row is committed": """
-        resume: killed_at_any_moment_nothing_that_was_committed_runs_again""",
+        resume: killed_at_any_moment_nothing_that_was_committed_runs_again
+                a_task_is_recorded_as_finished_before_what_follows_it_starts""",
     # The law
     "a run with the cache gives what a run without it gives": """
         cache_law: a_run_with_the_cache_gives_what_a_run_without_it_gives""",

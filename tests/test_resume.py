@@ -195,7 +195,7 @@ def test_another_parameter_and_from(failed: Path) -> None:
     assert ran(failed) == ["load", "total"]
     resumed("--from", "double")  # a run that succeeded, too
     assert ran(failed) == ["double 1", "double 2", "double 3", "total"]
-    assert "no task 'dubble'" in resumed("--from", "dubble", code=2).err
+    assert "error: --from: no task 'dubble'\n" in resumed("--from", "dubble", code=2).err
 
 
 def test_plan_shows_what_a_resume_would_do(failed: Path) -> None:
@@ -573,6 +573,40 @@ def test_killed_at_any_moment_nothing_that_was_committed_runs_again(
         assert not done & set(again), (done, again)
         if again:
             assert json.loads(outcome.out) == expected
+
+
+WAITING = """
+    import mxm, sqlite3
+
+    @mxm.task
+    def first(): return 1
+
+    @mxm.task
+    def second(x): return x
+
+    @mxm.task
+    def look(x, name):
+        with sqlite3.connect(".mxm/store.db") as database:
+            sql = "SELECT state FROM task WHERE name = ?"
+            return [state for state, in database.execute(sql, (name,))]
+
+    @mxm.flow
+    def waiting():
+        one = first()
+        two = second(look(one, "first"))
+        return look.named("last")(two, "look")
+    """
+
+
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+def test_a_task_is_recorded_as_finished_before_what_follows_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    write(tmp_path, {"flows.py": WAITING, "pyproject.toml": "[project]\nname = 'w'\n"})
+    monkeypatch.delenv("MXM_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    seen = json.loads(invoke("run", "flows.py:waiting", "--backend", backend).out)
+    assert (seen["look"], seen["last"]) == (["succeeded"], ["succeeded"])
 
 
 ASSETS = """

@@ -204,6 +204,18 @@ def test_differences_name_what_changed_beneath_a_task(project: Path) -> None:
     )
 
 
+def test_a_secret_may_differ_only_where_both_runs_had_one(project: Path) -> None:
+    (project / "flows.py").write_text(
+        "import mxm\nfrom pydantic import SecretStr\n"
+        "@mxm.task\ndef use(token: SecretStr | None = None): return 1\n"
+        "@mxm.flow\ndef quiet(token: SecretStr | None = None): return use(token)\n"
+    )
+    one, other = run("quiet"), run("quiet")
+    assert differing(one, other) == set()
+    one, other = (run("quiet", "-p", f"token={text}") for text in ("hush-hush", "psst-psst"))
+    assert differing(one, other) == {("parameter", "token")}
+
+
 def test_tables_that_are_shown_alike_may_differ(project: Path) -> None:
     one = run("tables", "-p", "rows=9")
     write(project, {"flows.py": FLOWS.replace("range(rows)", "[*range(rows - 1), 0]")})

@@ -12,7 +12,8 @@ from mxm.pipeline.cli.output import tell
 from mxm.pipeline.cli.parameters import given_params
 from mxm.pipeline.cli.recorded import ago
 from mxm.pipeline.cli.run import Adjust, run_flow
-from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.errors import PipelineError, SelectionError
+from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store.places import store_of_file
 from mxm.pipeline.store.resuming import Earlier, read_earlier
@@ -107,12 +108,20 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
         params = {**earlier.parameters(spec), **_secrets(earlier, spec, parameters), **parameters}
         options = {**asked, **earlier.options, "resumes": earlier.chain}
         if again:
+            _require_tasks(spec, again)
             options["force"] = [f"{name}+" for name in again]
         if not is_quiet:
             tell(_first_line(earlier, spec, params, options))
         return params, options
 
     return adjust
+
+
+def _require_tasks(spec: FlowSpec, names: Sequence[str]) -> None:
+    known = [task.name for task in spec.tasks]
+    for name in names:
+        if name not in known:
+            raise SelectionError(f"--from: no task {name!r}", hint=did_you_mean(name, known))
 
 
 def _secrets(earlier: Earlier, spec: FlowSpec, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _parameters(
             old, new = (None if p is None else p["value"] for p in (first, second))
             missing = "missing" if first is None else "gone" if second is None else None
             yield Difference("parameter", name, old, new, missing)
-        elif first["secret"]:
+        elif first["secret"] and first["value"] is not None:  # masked: both were set
             yield Difference(
                 "parameter", name, first["value"], second["value"], "a secret: it may differ"
             )
