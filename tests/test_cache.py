@@ -830,8 +830,11 @@ def test_a_damaged_value_is_computed_again(project: Project, damage: str) -> Non
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
-    else:
-        path.write_bytes(data[:-1] + (b"x" if damage == "flip" else b""))
+    elif damage == "truncate":
+        path.write_bytes(data[:-1])
+    else:  # what can be loaded all the same, and is another value
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + b"x" + data[middle + 1 :])
     ran = project.run("-p", "k=2")
     assert (ran.cached, ran.value) == ([], 200_000)
     assert project.run().cached == ["load", "size"]
@@ -843,6 +846,24 @@ def test_a_damaged_value_in_a_row_is_computed_again(project: Project) -> None:
     with sqlite3.connect(project.folder / ".mxm" / "store.db") as database:
         database.execute("UPDATE entry SET data = x'00' WHERE step = 'load'")
     assert project.run("-p", "scale=2").cached == []
+
+
+def test_a_value_that_was_exchanged_in_a_row_is_computed_again(project: Project) -> None:
+    project.write("""
+@mxm.task(cache=True)
+def load() -> str: return "sell"
+
+@mxm.flow
+def f(): return load()
+""")
+    project.run()
+    with sqlite3.connect(project.folder / ".mxm" / "store.db") as database:
+        [[data]] = database.execute("SELECT data FROM entry").fetchall()
+        assert data.count(b"sell") == 1
+        other = data.replace(b"sell", b"hold")
+        for table in ("entry", "task"):
+            database.execute(f"UPDATE {table} SET data = ?", (other,))
+    assert (project.run().cached, project.run().value) == ([], "sell")
 
 
 def test_nothing_is_taken_from_a_store_that_others_can_write_to(project: Project) -> None:
@@ -861,6 +882,29 @@ def test_a_store_that_cannot_be_used_is_said_once_and_the_run_goes_on(project: P
     ran = project.run("--no-record")
     assert (ran.cached, ran.value) == ([], 6)
     assert ran.err.count("no result is taken from the cache or kept") == 1
+
+
+def test_a_store_that_breaks_during_a_run_is_said_once_and_the_run_goes_on(
+    project: Project,
+) -> None:
+    project.write("""
+import pathlib
+
+@mxm.task(cache=True)
+def load(n: int) -> int:
+    for name in ("store.db", "store.db-wal"):
+        pathlib.Path(".mxm", name).write_bytes(b"no database " * 9999)
+    return n
+
+@mxm.task(cache=True)
+def double(n: int) -> int: return n * 2
+
+@mxm.flow
+def f(n: int = 3): return double(double(load(n)))
+""")
+    ran = project.run()
+    assert ran.value == 12
+    assert ran.err.count("from here on no result is taken from the cache or kept: ") == 1
 
 
 def test_two_runs_that_compute_one_key_agree(project: Project) -> None:

@@ -255,6 +255,27 @@ def f(): return load()
     assert project.run().codes == []
 
 
+def test_a_warning_of_a_function_is_given_once_however_often_a_flow_uses_it(
+    project: Project,
+) -> None:
+    project.write("""
+import time
+
+@mxm.task(cache=True)
+def stamp(n: int) -> int: return n + int(time.time() * 0)
+
+@mxm.task(cache=True)
+def other(n: int) -> int: return n + int(time.time() * 0)
+
+@mxm.flow
+def f(n: int = 1): return other(stamp(stamp(stamp(n))))
+""")
+    ran = project.run()
+    assert ran.codes == ["MXM702", "MXM702"]
+    assert "task 'stamp' is cached" in ran.err
+    assert "task 'other' is cached" in ran.err
+
+
 def test_a_moved_state_of_random_is_a_warning(project: Project) -> None:
     project.write("""
 import random

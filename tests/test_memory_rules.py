@@ -162,9 +162,11 @@ RULES = {
                damaged_database database_that_is_damaged_in_the_middle store_of_a_newer_version
                store_of_an_older_version_is_brought_up_to_date
         cache: a_store_that_cannot_be_used_is_said_once_and_the_run_goes_on
+               a_store_that_breaks_during_a_run_is_said_once_and_the_run_goes_on
                an_older_store_is_migrated""",
     "a damaged or lost value is computed again, in the same run": """
         cache: a_damaged_value_is_computed_again a_damaged_value_in_a_row_is_computed_again
+               a_value_that_was_exchanged_in_a_row_is_computed_again
         lost_values: a_kept_result_that_is_lost_before_its_use_is_made_again
                      an_item_that_is_lost_before_its_use_is_made_again
                      what_all_items_share_is_made_again_once

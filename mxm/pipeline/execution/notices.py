@@ -1,4 +1,4 @@
-"""What the cache of a run warns of: each kind once a step."""
+"""What the cache of a run warns of: each kind once a step, and the same once a function."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Notices:
         self._flow = flow
         self._steps = steps
         self._said: set[tuple[str, str]] = set()
+        self._of_function: set[tuple[str, int, str]] = set()
         self._waiting: queue.SimpleQueue[Problem] = queue.SimpleQueue()
 
     def say(
@@ -40,6 +41,8 @@ class Notices:
     ) -> None:
         """Warn of *message* about *step*, unless *code* was said of it.
 
+        Nor is the same said again of another step with the same function: `load_2`, `load_3`.
+
         Parameters
         ----------
         code, message, hint, severity
@@ -50,6 +53,10 @@ class Notices:
         if (code, step.name) in self._said or step.name not in self._steps:
             return
         self._said.add((code, step.name))
+        same = code, id(step.task.fn), message.replace(repr(step.name), "")
+        if same in self._of_function:
+            return
+        self._of_function.add(same)
         self._waiting.put(
             Problem(
                 code,
