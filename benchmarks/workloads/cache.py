@@ -95,9 +95,7 @@ def fingerprints() -> dict[str, float]:
                 above = f"part{number - 1}.f{each}(x)" if number else "x"
                 lines.append(f"C{each} = {each}\ndef f{each}(x):\n    return {above} + C{each}\n")
             (Path(folder) / f"part{number}.py").write_text("\n".join(lines), "utf-8")
-        past = time.time() - 60
-        for path in Path(folder).iterdir():
-            os.utime(path, (past, past))
+        time.sleep(2.1)  # a file is known by its stat only once that is older than its clock
         sys.path.insert(0, folder)
         module = importlib.import_module("part9")
         names = [f"f{each}" for each in range(30)]
