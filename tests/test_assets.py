@@ -34,6 +34,7 @@ from mxm.pipeline.assets import files
 from mxm.pipeline.assets.files import description_path, read_description
 from mxm.pipeline.assets.formats import format_named
 from mxm.pipeline.assets.templates import Field, PathError, read_template
+from mxm.pipeline.checks.assets import differing_assets
 from mxm.pipeline.errors import AssetClashError, AssetError, ParameterError
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 from mxm.pipeline.store.catalogue import history
@@ -296,6 +297,38 @@ def test_clashes_that_only_the_run_knows_fail_the_second_task(root: Path) -> Non
     assert [task.state for task in done.tasks.values()] == ["succeeded", "failed"]
     assert isinstance(done.tasks["two"].error, AssetClashError)
     assert json.loads((root / "SPY.json").read_text()) == {"of": "SPY"}
+
+
+def test_a_task_that_reads_what_another_one_writes_comes_before_or_after_it() -> None:
+    def flow(*, reader: Any = (), writer: Any = (), **more: Any) -> FlowSpec:
+        made = AssetDecl("a", format="json")
+        return FlowSpec("f", [
+            TaskSpec("r", lambda: 1, reads=["a"], after=reader, **more),
+            TaskSpec("w", lambda: 1, produces=made, after=writer),
+            TaskSpec("between", lambda: 1, after=["w"]),
+        ])  # fmt: skip
+
+    assert codes(flow()) == ["MXM816"]
+    assert codes(flow(reader=["w"])) == []
+    assert codes(flow(reader=["between"])) == []
+    assert codes(flow(writer=["r"])) == []
+    assert codes(flow(produces=AssetDecl("a", format="json"))) == ["MXM816"]
+    alone = TaskSpec("t", lambda: 1, reads=["a"], produces=AssetDecl("a", format="json"))
+    assert codes(FlowSpec("f", [alone])) == []
+
+
+def test_flows_that_declare_one_asset_differently_are_a_warning() -> None:
+    def flow(name: str, template: str | None, format: str = "json") -> FlowSpec:
+        made = AssetDecl("a", format=format, path_template=template)
+        return FlowSpec(name, [TaskSpec("t", lambda: 1, produces=made)])
+
+    for other, said in [
+        (flow("g", "x.json"), []),
+        (flow("g", None), []),  # a task that writes it itself, anywhere
+        (flow("g", "y.json"), ["MXM817"]),
+        (flow("g", "x.json", "pickle"), ["MXM817"]),
+    ]:
+        assert [each.code for each in differing_assets([flow("f", "x.json"), other])] == said
 
 
 def test_a_mapped_task_needs_a_path_for_each_item() -> None:

@@ -149,6 +149,12 @@ def test_an_unknown_name_is_reported_with_the_nearest(project: Path) -> None:
     assert (done.code, "did you mean 'day'?" in done.err) == (2, True)
 
 
+def test_partitions_are_given_once(project: Path) -> None:
+    done = invoke("run", "daily", "--for", "day=2026-01-02", "--for=day=2026-01-05")
+    assert (done.code, done.out) == (2, "")
+    assert "--for is given more than once" in done.err
+
+
 def test_a_failed_partition_stops_no_other_and_the_command_to_repeat_it_is_printed(
     project: Path,
 ) -> None:

@@ -101,6 +101,8 @@ CODES: dict[str, str] = {
     "MXM813": "a cached task that reads an asset without a recorded file",
     "MXM814": "a URL that nothing installed can write",
     "MXM815": "a file that held another partition",
+    "MXM816": "an asset that is read and written in any order",
+    "MXM817": "an asset that two flows declare differently",
     "MXM930": "a schedule that is not five fields of cron",
     "MXM931": "an unknown time zone",
     "MXM932": "a schedule that never comes",

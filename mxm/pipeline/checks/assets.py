@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any
 
@@ -28,11 +28,12 @@ from mxm.pipeline.problems import Problem, closest, did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["asset_problems"]
+__all__ = ["asset_problems", "differing_assets"]
 
 
 def asset_problems(spec: FlowSpec) -> Iterator[Problem]:
-    """The problems of the assets that the tasks of *spec* write."""
+    """The problems of the assets that the tasks of *spec* read and write."""
+    yield from _unordered(spec)
     written: dict[tuple[object, ...], TaskSpec] = {}
     for task in spec.tasks:
         asset = task.produces
@@ -81,6 +82,76 @@ def asset_problems(spec: FlowSpec) -> Iterator[Problem]:
         other = written.setdefault(key, task)
         if other is not task:
             yield _twice(spec, other, task, asset)
+
+
+def differing_assets(specs: Iterable[FlowSpec]) -> Iterator[Problem]:
+    """Assets that two of *specs* write in different places or forms, under one name."""
+    first: dict[str, tuple[FlowSpec, TaskSpec]] = {}
+    for spec in specs:
+        for task in spec.tasks:
+            asset = task.produces
+            if asset is None or asset.path_template is None:
+                continue
+            flow, other = first.setdefault(asset.id, (spec, task))
+            if other.produces is None or _place(other.produces) == _place(asset):
+                continue
+            who = f"flows {flow.name!r} and {spec.name!r} declare"
+            if flow is spec:
+                who = f"flow {spec.name!r} declares"
+            yield Problem(
+                "MXM817",
+                f"{who} asset {asset.id!r} differently: "
+                f"{_shown(other.produces)} and {_shown(asset)}",
+                "declare it once and use that in both, or give each a name of its own",
+                source=task.source,
+                flow=spec.name,
+                task=task.name,
+                places=((other.name, other.source), (task.name, task.source)),
+                severity="warning",
+            )
+
+
+def _place(asset: AssetDecl) -> tuple[str | None, str, str | None]:
+    return asset.path_template, asset.format, asset.partition_key
+
+
+def _shown(asset: AssetDecl) -> str:
+    key = f" by {asset.partition_key}" if asset.partition_key else ""
+    return f"{asset.path_template} ({asset.format}{key})"
+
+
+def _unordered(spec: FlowSpec) -> Iterator[Problem]:
+    """Tasks that read an asset that another task writes, where nothing says which is first."""
+    tasks = {task.name: task for task in spec.tasks}
+    for reader in spec.tasks:
+        for writer in spec.tasks if reader.reads else ():
+            asset = writer.produces
+            if writer is reader or asset is None or asset.id not in reader.reads:
+                continue
+            if writer.name in _behind(reader, tasks) or reader.name in _behind(writer, tasks):
+                continue
+            yield Problem(
+                "MXM816",
+                f"task {reader.name!r} reads asset {asset.id!r}, which task {writer.name!r} writes "
+                "in the same run: nothing says which comes first",
+                f"take its result, or write after={writer.name!r}",
+                source=reader.source,
+                flow=spec.name,
+                task=reader.name,
+                places=((reader.name, reader.source), (writer.name, writer.source)),
+            )
+
+
+def _behind(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> set[str]:
+    """The names of all tasks that come before *task*."""
+    behind: set[str] = set()
+    waiting = [*task.upstream, *task.after]
+    while waiting:
+        name = waiting.pop()
+        if name not in behind and name in tasks:
+            behind.add(name)
+            waiting += [*tasks[name].upstream, *tasks[name].after]
+    return behind
 
 
 def _problem(code: str, spec: FlowSpec, task: TaskSpec, message: str, hint: str) -> Problem:

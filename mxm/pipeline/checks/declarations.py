@@ -47,8 +47,8 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
         from mxm.pipeline.checks.schedules import schedule_problems  # few flows have one
 
         problems.extend(schedule_problems(spec))
-    if any(t.produces is not None and t.produces.path_template is not None for t in spec.tasks):
-        from mxm.pipeline.checks.assets import asset_problems  # few flows write files
+    if any(t.reads or (t.produces and t.produces.path_template) for t in spec.tasks):
+        from mxm.pipeline.checks.assets import asset_problems  # few flows have such tasks
 
         problems.extend(asset_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))

@@ -8,9 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from mxm.pipeline.checks.assets import differing_assets
 from mxm.pipeline.cli.command import AsJson, Modules, Verb, group_app
 from mxm.pipeline.cli.describe import counted
-from mxm.pipeline.cli.output import ExitCode, print_error, print_json, print_table, say
+from mxm.pipeline.cli.output import (
+    ExitCode,
+    print_error,
+    print_json,
+    print_problems,
+    print_table,
+    say,
+)
 from mxm.pipeline.cli.recorded import ago
 from mxm.pipeline.discovery.search import discover
 from mxm.pipeline.discovery.settings import read_settings, working_directory
@@ -187,7 +195,9 @@ def _declared(modules: Sequence[str]) -> tuple[dict[str, Declared], bool]:
     discovery = discover(modules)
     for failure in discovery.failures:
         print_error(str(failure))
-    return declared_in(entry.spec() for entry in discovery.flows), not discovery.failures
+    specs = [entry.spec() for entry in discovery.flows]
+    print_problems([*differing_assets(specs)])
+    return declared_in(specs), not discovery.failures
 
 
 @app.command("lineage", cls=Verb)

@@ -70,7 +70,7 @@ class Backfill:
     Raises
     ------
     PipelineError
-        The partitions cannot be read, or the flow takes no such parameter.
+        The partitions cannot be read or are given twice, or the flow takes no such parameter.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class Backfill:
         self._params_of = params_of
         self._wanted = wanted
         self._quiet = quiet
+        if sum(word.partition("=")[0] == "--for" for word in wanted.words) > 1:
+            raise PipelineError("--for is given more than once", hint="give all values in one list")
         key, values = partitions_of(wanted.text, wanted.every)
         self.key: str = key
         self.all: list[str] = values

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mxm.pipeline.checks.assets import differing_assets
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.cli.command import AsJson, Modules, Verb, verb_app
 from mxm.pipeline.cli.describe import (
@@ -67,6 +68,7 @@ def _check_flows(
         checked.problems.extend(find_problems(spec, strict_types=strict_types))
         checked.problems.extend(limit_problems(spec))
         checked.problems.extend(cache_notes(spec))
+    checked.problems.extend(differing_assets(entry.spec() for entry in checked.flows))
     report(checked)
     if any(problem.severity == "error" for problem in checked.problems):
         return ExitCode.INVALID_GRAPH
