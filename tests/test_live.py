@@ -322,8 +322,31 @@ def test_what_a_task_says_of_itself_is_a_bar_or_a_number(monkeypatch: pytest.Mon
     shown.live(Progressed("run", AT, "read", 1_200, None))
     assert shown.lines()[1:3] == [
         "● fit       0 ms  ━━━━━━━━━━━━────  3/4",
-        "● read      0 ms  1,200",
+        "● read      0 ms  1,200 done",
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (40, "● a_long_na…_words     1.5 s  250/500"),
+        (52, "● a_long_name_…any_words     1.5 s  ━━━───  250/500"),
+        (60, "● a_long_name_of_many_words     1.5 s  ━━━━━╸─────  250/500"),
+        (90, "● a_long_name_of_many_words     1.5 s  ━━━━━━━━────────  250/500"),
+    ],
+)
+def test_on_a_narrow_terminal_times_and_counts_have_room(
+    monkeypatch: pytest.MonkeyPatch, columns: int, line: str
+) -> None:
+    name = "a_long_name_of_many_words"
+    shown = Shown(monkeypatch, spec_of(name, "b"), columns=columns)
+    shown.start(name, items=500)
+    shown.start("b")
+    for i in range(250):
+        shown.live(ItemEnded("run", AT, name, i, ItemRun(str(i), State.SUCCEEDED)))
+    shown.clock += 1.5
+    assert shown.lines()[1] == line
+    assert shown.lines()[2].endswith("1.5 s")
 
 
 def test_names_wider_than_the_terminal_and_hostile_ones_take_one_line_each(
@@ -411,6 +434,25 @@ def ask(rows: int) -> str:
 def unlock(rows: int) -> int:
     time.sleep(0.3)  # so that there is a block
     return len(getpass("the word? "))
+
+
+@mxm.task
+def by_bytes(rows: int) -> str:
+    time.sleep(0.3)  # so that there is a block
+    sys.stdout.write("which bytes? ")
+    return sys.stdin.buffer.readline().decode().strip()
+
+
+@mxm.task
+def by_name(answer: str) -> str:
+    with open("/dev/tty", "r+b", buffering=0) as terminal:
+        terminal.write(b"which word? ")
+        return answer + terminal.readline().decode().strip()
+
+
+@mxm.flow
+def reading():
+    return by_name(by_bytes(load()))
 
 
 @mxm.flow
@@ -539,6 +581,17 @@ def test_a_password_is_asked_without_a_block_too(folder: Path) -> None:
     assert code == 0
     assert '"unlock": 5' in text
     assert "seven" not in text
+
+
+def test_what_reads_past_the_standard_input_removes_the_block_too(folder: Path) -> None:
+    ran = Pty(folder, "run", "reading", "--backend", "inline")
+    for question, answer in ((b"which bytes?", b"seven\n"), (b"which word?", b"eight\n")):
+        ran.read_until(lambda shown, end=question.decode(): shown.endswith(end))
+        os.write(ran.fd, answer)
+    code, text = ran.end()
+    assert code == 0
+    assert '"by_name": "seveneight"' in text
+    assert "\nwhich word? eight\n" in text
 
 
 def test_a_failure_is_shown_with_its_traceback(folder: Path) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import io
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TextIO
+from typing import TextIO
 
 from mxm.pipeline.views.markup import columns
 
-__all__ = ["Block", "Frame", "can_show", "cut", "shown_below"]
+__all__ = ["Block", "Frame", "can_show", "cut"]
 
 Frame = Callable[[float, int, int], Sequence[str]]
 """Makes the lines of the block: at a time by the monotonic clock, of a width, at most so many."""
@@ -90,7 +88,13 @@ class Block(io.TextIOBase):
         self._open = ""  # a line that has no end yet
         self._last = 0.0
         self._paused = 0
+        self._until: Callable[[], bool] | None = None  # whether what paused it has ended
         self._over = threading.Event()
+
+    @property
+    def width(self) -> int:
+        """The columns of the terminal."""
+        return self._size()[0]
 
     def show(self, frame: Frame) -> None:
         """Show what *frame* makes, several times a second, until `finish`."""
@@ -113,7 +117,7 @@ class Block(io.TextIOBase):
         Of a line with carriage returns the last part stays, as on a terminal.
         """
         with self.lock:
-            if self._frame is None or self._paused:
+            if self._frame is None or self._is_paused():
                 self._put(self._open + text)
                 self._open = ""
                 return len(text)
@@ -130,15 +134,29 @@ class Block(io.TextIOBase):
         """Within this block of code there is none on the terminal: something is asked there."""
         with self.lock:
             self._paused += 1
-            self.draw()
-            if self._open:
-                self._put(self._open)
-                self._open = ""
+            self._remove()
         try:
             yield
         finally:
             with self.lock:
                 self._paused -= 1
+
+    def pause(self, until: Callable[[], bool]) -> None:
+        """Remove the block *until* is true, which is asked as often as it would be drawn."""
+        with self.lock:
+            self._until = until
+            self._remove()
+
+    def _is_paused(self) -> bool:
+        if self._until is not None and self._until():
+            self._until = None
+        return self._paused > 0 or self._until is not None
+
+    def _remove(self) -> None:
+        self.draw()
+        if self._open:
+            self._put(self._open)
+            self._open = ""
 
     def draw(self, now: float | None = None) -> None:
         """Write what waits, and the block below it, in one write."""
@@ -147,7 +165,7 @@ class Block(io.TextIOBase):
             self._last = now
             width, height = self._size()
             lines: list[str] = []
-            if self._frame is not None and not self._paused:
+            if self._frame is not None and not self._is_paused():
                 most = min(_MOST_LINES, height - 1)
                 lines = [cut(line, width - 1) for line in self._frame(now, width, most)][-most:]
             above, self._above = self._above, []
@@ -185,7 +203,7 @@ class Block(io.TextIOBase):
     def _redraw(self) -> None:
         while not self._over.wait(_EVERY_S):
             with self.lock:
-                if self._frame is not None and not self._paused:
+                if self._frame is not None and not self._is_paused():
                     self.draw()
 
     def _size_of_stream(self) -> tuple[int, int]:
@@ -203,91 +221,3 @@ def _last_part(line: str) -> str:
 def _rows(line: str, width: int) -> int:
     """How many rows *line* takes: more than one where the terminal has become narrower."""
     return max(1, -(-columns(_COLOUR.sub("", line)) // width))
-
-
-class _Asking:
-    """Standard input that removes the block while something is read: a debugger, a question."""
-
-    def __init__(self, stream: Any, block: Block, before: Callable[[], None]) -> None:
-        self._stream = stream
-        self._block = block
-        self._before = before
-
-    def readline(self, *args: int) -> Any:
-        """Read one line."""
-        return self._read(self._stream.readline, *args)
-
-    def read(self, *args: int) -> Any:
-        """Read all, or so many characters."""
-        return self._read(self._stream.read, *args)
-
-    def _read(self, read: Callable[..., Any], *args: int) -> Any:
-        with self.asked():
-            return read(*args)
-
-    @contextlib.contextmanager
-    def asked(self) -> Generator[None]:
-        """Within this block of code something is asked on the terminal."""
-        self._before()
-        with self._block.paused():
-            yield
-
-    def __iter__(self) -> Any:
-        return iter(self.readline, "")
-
-    def __next__(self) -> Any:
-        line = self.readline()
-        if not line:
-            raise StopIteration
-        return line
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextlib.contextmanager
-def _passwords_by(asking: _Asking) -> Generator[None]:
-    """Let `getpass` remove the block while it asks, however it was imported."""
-    module: Any = getpass
-    # Not `getpass.getpass`: modules that are loaded already may have taken that name from there.
-    read = getattr(module, "_raw_input", None)
-    if read is None:  # as on a Python that asks in another way: the block stays there
-        yield
-        return
-
-    def ask(*args: Any, **kwargs: Any) -> Any:
-        with asking.asked():
-            return read(*args, **kwargs)
-
-    module._raw_input = ask
-    try:
-        yield
-    finally:
-        module._raw_input = read
-
-
-@contextlib.contextmanager
-def shown_below(stream: TextIO, before_reading: Callable[[], None]) -> Generator[Block]:
-    """Let ``sys.stderr`` be a block's on the terminal *stream*, and ``sys.stdin`` one that asks.
-
-    `getpass` passes by both: it opens the terminal itself, and is made to ask, too.
-
-    Parameters
-    ----------
-    stream
-        The terminal.
-    before_reading
-        Called before something is read from it: a question is there by then.
-    """
-    block = Block(stream)
-    errors, questions = sys.stderr, sys.stdin
-    sys.stderr = block
-    asking = _Asking(questions, block, before_reading)
-    if questions is not None:
-        sys.stdin = asking
-    try:
-        with _passwords_by(asking):
-            yield block
-    finally:
-        block.finish()
-        sys.stderr, sys.stdin = errors, questions

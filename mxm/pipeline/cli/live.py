@@ -52,7 +52,7 @@ _EACH = 30  # tasks, above which only what is not ordinary has a line of its own
 _MOST_RUNNING = 8
 _MOST_RETRIES = 3
 _LONGEST_NAME = 28
-_BAR, _WIDEST_BAR = 16, 60
+_BAR, _SHORTEST_BAR, _WIDEST_BAR = 16, 6, 60
 _RED, _GREEN, _YELLOW, _BLUE, _CYAN, _DIM, _BOLD = "31", "32", "33", "34", "36", "2", "1"
 # By what a line is about: its mark, the same in ASCII, its colour.
 _MARKS: Mapping[str, tuple[str, str, str]] = {
@@ -101,7 +101,8 @@ class Live:
         self._needs: Mapping[str, Sequence[str]] = {}
         self._workers = 1
         self._began = 0.0
-        self._pad = 8
+        self._widest = 8  # columns of a name
+        self._width = block.width
         self._usual: Mapping[str, float] = {}
         self._ended: dict[str, str] = {}
         self._failed = False
@@ -185,7 +186,7 @@ class Live:
         self._workers = event.workers
         self._began = now
         widest = max((columns(in_one_line(name)) for name in event.steps), default=8)
-        self._pad = min(_LONGEST_NAME, widest)
+        self._widest = min(_LONGEST_NAME, widest)
         for warning in event.warnings:
             print_error(warning)
         threading.Thread(target=self._learn, name="mxm-usual", daemon=True).start()
@@ -256,14 +257,20 @@ class Live:
             sys.stderr.write(f"{line}\n")
 
     def _line(self, kind: str, name: str, rest: str) -> str:
-        shown = middle_out(in_one_line(name), self._pad)
-        return f"{self._look.mark(kind)} {shown}{' ' * (self._pad - columns(shown))}  {rest}"
+        pad = self._pad()
+        shown = middle_out(in_one_line(name), pad)
+        return f"{self._look.mark(kind)} {shown}{' ' * (pad - columns(shown))}  {rest}"
+
+    def _pad(self) -> int:
+        """The columns of a name: on a narrow terminal fewer, so that its time has room."""
+        return min(self._widest, self._width // 2 - 4)
 
     def frame(self, now: float, width: int, most: int) -> Sequence[str]:
         """The lines of the block."""
         with self._lock:
             if self._over:
                 return ()
+            self._width = width
             lines = ["", *self._running_lines(now), *self._retry_lines(now)]
             if self._waiting:
                 lines.append(self._waiting_line())
@@ -286,8 +293,12 @@ class Live:
         if name in self._counts:
             done, total = self._counts[name]
             if not total:
-                return f"  {done:,}" if done else ""
-            return f"  {self._look.bar(done / total, _BAR)}  {done:,}/{total:,}"
+                return f"  {done:,} done" if done else ""
+            count = f"{done:,}/{total:,}"
+            room = self._width - self._pad() - len(count) - 17
+            if room < _SHORTEST_BAR:
+                return f"  {count}"
+            return f"  {self._look.bar(done / total, min(_BAR, room))}  {count}"
         usual = self._usual.get(name)
         return "" if usual is None else self._look.paint(f"  usually {lasted(usual)}", _DIM)
 

@@ -231,7 +231,8 @@ def _terminal(verbosity: int) -> Generator[Block | None]:
     if verbosity != 0 or stderr is None or not stderr.isatty():
         yield None
         return
-    from mxm.pipeline.cli.block import can_show, shown_below
+    from mxm.pipeline.cli.asking import shown_below
+    from mxm.pipeline.cli.block import can_show
 
     if not can_show(stderr):
         yield None
