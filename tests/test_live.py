@@ -27,6 +27,7 @@ from command import SCRIPT, call, write
 from mxm.pipeline import progress
 from mxm.pipeline.api import compile_flow
 from mxm.pipeline.cli.block import Block, cut
+from mxm.pipeline.cli.lines import Lines
 from mxm.pipeline.cli.live import Live
 from mxm.pipeline.execution.events import (
     AttemptEnded,
@@ -395,6 +396,41 @@ def test_a_terminal_without_the_characters_gets_ascii(monkeypatch: pytest.Monkey
         "> fit       0 ms",
         f"{'=' * 30}{'-' * 30}  1/2  0:00",
     ]
+
+
+def test_what_a_terminal_has_no_characters_for_is_cut_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Terminal, "encoding", "ascii")
+    names = ["load_prices_of_every_member_of_the_index", "日本語の株価データを読み込む", "é" * 20]
+    shown = Shown(monkeypatch, spec_of(*names), columns=60)
+    for name in names:
+        shown.start(name)
+    shown.live(OutputLine("run", AT, names[0], "é" * 60, "stderr", is_bar=True))
+    lines = shown.lines()
+    assert len(lines) == 5  # an empty one, three tasks, and the total
+    assert all(line.isascii() and len(line) < 60 for line in lines)
+    assert lines[1].startswith("> load_prices_of")
+    assert lines[1].endswith("~")
+
+
+def test_plain_lines_have_a_bar_now_and_then_and_its_last_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    lines = Lines(0)
+    for i in range(101):
+        clock[0] += 1 / 16
+        lines(OutputLine("run", AT, "fit", f"{i} %", "stderr", is_bar=True))
+    lines(OutputLine("run", AT, "fit", "done", "stdout"))
+    lines(OutputLine("run", AT, "fit", "half", "stderr", item="SAP", is_bar=True))
+    lines(StepEnded("run", AT, TaskRun("fit", State.SUCCEEDED, seconds=1.0)))
+    lines.end(FlowRun(spec_of("fit"), {}, {}, State.SUCCEEDED, started=AT, seconds=8.0))
+    err = capsys.readouterr().err.splitlines()
+    assert [line for line in err if line.startswith("[")] == [
+        "[/fit] 32 %", "[/fit] 64 %", "[/fit] 96 %", "[/fit] 100 %", "[/fit] done", "[/fit[SAP]] half",
+    ]  # fmt: skip
 
 
 # --- the command in a terminal ---------------------------------------------------------------

@@ -648,8 +648,8 @@ def test_a_sub_flow_is_not_said_to_have_succeeded_where_part_of_it_did_not(
     assert " ".join(text_of(band).split()) == f"desk 12 {listed}"
 
 
-@pytest.mark.parametrize("state", ["running", "crashed"])
-def test_a_run_that_is_not_over_has_no_critical_chain(state: str) -> None:
+@pytest.mark.parametrize("state", ["running", "crashed", "cancelled"])
+def test_a_run_that_did_not_come_to_its_end_has_no_critical_chain(state: str) -> None:
     tasks = [task("load", start=0, end=1), task("fit", "running", start=1, upstream=["load"])]
     made = document(*tasks, state=state, ended=None, seconds=None, seen=moment(3))
     page = draw_report(report_of_document(made))

@@ -167,7 +167,8 @@ class Block(io.TextIOBase):
             lines: list[str] = []
             if self._frame is not None and not self._is_paused():
                 most = min(_MOST_LINES, height - 1)
-                lines = [cut(line, width - 1) for line in self._frame(now, width, most)][-most:]
+                made = map(self._as_written, self._frame(now, width, most))
+                lines = [self._as_written(cut(line, width - 1)) for line in made][-most:]
             above, self._above = self._above, []
             if not (above or lines or self._drawn):
                 return
@@ -176,6 +177,15 @@ class Block(io.TextIOBase):
             up = f"\x1b[{rows}F" if rows else ""
             text = "".join(f"{line}\x1b[K\n" for line in (*above, *lines))
             self._put(f"{_AT_ONCE[0]}{up}{text}\x1b[J{_AT_ONCE[1]}")
+
+    def _as_written(self, line: str) -> str:
+        """*line* as the terminal's encoding has it: an escape takes more columns."""
+        try:
+            line.encode(self.encoding)
+        except UnicodeEncodeError:
+            plain = line.replace("…", "~")
+            return plain.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return line
 
     def flush(self) -> None:
         """Flush the terminal."""

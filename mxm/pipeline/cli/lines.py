@@ -81,6 +81,9 @@ class Lines:
         self._items: dict[str, dict[str, int]] = {}
         self._shown: dict[str, float] = {}
         self._limits: set[str] = set()  # those that something was said to wait for
+        # By step and item: the last part of a line that is written over, and when one was printed.
+        self._bars: dict[tuple[str, str | None], str] = {}
+        self._bars_shown: dict[tuple[str, str | None], float] = {}
 
     def __call__(self, event: Event, /) -> None:
         """Print a line for *event*."""
@@ -119,6 +122,8 @@ class Lines:
         if self._ended:
             return
         self._ended = True
+        for step, item in list(self._bars):
+            self._print_bar(step, item)
         self._print_skipped(run.ended)
         if self._left_out:
             self._line(run.ended, f"skipped {self._left_out:,}: {NOT_SELECTED}")
@@ -170,6 +175,7 @@ class Lines:
 
     def _item(self, event: ItemEnded) -> None:
         """Count the items of a mapped step, and print a line now and then."""
+        self._print_bar(event.step, event.item.key)
         counts = self._items.setdefault(event.step, {})
         counts[event.item.state] = counts.get(event.item.state, 0) + 1
         now = time.monotonic()
@@ -187,13 +193,28 @@ class Lines:
 
     def _output(self, event: OutputLine) -> None:
         text = output_text(self._flow, event)
+        if event.is_bar:  # a line now and then, and its last part
+            key = event.step, event.item
+            self._bars[key] = text
+            now = time.monotonic()
+            if now - self._bars_shown.setdefault(key, now) >= _SECONDS_BETWEEN:
+                self._bars_shown[key] = now
+                self._print_bar(*key)
+            return
+        self._print_bar(event.step, event.item)
         if event.level is None:
             if self._verbosity >= 0 or is_warning(event.text):
                 tell(text)
         else:
             self._line(event.at, text, -1 if event.level >= logging.WARNING else 0)
 
+    def _print_bar(self, step: str, item: str | None) -> None:
+        bar = self._bars.pop((step, item), None)
+        if bar is not None and self._verbosity >= 0:
+            tell(bar)
+
     def _step(self, at: datetime, task: TaskRun) -> None:
+        self._print_bar(task.name, None)
         if task.reason == NOT_SELECTED and self._verbosity <= 0:
             self._left_out += 1
             return
@@ -260,7 +281,7 @@ def output_text(flow: str, event: OutputLine) -> str:
 
 
 _LEAST_WAIT_S = 0.05
-_SECONDS_BETWEEN = 2.0  # lines of one mapped step
+_SECONDS_BETWEEN = 2.0  # lines of one mapped step, or of one bar
 
 
 def item_counts(counts: Mapping[str, int], total: int | None, noun: str = "") -> str:

@@ -259,6 +259,8 @@ class Live:
     def _line(self, kind: str, name: str, rest: str) -> str:
         pad = self._pad()
         shown = middle_out(in_one_line(name), pad)
+        if self._look.is_ascii:
+            shown = shown.replace("…", "~")
         return f"{self._look.mark(kind)} {shown}{' ' * (pad - columns(shown))}  {rest}"
 
     def _pad(self) -> int:
@@ -359,7 +361,8 @@ class Live:
             yield f"  {what:<19}  {self._look.paint(command, _BOLD)}"
 
     def _bound(self, run: FlowRun) -> str:
-        if run.started is None or run.seconds is None or len(run.tasks) < 2:
+        cut_short = run.state is State.CANCELLED
+        if run.started is None or run.seconds is None or len(run.tasks) < 2 or cut_short:
             return ""
         start = run.started
         spans: dict[str, Span] = {}
@@ -383,7 +386,7 @@ class Live:
         if bound.by == "one":
             return f"ran one task at a time: the longest chain is {bound.share}"
         before, after = shown_steps(bound)
-        steps = [*before, *(["…", *after] if after else [])]
+        steps = [*before, *([self._look.dots, *after] if after else [])]
         chain = f" {self._look.arrow} ".join(in_one_line(step) for step in steps)
         return f"bound by {chain}: {bound.share}"
 
@@ -395,11 +398,12 @@ class _Look:
         self._colours = not os.environ.get("NO_COLOR")
         try:
             "✓━╸─↻→\N{MULTIPLICATION SIGN}".encode(encoding)
-            self._ascii = False
+            self.is_ascii = False
         except (UnicodeEncodeError, LookupError):
-            self._ascii = True
-        self.arrow = "->" if self._ascii else "→"
-        self.times = "x" if self._ascii else "\N{MULTIPLICATION SIGN}"
+            self.is_ascii = True
+        self.arrow = "->" if self.is_ascii else "→"
+        self.dots = "..." if self.is_ascii else "…"
+        self.times = "x" if self.is_ascii else "\N{MULTIPLICATION SIGN}"
 
     def paint(self, text: str, colour: str) -> str:
         """*text* in a colour, where there are any."""
@@ -407,7 +411,7 @@ class _Look:
 
     def plain(self, kind: str) -> str:
         """The mark of a line, without its colour."""
-        return _MARKS[kind][self._ascii]
+        return _MARKS[kind][self.is_ascii]
 
     def mark(self, kind: str) -> str:
         """The mark of a line."""
@@ -415,7 +419,7 @@ class _Look:
 
     def bar(self, share: float, width: int, colour: str = _BLUE) -> str:
         """A bar of *width* columns, filled to a *share*."""
-        if self._ascii:
+        if self.is_ascii:
             full = round(max(0.0, min(1.0, share)) * width)
             return self.paint("=" * full, colour) + self.paint("-" * (width - full), _DIM)
         full, odd = divmod(round(max(0.0, min(1.0, share)) * width * 2), 2)

@@ -21,8 +21,8 @@ __all__ = ["bound_of_run", "edges_of_run", "sub_flows", "views_of_run"]
 
 
 def bound_of_run(run: Report) -> Bound | None:
-    """What bound *run*; None until it is over."""
-    if run.state in (State.RUNNING, State.CRASHED):
+    """What bound *run*; None of one that is not over, or was cut short."""
+    if run.state in (State.RUNNING, State.CRASHED, State.CANCELLED):
         return None
     spans = {
         name: Span(
