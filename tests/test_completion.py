@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from command import call, invoke, write
 
-from mxm.pipeline.cli.completion import join_words
+from mxm.pipeline.cli.completion import answer_the_first_tab, join_words
 
 FLOWS = """
     print("noise of a module")
@@ -77,7 +78,11 @@ def tab(line: str, shell: str = "bash") -> list[str]:
         for name, value in env.items():
             patched.setenv(name, value)
         join_words()
-        ran = invoke()
+        try:
+            ran = invoke()
+        finally:
+            if sys.modules.get("rich", "not loaded") is None:
+                del sys.modules["rich"]
     assert (ran.code, ran.err) == (0, "")
     return ran.out.split("\n")[:-1] if ran.out != "\n" else []
 
@@ -163,10 +168,32 @@ def test_project_that_cannot_be_imported_offers_nothing(project: Path) -> None:
 
 def test_no_engine_is_loaded(project: Path) -> None:
     write(project, {"flows.py": "import sys, mxm, atexit\n@mxm.flow\ndef one(): ...\n"
-        "def engines():\n    open('loaded.txt', 'w').write(repr({'prefect', 'rich'} & {*sys.modules}))\n"
+        "heavy = ['prefect', 'rich']\n"
+        "def engines():\n    open('loaded.txt', 'w').write(repr([*filter(sys.modules.get, heavy)]))\n"
         "atexit.register(engines)"})  # fmt: skip
     line = "mxm-pipeline run "
     env = {"_MXM_PIPELINE_COMPLETE": "complete_bash", **asked("bash", line, cut(line))}
     ran = call(cwd=project, env=env)
     assert (ran.code, ran.out, ran.err) == (0, "one\n", "")
-    assert (project / "loaded.txt").read_text() == "set()"
+    assert (project / "loaded.txt").read_text() == "[]"
+
+
+def test_help_is_shown_as_it_is_and_without_rich(project: Path) -> None:
+    write(project, {"flows.py": "import mxm, rich\n@mxm.flow\ndef one(): 'Prices [EUR].'\n"})
+    line = "mxm-pipeline run "
+    env = {"_MXM_PIPELINE_COMPLETE": "complete_fish", **asked("fish", line, cut(line))}
+    ran = call(cwd=project, env=env)
+    assert (ran.code, ran.out, ran.err) == (0, "one\tPrices [EUR].\n", "")
+
+
+def test_zsh_completes_at_the_first_tab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    answer_the_first_tab()  # nothing is installed
+    file = tmp_path / ".zfunc" / "_mxm-pipeline"
+    file.parent.mkdir()
+    script = "#compdef mxm-pipeline\ncompdef _mxm_pipeline_completion mxm-pipeline"
+    file.write_text(script, "utf-8")
+    answer_the_first_tab()
+    answer_the_first_tab()
+    added = '\n[[ -n $CURRENT ]] && _mxm_pipeline_completion "$@"\n'
+    assert file.read_text("utf-8") == script + added

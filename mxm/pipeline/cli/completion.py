@@ -13,14 +13,14 @@ import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
     from mxm.pipeline.params.declared import Parameter
 
-__all__ = ["complete_with", "is_completing", "join_words"]
+__all__ = ["answer_the_first_tab", "complete_with", "is_completing", "join_words"]
 
 _LONGEST = 40
 _VARIABLE = "_MXM_PIPELINE_COMPLETE"
@@ -50,7 +50,7 @@ def complete_with(parameter: Any) -> None:
 
     def shell_complete(ctx: Any, incomplete: str) -> list[Offer]:
         try:
-            with _silent():
+            with _silent(), _rich_again():
                 offered = [o if isinstance(o, Offer) else Offer(o) for o in offers(ctx, incomplete)]
         except BaseException as error:  # a project that cannot be imported offers nothing
             let_signals_pass(error)
@@ -69,6 +69,8 @@ def join_words() -> None:
     """Join the words that bash cut at ``=`` and ``:``, such as ``-p mode=fast``, for Typer."""
     global _said_by_bash
     _said_by_bash = 0
+    if is_completing():
+        _without_rich()
     if os.environ.get(_VARIABLE) != "complete_bash" or "COMP_WORDS" not in os.environ:
         return
     try:
@@ -92,6 +94,32 @@ def join_words() -> None:
 
 def _quoted(word: str) -> str:
     return word if word[:1] in "'\"" else shlex.quote(word) if word else ""
+
+
+def _without_rich() -> None:
+    """Let Typer print help as it is: rich loads slowly, and takes ``[EUR]`` for markup."""
+    cast("dict[str, Any]", sys.modules)["rich"] = None
+
+
+@contextlib.contextmanager
+def _rich_again() -> Generator[None]:
+    """Let the modules of a project import rich."""
+    del sys.modules["rich"]
+    try:
+        yield
+    finally:
+        _without_rich()
+
+
+def answer_the_first_tab() -> None:
+    """Add to Typer's file for zsh what completes at the first Tab, which else only loads it."""
+    file = os.path.expanduser("~/.zfunc/_mxm-pipeline")
+    with contextlib.suppress(OSError):
+        with open(file, encoding="utf-8") as installed:
+            text = installed.read()
+        if text.endswith("compdef _mxm_pipeline_completion mxm-pipeline"):
+            with open(file, "a", encoding="utf-8") as more:
+                more.write('\n[[ -n $CURRENT ]] && _mxm_pipeline_completion "$@"\n')
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mxm.pipeline.cli.completion import join_words
+from mxm.pipeline.cli.completion import answer_the_first_tab, join_words
 from mxm.pipeline.cli.ending import cut_short, end_like_python
 from mxm.pipeline.cli.output import ExitCode, leave_stdout, open_streams, print_error
 from mxm.pipeline.problems import closest
@@ -115,6 +115,8 @@ def main() -> None:
     try:
         app(obj="the process")
     except SystemExit as ended:
+        if "--install-completion" in sys.argv[1:]:
+            answer_the_first_tab()
         if isinstance(ended.code, int) and ended.code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             cut_short(ended.code)
         raise
