@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from mxm.pipeline.api import compile_flow
+from mxm.pipeline.execution import driver
 from mxm.pipeline.execution.options import BACKENDS
+from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.testing.conformance import *  # noqa: F403
+from mxm.pipeline.values.remote import fetched
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -28,9 +31,20 @@ def clusters() -> Iterator[dict[str, Any]]:
     ray.shutdown()
 
 
-@pytest.fixture(params=[(b, r) for r in ("dask", "ray") for b in BACKENDS], ids="-".join)
-def compiled(request: pytest.FixtureRequest, clusters: Any) -> Any:
-    backend, runner = request.param
+def _fetched_values(run: FlowRun) -> dict[str, Any]:
+    return {t.name: fetched(t.value) for t in run.tasks.values() if t.has_value}
+
+
+@pytest.fixture(
+    params=[(b, r, s) for r in ("dask", "ray") for b in BACKENDS for s in ("small", "held")],
+    ids="-".join,
+)
+def compiled(request: pytest.FixtureRequest, clusters: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Compiles for a cluster; ``held`` leaves each result there that may stay, however small."""
+    backend, runner, size = request.param
+    if size == "held":
+        monkeypatch.setattr(driver, "_STAYS", -1)
+        monkeypatch.setattr(FlowRun, "values", property(_fetched_values))
     return lambda spec, **options: compile_flow(
         spec, backend=backend, **{"runner": runner, "workers": 3, **options}
     )

@@ -15,6 +15,7 @@ __all__ = [
     "FlowSpec",
     "MXMFlow",
     "PipelineError",
+    "RemoteValue",
     "Resource",
     "RetryAfter",
     "Skip",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from mxm.pipeline.spec import FlowSpec, TaskSpec
     from mxm.pipeline.store.catalogue import Asset, asset, load_asset
     from mxm.pipeline.store.history import load_run, runs_of
+    from mxm.pipeline.values.remote import RemoteValue
 else:
     _HOMES = {
         "api": ("MXMFlow", "compile_flow", "execute_flow"),
@@ -83,6 +85,7 @@ else:
         "spec": ("FlowSpec", "TaskSpec"),
         "store.catalogue": ("Asset", "asset", "load_asset"),
         "store.history": ("load_run", "runs_of"),
+        "values.remote": ("RemoteValue",),
     }
 
     def __getattr__(name):

@@ -38,6 +38,7 @@ from mxm.pipeline.taskruns import (
     rounded,
 )
 from mxm.pipeline.values.jsonvalue import JSONValue, to_json
+from mxm.pipeline.values.remote import fetched
 from mxm.pipeline.values.secrets import unmask
 
 if TYPE_CHECKING:
@@ -171,7 +172,10 @@ class FlowRun:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The value of each task that has one, by reference."""
+        """The value of each task that has one, by reference.
+
+        For a large result that stayed on a Dask or Ray cluster, a `RemoteValue`.
+        """
         return {t.name: t.value for t in self.tasks.values() if t.has_value}
 
     @functools.cached_property
@@ -203,13 +207,15 @@ class FlowRun:
         BaseException
             The first failed task's own exception.
         PipelineError
-            All tasks that it needs were skipped or failed, or one of them is not part of this run.
+            All tasks that it needs were skipped or failed, or one of them is not part of this run;
+            or its value stayed on a cluster, and cannot be fetched any more.
         """
         self.raise_for_failure()
         output, warnings = self._output()
         for warning in warnings:
             logger.warning("%s", warning)
-        values = {part.name: self.tasks[part.name].value for part in upstreams_in([output])}
+        names = [part.name for part in upstreams_in([output])]
+        values = {name: fetched(self.tasks[name].value) for name in names}
         try:
             return gather(output, values, self.params)
         except Exception as error:

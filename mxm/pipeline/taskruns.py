@@ -15,6 +15,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
+from mxm.pipeline.values.remote import RemoteValue, fetched
 from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = [
@@ -212,7 +213,7 @@ class TaskRun:
     state
         How it ended.
     value
-        What it returned, if it succeeded.
+        What it returned, if it succeeded; a `RemoteValue` where that stayed on a cluster.
     error
         What it raised, if it failed.
     reason
@@ -340,16 +341,25 @@ class TaskRun:
     @functools.cached_property
     def written(self) -> Written:
         """The value as JSON, made once; parts that JSON has no form for are described."""
+        value = self.value
+        if type(value) is RemoteValue:
+            return value.written
         return to_json(self.as_ended())
 
     def as_ended(self) -> Any:
-        """The value as it was when the task ended, if there is a snapshot: a copy if it changed."""
+        """The value as it was when the task ended, if there is a snapshot: a copy if it changed.
+
+        Raises
+        ------
+        BackendError
+            It stayed on a cluster, and cannot be fetched any more.
+        """
         if self.snapshot is not None and self.snapshot.changed(self.value):
             try:
                 return self.snapshot.restored()
             except BaseException as error:  # a type can refuse to be unpickled
                 let_signals_pass(error)
-        return self.value
+        return fetched(self.value)
 
     def to_json(self, *, strict: bool = False) -> tuple[JSONValue, list[Problem]]:
         """The value as JSON, and a warning for each kind of content that JSON could not hold.

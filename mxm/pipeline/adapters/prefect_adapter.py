@@ -222,7 +222,7 @@ class _Flow(prefect.Flow[..., Any]):
         return request.results or {}
 
     def _run(self, params: Mapping[str, Any]) -> tuple[_Request, FlowRun]:
-        options = RunOptions(observers=(keep_json,))
+        options = RunOptions(observers=(keep_json,), fetches=False)
         course = Course(make_plan(self.spec, params), options, "prefect")
         request = _Request(course, json=True)
         return request, course.follow(lambda _: self.perform(request))
@@ -306,7 +306,8 @@ class _Flow(prefect.Flow[..., Any]):
         observers = [keep_json, *options.observers]
         if self.is_deployed:
             observers.append(lines_to_server(ids, Secrets(plan).masked))
-        options = options.changed({"observers": observers}).recording(plan, params)
+        changed = options.changed({"observers": observers, "fetches": False})
+        options = changed.recording(plan, params)
         course = Course(plan, options, "prefect")
         with reporting(state_of_runs):
             run = course.drive(_Perform(self._tasks, course, ids))

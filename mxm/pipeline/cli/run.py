@@ -162,7 +162,8 @@ def run_flow(
                     )
                 else:
                     lines = _live(block, spec, asked, strict_json=strict_json)
-                compiled = compile_flow(spec, **asked, observers=[lines])
+                shown: dict[str, Any] = {**asked, "fetches": False}
+                compiled = compile_flow(spec, **shown, observers=[lines])
                 engine_loaded()  # objects from its modules stay: none of them is garbage
                 gc.enable()
                 if backfill is None:

@@ -73,7 +73,7 @@ class Caching:
     ) -> None:
         self._notices = Notices(plan.flow.name, cached)
         self.steps: frozenset[str] = steps
-        self._cached = cached
+        self.cached: frozenset[str] = cached
         self._resumes = resumes
         self._plan = plan
         self._entries = entries
@@ -171,7 +171,7 @@ class Caching:
         if unknown:
             asked.why.append(Reason("dynamic", _said(unknown[0])))
             return
-        is_cached = step.name in self._cached
+        is_cached = step.name in self.cached
         large = [] if is_cached else self._large(args, kwargs)
         if large:
             text = f"it takes the result of {large[0]!r}, which is too large to be kept"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
-from mxm.pipeline.bindings import require_count, value_of
+from mxm.pipeline.bindings import Unpacked, require_count, value_of
 from mxm.pipeline.errors import (
     AssetCheckError,
     Skip,
@@ -42,6 +42,7 @@ from mxm.pipeline.interrupts import ends_the_run, wait
 from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.logs import within_task
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
+from mxm.pipeline.values.remote import RemoteValue
 from mxm.pipeline.values.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ __all__ = [
     "invoke_with",
     "invoking",
     "rejected_asset",
+    "require_counts",
 ]
 
 __tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
@@ -123,6 +125,9 @@ class Call:
         The limits of the step, taken for its first attempt.
     probe
         Notes what its attempts do, where the result may be kept for later runs.
+    stays
+        The size in bytes from which on the result may stay on the cluster where it was made; None
+        where this process needs it.
 
     Attributes
     ----------
@@ -147,6 +152,7 @@ class Call:
         items: int | None = None,
         hold: Hold | None = None,
         probe: Noting | None = None,
+        stays: int | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -169,6 +175,7 @@ class Call:
         self.is_cleanup: bool = is_cleanup
         self._hold = hold
         self.probe: Noting | None = probe
+        self.stays: int | None = stays
         self.reads: list[ReadAsset] = []
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt
@@ -228,9 +235,8 @@ class Call:
 
     def _took(self) -> None:
         """Check what the function returned, and write its asset."""
-        for one in self.step.unpacked:
-            part = value_of(one.binding, lambda _: self.value)
-            require_count(part, one.count, f"the result of task {str(one.binding)!r}")
+        if type(self.value) is not RemoteValue:  # else its worker has looked
+            require_counts(self.step.unpacked, self.value)
         if self._aim is not None:
             run = self._observers.run
             self._asset = self._aim.publish(self.value, self.flow, run, reads=self.reads)
@@ -344,7 +350,8 @@ class Call:
         if self.step.overridden:  # the replacement function writes no asset
             return self._task(State.OVERRIDDEN, value=self.value)
         asset = self._asset or declared_only(self.step)
-        snapshot = Snapshot.of(self.value, whole=self._guard)
+        is_here = type(self.value) is not RemoteValue
+        snapshot = Snapshot.of(self.value, whole=self._guard) if is_here else None
         return self._task(State.SUCCEEDED, value=self.value, asset=asset, snapshot=snapshot)
 
     def cancelled(self, reason: str) -> TaskRun:
@@ -462,6 +469,7 @@ class Invocation(Protocol):
     kwargs: dict[str, Any]
     probe: Noting | None
     reads: list[ReadAsset]
+    stays: int | None
 
 
 Invoke: TypeAlias = Callable[[Invocation], Any]
@@ -474,6 +482,19 @@ def call_here(call: Invocation) -> Any:
     if call.probe is not None:
         call.probe.check(call.step.task.fn, call.args, call.kwargs)
     return value
+
+
+def require_counts(unpacked: Iterable[Unpacked], value: Any) -> None:
+    """Check that the parts of the result *value* that a flow's body unpacks can be.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `mxm.pipeline.bindings.require_count`.
+    """
+    for one in unpacked:
+        part = value_of(one.binding, lambda _: value)
+        require_count(part, one.count, f"the result of task {str(one.binding)!r}")
 
 
 def _timed(call: Invocation) -> Any:

@@ -64,7 +64,7 @@ class CompiledFlow(ABC):
     ) -> dict[str, JSONValue]:
         """Run the flow and raise if it fails. See `mxm.pipeline.api.MXMFlow`."""
         observers = (keep_json, *self.options.changed(options).observers)
-        run = self.run(params, {**(options or {}), "observers": observers})
+        run = self.run(params, {**(options or {}), "observers": observers, "fetches": False})
         return run.raise_for_failure().results
 
     @abstractmethod

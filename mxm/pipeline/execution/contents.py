@@ -23,6 +23,7 @@ from mxm.pipeline.failure import Failure
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.taskruns import ItemRun, TaskRun
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
+from mxm.pipeline.values.remote import fetched
 
 __all__ = [
     "Content",
@@ -201,7 +202,7 @@ def content_of_task(task: TaskRun, *, mapped: bool) -> Content:
             return stored(task.entry, lambda: task.value)
         runs: list[ItemRun] = list(task.items.values()) if task.items is not None else []
         return ListOf([content_of_item(run) for run in runs if run.has_value])
-    value: Any = task.value
+    value: Any = fetched(task.value)
     if mapped and type(value) is list:
         return ListOf([Fresh(item) for item in cast("Any", value)])
     return Fresh(value)

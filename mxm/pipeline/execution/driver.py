@@ -6,11 +6,13 @@ import functools
 import heapq
 import inspect
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from mxm.pipeline.errors import add_note, described
+from mxm.pipeline.bindings import upstreams_in
+from mxm.pipeline.errors import BackendError, add_note, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
@@ -31,6 +33,7 @@ from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.logs import logger
 from mxm.pipeline.runs import FlowRun, attach_run, gather
+from mxm.pipeline.spec import last_of
 from mxm.pipeline.taskruns import State, TaskRun
 
 if TYPE_CHECKING:
@@ -65,6 +68,12 @@ def drive(
         as the grace of *options* lets them.
     """
     return _Drive(plan, perform, options, backend, perform_awaited or perform).run()
+
+
+_STAYS = 1_000_000
+"""Bytes from which on a result stays on a cluster."""
+_MOST_FETCHED = 1_000_000_000
+"""Bytes up to which one is fetched to be kept, or because it is the value of the flow."""
 
 
 class _Drive:
@@ -140,6 +149,7 @@ class _Drive:
                 if self.cache is not None:
                     self.cache.run_again = self._run_again
                 self._place(runner)
+                self._fetch_value()
                 runner.close()
                 self._close_resources()
                 return self.ledger.finished()
@@ -317,6 +327,9 @@ class _Drive:
                 return None
             probe = answer
         values = self._values_for(step)
+        held = self.ledger.values.held
+        if held and not is_cleanup and step.target is None:
+            values = ChainMap(held, cast("Any", values))
         try:
             args = tuple(gather(b, values, self.plan.params) for b in step.args)
             kwargs = {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()}
@@ -342,7 +355,49 @@ class _Drive:
             is_cleanup=is_cleanup,
             hold=hold,
             probe=probe,
+            stays=self._stays(step),
         )
+
+    def _stays(self, step: Step) -> int | None:
+        """The size in bytes from which on the result of *step* may stay on a cluster."""
+        if not self.options.is_elsewhere or step.name in self._needed_here:
+            return None
+        if self.cache is not None and self.cache.is_cached(step):
+            return _MOST_FETCHED
+        if self.options.is_recorded or self.options.resumes:
+            return max(_STAYS, int(self.options.keep_results * 1e6))
+        return _STAYS
+
+    @functools.cached_property
+    def _needed_here(self) -> set[str]:
+        """The steps whose whole results this process needs: lists, assets, parts that it shows."""
+        steps = self.plan.steps
+        if self.options.strict_json:
+            return {step.name for step in steps}
+        needed = {step.name for step in steps if step.target is not None or step.task.mapped}
+        for step in steps:
+            needed.update(step.listed)
+        if self.plan.flow.output is not None:
+            needed.update(part.name for part in upstreams_in([self.plan.flow.output]) if part.path)
+        return needed
+
+    def _fetch_value(self) -> None:
+        """Fetch the value of the flow, as far as it stayed on a cluster that ends with the run."""
+        held = self.ledger.values.held
+        if not held or not self.options.fetches:
+            return
+        output = self.plan.flow.output
+        names = {*last_of(self.plan.flow.tasks)}
+        if output is not None:
+            names = {part.name for part in upstreams_in([output])}
+        for name in held.keys() & names:
+            value = self.ended[name].value
+            if value.nbytes > _MOST_FETCHED or held[name].outlives_run:
+                continue
+            try:
+                value.get()
+            except BackendError as error:
+                logger.warning("%s", error)
 
     def _run_again(self, step: Step) -> TaskRun:
         """Run *step* on this thread: its kept result, which a task needs, cannot be loaded."""

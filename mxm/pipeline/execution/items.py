@@ -54,6 +54,7 @@ class ItemCall:
     kwargs: dict[str, Any]
     probe: Noting | None = None
     reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
+    stays: int | None = None
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import Item
 from mxm.pipeline.values.jsonvalue import Written
+from mxm.pipeline.values.remote import RemoteValue
 
 __all__ = ["Keeper"]
 
@@ -102,6 +103,12 @@ class Keeper:
             return
         step = asked.step
         if step.target is not None and asset is None:
+            return
+        if type(value) is RemoteValue:
+            self.large.add(step.name)
+            if step.name in self.cached:
+                size = f"{value.nbytes / 1e9:,.1f} GB"
+                self._unkept(step, f"it has {size}, and stays on the cluster where it was made")
             return
         try:
             probe = asked.probe

@@ -8,6 +8,7 @@ from typing import Any
 
 from mxm.pipeline.taskruns import ItemRun, TaskRun
 from mxm.pipeline.values.jsonvalue import Written
+from mxm.pipeline.values.remote import RemoteValue, fetched
 
 __all__ = ["CachedItem", "Later", "LaterTask", "Results"]
 
@@ -131,26 +132,44 @@ class CachedItem(ItemRun):
 
 
 class Results(dict[str, Any]):
-    """The results of steps by name; those that an earlier run kept are loaded when asked for."""
+    """The results of steps by name.
+
+    Those that an earlier run kept are loaded when asked for, and those that stayed on a cluster
+    are fetched.
+
+    Attributes
+    ----------
+    held
+        By step, what leads to the results that stayed on a cluster: it goes to workers in place of
+        the value.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._later: dict[str, TaskRun] = {}
+        self.held: dict[str, Any] = {}
 
     def keep(self, task: TaskRun) -> None:
         """Let the result of *task* be one of them."""
         if isinstance(task, LaterTask):
             self._later[task.name] = task
+        elif type(task.value) is RemoteValue:
+            self._later[task.name] = task
+            self.held[task.name] = task.value.held
         else:
             self[task.name] = task.value
 
     def is_loaded(self, name: str) -> bool:
         """Whether the result of the step *name* is here."""
         task = self._later.get(name)
-        return not isinstance(task, LaterTask) or task.later.is_loaded
+        if task is None:
+            return True
+        if isinstance(task, LaterTask):
+            return task.later.is_loaded
+        return type(task.value) is not RemoteValue or task.value.is_here
 
     def __missing__(self, name: str) -> Any:
-        return self._later[name].value
+        return fetched(self._later[name].value)
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or name in self._later

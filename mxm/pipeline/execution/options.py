@@ -184,6 +184,9 @@ class RunOptions:
         Opens what earlier runs kept; `compile_flow` sets it.
     is_recorded
         Whether the run is; a run sets it.
+    fetches
+        Whether the flow's value comes from a cluster that ends with the run; not where the run is
+        only shown, as JSON.
     resumes
         The runs whose finished tasks are taken over, the newest first; `resume` sets it.
 
@@ -225,6 +228,7 @@ class RunOptions:
     entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
     last_rows: LastRows | None = field(default=None, repr=False, compare=False)
     is_recorded: bool = field(default=False, repr=False, compare=False)
+    fetches: bool = field(default=True, repr=False, compare=False)
     resumes: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ from mxm.pipeline.runs import gather
 from mxm.pipeline.taskruns import ItemRun, State, TaskRun
 from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.digest import UndigestibleError
+from mxm.pipeline.values.remote import RemoteValue, fetched
 
 __all__ = ["StepCache", "open_cache"]
 
@@ -151,6 +152,10 @@ class StepCache:
         """Whether results of *step* may be used again."""
         return step.name in self._caching.steps
 
+    def is_cached(self, step: Step) -> bool:
+        """Whether any run may use them, not only one that resumes this one."""
+        return step.name in self._caching.cached
+
     def find(self, step: Step, ready: datetime) -> TaskRun | Noting | None:
         """The outcome of *step*, where an earlier run has one that may be used.
 
@@ -158,6 +163,7 @@ class StepCache:
         """
         began, clock = datetime.now(UTC), time.perf_counter()
         looks = Looks(self._whole, _no_item)
+        self._note_remote(step)
         after = {name: self._ended.get(name) for name in step.task.after}
         asked = self._caching.ask(step, step.args, step.kwargs, looks, after)
         asset = self._renewed(asked, functools.partial(self._inputs, step))
@@ -230,7 +236,9 @@ class StepCache:
     def _inputs(self, step: Step, names: set[str]) -> dict[str, Any]:
         bound = named(step.task.fn, step.args, step.kwargs)
         needed = {name: binding for name, binding in bound.items() if name in names}
-        values = {one.name: self._ended[one.name].value for one in upstreams_in(needed.values())}
+        values = {
+            one.name: fetched(self._ended[one.name].value) for one in upstreams_in(needed.values())
+        }
         return {
             name: gather(binding, values, self._plan.params) for name, binding in needed.items()
         }
@@ -239,6 +247,7 @@ class StepCache:
         """The outcome of an item, where an earlier run has one; else what was asked."""
         began, clock = datetime.now(UTC), time.perf_counter()
         step = places.step
+        self._note_remote(step)
 
         def whole(origin: Upstream | Param) -> Content:
             own = None if isinstance(origin, Param) else places.content_at(origin, place)
@@ -318,6 +327,14 @@ class StepCache:
         self.run_again = None
         self._own.close()
         self._caching.close()
+
+    def _note_remote(self, step: Step) -> None:
+        """Note which results that *step* takes are too large to come here."""
+        for name in step.needs:
+            task = self._ended.get(name)
+            # A kept one is not loaded for this.
+            if task is not None and type(vars(task).get("value")) is RemoteValue:
+                self._caching.keeper.large.add(name)
 
     def _whole(self, origin: Upstream | Param) -> Content:
         if isinstance(origin, Param):

@@ -48,6 +48,7 @@ from mxm.pipeline.store.rows import (
     parameters_shown,
 )
 from mxm.pipeline.taskruns import State, iso_time
+from mxm.pipeline.values.remote import RemoteValue
 
 if TYPE_CHECKING:
     from mxm.pipeline.store.asset_rows import AssetRows
@@ -349,6 +350,8 @@ class Recording:
             return KeptValue(unkept="the store could not be written")
         if state is State.OVERRIDDEN or self._options.overrides:
             return KeptValue(unkept="the run has overrides")
+        if type(value) is RemoteValue:
+            return KeptValue(unkept=f"its {value.nbytes / 1e6:,.0f} MB stayed on the cluster")
         try:
             most = kept.bytes_of(self._options.keep_results)
             known = self._packed.pop(id(value), None)

@@ -14,15 +14,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, described
+from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, add_note, described
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.observing import unseen
 from mxm.pipeline.execution.pickling import pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
+from mxm.pipeline.execution.places.held import HeldPart
 from mxm.pipeline.execution.places.remote import Answer, Request, about
-from mxm.pipeline.execution.places.requests import chunk, outcome, request
-from mxm.pipeline.execution.places.worker import LOGGED, NOTED, PRINTED, READ
+from mxm.pipeline.execution.places.requests import chunk, outcome, request_held
+from mxm.pipeline.execution.places.worker import HELD, LOGGED, NOTED, PRINTED, RAISED, READ, UNREAD
 from mxm.pipeline.execution.places.worker_process import show
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
@@ -31,16 +32,25 @@ from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.values.fingerprint import Fingerprints, Item, differences
+from mxm.pipeline.values.remote import RemoteValue
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions
     from mxm.pipeline.spec import FlowSpec
 
-__all__ = ["ClusterPlace", "LostError", "require_same", "require_socket"]
+__all__ = ["ClusterPlace", "LostError", "LostValueError", "require_same", "require_socket"]
 
 
 class LostError(Exception):
     """A worker is gone with what it was asked, or the cluster has lost the answer."""
+
+
+class LostValueError(Exception):
+    """A value that a request refers to is gone: that of this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number: int = number
 
 
 class ClusterPlace:
@@ -57,10 +67,13 @@ class ClusterPlace:
     ----------
     slots
         How many calls run at once.
+    is_theirs
+        Whether the connection to the cluster is the user's, and outlives the run.
     """
 
     name: str = "a cluster"
     slots: int = 1
+    is_theirs: bool = False
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
         self.run: str = secrets.token_hex(6)
@@ -76,16 +89,44 @@ class ClusterPlace:
 
     # What dask_place and ray_place do
 
-    def ask(self, data: bytes, task: str) -> bytes:
+    def ask(self, data: bytes, task: str, held: Sequence[Any] = ()) -> tuple[bytes, Any]:
         """What a worker answers to the request in *data*, for *task*; it is asked once.
+
+        Parameters
+        ----------
+        data, task
+            The request, and what it is for.
+        held
+            References to values on the cluster that the worker gets with it.
+
+        Returns
+        -------
+        tuple
+            The answer; a reference to the value, where that stays on the cluster.
 
         Raises
         ------
         LostError
             The worker, or its answer, is gone.
+        LostValueError
+            A value that the request refers to is gone.
         KeyboardInterrupt
             The place was closed meanwhile.
         """
+        raise NotImplementedError
+
+    def load(self, reference: Any) -> bytes:
+        """The bytes of a value that stayed on the cluster.
+
+        Raises
+        ------
+        Exception
+            They are gone.
+        """
+        raise NotImplementedError
+
+    def lives_on(self) -> bool:
+        """Whether this process is still connected to the cluster."""
         raise NotImplementedError
 
     def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
@@ -111,15 +152,34 @@ class ClusterPlace:
             What the function raised.
         """
         task = call.step.name
-        head, inputs = request(call, self._packed)
+        head, inputs, held = request_held(call, self._packed)
         try:
-            answer = self._asked(call, head, inputs, None)
+            answer, reference = self._asked(call, head, inputs, None, held)
         except LostError as lost:
             raise _died(task, lost) from None
-        value, error = self._heard(call, answer.calls[0])
+        value, error = self._heard(call, answer.calls[0], reference)
         if error is not None:
             raise error
         return value
+
+    def fetch(self, reference: Any, task: str) -> bytes:
+        """The bytes of the value of *task*, which stayed on the cluster.
+
+        Raises
+        ------
+        BackendError
+            They are gone.
+        """
+        if not self.lives_on():
+            raise BackendError(
+                f"the result of task {task!r} stayed on {self.name}, which this process has left",
+                hint="return it from the flow, whose value is fetched, or write it as an asset; "
+                "or connect a client before the run, and call get() while it is connected",
+            )
+        try:
+            return self.load(reference)
+        except Exception as error:
+            raise _lost_value(task, described(error)) from None
 
     def invoke_many(self, calls: Sequence[Invocation]) -> Iterator[Begun | Done]:
         """Call the functions of *calls* in sequence on one worker, as many as take a moment.
@@ -131,7 +191,7 @@ class ClusterPlace:
         sent = 1
         try:
             head, (inputs, *parts), sent = chunk(calls, self._packed)
-            answer = self._asked(calls[0], head, inputs, tuple(parts))
+            answer, _ = self._asked(calls[0], head, inputs, tuple(parts))
         except FatalError as fatal:
             yield Done(0, error=fatal)
             return
@@ -191,23 +251,45 @@ class ClusterPlace:
             return known
 
     def _asked(
-        self, call: Invocation, head: bytes, inputs: bytes, parts: tuple[bytes, ...] | None
-    ) -> Answer:
+        self,
+        call: Invocation,
+        head: bytes,
+        inputs: bytes,
+        parts: tuple[bytes, ...] | None,
+        held: Sequence[HeldPart] = (),
+    ) -> tuple[Answer, Any]:
         task = call.step.task
+        references = [each.reference for each in held]
         tree, archive = self._tree()
         _, items, digest = self._function(task.fn)
         for sent in (None, archive):
             data = pickle.dumps(
-                Request(self.run, tree, sent, digest, task.timeout_s, head, inputs, parts)
+                Request(
+                    self.run,
+                    tree,
+                    sent,
+                    digest,
+                    task.timeout_s,
+                    head,
+                    inputs,
+                    parts,
+                    call.stays,
+                    call.step.unpacked,
+                )
             )
-            answer: Answer = pickle.loads(self.ask(data, call.step.name))  # noqa: S301 - ours
+            try:
+                said, reference = self.ask(data, call.step.name, references)
+            except LostValueError as lost:
+                task_lost = held[lost.number].task
+                raise FatalError(_lost_value(task_lost, "the worker that had it ended")) from None
+            answer: Answer = pickle.loads(said)  # noqa: S301 - ours
             if not answer.needs_tree:
                 break
         else:
             raise FatalError(BackendError(f"a worker of {self.name} cannot keep the sources"))
         if answer.other_code is not None:
             self._refuse_code(call.step.name, items, answer.other_code)
-        return answer
+        return answer, reference
 
     def _refuse_code(self, task: str, ours: Iterable[Item], theirs: Iterable[Item]) -> NoReturn:
         changed = "; ".join(map(str, [*differences(ours, theirs)][:3]))
@@ -221,9 +303,10 @@ class ClusterPlace:
         )
 
     def _heard(
-        self, call: Invocation, said: Sequence[tuple[bytes, bytes]]
+        self, call: Invocation, said: Sequence[tuple[bytes, bytes]], reference: Any = None
     ) -> tuple[Any, BaseException | None]:
         """What came of a call; what it logged and printed is shown first."""
+        task = call.step.name
         *before, last = said
         _show(before)
         for kind, content in before:
@@ -233,7 +316,18 @@ class ClusterPlace:
             unseen("workers of a cluster")
         else:
             call.probe.take(unpack(content) for kind, content in before if kind == NOTED)
-        return outcome(call.step.name, *last)
+        kind, content = last
+        if kind == HELD:
+            kind_of_value, size, written = unpack(content)
+            held = HeldPart(self, reference, task)
+            return RemoteValue(kind_of_value, size, written, held), None
+        if kind == UNREAD:
+            _, error = outcome(task, RAISED, content)
+            if error is not None and not isinstance(error, FatalError):
+                add_note(error, f"while reading the inputs of task {task!r} from its upstreams")
+                error = FatalError(error)
+            return None, error
+        return outcome(task, kind, content)
 
 
 def _show(said: Iterable[tuple[bytes, bytes]]) -> None:
@@ -262,6 +356,13 @@ def _by_value(fn: Callable[..., Any]) -> bytes:
         ) from None
     data: bytes = by_value.dumps(fn)
     return data
+
+
+def _lost_value(task: str, why: str) -> BackendError:
+    return BackendError(
+        f"the result of task {task!r} is lost: {why}",
+        hint="run the flow again: it is not made a second time within a run",
+    )
 
 
 def _died(task: str, lost: LostError) -> WorkerDiedError:

@@ -12,7 +12,7 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
@@ -20,9 +20,11 @@ from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
     LostError,
+    LostValueError,
     require_same,
     require_socket,
 )
+from mxm.pipeline.execution.places.held import Packed
 from mxm.pipeline.execution.places.processes import refuse_at_import
 from mxm.pipeline.execution.places.remote import about, answer, close_run
 from mxm.pipeline.interrupts import let_signals_pass
@@ -86,23 +88,55 @@ class DaskPlace(ClusterPlace):
             self.leave()
             raise
 
-    def ask(self, data: bytes, task: str) -> bytes:
+    def ask(self, data: bytes, task: str, held: Sequence[Any] = ()) -> tuple[bytes, Any]:
         """What a worker answers to a request."""
+        sent = data
+        if len(data) > _LARGE:
+            sent = self._client.scatter(data, hash=False)
+        try:
+            answered, future = self._asked_once(task, _answer, sent, *held)
+        except (LostError, FatalError):
+            for number, value in enumerate(held):
+                if value.status != "finished":
+                    raise LostValueError(number) from None
+            raise
+        if isinstance(answered, bytes):
+            future.release()
+            return answered, None
+        if isinstance(answered, _Answered):  # its type was not known before
+            return answered.said, future
+        # Only what was said comes here.
+        said, short = self._asked_once(task, _said, future)
+        short.release()
+        return said, future
+
+    def load(self, reference: Any) -> bytes:
+        """The bytes of a value that stayed on the cluster."""
+        answered: _Answered = self._client.gather(reference, direct=self._cluster is not None)
+        return answered.data
+
+    def lives_on(self) -> bool:
+        """Whether the client is connected: one of ours is closed at the end of the run."""
+        return bool(self._client.status == "running")
+
+    def _asked_once(self, task: str, function: Callable[..., Any], *inputs: Any) -> tuple[Any, Any]:
+        """What a call on a worker returns, and its future; None for what stays there."""
         key = f"{_PREFIX}{task}-{self.run}-{next(self._number)}"
         future: Any = None
+        is_needed = False
         try:
-            sent = data
-            if len(data) > _LARGE:
-                sent = self._client.scatter(data, hash=False)
-            future = self._client.submit(answer, sent, key=key, pure=False, retries=0)
+            future = self._client.submit(function, *inputs, key=key, pure=False, retries=0)
             with self._lock:
                 self._open.add(future)
             self._wait(future)
-            return self._result(future, task)
+            stays = future.status == "finished" and future.type is _Answered
+            answered = None if stays and not self._closed else self._result(future, task)
+            is_needed = True
+            return answered, future
         finally:
             with self._lock:
                 self._open.discard(future)
-            if future is not None:
+            if future is not None and not is_needed:
                 future.release()
 
     def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
@@ -120,6 +154,7 @@ class DaskPlace(ClusterPlace):
         if self.address is None:
             with contextlib.suppress(ValueError):
                 self._client, self._is_ours = distributed.get_client(), False
+                self.is_theirs = True
                 return
             self._start()
         else:
@@ -246,13 +281,12 @@ class DaskPlace(ClusterPlace):
         except Exception:  # it does not answer: `status` says so in time
             return True
 
-    def _result(self, future: Any, task: str) -> bytes:
+    def _result(self, future: Any, task: str) -> Any:
         if self._closed:
             raise KeyboardInterrupt
         if future.status == "finished":
             try:
-                answered: bytes = self._client.gather(future)
-                return answered
+                return self._client.gather(future)
             except Exception as error:
                 raise LostError(f"its result is gone: {described(error)}") from None
         if future.status == "cancelled":
@@ -272,6 +306,30 @@ class DaskPlace(ClusterPlace):
                 self._cluster.close(timeout=5)
         for log, level in self._quiet:
             log.setLevel(level)
+
+
+class _Answered(Packed):
+    """A value that stays on the worker, with what there is to say of it."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, data: Any, said: bytes) -> None:
+        super().__init__(data)
+        self.said: bytes = said
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        _, parts = super().__reduce_ex__(protocol)
+        return _Answered, (*parts, self.said)
+
+
+def _answer(data: bytes, *held: Packed) -> bytes | _Answered:
+    """Answer a request on a worker; the task of Dask."""
+    said, value = answer(data, *held)
+    return said if value is None else _Answered(value.data, said)
+
+
+def _said(answered: _Answered) -> bytes:
+    return answered.said
 
 
 def _once() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
@@ -17,9 +17,11 @@ from mxm.pipeline.execution.call import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
     LostError,
+    LostValueError,
     require_same,
     require_socket,
 )
+from mxm.pipeline.execution.places.held import Packed
 from mxm.pipeline.execution.places.remote import about, answer, close_run
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem
@@ -41,8 +43,8 @@ class _Worker:
     def about(self) -> dict[str, str]:
         return about()
 
-    def answer(self, data: bytes) -> bytes:
-        return answer(data)
+    def answer(self, data: bytes, *held: Packed) -> tuple[bytes, Packed | None]:
+        return answer(data, *held)
 
     def close_run(self, run: str) -> tuple[list[Problem], list[tuple[bytes, bytes]]]:
         return close_run(run)
@@ -71,7 +73,7 @@ class RayPlace(ClusterPlace):
                 f"runner 'ray' needs Ray: {error}", hint="pip install 'mxm-pipeline[ray]'"
             ) from error
         self._ray: Any = ray
-        self._is_ours = False
+        self._is_ours = self._has_left = False
         self._actors: list[Any] = []
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._remote: Any = None
@@ -82,11 +84,12 @@ class RayPlace(ClusterPlace):
             self.leave()
             raise
 
-    def ask(self, data: bytes, task: str) -> bytes:
+    def ask(self, data: bytes, task: str, held: Sequence[Any] = ()) -> tuple[bytes, Any]:
         """What an actor answers to a request."""
         actor = self._take()
         try:
-            answered: bytes = self._wait(actor.answer.remote(data))
+            said, value = actor.answer.options(num_returns=2).remote(data, *held)
+            answered: bytes = self._wait(said)
         except self._ray.exceptions.RayActorError as error:
             self._replace(actor)
             if self._closed:
@@ -96,10 +99,31 @@ class RayPlace(ClusterPlace):
             self._idle.put(actor)
             if self._closed:
                 raise KeyboardInterrupt from None
+            for number, reference in enumerate(held):
+                if self._is_lost(reference):
+                    raise LostValueError(number) from None
             message = f"task {task!r} cannot run on Ray: {described(error):.500}"
             raise FatalError(BackendError(message)) from None
         self._idle.put(actor)
-        return answered
+        return answered, value
+
+    def load(self, reference: Any) -> bytes:
+        """The bytes of a value that stayed on the cluster."""
+        packed: Packed = self._ray.get(reference)
+        return packed.data
+
+    def lives_on(self) -> bool:
+        """Whether this process is connected: a Ray of ours ends with the run."""
+        return bool(self._ray.is_initialized()) and not self._has_left
+
+    def _is_lost(self, reference: Any) -> bool:
+        """Whether no node has this object any more."""
+        try:
+            self._ray.wait([reference], timeout=_ANSWERS_S, fetch_local=True)
+            self._ray.get(reference, timeout=_ANSWERS_S)
+        except self._ray.exceptions.RayError:
+            return True
+        return False
 
     def close_run(self) -> Iterable[tuple[list[Problem], list[tuple[bytes, bytes]]]]:
         """Close what is open for this run in all actors that are idle."""
@@ -113,6 +137,7 @@ class RayPlace(ClusterPlace):
 
     def _connect(self) -> None:
         if self._ray.is_initialized():
+            self.is_theirs = True
             return
         if self.address is not None:
             require_socket(self.address, _ANSWERS_S, "Ray cluster")
@@ -183,4 +208,5 @@ class RayPlace(ClusterPlace):
             for actor in self._actors:
                 self._ray.kill(actor)
             if self._is_ours:
+                self._has_left = True
                 self._ray.shutdown()

@@ -7,28 +7,33 @@ library of a cluster is imported here.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
+from mxm.pipeline.bindings import Unpacked
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.call import Noting, call_here
+from mxm.pipeline.execution.call import Noting, call_here, require_counts
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_tree
 from mxm.pipeline.execution.places.engine_state import known_to_engine
+from mxm.pipeline.execution.places.held import InputError, Packed, arrived
 from mxm.pipeline.execution.places.worker import (
+    HELD,
     NOTED,
     PRINTED,
     RAISED,
     READ,
     RETURNED,
+    UNREAD,
     UNSENT,
     LogQueue,
 )
@@ -37,7 +42,9 @@ from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import DecodedBytes, current_task, within_task
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.values.arrays import type_name
 from mxm.pipeline.values.fingerprint import Fingerprints, Item
+from mxm.pipeline.values.jsonvalue import Written, to_json
 
 __all__ = ["Answer", "Request", "about", "answer", "close_run"]
 
@@ -61,6 +68,10 @@ class Request:
         Seconds that one call may take.
     head, inputs, parts
         As in `mxm.pipeline.execution.places.requests`; *parts* is None for a single call.
+    stays
+        The size in bytes from which on the value of a single call may stay here; None for never.
+    unpacked
+        The parts of it that the flow's body unpacks, which are checked before it stays.
     """
 
     run: str
@@ -71,6 +82,8 @@ class Request:
     head: bytes
     inputs: bytes
     parts: tuple[bytes, ...] | None
+    stays: int | None
+    unpacked: tuple[Unpacked, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +115,34 @@ def about() -> dict[str, str]:
     return {"Python": "{}.{}".format(*sys.version_info), "mxm-pipeline": __version__}
 
 
-def answer(data: bytes) -> bytes:
-    """Make the calls of one request; the cluster's task."""
+def answer(data: bytes, *held: Packed) -> tuple[bytes, Packed | None]:
+    """Make the calls of one request; the cluster's task.
+
+    Parameters
+    ----------
+    data
+        The request.
+    held
+        The values on the cluster that its inputs refer to.
+
+    Returns
+    -------
+    tuple
+        The answer, for the run's process; the value, where it stays on the cluster.
+    """
     request: Request = pickle.loads(data)  # noqa: S301 - from the run's own process
     if request.archive is not None and not has_tree(request.tree):
         install(request.tree, request.archive)
     if not has_tree(request.tree):
-        return pickle.dumps(Answer(needs_tree=True))
+        return pickle.dumps(Answer(needs_tree=True)), None
     _route_output()
+    kept: list[Packed] = []
     with within_tree(request.tree, request.run) as folder:
-        return pickle.dumps(_answer(request, folder))
+        answered = pickle.dumps(_answer(request, folder, held, kept))
+    return answered, kept[0] if kept else None
 
 
-def _answer(request: Request, folder: str) -> Answer:
+def _answer(request: Request, folder: str, held: Sequence[Packed], kept: list[Packed]) -> Answer:
     said = _Said()
     calls: list[tuple[tuple[bytes, bytes], ...]] = []
     times: list[tuple[float, float]] = []
@@ -137,7 +165,8 @@ def _answer(request: Request, folder: str) -> Answer:
             for part in request.parts or (None,):
                 started = time.perf_counter()
                 step = _Step(task, _Task(function, request.timeout))
-                came = _outcome(flow, step, request.inputs, part)
+                with arrived(held):
+                    came = _outcome(flow, step, request, part, kept)
                 times.append((started, time.perf_counter()))
                 before, said.messages = said.messages, []
                 calls.append((*before, came))
@@ -172,12 +201,15 @@ class _Call:
     kwargs: dict[str, Any]
     probe: Noting | None
     reads: list[ReadAsset]
+    stays: int | None = None
 
 
-def _outcome(flow: str, step: _Step, inputs: bytes, part: bytes | None) -> tuple[bytes, bytes]:
-    """Call the function once; what came of it, as a message."""
+def _outcome(
+    flow: str, step: _Step, request: Request, part: bytes | None, kept: list[Packed]
+) -> tuple[bytes, bytes]:
+    """Call the function once; what came of it, as a message. *kept* gets a value that stays."""
     try:
-        args, kwargs, probe = unpack(inputs)
+        args, kwargs, probe = unpack(request.inputs)
         if part is not None:
             own_args, own_names, probe = unpack(part)
             args = tuple(own_args.get(i, value) for i, value in enumerate(args))
@@ -191,13 +223,40 @@ def _outcome(flow: str, step: _Step, inputs: bytes, part: bytes | None) -> tuple
                 _say(READ, pack(reads))
             for notes in probe.notes if probe is not None else ():
                 _say(NOTED, pack(notes))
+    except InputError as error:
+        return UNREAD, pack_error(error.__cause__ or error)
     except BaseException as error:
         return _raised(error)
     try:
-        return RETURNED, pack(value)
+        data = pack(value)
     except BaseException as error:  # any type may refuse to be pickled, in its own way
         let_signals_pass(error)
         return UNSENT, pack(described(error))
+    if request.stays is None or len(data) <= request.stays:
+        return RETURNED, data
+    try:
+        require_counts(request.unpacked, value)
+        written = _short(value)
+    except BaseException as error:
+        return _raised(error)
+    if written is None:
+        return RETURNED, data
+    kept.append(Packed(data))
+    return HELD, pack((type_name(value), len(data), written))
+
+
+_LONGEST = 100_000  # characters
+
+
+def _short(value: Any) -> Written | None:
+    """*value* as JSON, where that only describes it; else the run's process needs all of it."""
+    if type(value) in _WRITTEN_WHOLE and len(value) > _LONGEST // 10:
+        return None
+    written = to_json(value)
+    return written if len(json.dumps(written)) <= _LONGEST else None
+
+
+_WRITTEN_WHOLE = (str, list, dict, set, frozenset, tuple)
 
 
 def _raised(error: BaseException) -> tuple[bytes, bytes]:

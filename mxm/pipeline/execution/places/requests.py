@@ -12,6 +12,7 @@ from mxm.pipeline.errors import BackendError, SpecError, described
 from mxm.pipeline.execution.call import FatalError, Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.engine_state import engine_state
+from mxm.pipeline.execution.places.held import HeldPart, sending
 from mxm.pipeline.execution.places.worker import OTHER, RAISED, UNSENT
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import active_resources
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PackFunction: TypeAlias = Callable[[Callable[..., Any]], bytes]
 
-__all__ = ["ItemInputs", "chunk", "levels", "outcome", "request", "unsendable"]
+__all__ = ["ItemInputs", "chunk", "levels", "outcome", "request", "request_held", "unsendable"]
 
 
 def outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
@@ -47,10 +48,18 @@ def request(call: Invocation, pack_fn: PackFunction = pack_function) -> tuple[by
     Parameters
     ----------
     call
-        The call.
+        The call; its inputs are all in this process.
     pack_fn
         Makes bytes of its function.
     """
+    head, inputs, _ = request_held(call, pack_fn)
+    return head, inputs
+
+
+def request_held(
+    call: Invocation, pack_fn: PackFunction = pack_function
+) -> tuple[bytes, bytes, list[HeldPart]]:
+    """Like `request`; also the values on the cluster that the inputs refer to, in order."""
     task = call.step.name
     try:
         fn = pack_fn(call.step.task.fn)
@@ -60,17 +69,19 @@ def request(call: Invocation, pack_fn: PackFunction = pack_function) -> tuple[by
         let_signals_pass(error)
         raise unsendable("function", task, error) from error
     try:
-        inputs = pack((call.args, call.kwargs, call.probe and call.probe.sent()))
+        with sending() as held:
+            inputs = pack((call.args, call.kwargs, call.probe and call.probe.sent()))
     except BaseException as error:
         let_signals_pass(error)
         raise unsendable("inputs", task, error) from error
     resources = active_resources()
     shared = resources.shared() if resources else None
     try:
-        return pack((call.flow, task, levels(), fn, shared, engine_state(), None)), inputs
+        head = pack((call.flow, task, levels(), fn, shared, engine_state(), None))
     except BaseException as error:
         let_signals_pass(error)
         raise unsendable("resources", task, error) from error
+    return head, inputs, held
 
 
 def chunk(
@@ -125,6 +136,7 @@ class ItemInputs:
     kwargs: dict[str, Any]
     probe: Noting | None = None
     reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
+    stays: int | None = None
 
 
 _LARGEST_CHUNK = 4_000_000  # bytes of inputs

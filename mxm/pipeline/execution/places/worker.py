@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLED",
     "END",
+    "HELD",
     "LOGGED",
     "NOTED",
     "OTHER",
@@ -51,6 +52,7 @@ __all__ = [
     "READY",
     "RETURNED",
     "UNGUARDED",
+    "UNREAD",
     "UNSENT",
     "WARNED",
     "LogQueue",
@@ -64,6 +66,8 @@ LOGGED = b"logged"  # the task, a record
 PRINTED = b"printed"  # the task, the stream's name, a text
 PROGRESSED = b"progressed"  # the task, how many are done, of how many
 RETURNED = b"returned"  # the value
+HELD = b"held"  # by a cluster, the value: its type, its size, and it as JSON
+UNREAD = b"unread"  # why an input cannot be taken from a value that the cluster holds
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
 OTHER = b"other"  # instead of a call: the names that are bound to something else here
