@@ -157,6 +157,16 @@ def test_a_constant_that_the_program_changed_is_refused(tmp_path: Path, address:
     assert "the workers have other code for task 't' than this process" in ran.err
 
 
+def test_a_list_that_the_program_changed_is_refused(tmp_path: Path, address: str) -> None:
+    base = "RATES = [3]\nclass Scale:\n    def go(self, x): return x * RATES[0]\n"
+    other = "import pkg.base\npkg.base.RATES[0] = 7\n"
+    write(tmp_path, {**FILES, "pkg/base.py": base, "other.py": other})
+    assert value(tmp_path, address) == 26
+    ran = run(tmp_path, address, "-m", "other")
+    assert (ran.code, ran.out) == (1, "null\n")
+    assert "task 't' was not run: pkg.base.RATES differs in the worker process" in ran.err
+
+
 DEATHS = """
     import os, time
     import mxm

@@ -12,7 +12,7 @@ import pickle
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, add_note, described
 from mxm.pipeline.execution.call import FatalError, Invocation
@@ -22,7 +22,7 @@ from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
 from mxm.pipeline.execution.places.held import HeldPart
 from mxm.pipeline.execution.places.remote import Answer, Request, about
-from mxm.pipeline.execution.places.requests import chunk, outcome, request_held
+from mxm.pipeline.execution.places.requests import chunk, not_the_same, outcome, request_held
 from mxm.pipeline.execution.places.worker import HELD, LOGGED, NOTED, PRINTED, RAISED, READ, UNREAD
 from mxm.pipeline.execution.places.worker_process import show
 from mxm.pipeline.execution.resources import active_resources
@@ -31,7 +31,7 @@ from mxm.pipeline.introspection.entrypoints import entrypoint
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.projects import nearest_project
-from mxm.pipeline.values.fingerprint import Fingerprints, Item, differences
+from mxm.pipeline.values.fingerprint import Fingerprints, Item, Lookup, differences, lookups_of
 from mxm.pipeline.values.remote import RemoteValue
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class LostValueError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number: int = number
+
+
+class _Sent(NamedTuple):
+    """A function as bytes, and what it is made of and looks up: None if these bytes are all."""
+
+    packed: bytes
+    items: tuple[Item, ...] = ()
+    digest: str | None = None
+    lookups: tuple[Lookup, ...] = ()
 
 
 class ClusterPlace:
@@ -84,7 +93,7 @@ class ClusterPlace:
         self._prints = Fingerprints(self._root)
         self._made: tuple[Tree, bytes] | None = None
         # By id, because a callable object may have no hash; the steps keep them alive.
-        self._functions: dict[int, tuple[bytes, tuple[Item, ...], str | None]] = {}
+        self._functions: dict[int, _Sent] = {}
         self._closed = False
 
     # What dask_place and ray_place do
@@ -233,10 +242,9 @@ class ClusterPlace:
             return self._made
 
     def _packed(self, fn: Callable[..., Any]) -> bytes:
-        return self._function(fn)[0]
+        return self._function(fn).packed
 
-    def _function(self, fn: Callable[..., Any]) -> tuple[bytes, tuple[Item, ...], str | None]:
-        """*fn* as bytes, and what it is made of: None where these bytes are all there is."""
+    def _function(self, fn: Callable[..., Any]) -> _Sent:
         with self._lock:
             known = self._functions.get(id(fn))
             if known is None:
@@ -244,9 +252,10 @@ class ClusterPlace:
                     if entrypoint(fn) is None or fn.__module__ == "__main__":
                         raise SpecError("it has no name that a worker can import")
                     printed = self._prints.of(fn)
-                    known = pack_function(fn), printed.items, printed.digest
+                    looked_up = tuple(one for one in lookups_of(printed, fn) if one.stays)
+                    known = _Sent(pack_function(fn), printed.items, printed.digest, looked_up)
                 except SpecError:
-                    known = _by_value(fn), (), None
+                    known = _Sent(_by_value(fn))
                 self._functions[id(fn)] = known
             return known
 
@@ -261,20 +270,21 @@ class ClusterPlace:
         task = call.step.task
         references = [each.reference for each in held]
         tree, archive = self._tree()
-        _, items, digest = self._function(task.fn)
+        function = self._function(task.fn)
         for sent in (None, archive):
             data = pickle.dumps(
                 Request(
                     self.run,
                     tree,
                     sent,
-                    digest,
+                    function.digest,
                     task.timeout_s,
                     head,
                     inputs,
                     parts,
                     call.stays,
                     call.step.unpacked,
+                    function.lookups,
                 )
             )
             try:
@@ -288,7 +298,9 @@ class ClusterPlace:
         else:
             raise FatalError(BackendError(f"a worker of {self.name} cannot keep the sources"))
         if answer.other_code is not None:
-            self._refuse_code(call.step.name, items, answer.other_code)
+            self._refuse_code(call.step.name, function.items, answer.other_code)
+        if answer.differ:
+            raise not_the_same(call.step.name, answer.differ)
         return answer, reference
 
     def _refuse_code(self, task: str, ours: Iterable[Item], theirs: Iterable[Item]) -> NoReturn:

@@ -43,7 +43,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import DecodedBytes, current_task, within_task
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.arrays import type_name
-from mxm.pipeline.values.fingerprint import Fingerprints, Item
+from mxm.pipeline.values.fingerprint import Fingerprints, Item, Lookup, differing
 from mxm.pipeline.values.jsonvalue import Written, to_json
 
 __all__ = ["Answer", "Request", "about", "answer", "close_run"]
@@ -72,6 +72,8 @@ class Request:
         The size in bytes from which on the value of a single call may stay here; None for never.
     unpacked
         The parts of it that the flow's body unpacks, which are checked before it stays.
+    lookups
+        What the function looks up, as it was where the run was planned.
     """
 
     run: str
@@ -84,6 +86,7 @@ class Request:
     parts: tuple[bytes, ...] | None
     stays: int | None
     unpacked: tuple[Unpacked, ...]
+    lookups: tuple[Lookup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Answer:
         It has not called anything: it has not got the sources.
     other_code
         It has not called anything: what its own code for the function is made of.
+    differ
+        It has not called anything: what the function would look up, and is not the same here.
     calls
         For each call that was made, in order, what it said; the last of these is its outcome.
     times
@@ -104,6 +109,7 @@ class Answer:
 
     needs_tree: bool = False
     other_code: tuple[Item, ...] | None = None
+    differ: tuple[str, ...] = ()
     calls: tuple[tuple[tuple[bytes, bytes], ...], ...] = ()
     times: tuple[tuple[float, float], ...] = ()
 
@@ -152,9 +158,14 @@ def _answer(request: Request, folder: str, held: Sequence[Packed], kept: list[Pa
         try:
             flow, task, levels, fn, shared, engine, _ = unpack(request.head)
             function: Callable[..., Any] = unpack(fn)
-            other = _other_code(function, fn, request, folder)
-            if other is not None:
-                return Answer(other_code=other)
+            if not _is_checked(fn, request):
+                own = Fingerprints(folder).of(function)
+                if own.digest != request.digest:
+                    return Answer(other_code=own.items)
+                differ = tuple(map(str, differing(request.lookups)))
+                if differ:
+                    return Answer(differ=differ)
+                _checked[request.run].add(fn)
         except BaseException as error:
             let_signals_pass(error)
             return Answer(calls=((*said.messages, _raised(error)),), times=((0.0, 0.0),))
@@ -270,20 +281,12 @@ def _raised(error: BaseException) -> tuple[bytes, bytes]:
 _checked: dict[str, set[bytes]] = {}  # by run: another one imports the modules anew
 
 
-def _other_code(
-    function: Callable[..., Any], fn: bytes, request: Request, folder: str
-) -> tuple[Item, ...] | None:
-    """What *function* is made of here, where that is not what the run was planned with."""
+def _is_checked(fn: bytes, request: Request) -> bool:
+    """Whether the function is known to be that of the run's own process."""
     if request.run not in _checked:
         _checked.clear()
         _checked[request.run] = set()
-    if request.digest is None or fn in _checked[request.run]:
-        return None
-    own = Fingerprints(folder).of(function)
-    if own.digest != request.digest:
-        return own.items
-    _checked[request.run].add(fn)
-    return None
+    return request.digest is None or fn in _checked[request.run]
 
 
 # Resources

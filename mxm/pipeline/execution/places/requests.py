@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 PackFunction: TypeAlias = Callable[[Callable[..., Any]], bytes]
 
-__all__ = ["ItemInputs", "chunk", "levels", "outcome", "request", "request_held", "unsendable"]
+__all__ = [
+    "ItemInputs",
+    "chunk",
+    "levels",
+    "not_the_same",
+    "outcome",
+    "request",
+    "request_held",
+    "unsendable",
+]
 
 
 def outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException | None]:
@@ -31,7 +40,7 @@ def outcome(task: str, kind: bytes, content: bytes) -> tuple[Any, BaseException 
     if kind == UNSENT:
         return None, unsendable("value", task, unpack(content))
     if kind == OTHER:
-        return None, _not_the_same(task, unpack(content))
+        return None, not_the_same(task, unpack(content))
     try:
         outcome = unpack(content)
     except BaseException as error:  # some types can be pickled, but not unpickled
@@ -153,7 +162,7 @@ def unsendable(what: str, task: str, why: object) -> FatalError:
     )
 
 
-def _not_the_same(task: str, names: list[str]) -> FatalError:
+def not_the_same(task: str, names: Sequence[str]) -> FatalError:
     """Another attempt would read the same."""
     listed = f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
     differ = "differs" if len(names) == 1 else "differ"
