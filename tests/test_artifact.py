@@ -58,13 +58,14 @@ def files_of(wheel: Path) -> set[str]:
 def test_wheel_holds_the_package_and_what_is_put_there_and_nothing_else(artifact: Artifact) -> None:
     own = {p for p in (ROOT / "mxm").rglob("*") if p.is_file() and p.parent.name != "__pycache__"}
     expected = {path.relative_to(ROOT).as_posix() for path in own}
-    put = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"].get("force-include", {})
-    for source, target in put.items():
+    built = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    [(folder, target)] = built["sources"].items()
+    for source in built["only-include"]:
         found = [ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*")
         expected |= {
-            (Path(target) / path.relative_to(ROOT / source)).as_posix()
+            (Path(target) / path.relative_to(ROOT / folder)).as_posix()
             for path in found
-            if path.is_file()
+            if source != "mxm" and path.is_file()
         }
     about = f"mxm_pipeline-{PROJECT['version']}.dist-info"
     names = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
