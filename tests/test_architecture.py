@@ -94,6 +94,13 @@ def test_every_layer_exists() -> None:
             assert f"mxm.pipeline.{member}" in modules(), member
 
 
+def test_contributing_draws_these_layers() -> None:
+    page = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    house = page.partition("## The house")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in house.splitlines() if line.startswith("| `")]
+    assert [set(row.replace("`", "").split()) for row in rows] == list(map(set, reversed(LAYERS)))
+
+
 def test_imports_run_down_only() -> None:
     wrong: list[str] = []
     for name, target, line in own_imports():
