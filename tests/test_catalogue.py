@@ -112,7 +112,7 @@ CHECKS: dict[str, tuple[Any, str | None]] = {
     "no nulls": (no_nulls(), None),
     "rows": (rows_between(1, 2), None),
     "too few rows": (rows_between(3, 5), "2 rows, not 3 to 5"),
-    "an unknown column": (unique("dya"), "there is no column 'dya'; there are day, close"),
+    "an unknown column": (unique("dya"), "missing column 'dya'; columns: day, close"),
 }
 
 

@@ -158,7 +158,7 @@ def test_a_secret_is_sent_by_reference_and_its_schema_takes_nothing_else(project
 
 
 REFUSED: dict[str, tuple[list[str], int, str]] = {
-    "a secret in clear": (["secret", "-p", "key=canary"], 2, "@env:NAME"),
+    "a secret in plain text": (["secret", "-p", "key=canary"], 2, "@env:NAME"),
     "a secret from a file": (["secret", "-p", "key=@canary.txt"], 2, "@env:NAME"),
     "a variable that is a secret": (["plain", "--env", "API_TOKEN=canary"], 2, "@block:NAME"),
     "a password in an address": (["plain", "--env", "DB=pg://me:canary@host/db"], 2, "@block:"),

@@ -93,7 +93,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A list, one item of which, or the part of it that *path* leads to, goes to each call."""
+    """A list that gives each call one item, or the part of it that *path* names."""
 
     items: Upstream | Param | Const | Collection
     path: tuple[str | int, ...] = ()
@@ -110,7 +110,7 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
-    """An input of a task in a mapped flow, made anew for each item.
+    """An input of a task in a mapped flow, made again for each item.
 
     In it an `Upstream` that the task takes by item is the result for the same item.
     """
@@ -197,7 +197,7 @@ def value_of(
     binding
         Where the value comes from.
     look_up
-        Gives the whole result of a task or value of a parameter; `Absent` if there is none.
+        Returns the whole result of a task or the value of a parameter; `Absent` if there is none.
     item
         Gives an item of a list that is mapped; None for the whole list.
     """

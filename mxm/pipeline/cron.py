@@ -130,7 +130,7 @@ class _Field:
                 around = f"{low}-{self.most},{self.least}-{high}"
                 if rest:
                     around = ",".join(self.names[day] for day in listed)
-                raise self._wrong(term, f"a range goes up: {around}")
+                raise self._wrong(term, f"a range runs upward: {around}")
         else:
             first = last = self._value(span, term)
             if slash:
@@ -222,7 +222,7 @@ def parse_cron(text: object) -> Cron:
         )
     if not any(min(days) <= _LONGEST[month - 1] for month in months) and free[1]:
         raise CronError(
-            f"{text!r} never comes: day {min(days)} of month {', '.join(map(str, months))}",
+            f"{text!r} never runs: day {min(days)} of month {', '.join(map(str, months))}",
             hint="for the last day of every month, run on day 1 and take the day before",
             code="MXM932",
         )

@@ -357,7 +357,8 @@ def _became_none(flow: str, task: TaskRun) -> Problem:
 def _not_taken(flow: FlowSpec, error: BaseException) -> Problem:
     return Problem(
         "MXM120",
-        f"the value of flow {flow.name!r} cannot be taken from its tasks: {described(error)}",
+        f"the value of flow {flow.name!r} cannot be made from the results of its tasks: "
+        f"{described(error)}",
         "the body returns a part, such as result[0], that is not there in this run",
         source=flow.source,
         flow=flow.name,

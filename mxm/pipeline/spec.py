@@ -122,7 +122,7 @@ class TaskSpec(_Spec):
     produces
         The asset that a successful run of this task writes.
     reads
-        Assets that the task reads by itself, or their names: those of other flows, above all.
+        Assets that the task itself reads, or their names; mostly those of other flows.
     after
         Names of tasks that must end first, without passing anything.
     retry_on
@@ -142,8 +142,8 @@ class TaskSpec(_Spec):
     on_item_error
         ``fail``, or ``skip`` to leave a failed item of a mapped task out of its result.
     limits
-        Names of limits: of the tasks that share one, only so many attempts are at work at once as
-        the run has it, 1 where it gives no number.
+        Names of limits: tasks that share one run at most as many attempts at once as the run
+        allows, 1 if it gives no number.
     cache
         Whether a run may take its result from an earlier one, and keeps it for later ones; None
         for what its flow says.
@@ -196,7 +196,7 @@ class TaskSpec(_Spec):
     fn: Callable[..., Any]
     bindings: Bindings
     after: tuple[str, ...]
-    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
+    params: Mapping[str, Any] = field(repr=False)  # one may be a secret, in plain text
     retries: int
     retry_delay_s: float | tuple[float, ...] | Callable[[int], float]
     retry_on: tuple[type[Exception], ...] | Callable[[Exception], object]
@@ -347,7 +347,7 @@ class FlowSpec(_Spec):
         Values for the parameters of the tasks' functions; a run's own take precedence.
     schedule_cron
         When it should run: the five fields of cron. `mxm-pipeline schedule`, `serve` and `deploy`
-        use it; nothing here runs it by itself.
+        use it; mxm-pipeline itself runs nothing on it.
     timezone
         The IANA name of the zone that the schedule is read in; None for that of the machine where
         it is handed over.
@@ -383,7 +383,7 @@ class FlowSpec(_Spec):
 
     name: str
     tasks: tuple[TaskSpec, ...]
-    params: Mapping[str, Any] = field(repr=False)  # one of them may be a secret, given in clear
+    params: Mapping[str, Any] = field(repr=False)  # one may be a secret, in plain text
     schedule_cron: str | None
     timezone: str | None
     cache: bool | None

@@ -65,7 +65,7 @@ def doubt(name: str) -> tuple[str, str] | None:
     """What is odd about the zone *name*, and what may be meant; None if nothing is."""
     if name in ("EST", "MST"):
         city = {"EST": "America/New_York", "MST": "America/Denver"}[name]
-        return f"{name} has no summer time", f"{city} changes its clock"
+        return f"{name} has no daylight saving time", f"{city} has it"
     at, sign, hours = name.removeprefix("Etc/").partition("GMT")
     offset = hours.lstrip("+-0")
     if not at and sign and offset:

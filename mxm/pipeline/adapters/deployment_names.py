@@ -19,5 +19,5 @@ def entrypoint_for(target: str) -> str:
 
 
 def target_in(attribute: str) -> str:
-    """The target that the last part of an entry point stands for."""
+    """The target that the last part of an entry point means."""
     return unquote(attribute)

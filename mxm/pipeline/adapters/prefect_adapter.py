@@ -69,7 +69,7 @@ class _Request:
 _request: ContextVar[_Request | None] = ContextVar("mxm_prefect_request", default=None)
 
 
-_FILES = 6  # three for its event loop, whose thread it would wait for in vain, and what is read
+_FILES = 6  # three for its event loop, whose thread it would wait for without end, and what is read
 
 
 class PrefectFlow(CompiledFlow):
@@ -452,7 +452,7 @@ def _retried_by(task: prefect.Task[..., Any], call: Call) -> prefect.Task[..., A
     return cast("prefect.Task[..., Any]", mine)
 
 
-class _Carried(Exception):  # noqa: N818 - stands for another
+class _Carried(Exception):  # noqa: N818 - wraps another
     """Carries an exception that Prefect itself would fail on."""
 
     def __init__(self, error: Exception) -> None:

@@ -321,7 +321,7 @@ def _let_go() -> None:
     if loop is not None:
         # In a context of its own, which is empty. It comes after all that is queued so far.
         following = Context().run(asyncio.run_coroutine_threadsafe, _three_rounds(), loop)
-        with contextlib.suppress(LateError):  # something of the user's holds the loop
+        with contextlib.suppress(LateError):  # user code blocks the loop
             following.result(_DROP_S)
 
 
@@ -373,7 +373,7 @@ def refusal_in(error: BaseException | None) -> BackendError | None:
     notes = getattr(error, "__notes__", ())
     if any(isinstance(note, str) and _NO_SERVER_SCHEME in note for note in notes):
         refusal = BackendError(
-            "Prefect called its API in a worker process, where it has none", hint=TO_SERVER
+            "Prefect called its API in a worker process, where no API answers", hint=TO_SERVER
         )
         refusal.__cause__ = error
         return refusal
@@ -389,7 +389,7 @@ def _results(ids: Sequence[uuid.UUID]) -> set[Any]:
 def in_process() -> Generator[None, None, None]:
     """Prefect's engines with this process answering their API, outside any parent run."""
     with ExitStack() as stack:
-        # Our run inside another run (Prefect's or ours) stands alone: the parent's API does not
+        # Our run inside another run (Prefect's or ours) is independent: the parent's API does not
         # know it.
         for context in (FlowRunContext, TaskRunContext, SyncClientContext):
             variable: ContextVar[Any] = context.__var__

@@ -135,13 +135,13 @@ def require_server() -> str:
         raise BackendError(
             f"the server at {shown_url(url)} is Prefect {version}, and here is "
             f"{prefect.__version__}",
-            hint="both must be of one major version; mxm-pipeline needs Prefect 3",
+            hint="both must have the same major version; mxm-pipeline needs Prefect 3",
         )
     return shown_url(url)
 
 
 def schema_of(spec: FlowSpec) -> dict[str, Any]:
-    """The JSON schema of the parameters of *spec*, which refuses any other, and secrets in clear.
+    """The JSON schema of the parameters of *spec*; it refuses others, and secrets as plain text.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def schema_of(spec: FlowSpec) -> dict[str, Any]:
 
 
 def document_of(wanted: Deployment, pool: str | None) -> dict[str, Any]:
-    """What the server is asked to keep of *wanted*, as JSON; nothing is sent."""
+    """What would be sent to the server for *wanted*, as JSON; nothing is sent."""
     schedule: dict[str, Any] | None = None
     if wanted.cron is not None:
         schedule = {"cron": wanted.cron, "timezone": wanted.timezone}
@@ -317,12 +317,12 @@ def _schedules(wanted: Deployment, *, active: bool = True) -> list[DeploymentSch
 def undeploy(full_name: str) -> str:
     """Remove the deployment *full_name*, ``flow/deployment``; return its id.
 
-    Runs that are at work go on; those that are scheduled are removed with it.
+    Active runs continue; scheduled ones are removed with it.
 
     Raises
     ------
     BackendError
-        There is none of this name.
+        There is no deployment of this name.
     """
     with prefect_api.quiet(), _client() as client:
         try:

@@ -22,7 +22,7 @@ from mxm.pipeline.values.conversion import Sourced, Text
 __all__ = ["REFERENCE", "dereferenced", "keep_results", "lines_to_server"]
 
 REFERENCE = r"^@(env:[A-Za-z_][A-Za-z0-9_]*|block:[a-z0-9][a-z0-9-]*)$"
-"""What stands for a secret at a server: a variable of the worker, or one of Prefect's blocks."""
+"""What replaces a secret on a server: a variable of the worker, or one of Prefect's blocks."""
 
 _MOST = 400_000  # characters of an artifact
 _TASKS, _FLOWS = logging.getLogger("prefect.task_runs"), logging.getLogger("prefect.flow_runs")
@@ -34,7 +34,7 @@ def dereferenced(spec: FlowSpec, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     BackendError
-        A secret is in clear, or its reference leads nowhere. The message has no value.
+        A secret is in plain text, or its reference leads nowhere. The message has no value.
     """
     secrets = secret_names(spec)
     return {k: _secret(k, v) if k in secrets else v for k, v in params.items()}
@@ -45,7 +45,7 @@ def _secret(name: str, value: Any) -> Any:
         return value
     if not isinstance(value, str) or not re.match(REFERENCE, value):
         raise BackendError(
-            f"parameter {name!r} is a secret, and a deployment takes none in clear",
+            f"parameter {name!r} is a secret, and a deployment stores no secret as plain text",
             hint="@env:NAME, a variable of the worker; or @block:NAME, a Secret block of Prefect",
         )
     kind, _, place = value.removeprefix("@").partition(":")
@@ -107,7 +107,7 @@ def lines_to_server(ids: Mapping[str, UUID], masked: Callable[[str], str]) -> Ob
 def keep_results(flow: str, run: FlowRun) -> None:
     """Show the JSON of *run* as an artifact ``<flow>-results`` at the server.
 
-    It outlives the worker, and nothing of it is pickled. If it cannot be made, the run goes on with
+    It outlives the worker, and none of it is pickled. If it cannot be made, the run continues with
     a warning in its logs.
     """
     from prefect.artifacts import create_markdown_artifact

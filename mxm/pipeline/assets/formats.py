@@ -181,7 +181,7 @@ def _no_json(value: Any, place: str) -> str | None:
                 return f"a key of {place} is {repr_of(wrong)}: keys in JSON are text"
             stack += [(one, f"{place}[{key!r}]", depth + 1) for key, one in value.items()]
         else:
-            return f"{place} is a {kind.__qualname__}, which would come back as something else"
+            return f"{place} is a {kind.__qualname__}, which would be read back as another type"
     return None
 
 

@@ -210,7 +210,7 @@ def _columns(value: Any, columns: tuple[str, ...]) -> list[str]:
     known = {*names, *(_index_names(value) if library == "pandas" else ())}
     missing = [name for name in columns if name not in known]
     if missing:
-        raise ValueError(f"there is no column {repr_of(missing[0])}; there are {', '.join(names)}")
+        raise ValueError(f"missing column {repr_of(missing[0])}; columns: {', '.join(names)}")
     return list(columns) or names
 
 

@@ -128,7 +128,7 @@ def _not_a_table(value: Any) -> str | None:
     bases = [base for base in kind.__mro__[1:] if _TABLES.get(base.__module__.partition(".")[0])]
     if any(base.__qualname__ in ("DataFrame", "Table") for base in bases):
         base = bases[0].__module__.partition(".")[0]
-        return f"a {name} would come back as a plain table of {base}: make one of it first"
+        return f"a {name} would be read back as a plain table of {base}: make one of it first"
     return f"a {name} is not a table of pandas, polars or pyarrow"
 
 

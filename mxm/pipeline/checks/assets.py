@@ -70,7 +70,7 @@ def asset_problems(spec: FlowSpec) -> Iterator[Problem]:
                 spec,
                 task,
                 f"asset {asset.id!r} cannot be written to {template.text}: {refusal}",
-                "install what knows such URLs, such as s3fs for s3://, or write it into the "
+                "install a package for such URLs, such as s3fs for s3://, or write it into the "
                 "project",
             )
         if hint is None:
@@ -226,7 +226,7 @@ def _items(
 
 
 def _varies(binding: Binding, task: TaskSpec) -> bool:
-    """Whether *binding* gives each item a value of its own."""
+    """Whether *binding* gives each item a different value."""
     by_item = isinstance(binding, Upstream) and binding.name in task.by_item
     return by_item or isinstance(binding, Each | PerItem)
 

@@ -88,7 +88,7 @@ def _misplaced_in_task(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:
     where = f"task {task.name!r}"
     own = uses_of(task.fn)
     bound = by_parameter(task.fn, task.bindings) if own else {}
-    filled = [bound[name] for name in own if name in bound]  # a problem of its own
+    filled = [bound[name] for name in own if name in bound]  # reported separately
     for part in parts_in(binding for binding in task.bindings if binding not in filled):
         if isinstance(part, Const):
             for use in uses_in(part.value):
@@ -201,7 +201,7 @@ def _cycles(spec: FlowSpec, resources: list[ResourceBase]) -> Iterator[Problem]:
                 yield Problem(
                     "MXM604",
                     f"cycle of resources: {' -> '.join(names)}",
-                    "a resource cannot need itself; remove one use(...) of one of them",
+                    "a resource cannot need itself: remove one of these use(...)",
                     source=below.source,
                     flow=spec.name,
                     places=tuple((resource.name, resource.source) for resource in circle),
@@ -226,7 +226,7 @@ def _duplicates(spec: FlowSpec, resources: list[ResourceBase]) -> Iterator[Probl
 
 
 def _place(resource: ResourceBase) -> tuple[str, str]:
-    # In a notebook one that is defined again is the same.
+    # In a notebook, a resource that is defined again is the same one.
     return resource.source.file if resource.source else "", resource.fn.__qualname__
 
 
@@ -244,7 +244,7 @@ def async_problems(
     tasks
         Tasks of it, one for each function.
     meant
-        What is opened in place of each resource.
+        What is opened instead of each resource.
     """
     tasks = list(tasks)
     for task in tasks:

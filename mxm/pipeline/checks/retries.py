@@ -68,7 +68,8 @@ def _faults(task: TaskSpec) -> _Faults:
         unused = ["retry_delay_s"] if _waits(delay) else []
         unused += [] if all(one is Exception for one in _members(on)) else ["retry_on"]
         if unused:
-            what = f"{' and '.join(unused)} without retries= has no effect"
+            has = "has" if len(unused) == 1 else "have"
+            what = f"{' and '.join(unused)} {has} no effect without retries="
             yield "MXM118", what, "add the number of retries: retries=3"
 
 

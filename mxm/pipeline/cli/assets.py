@@ -311,7 +311,7 @@ def check(
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the checks of an asset on what is there; exit code 1 if one fails."""
+    """Run the checks of an asset on its stored values; exit code 1 if one fails."""
     declared, _ = _declared(module or ())
     with _open() as database:
         written = writes_of(database, id, partition)
@@ -386,7 +386,7 @@ def forget(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget what is recorded of an asset, or of one partition."""
+    """Delete the records of an asset, or of one partition."""
     removed: list[str] = []
     kept: list[str] = []
     with _open() as database:

@@ -17,7 +17,7 @@ from mxm.pipeline.views.markup import columns
 __all__ = ["Block", "Frame", "can_show", "cut"]
 
 Frame = Callable[[float, int, int], Sequence[str]]
-"""Makes the lines of the block: at a time by the monotonic clock, of a width, at most so many."""
+"""Makes the lines of the block, from the monotonic time, the width and the most lines allowed."""
 
 _EVERY_S = 0.125
 _MOST_LINES = 15
@@ -83,7 +83,7 @@ class Block(io.TextIOBase):
         self._size = size or self._size_of_stream
         self.lock: AbstractContextManager[object] = threading.RLock()
         self._frame: Frame | None = None
-        self._drawn: list[str] = []  # the block as it stands on the terminal
+        self._drawn: list[str] = []  # the block as the terminal shows it
         self._above: list[str] = []  # lines that wait to be written
         self._open = ""  # a line that has no end yet
         self._last = 0.0
@@ -131,7 +131,7 @@ class Block(io.TextIOBase):
 
     @contextlib.contextmanager
     def paused(self) -> Generator[None]:
-        """Within this block of code there is none on the terminal: something is asked there."""
+        """Remove the block from the terminal while this context asks the user something."""
         with self.lock:
             self._paused += 1
             self._remove()
@@ -206,7 +206,7 @@ class Block(io.TextIOBase):
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone; the run goes on
+        except (OSError, ValueError):  # the terminal is gone; the run continues
             self._frame = None
             self._over.set()
 

@@ -52,7 +52,7 @@ Modules = Annotated[
 OutFile = Annotated[
     str | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file.")
 ]
-ToOpen = Annotated[bool, typer.Option("--open", help="Open it in the browser: html, or svg.")]
+ToOpen = Annotated[bool, typer.Option("--open", help="Open it in the browser (html or svg).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Target = Annotated[
     str,
@@ -90,7 +90,7 @@ def verb_app() -> typer.Typer:
 
 
 def group_app(text: str) -> typer.Typer:
-    """The Typer app of a verb with commands of its own; *text* is its help."""
+    """The Typer app of a verb with subcommands; *text* is its help."""
     return typer.Typer(
         cls=VerbGroup,
         rich_markup_mode=None,
@@ -179,7 +179,7 @@ class Verb(TyperCommand):
 
 
 class VerbGroup(TyperGroup):
-    """A verb with commands of its own: without one of them, it is `list`."""
+    """A verb with subcommands; without one, it runs `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; what names no command is of `list`."""

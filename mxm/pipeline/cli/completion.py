@@ -43,7 +43,7 @@ def is_completing() -> bool:
 
 
 def complete_with(parameter: Any) -> None:
-    """Let *parameter* of a verb complete to what its name stands for, where that is known."""
+    """Let *parameter* of a verb complete to the values of its kind, where they are known."""
     offers = _OFFERS.get(parameter.name)
     if offers is None:
         return
@@ -240,7 +240,7 @@ def _write(place: str, document: Mapping[str, Any]) -> None:
         os.replace(part, place)
 
 
-# What each parameter of a verb stands for
+# The kind of each parameter of a verb
 
 
 def _flows(ctx: Any, incomplete: str) -> Iterable[Offer]:

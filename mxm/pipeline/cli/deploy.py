@@ -64,7 +64,7 @@ def deploy(
     ] = "mxm",
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="IMAGE", help="The container that has the project."),
+        typer.Option("--image", metavar="IMAGE", help="The container image with the project."),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -97,7 +97,7 @@ def deploy(
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make deployments of flows at the configured Prefect server, or bring them up to date."""
+    """Create or update deployments of flows on the configured Prefect server."""
     if git is None and (branch or git_token):
         raise PipelineError("--branch and --git-token are for --git")
     if git is not None and image is not None:

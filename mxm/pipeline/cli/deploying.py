@@ -41,11 +41,15 @@ Flows = Annotated[
 ]
 CronText = Annotated[
     str | None,
-    typer.Option("--cron", metavar="CRON", help="Five fields, in place of the flow's schedule."),
+    typer.Option(
+        "--cron", metavar="CRON", help="Five cron fields, instead of the flow's schedule."
+    ),
 ]
 Zone = Annotated[
     str | None,
-    typer.Option("--timezone", metavar="ZONE", help="An IANA name, in place of the flow's zone."),
+    typer.Option(
+        "--timezone", metavar="ZONE", help="An IANA name, instead of the flow's time zone."
+    ),
 ]
 
 _REFERENCE = re.compile(r"@(env:[A-Za-z_][A-Za-z0-9_]*|block:[a-z0-9][a-z0-9-]*)")
@@ -94,12 +98,12 @@ def parameters_for(spec: FlowSpec, typed: Sequence[str], *, scheduled: bool) -> 
     typed
         What follows each ``-p``.
     scheduled
-        Whether it runs by itself, so that no parameter may be missing.
+        Whether it runs on a schedule, so that no parameter may be missing.
 
     Raises
     ------
     PipelineError
-        A value does not fit, a secret is in clear, or one is missing.
+        A value does not fit, a secret is in plain text, or one is missing.
     """
     secrets = secret_names(spec)
     references: dict[str, Any] = {}
@@ -156,7 +160,7 @@ def environment(typed: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     PipelineError
-        One has no name or no value, or a secret is in clear.
+        One has no name or no value, or a secret is in plain text.
     """
     chosen: dict[str, str] = {}
     for item in typed:
@@ -168,7 +172,7 @@ def environment(typed: Sequence[str]) -> dict[str, str]:
             value = f"{{{{ prefect.blocks.secret.{value.removeprefix('@block:')} }}}}"
         elif _SECRET.search(name) or _has_password(value):
             raise PipelineError(
-                f"--env {name}: a secret in clear would be shown by the server",
+                f"--env {name}: a secret in plain text would be visible on the server",
                 hint=f"--env {name}=@block:NAME, a Secret block of Prefect; or set {name} where "
                 "the worker is",
             )
@@ -186,7 +190,7 @@ def git_step(repository: str, branch: str | None, token: str | None) -> dict[str
     Raises
     ------
     PipelineError
-        Its address has a secret in clear.
+        Its address has a secret in plain text.
     """
     if re.search(r"://[^/\s]+@", repository):
         raise PipelineError(
@@ -202,7 +206,7 @@ def git_step(repository: str, branch: str | None, token: str | None) -> dict[str
 
 
 def folder_step(folder: str) -> dict[str, Any]:
-    """The pull step that goes to *folder*, where the worker is."""
+    """The pull step that changes to *folder* on the worker's machine."""
     return {
         "prefect.deployments.steps.set_working_directory": {"directory": os.path.abspath(folder)}
     }

@@ -147,7 +147,7 @@ def _settings() -> Iterator[_Finding]:
 def _settings_or_none() -> Settings:
     try:
         return read_settings(working_directory())
-    except PipelineError:  # reported as a finding of its own
+    except PipelineError:  # reported separately
         return Settings(working_directory())
 
 

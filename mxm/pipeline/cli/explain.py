@@ -35,7 +35,7 @@ def _page(code: str) -> str:
     Raises
     ------
     PipelineError
-        There is no such code.
+        The code is unknown.
     """
     known = _codes()
     if code.upper() not in known:
@@ -59,7 +59,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a problem by its code: the smallest program that has it, and the fix."""
+    """Explain a problem by its code: the smallest program that causes it, and the fix."""
     pages = {c.upper(): _page(c) for c in codes or _codes()}
     if as_json:
         listed = [{"code": c, "title": _title(text), "text": text} for c, text in pages.items()]

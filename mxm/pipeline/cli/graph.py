@@ -70,12 +70,12 @@ _FORMATS: dict[str, Drawer] = {
 
 
 def _format_of(asked: str | None, out: str | None, *, to_open: bool) -> str:
-    """The format to draw: the one *asked* for, else the one that the name of the file says.
+    """The format to draw: the one *asked* for, else that of the file's extension.
 
     Raises
     ------
     PipelineError
-        There is no such format, or it cannot be opened.
+        The format is unknown, or it cannot be opened.
     """
     ending = os.path.splitext(out or "")[1].lower()
     kind = asked or _ENDINGS.get(ending) or ("html" if to_open else "tree")
@@ -183,7 +183,7 @@ def graph(
             "-f",
             metavar="FORMAT",
             show_default=False,
-            help="tree, mermaid, dot, svg or html; default: as FILE ends, else tree.",
+            help="tree, mermaid, dot, svg or html; default: by the extension of FILE, or tree.",
         ),
     ] = None,
     out: OutFile = None,
@@ -191,7 +191,7 @@ def graph(
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the graphs of flows; they are checked, and nothing runs."""
+    """Check flows and draw their graphs. Nothing runs."""
     kind = _format_of(format, out, to_open=to_open)
     code = ExitCode.OK
     if names:

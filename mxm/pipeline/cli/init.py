@@ -104,10 +104,12 @@ __pycache__/
 def init(
     folder: Annotated[
         str,
-        typer.Argument(metavar="[DIR]", help="A folder; it is made if missing; default: this one."),
+        typer.Argument(
+            metavar="[DIR]", help="The folder, created if missing; default: the current one."
+        ),
     ] = ".",
 ) -> None:
-    """Write a small project that runs: settings, one flow, one test. No file is overwritten."""
+    """Create a small working project: settings, one flow, one test. No file is overwritten."""
     root = os.path.normpath(os.path.join(working_directory(), folder))
     settings = _PYPROJECT.format(name=_distribution(root), section=_SECTION)
     files = {

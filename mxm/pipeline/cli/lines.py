@@ -55,7 +55,7 @@ class Lines:
     strict_json
         Whether a result without a JSON form is an error.
     resume
-        Gives the command that goes on after a run; empty for none.
+        Returns the command that resumes a run; empty for none.
     explain
         Whether to say why each cached task runs, or whose result is reused.
     """

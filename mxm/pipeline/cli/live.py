@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Live"]
 
-_EACH = 30  # tasks, above which only what is not ordinary has a line of its own
+_EACH = 30  # above so many tasks, only failures, skips and retries have a line
 _MOST_RUNNING = 8
 _MOST_RETRIES = 3
 _LONGEST_NAME = 28
@@ -120,7 +120,7 @@ class Live:
         """Show what *event* says."""
         with self._lock:
             self._take(event)
-        # Outside the lock: they run code of the user's values.
+        # Outside the lock: they run user code.
         if isinstance(event, StepEnded):
             print_result_warnings(event.task, strict=self._strict_json)
         elif isinstance(event, RunEnded):

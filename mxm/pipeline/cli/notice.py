@@ -23,7 +23,7 @@ def notify_of(run: FlowRun, settings: Settings) -> None:
     Parameters
     ----------
     run
-        A run that ended. A cancelled one is no failure: whoever cancelled it knows.
+        A run that ended. A cancelled one is not a failure: whoever cancelled it knows.
     settings
         The project's settings.
     """

@@ -61,7 +61,7 @@ def own_stdout(*, for_good: bool) -> Generator[None]:
     """Reserve stdout for the command: all other output to it goes to stderr.
 
     This includes C libraries and subprocesses. If stderr cannot be written, because of a full disk
-    or a missing reader, output is lost, but the run goes on.
+    or a missing reader, output is lost, but the run continues.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ def given_settings(settings: Sequence[str], spec: FlowSpec) -> dict[str, dict[st
 
 
 def given_limits(limits: Sequence[str]) -> dict[str, object]:
-    """The numbers of limits by name, as `compile_flow` takes them, or the text that is none.
+    """The numbers of limits by name, as `compile_flow` takes them; other text stays.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _collected(
     *,
     depth: int,
 ) -> dict[str, Any]:
-    """The values of *items* by name, which goes before those in *whole*.
+    """The values of *items* by name; they win over those in *whole*.
 
     The first *depth* words of a path, at its dots, are a name; the others lead to a field.
     """
@@ -147,7 +147,7 @@ class _Reader:
     Parameters
     ----------
     flag
-        What it is given by: ``-p`` or ``--resource``.
+        The option that sets it: ``-p`` or ``--resource``.
     known, secrets
         The names that there are, and those whose values are not shown.
     kind
@@ -186,7 +186,7 @@ class _Reader:
         return path, value
 
     def value(self, path: str, value: str, name: str) -> Text | Sourced:
-        """What *value*, given for *path* of *name*, stands for: itself, or a file or a variable."""
+        """*value* for *path* of *name*, or the content of the file or variable it names."""
         if not value.startswith("@"):
             return Text(value)
         if value.startswith("@@"):

@@ -65,15 +65,15 @@ def plan(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(
-            "--resume", metavar="RUN", help="Plan to go on with this run: its id, or last."
-        ),
+        typer.Option("--resume", metavar="RUN", help="Plan to resume this run: its id, or last."),
     ] = None,
     runner: Annotated[
-        str | None, typer.Option("--runner", metavar="NAME", help="As for `run`, for the time.")
+        str | None,
+        typer.Option("--runner", metavar="NAME", help="As for `run`, to estimate the time."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="As for `run`, for the time.")
+        int | None,
+        typer.Option("--workers", metavar="N", help="As for `run`, to estimate the time."),
     ] = None,
     module: Modules = None,
     as_json: AsJson = False,
@@ -111,7 +111,7 @@ def plan(
 def _continued(
     run: str, spec: FlowSpec, params: dict[str, Any], options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters and the options of a run that goes on with *run*."""
+    """The parameters and the options of a run that resumes *run*."""
     from mxm.pipeline.cli.resume import continued
     from mxm.pipeline.store.resuming import read_earlier
 

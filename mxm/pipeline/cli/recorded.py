@@ -43,7 +43,7 @@ def moment(text: str) -> datetime:
 
 
 def resume_command(run: str, state: str) -> str:
-    """The command that goes on after a run that did not succeed; empty where there is none."""
+    """The command that resumes a run that did not succeed; empty if there is none."""
     from mxm.pipeline.cli.main import VERBS
 
     ended = state in (State.FAILED, State.CANCELLED, State.CRASHED)

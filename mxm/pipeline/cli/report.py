@@ -35,12 +35,12 @@ _ENDINGS = {".html": "html", ".htm": "html", ".svg": "svg", ".json": "trace"}
 
 
 def format_of(asked: str | None, out: str | None) -> str:
-    """The format of a report: the one *asked* for, else the one that the file's name says.
+    """The format of a report: the one *asked* for, else that of the file's extension.
 
     Raises
     ------
     PipelineError
-        There is no such format.
+        The format is unknown.
     """
     ending = os.path.splitext(out or "")[1].lower()
     kind = asked or _ENDINGS.get(ending, "html")
@@ -69,14 +69,14 @@ def report(
             "-f",
             metavar="FORMAT",
             show_default=False,
-            help="html, svg or trace (for Perfetto); default: as FILE ends, else html.",
+            help="html, svg or trace (for Perfetto); default: by the extension of FILE, or html.",
         ),
     ] = None,
     out: OutFile = None,
     to_open: ToOpen = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one recorded run on a page."""
+    """Show a recorded run as a page."""
     kind = format_of(format, out)
     if to_open and kind == "trace":
         raise PipelineError(

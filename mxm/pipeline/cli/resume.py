@@ -1,4 +1,4 @@
-"""`resume`: goes on with a run that failed or was cut short; what is finished is taken over."""
+"""`resume`: continues a run that failed or was interrupted; finished tasks are not run again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def resume(
         bool, typer.Option("--value", help="Print only the flow's value: what its body returned.")
     ] = False,
 ) -> None:
-    """Go on with a run that failed or was cut short: its finished tasks are taken over."""
+    """Continue a run that failed or was interrupted. Finished tasks are not run again."""
     earlier = read_earlier(store_of_file(), run)
     if earlier.is_done and not (param or again):
         tell(f"run {earlier.run} {earlier.state}: there is nothing to go on with")
@@ -83,7 +83,7 @@ def resume(
 
 
 def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) -> Adjust:
-    """What makes the parameters and options of a run those of one that goes on with *earlier*.
+    """Makes the parameters and options of a run those of one that resumes *earlier*.
 
     Parameters
     ----------

@@ -266,7 +266,7 @@ def _live(block: Block, spec: FlowSpec, asked: Mapping[str, Any], *, strict_json
 
 
 def _resume(run: FlowRun, asked: Mapping[str, Any]) -> str:
-    """The command that goes on after *run*, if it failed and is recorded."""
+    """The command that resumes *run*, if it failed and is recorded."""
     if run.state is State.SUCCEEDED or not asked.get("record"):
         return ""
     try:
@@ -388,7 +388,7 @@ def run(
         typer.Option(
             "--resource",
             metavar="RESOURCE.KEY=VALUE",
-            help="A setting of a resource, read as -p is; "
+            help="A setting of a resource, read like -p; "
             "default: [tool.mxm.pipeline.resources.RESOURCE].",
         ),
     ] = None,

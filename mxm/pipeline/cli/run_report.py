@@ -41,7 +41,7 @@ class RunReport:
         self._store = ""
 
     def prepare(self, spec: FlowSpec, options: dict[str, Any]) -> None:
-        """Have a run of *spec* recorded, in a folder of its own where *options* say it is not."""
+        """Have a run of *spec* recorded; in a separate folder if *options* turn recording off."""
         self._store = store_of(spec)
         if not options.get("record"):
             self._folder = tempfile.TemporaryDirectory(prefix="mxm-report-")

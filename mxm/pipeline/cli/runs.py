@@ -97,7 +97,7 @@ def list_command(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List runs, the newest first."""
+    """List runs, newest first."""
     states = [each.value for each in State]
     if state is not None and state not in states:
         raise PipelineError(f"--state: unknown state {state!r}", hint=did_you_mean(state, states))
@@ -134,7 +134,7 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: its parameters, code and versions, and what became of each task."""
+    """Show one run: its parameters, code and versions, and how each task ended."""
     with _open() as database:
         row = read_run(database, find_run(database, run))
         tasks = tasks_of(database, row)
@@ -251,7 +251,7 @@ def prune_command(
     ] = VALUES / 1e9,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old runs and values; nothing that is kept, or younger than an hour."""
+    """Remove old runs and values, except what is marked to keep or is younger than an hour."""
     with _open() as database:
         # "inf" is a number, too: all of them stay.
         pruned = prune(database, runs=runs, size=int(min(size * 1e9, 2**62)), dry_run=dry_run)

@@ -63,20 +63,25 @@ def schedule(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="cron|systemd", help="Print what these take."),
+        typer.Option(
+            "--format", metavar="cron|systemd", help="Print entries for cron or units for systemd."
+        ),
     ] = None,
     cron_tz: Annotated[
         bool,
-        typer.Option("--cron-tz", help="Zones as CRON_TZ, which cronie reads, Debian's cron not."),
+        typer.Option(
+            "--cron-tz",
+            help="Write time zones as CRON_TZ: cronie reads it, Debian's cron does not.",
+        ),
     ] = False,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write the units of systemd there."),
+        typer.Option("--out", "-o", metavar="DIR", help="Write the systemd units to this folder."),
     ] = None,
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show when flows run, or print it for cron or systemd."""
+    """Show when flows run, or print the schedule for cron or systemd."""
     if format_ is not None and format_ not in _FORMATS:
         hint = did_you_mean(format_, _FORMATS)
         raise PipelineError(f"--format: unknown format {format_!r}", hint=hint)

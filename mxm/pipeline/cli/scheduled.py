@@ -54,7 +54,7 @@ def schedule_of(
     spec
         The flow.
     cron, timezone
-        What the command line says in place of what the flow does.
+        What the command line says instead of the flow.
 
     Raises
     ------

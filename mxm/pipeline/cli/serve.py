@@ -26,7 +26,9 @@ def serve(
     timezone: Zone = None,
     interval: Annotated[
         float | None,
-        typer.Option("--interval", metavar="SECONDS", help="Run them so often, in place of that."),
+        typer.Option(
+            "--interval", metavar="SECONDS", help="Run the flows at this interval instead."
+        ),
     ] = None,
     runs_at_once: Annotated[
         int,

@@ -19,7 +19,9 @@ app: typer.Typer = verb_app()
 def undeploy(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Flows, which the project need not have any more."),
+        typer.Argument(
+            metavar="NAME...", help="Names of flows; they need not exist in the project any more."
+        ),
     ],
     name: Annotated[
         str,
@@ -33,7 +35,7 @@ def undeploy(
     module: Modules = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove deployments of flows from the Prefect server; runs at work go on."""
+    """Remove deployments of flows from the Prefect server. Active runs continue."""
     from mxm.pipeline.adapters import prefect_deployments as deployments
     from mxm.pipeline.adapters.prefect_adapter import prefect_name
 

@@ -26,7 +26,7 @@ def written(
     Parameters
     ----------
     text
-        What it is to hold.
+        Its content.
     out
         The file; None for a new one, named from *prefix* and *ending*.
     prefix, ending
@@ -76,7 +76,7 @@ def write_file(path: str, text: str, *, private: bool = False) -> None:
     path
         The file. Another kind of it, a pipe or ``/dev/stdout``, is written as it is.
     text
-        What it is to hold.
+        Its content.
     private
         Whether only the user may read a new file; else as the process's umask has it. A file that
         is there keeps its mode.

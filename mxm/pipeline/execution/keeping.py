@@ -239,7 +239,7 @@ class Keeper:
                 step,
                 f"task {step.name!r} changed its argument {name!r} in place: its result is not "
                 "kept",
-                "work on a copy: a result that is kept is used without changing the argument",
+                "work on a copy: a kept result is used again, and the change would be missing",
             )
         for what in last.code:
             self.notices.say(

@@ -21,7 +21,7 @@ _SHORTEST = 3
 
 
 class Secrets:
-    """The secrets that a run is given, in clear; nothing shows them.
+    """The secrets that a run is given, in plain text; nothing shows them.
 
     Parameters
     ----------

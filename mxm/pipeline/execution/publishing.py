@@ -486,7 +486,7 @@ class Aim:
             Problem(
                 "MXM810",
                 f"check {each.name} of asset {asset.id!r} failed: {each.message}",
-                "the value is used all the same: its severity is warn",
+                "the value is still used: the severity of the check is warn",
                 source=task.source,
                 task=task.name,
                 severity="warning",

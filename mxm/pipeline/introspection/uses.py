@@ -24,7 +24,7 @@ __all__ = [
 
 
 class ResourceBase:
-    """What the layers beneath need to know of a resource; `resources.Resource` is one."""
+    """What lower layers need to know about a resource; `resources.Resource` is one."""
 
     fn: Callable[..., Any]
     name: str
@@ -87,7 +87,7 @@ def uses_of(fn: Callable[..., Any]) -> dict[str, Use]:
 
 
 def resources_of(fn: Callable[..., Any]) -> dict[str, ResourceBase]:
-    """By parameter of *fn*, the resource it takes; what is none is left out."""
+    """By parameter of *fn*, the resource it takes; parameters without one are left out."""
     return {
         name: use.resource
         for name, use in uses_of(fn).items()
@@ -106,7 +106,7 @@ def used_by(
     functions
         Of tasks or resources.
     meant
-        What is opened in place of each; anything but a resource needs none.
+        What is opened instead of each; only resources need an entry.
     """
     resources: dict[ResourceBase, None] = {}
     stack = [resource for fn in functions for resource in resources_of(fn).values()][::-1]

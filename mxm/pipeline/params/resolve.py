@@ -59,7 +59,7 @@ class Resolved:
     secrets
         Names in `flow` whose values must not be shown: they are masked there, but not in `tasks`.
     warnings
-        Warnings, such as keys that nothing takes.
+        Warnings, such as keys that no task takes.
     """
 
     flow: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -70,7 +70,7 @@ def project_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
     Raises
     ------
     PipelineError
-        The file is no TOML, or has something else in that place.
+        The file is not TOML, or has something else in that place.
     """
     try:
         file = nearest_project(os.getcwd())
@@ -148,7 +148,7 @@ def _fit(value: Any, annotation: Any, base: Any) -> Any:
 
 
 def _read(value: Any, where: str, resource: ResourceBase, name: str) -> Sourced:
-    """*value*, which the pyproject.toml has, with what ``@env:`` in it stands for."""
+    """*value* from pyproject.toml, with ``@env:`` references replaced."""
     if isinstance(value, str) and value.startswith("@env:"):
         # Text: a variable has no types of its own.
         return Sourced(Text(_expanded(value, resource, name)), f"{where} and the environment")
@@ -170,7 +170,7 @@ def _expanded(value: Any, resource: ResourceBase, name: str) -> Any:
     if variable == value:
         raise PipelineError(
             f"{what}: pyproject.toml takes @env:VARIABLE, and no files",
-            hint=f"for the text itself write @@...; a file goes into --resource "
+            hint=f"for the text itself write @@...; pass a file with --resource "
             f"{resource.name}.{name}=@FILE",
         )
     if variable not in os.environ:

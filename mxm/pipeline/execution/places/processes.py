@@ -274,7 +274,7 @@ class WorkerPool:
 def _warn_of_idle(worker: Worker, code: int | None, task: str) -> None:
     logger.warning(
         "worker process %s ended with %s before task %r began in it: another one runs the task; "
-        "what tasks before it had not written yet in that process may be lost",
+        "output that earlier tasks had not yet written in that process may be lost",
         worker.pid,
         ending_of(code),
         task,
