@@ -473,6 +473,38 @@ def test_a_pydantic_that_cannot_be_strict_is_named(monkeypatch: pytest.MonkeyPat
     assert "pydantic>=2.13" in str(caught.value.hint)
 
 
+DAWN = datetime(2024, 1, 31)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "read"),
+    [
+        (date, DAWN, DAY),
+        (date | None, DAWN, DAY),
+        (date | str, DAWN, DAY),
+        (list[date], [DAWN], [DAY]),
+        (dict[str, date], {"a": DAWN}, {"a": DAY}),
+        (date | datetime, NOON, NOON),
+        (datetime, NOON, NOON),
+    ],
+    ids=stable_id,
+)
+def test_a_time_of_a_file_is_not_a_day(annotation: Any, value: Any, read: Any) -> None:
+    made = coerce(value, annotation, closed=True)
+    assert repr(made) == repr(read)
+    assert coerce(value, annotation) is value  # from Python: a datetime is a date
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [(date, NOON), (date | None, NOON), (list[date], [NOON])],
+    ids=stable_id,
+)
+def test_a_time_of_a_file_other_than_midnight_is_refused(annotation: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match="should have zero time"):
+        coerce(value, annotation, closed=True)
+
+
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [

@@ -8,6 +8,7 @@ import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
@@ -136,6 +137,7 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         fits
         and not _has_conditions(annotation)
         and not (closed and unknown_keys(value, annotation))
+        and not (closed and _is_for_days(annotation))
     ):
         return value
     # Loaded only if a value must be converted: pydantic takes most of the command's start.
@@ -148,6 +150,12 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     except NoSchemaError:
         return plain(value)
     return value if fits and _equal(converted, value) else converted
+
+
+def _is_for_days(annotation: Any) -> bool:
+    """Whether *annotation* takes only dates: a datetime in a file is an instance, but not a day."""
+    parts = list(parts_of(annotation))
+    return date in parts and datetime not in parts
 
 
 def _has_conditions(annotation: Any) -> bool:
