@@ -258,7 +258,13 @@ def test_in_process_the_run_tells_what_the_cleanup_became(tmp_path: Path) -> Non
         MODULE
         + """
 import signal, threading
-threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+def interrupt():
+    while not LOG.exists() or "working" not in LOG.read_text():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
 try:
     guarded.with_options(backend="inline").run()
 except KeyboardInterrupt as error:

@@ -742,15 +742,20 @@ def test_maps_that_cannot_be_made_are_problems_and_errors_of_a_call() -> None:
         gain.map([1.0], [2.0])
         nothing.map([1])
         named.map([1])
+        gain.map(price=[1.0])  # type: ignore[call-overload]
         gain.map([1.0], window=3, bese=mxm.each([1.0]))  # type: ignore[call-arg]
         return [load.map(["A"])]
 
     found = problems(flow)
     assert [text[:6] for text in found] == [
-        *("MXM109", "MXM109", "MXM104", "MXM109", "MXM104", "MXM104"),
+        *("MXM109", "MXM109", "MXM109", "MXM109", "MXM104"),
     ]
     assert "mapped over one positional list, not 2" in found[0]
     assert "no parameter takes an item" in found[1]
+    assert "mapped over no list" in found[3]
+    for nothing_given in (gain.map, gain.outcomes):
+        with pytest.raises(MapError, match="items go first, without a name"):
+            nothing_given()  # type: ignore[call-overload]
     with pytest.raises(MapError, match="one positional list"):
         gain.map([1.0], [2.0])
     with pytest.raises(MapError, match="no parameter"):
@@ -764,6 +769,31 @@ def test_each_elsewhere_is_an_error() -> None:
     def flow() -> list[Any]:
         return [load(mxm.each(["A"]))]
 
+    @mxm.flow(name="maps-each-inner")
+    def inner(symbol: str) -> float:
+        return load(symbol)
+
+    bodies: list[Any] = [
+        lambda: gain.map([1.0], window=[mxm.each([1])]),
+        lambda: gain.map([1.0], window=mxm.each([mxm.each([1])])),
+        lambda: gain.map(mxm.each([1.0])),
+        lambda: gain.map([mxm.each([1.0])]),
+        lambda: total([mxm.each([1.0])]),
+        lambda: inner(mxm.each(["A"])),
+        lambda: inner.map([mxm.each(["A"])]),
+        lambda: [load("A"), mxm.each([1.0])],
+        lambda: mxm.each([load("A")]),
+    ]
+
+    def flow_of(body: Any) -> Any:
+        @mxm.flow(name="maps-each-body")
+        def misplaced() -> Any:
+            return body()
+
+        return misplaced
+
+    for body in bodies:
+        assert [text[:6] for text in problems(flow_of(body))] == ["MXM307"]
     assert [text[:6] for text in problems(flow)] == ["MXM307"]
     for use in (
         lambda: load(mxm.each(["A"])),

@@ -521,6 +521,53 @@ def test_after_ctrl_c_async_tasks_end_before_what_they_use_is_closed(runner: str
     assert events == ["open client", "cancelled", "close client"]
 
 
+@pytest.mark.parametrize("backend", ["inline", "prefect"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_after_ctrl_c_what_always_runs_need_not_wait_for_what_is_awaited(
+    mapped: bool, backend: str, runner: str
+) -> None:
+    begun = threading.Event()
+
+    @mxm.task
+    async def waits(x: int, http: dict[str, Any] = mxm.use(client)) -> int:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            events.append("cancelled")
+        return x
+
+    @mxm.task(after=waits, run_if="always")
+    def tidy(http: int = mxm.use(settled)) -> str:
+        events.append("tidy")
+        return "tidied"
+
+    @mxm.flow
+    async def night() -> Any:
+        waited = await (waits.map([1, 2]) if mapped else waits(1))
+        return [waited, tidy()]
+
+    def interrupt() -> None:
+        begun.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    options: dict[str, Any] = {"backend": backend, "runner": runner, "workers": 1}
+    with pytest.raises(KeyboardInterrupt) as caught:
+        compile_flow(night, **options).run()
+    thread.join()
+    assert events == ["open client", "cancelled", "tidy", "close client"]
+    ran: Any = getattr(caught.value, "mxm_run", None)
+    assert ran.tasks["tidy"].value == "tidied"
+    assert ran.tasks["waits"].state is State.CANCELLED
+
+
+@mxm.resource
+def settled() -> Iterator[int]:
+    yield 1
+
+
 def test_a_loop_that_is_cancelled_begins_nothing_more() -> None:
     async def late() -> None:
         events.append("late")

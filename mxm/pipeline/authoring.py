@@ -57,7 +57,7 @@ from mxm.pipeline.task_options import (
 )
 from mxm.pipeline.tracing.assembly import current, spec_alone
 from mxm.pipeline.tracing.body import Body
-from mxm.pipeline.tracing.marks import Mark, each, refuse_each
+from mxm.pipeline.tracing.marks import NO_ITEMS, Mark, each, refuse_each
 from mxm.pipeline.tracing.placeholders import StandIn, TracingError, body_source
 from mxm.pipeline.tracing.recorder import Trace, active_trace
 from mxm.pipeline.tracing.subflows import inline, inline_map
@@ -182,7 +182,7 @@ class _Mappable(Generic[P, R_co]):
         *args: Q.args,
         **kwargs: Q.kwargs,
     ) -> list[R]: ...
-    def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
+    def map(self, items: Iterable[Any] = NO_ITEMS, /, *args: Any, **kwargs: Any) -> Any:
         """Call it for each item of a list, which fills its first parameter; a list of the results.
 
         In the body of a flow this is one step, whose items run side by side where the runner can.
@@ -311,7 +311,7 @@ class Task(_Mappable[P, R_co], TaskBase):
         *args: Q.args,
         **kwargs: Q.kwargs,
     ) -> list[R | Failure]: ...
-    def outcomes(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
+    def outcomes(self, items: Iterable[Any] = NO_ITEMS, /, *args: Any, **kwargs: Any) -> Any:
         """Call the task for each item as `map` does; one that fails is a `Failure` in its place.
 
         The step succeeds even if every item failed. An item that raises `Skip` gives a
@@ -338,7 +338,7 @@ class Task(_Mappable[P, R_co], TaskBase):
         # Loaded by those who map something.
         from mxm.pipeline.tracing.maps import calls_of, gathered, outcomes_of, require_mappable
 
-        require_mappable("task", self.name, self.fn, len(more))
+        require_mappable("task", self.name, self.fn, items, len(more))
         calls = calls_of(self.name, self.fn, items, kwargs)
         call: Callable[..., Any] = cast("Any", self)
 
@@ -583,7 +583,7 @@ class Flow(_Mappable[P, R_co], FlowBase):
         # Loaded by those who map something.
         from mxm.pipeline.tracing.maps import calls_of, gathered, require_mappable
 
-        require_mappable("flow", self.name, self.fn, len(more))
+        require_mappable("flow", self.name, self.fn, items, len(more))
         call: Callable[..., Any] = cast("Any", self)
         calls = calls_of(self.name, self.fn, items, kwargs)
 

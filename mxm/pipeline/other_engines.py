@@ -126,6 +126,8 @@ _ATTRIBUTES: dict[str, dict[str, str]] = {
     "flow": {
         **dict.fromkeys(("submit", "delay", "apply_async", "test", "cli"), "use {name}.run(...)"),
         "visualize": "use `mxm-pipeline graph`",
+        "outcomes": "only a task has outcomes; in the flow, a task after the one that may fail "
+        'can take its failure: run_if="failed" or "always"',
     },
     "value": {
         **dict.fromkeys(

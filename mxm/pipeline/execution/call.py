@@ -202,8 +202,11 @@ class Call:
         """
         self._open_attempt()
         try:
-            with self._noting():
+            if self.step.target is None:
                 self.value = _invoke.get()(self)
+            else:
+                with self._noting():
+                    self.value = _invoke.get()(self)
             self._took()
         except BaseException as raised:
             if not self._close_attempt(raised):

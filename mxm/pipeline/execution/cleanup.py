@@ -1,4 +1,4 @@
-"""The end of a cancelled run: what always runs gets its turn, and the rest ends as cancelled."""
+"""The end of a cancelled run: run the tasks that always run, and cancel the rest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.mapped_call import MappedCall
 from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.runs import FlowRun
@@ -22,7 +23,7 @@ from mxm.pipeline.taskruns import State, TaskRun
 __all__ = ["Cleanup", "Perform"]
 
 Perform: TypeAlias = Callable[[Call], TaskRun]
-"""How an engine carries out one call: attempts and delays; returns the outcome."""
+"""How an engine performs one call, with attempts and delays; returns the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Cleanup:
     begin: Callable[[MappedStep], MappedCall]
 
     def run(self, runner: Runner) -> None:
-        """Run the open steps that always run, within the grace of the options.
+        """Run the open steps that always run, within the grace period.
 
         Parameters
         ----------
@@ -67,12 +68,15 @@ class Cleanup:
         with ledger.observers.lock:
             self.cancel(step for step in ledger.open() if step.name not in always)
         runner.stop()
+        resources = active_resources()
+        if resources is not None and resources.loop is not None:
+            resources.loop.interrupt(always)  # a thread cannot be stopped, but what is awaited can
         for task in runner.drain(options.grace_s):
             if isinstance(task, TaskRun) and task.name in always:
                 ledger.add(task)
         if not runner.idle():
             return
-        # Not on this thread, which a second signal must reach.
+        # On another thread: a second signal must reach this one.
         kind = "processes" if options.runner == "processes" else "threads"
         alone = replace(options, runner=kind, workers=1, address=None)
         place = make_runner(alone, ledger.plan.flow)
@@ -101,7 +105,7 @@ class Cleanup:
                 self.ledger.add(task)
 
     def _run_items(self, step: Step, place: Runner, kind: str, deadline: float) -> None:
-        """Call the items of *step* that had not begun."""
+        """Call the items of *step* that had not started."""
         mapped = self._opened(step)
         if mapped is not None:
             mapped.resume()
@@ -163,8 +167,8 @@ class Cleanup:
                 self.ledger.end(TaskRun(step.name, State.CANCELLED, reason=_REASON))
 
     def cancelled(self) -> FlowRun:
-        """The run as it is; the steps that have not ended are cancelled."""
-        with self.ledger.observers.lock:  # what threads still do comes before it, or not at all
+        """The run so far; steps that have not ended are cancelled."""
+        with self.ledger.observers.lock:  # later events of threads that still work are dropped
             self.cancel(self.ledger.open())
             return self.ledger.flow_run(State.CANCELLED)
 

@@ -233,8 +233,11 @@ class _Trial:
         if isinstance(self._aim, BaseException):
             return self.end(None, self._aim)
         try:
-            with self._noting():
+            if self._aim is None:
                 value = invoke(self.item.call)
+            else:
+                with self._noting():
+                    value = invoke(self.item.call)
         except BaseException as error:
             return self.end(None, error)
         return self.end(value, None)

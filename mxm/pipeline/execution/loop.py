@@ -7,13 +7,14 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Container, Coroutine
 from concurrent.futures import Future, wait
 from contextvars import Context
 from typing import Any
 
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.interrupts import wait as until
+from mxm.pipeline.logs import current_task
 
 __all__ = ["EventLoop", "Started", "result_of"]
 
@@ -32,11 +33,15 @@ class Started:
         What became of it; set once it has ended.
     ended
         When it ended, by the monotonic clock.
+    task
+        The task that began it; None outside of one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: Future[Any] = Future()
         self.ended: float = 0.0
+        running = current_task()
+        self.task: str | None = None if running is None else running[1]
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -190,7 +195,18 @@ class EventLoop:
         """Cancel what threads wait for, as nobody wants it any more; wait a moment for its end."""
         with self._lock:
             self._over = True
-            left = list(self._waited_for)
+        self.interrupt()
+
+    def interrupt(self, spared: Container[str] = ()) -> None:
+        """Cancel what is waited for now, and wait a moment for its end.
+
+        Parameters
+        ----------
+        spared
+            Tasks whose coroutines go on.
+        """
+        with self._lock:
+            left = [s for s in self._waited_for if s.task is None or s.task not in spared]
         for started in left:
             started.cancel()
         if left and self.answers():

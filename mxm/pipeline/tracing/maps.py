@@ -11,7 +11,7 @@ from mxm.pipeline.failure import Failure
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
-from mxm.pipeline.tracing.marks import Mark
+from mxm.pipeline.tracing.marks import NO_ITEMS, Mark
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 
 __all__ = ["MapError", "calls_of", "first_parameter", "gathered", "outcomes_of", "require_mappable"]
@@ -29,8 +29,8 @@ def first_parameter(fn: Callable[..., Any]) -> str | None:
     return None if shape is None else shape.name_at(0)
 
 
-def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) -> None:
-    """Check that *fn* has a parameter to map, and that only one list is positional.
+def require_mappable(kind: str, name: str, fn: Callable[..., Any], items: Any, more: int) -> None:
+    """Check that *fn* has a parameter to map, and that just one list is positional.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) ->
         What it is, ``task`` or ``flow``, and its name.
     fn
         Its function.
+    items
+        The positional list.
     more
         How many positional arguments there are besides the items.
 
@@ -50,6 +52,11 @@ def require_mappable(kind: str, name: str, fn: Callable[..., Any], more: int) ->
         raise MapError(
             f"{kind} {name!r} cannot be mapped: no parameter takes an item by position",
             hint="make the item its first parameter",
+        )
+    if items is NO_ITEMS:
+        raise MapError(
+            f"{kind} {name!r} is mapped over no list",
+            hint=f"the items go first, without a name: {fn.__name__}.map(items)",
         )
     if more:
         raise MapError(
@@ -94,7 +101,7 @@ def _items(task: str, parameter: str, value: Any) -> list[Any]:
 
 
 async def gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The values of *coroutines*, side by side."""
+    """Await *coroutines* concurrently; return their values."""
     import asyncio  # takes as long to load as all of this package
 
     return await asyncio.gather(*coroutines)
@@ -103,7 +110,7 @@ async def gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
 def outcomes_of(
     task: TaskBase, call: Callable[..., Any], calls: list[tuple[Any, dict[str, Any]]]
 ) -> list[Any] | Coroutine[Any, Any, list[Any]]:
-    """The value of each of *calls*, or a `Failure` in its place; of async tasks, to be awaited."""
+    """The value of each of *calls*, or a `Failure` in its place; awaitable for async tasks."""
     keys = item_keys([item for item, _ in calls], task.options.get("item_key"))
 
     def failed(key: str, error: BaseException) -> Failure:

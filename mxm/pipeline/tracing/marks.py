@@ -7,13 +7,16 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from mxm.pipeline.errors import PipelineError
 
-__all__ = ["ItemMark", "Mark", "MisplacedEachError", "each", "refuse_each"]
+__all__ = ["NO_ITEMS", "ItemMark", "Mark", "MisplacedEachError", "each", "refuse_each"]
 
 T = TypeVar("T")
 
+NO_ITEMS: Any = object()
+"""The default of the items, to recognise a map that is called without them."""
+
 
 class MisplacedEachError(PipelineError, TypeError):
-    """`each` was used anywhere but among the named arguments of a map."""
+    """`each` was used outside the named arguments of a map."""
 
     code = "MXM307"
 
@@ -54,7 +57,7 @@ class ItemMark:
 
 
 def refuse_each() -> NoReturn:
-    """Raise for a mark where it has no meaning."""
+    """Raise for a misplaced mark."""
     raise MisplacedEachError(
         "mxm.each(...) is not an argument of a map",
         hint="pass it by name to .map or .outcomes: row.map(symbols, price=mxm.each(prices))",

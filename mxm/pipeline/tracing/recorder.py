@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -37,7 +37,7 @@ from mxm.pipeline.tracing.placeholders import (
 )
 from mxm.pipeline.values.iterators import read_once
 
-__all__ = ["Group", "Node", "Trace", "active_trace"]
+__all__ = ["Group", "Node", "Trace", "active_trace", "refuse_marks"]
 
 T = TypeVar("T")
 
@@ -90,12 +90,12 @@ class Node:
 
     @property
     def name(self) -> str:
-        """What the body knows the task by."""
+        """The name of the task in the body."""
         return self.task.name
 
 
 def active_trace() -> Trace | None:
-    """The pass that is going on here and now, or None.
+    """The pass over a body in this context, or None.
 
     Raises
     ------
@@ -119,7 +119,7 @@ _ATOMS = frozenset({str, int, float, bool, complex, bytes, type(None)})
 
 @dataclass
 class Trace:
-    """One pass over the body of the flow named *flow*: its calls in order, and what went wrong.
+    """One pass over the body of the flow *flow*: its calls in order, and its problems.
 
     *flows* are those that it called, and what they were.
     """
@@ -140,7 +140,7 @@ class Trace:
     _handlers: Handlers = field(default_factory=Handlers)
 
     def run(self, fn: Callable[..., Any]) -> None:
-        """Run the body *fn* once, on stand-ins for its parameters; never raises for its errors."""
+        """Run the body *fn* once, on stand-ins for its parameters; keep its errors as problems."""
         source = source_of(fn)
         self.file = source.file if source else ""
         self.fn, self.outer = fn, active_trace()
@@ -156,7 +156,9 @@ class Trace:
         for error in calls_in_blocks(fn):
             self.keep(error)
         try:
-            self.returned = run_body(fn, *self._stand_ins(fn))
+            returned = run_body(fn, *self._stand_ins(fn))
+            refuse_marks((returned,), in_map=False)
+            self.returned = returned
         except TracingError as error:
             self.keep(error)
         except MisplacedEachError as error:
@@ -173,7 +175,7 @@ class Trace:
         self._name()
 
     def reads(self, fn: Callable[..., Any]) -> bool:
-        """Whether *fn* is the body that is read here, or one that this pass began within."""
+        """Whether *fn* is the body of this pass, or of a pass around it."""
         trace: Trace | None = self
         while trace is not None and trace.fn is not fn:
             trace = trace.outer
@@ -202,7 +204,7 @@ class Trace:
         return args, kwargs
 
     def keep(self, error: TracingError) -> None:
-        """Keep *error* as a problem, one for each place: the body may catch it, or let it go on."""
+        """Keep *error* as a problem, once per place, whether or not the body catches it."""
         if any((p.code, p.source) == (error.code, error.source) for p in self.problems):
             return
         problem = Problem(
@@ -220,7 +222,7 @@ class Trace:
 
     def _keep_foreign(self, error: BaseException, fn: Callable[..., Any]) -> None:
         if any(problem.code in ("MXM301", "MXM303") for problem in self.problems):
-            return  # what follows from a forbidden use that the body caught
+            return  # a consequence of a forbidden use that the body caught
         frames = traceback_frames(error)
         own = [(f, line) for f, line in frames if f.f_code.co_filename == self.file]
         source = Source(self.file, own[-1][1]) if own else source_of(fn)
@@ -252,7 +254,7 @@ class Trace:
         )
 
     def call_in_a_thread(self) -> TracingError:
-        """The error, kept, of a call of a task or flow in a thread that the body started."""
+        """Keep and return the error for a call of a task or flow in a thread of the body."""
         frame = sys._current_frames().get(self.thread)  # pyright: ignore[reportPrivateUsage]
         while frame is not None and frame.f_code.co_filename != self.file:
             frame = frame.f_back
@@ -267,7 +269,7 @@ class Trace:
         return error
 
     def used(self, what: str) -> None:
-        """Keep that *what* happens here happens in a block that a run does not pass through."""
+        """Report *what* if it happens in a block that a run does not pass through."""
         for frame in body_frames():
             word = self._handlers.around(frame)
             # A cached property holds a lock while it is made, on old Pythons.
@@ -279,7 +281,7 @@ class Trace:
                 return
 
     def unpacks(self, stand_in: StandIn) -> int | None:
-        """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
+        """The number of parts that *stand_in* is unpacked into; None if it must not be unpacked."""
         # Loaded by bodies that unpack something.
         from mxm.pipeline.introspection.annotations import hints_of, result_hint
         from mxm.pipeline.values.compatibility import count_of, part_of
@@ -307,18 +309,19 @@ class Trace:
         *,
         outcomes: bool,
     ) -> StandIn:
-        """Record a map of *task* over *items*; its result's stand-in."""
+        """Record a map of *task* over *items*; return the stand-in for its result."""
         # Loaded by bodies that map something.
         from mxm.pipeline.tracing.maps import MapError, require_mappable
 
         try:
-            require_mappable("task", task.name, task.fn, len(more))
+            require_mappable("task", task.name, task.fn, items, len(more))
         except MapError as error:
             self.keep_map(error)
+            return self.call(task, (), {})
         return self.call(task, (Mark(items),), kwargs, outcomes=outcomes)
 
     def keep_map(self, error: PipelineError) -> None:
-        """Keep *error*, of a map that cannot be made, as a problem."""
+        """Keep *error*, about an invalid map, as a problem."""
         place = body_source()
         self.problems.append(
             Problem("MXM109", error.message, error.hint, source=place, flow=self.flow)
@@ -332,10 +335,9 @@ class Trace:
         *,
         outcomes: bool | None = None,
     ) -> StandIn:
-        """Record a call of *task*, or a map where *outcomes* is given; its result's stand-in."""
+        """Record a call of *task*, or a map if *outcomes* is set; return the result's stand-in."""
         source = body_source()
-        if outcomes is None and any(type(value) is Mark for value in (*args, *kwargs.values())):
-            refuse_each()
+        refuse_marks((*args, *kwargs.values()), in_map=outcomes is not None)
         self.used(f"task {task.name!r} is called")
         try:
             shape = shape_of(task.fn)
@@ -395,7 +397,7 @@ class Trace:
         return cast("T", snapshot(inputs))
 
     def _name(self) -> None:
-        """Give every call its name, those of an inlined flow behind the name of its call."""
+        """Name every call; those of an inlined flow get the name of its call as a prefix."""
         own = [node for node in self.nodes if node.group is None]
         for node, name in zip(own, _distinct([(n.name, _chosen(n)) for n in own]), strict=True):
             node.final = name
@@ -409,7 +411,7 @@ class Trace:
 
 def traceback_frames(error: BaseException) -> list[tuple[FrameType, int]]:
     """The frames of *error*, outermost first, with the line of each."""
-    import traceback  # only a body that raises needs it
+    import traceback  # needed only if the body raises
 
     return list(traceback.walk_tb(error.__traceback__))
 
@@ -419,7 +421,7 @@ def _chosen(node: Node) -> bool:
 
 
 def _distinct(names: Sequence[tuple[str, bool]]) -> list[str]:
-    """The first use of each name keeps it, as does one that is chosen; later ones count.
+    """The first use of a name keeps it, and so does a chosen one; later uses are numbered.
 
     ``name_2``, ``name_3`` skip what is taken.
     """
@@ -437,10 +439,33 @@ def _distinct(names: Sequence[tuple[str, bool]]) -> list[str]:
 
 
 def _numbered(name: str, taken: set[str], counts: dict[str, int]) -> str:
-    """The next of ``name_2``, ``name_3`` that is not *taken*; *counts* says where to go on."""
+    """The next of ``name_2``, ``name_3`` that is not *taken*, starting from *counts*."""
     count = counts.get(name, 1) + 1
     while f"{name}_{count}" in taken:
         count += 1
     counts[name] = count
     taken.add(f"{name}_{count}")
     return f"{name}_{count}"
+
+
+def refuse_marks(arguments: Iterable[Any], *, in_map: bool) -> None:
+    """Raise for an `each` among *arguments*, or within one of them.
+
+    Parameters
+    ----------
+    arguments
+        Those of a call.
+    in_map
+        Whether it is a map, whose arguments may be marked as a whole.
+
+    Raises
+    ------
+    MisplacedEachError
+        There is one.
+    """
+    for value in arguments:
+        inside = value.value if in_map and type(value) is Mark else value
+        if type(inside) in (*CONTAINERS, Mark) and any(
+            type(part) is Mark for part in parts_of(inside, into_marks=False)
+        ):
+            refuse_each()

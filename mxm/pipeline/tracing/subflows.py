@@ -24,13 +24,13 @@ from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
 from mxm.pipeline.tracing.marks import ItemMark, Mark
 from mxm.pipeline.tracing.placeholders import Ready, StandIn, body_source, stand_ins_in
-from mxm.pipeline.tracing.recorder import Group, Node, Trace
+from mxm.pipeline.tracing.recorder import Group, Node, Trace, refuse_marks
 
 __all__ = ["inline", "inline_map"]
 
 
 def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Record the tasks of *spec* as steps of another flow; what it returns, as stand-ins.
+    """Record the tasks of *spec* as steps of another flow; return its value as stand-ins.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def inline(trace: Trace, spec: FlowSpec, args: tuple[Any, ...], kwargs: Mapping[
         As given.
     """
     source = body_source()
+    refuse_marks((*args, *kwargs.values()), in_map=False)
     _begin(trace, spec)
     params = _parameters(trace, spec, args, kwargs, source)
     look_up = _record(trace, spec, params, source)
@@ -82,6 +83,8 @@ def inline_map(
     from mxm.pipeline.tracing.maps import MapError, require_mappable
 
     source = body_source()
+    refuse_marks((items,), in_map=False)
+    refuse_marks(kwargs.values(), in_map=True)
     _begin(trace, spec)
     fn = cast("Callable[..., Any]", spec.fn)
     output = spec.output
@@ -89,7 +92,7 @@ def inline_map(
         last = last_of(spec.tasks)
         output = Upstream(last[0]) if len(last) == 1 else None
     try:
-        require_mappable("flow", spec.name, fn, more)
+        require_mappable("flow", spec.name, fn, items, more)
         if any(task.mapped for task in spec.tasks):
             raise MapError(
                 f"flow {spec.name!r} has a map in its body and is mapped itself",
@@ -134,7 +137,7 @@ def _record(
     over: Mark | None = None,
     item_key: Callable[[Any], object] | None = None,
 ) -> Callable[[Upstream | Param], Any]:
-    """Record the tasks of *spec*; gives what a result or a parameter of it is.
+    """Record the tasks of *spec*; return a lookup of its results and parameters.
 
     Parameters
     ----------
@@ -186,7 +189,7 @@ def _record(
 
 
 def _recorded(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> Any:
-    """What *binding* stands for in the body of another flow; a list to map over stays one."""
+    """The value of *binding* in the body of another flow; a mapped list stays marked."""
     if isinstance(binding, PerItem):
 
         def item(each: Each) -> ItemMark:
@@ -198,7 +201,7 @@ def _recorded(binding: Binding, look_up: Callable[[Upstream | Param], Any]) -> A
 
 
 def _unpack(trace: Trace, flow: str, value: Any, unpacked: Unpacked, source: Source | None) -> None:
-    """Keep that *value*, which the body of the inlined *flow* unpacks, must have so many parts."""
+    """Record how many parts *value* must have: the body of the inlined *flow* unpacks it."""
     if isinstance(value, StandIn):
         trace.unpacked.append((value, unpacked.count))
         return
@@ -225,7 +228,7 @@ def _parameters(
     kwargs: Mapping[str, Any],
     source: Source | None,
 ) -> dict[str, Any]:
-    """The parameters of a flow called in a body, its own values included."""
+    """The parameters of a flow that a body calls, with its own defaults."""
     signature = inspect.signature(cast("Callable[..., Any]", spec.fn))
     try:
         bound = signature.bind(*args, **kwargs).arguments
