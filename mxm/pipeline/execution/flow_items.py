@@ -1,4 +1,4 @@
-"""A step of a mapped flow: run rules, and what is missing, hold item by item."""
+"""A step of a mapped flow: run rules and missing inputs are decided item by item."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FlowItems"]
 
 
 class FlowItems(MappedStep):
-    """A step of a flow that is mapped: each item goes its way as if it ran the flow by itself.
+    """A step of a mapped flow: each item behaves as if it ran the flow alone.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class FlowItems(MappedStep):
         return lists
 
     def look_at(self, place: int) -> bool:
-        """Decide on *place* by what is upstream of it; whether it ended without being called."""
+        """Decide *place* from what is upstream of it; return whether it ended without a call."""
         above = [source.places[place] for source in self.sources.values()]
         if self.places[place] is not PlaceState.OPEN or not all(each.has_ended for each in above):
             return False
@@ -160,7 +160,7 @@ class FlowItems(MappedStep):
         return value_of(binding, look_up, lambda each: self._each[id(each)].at(place))
 
     def content_at(self, origin: Upstream, place: int) -> Content | None:
-        """The content of a result for the item at *place*; None for that of the whole step."""
+        """The content of a result for the item at *place*; None if the whole result counts."""
         # Loaded by runs that have cached tasks.
         from mxm.pipeline.execution.contents import Fresh, content_of_item
 
@@ -172,7 +172,7 @@ class FlowItems(MappedStep):
         return content_of_item(run) if run and run.has_value else Fresh(Absent(None))
 
     def order_at(self, name: str, place: int) -> ItemRun | None:
-        """The item of the step *name* that the one at *place* runs after; None if it is none."""
+        """The item of the step *name* that the item at *place* runs after, if there is one."""
         source = self.sources.get(name)
         return None if source is None else source.runs[place]
 
@@ -186,7 +186,7 @@ class FlowItems(MappedStep):
         return Failure(name, error, run.attempts, run.key)
 
     def ended(self, place: int, run: ItemRun) -> None:
-        """Take note that the item at *place* ended."""
+        """Record that the item at *place* ended."""
         super().ended(place, run)
         task, name = self.step.task, self.step.name
         failed = run.state is State.FAILED
@@ -203,7 +203,7 @@ class FlowItems(MappedStep):
             self.places[place] = PlaceState.EMPTY  # downstream it counts as a skip
 
     def outcome(self) -> Outcome:
-        """What became of the step, now that every place has ended."""
+        """The outcome of the step, now that every place has ended."""
         runs = [run for run in self.runs if run is not None]
         failed = [run for run in runs if run.state is State.FAILED]
         called = [run for run in runs if run.attempts or run.has_value]
@@ -226,7 +226,7 @@ class FlowItems(MappedStep):
 
 
 def _leaves(binding: Binding) -> Iterable[Binding]:
-    """The parts of *binding* that are no collections."""
+    """The parts of *binding* that are not collections."""
     items = getattr(binding, "items", None)
     if isinstance(binding, Each) or not isinstance(items, tuple):
         return [binding]

@@ -1,4 +1,4 @@
-"""Lists that no longer pair by position: a map with gaps beside what it is mapped over."""
+"""Lists that no longer pair by position: a map with gaps beside its own items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["gap_problem"]
 
 
 def gap_problem(flow: str, step: Step, maps: Mapping[str, MappedStep]) -> Problem | None:
-    """A warning, if *step* takes a map with gaps whole, beside a list with other places.
+    """A warning if *step* takes a map with gaps as a whole, beside a list without them.
 
     Parameters
     ----------

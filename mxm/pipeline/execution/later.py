@@ -1,4 +1,4 @@
-"""Results that an earlier run made: shown at once, loaded when something asks for the value."""
+"""Results of an earlier run: shown at once, loaded when the value is needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Later:
 
 
 class LaterTask(TaskRun):
-    """A task whose value is loaded when it is asked for.
+    """A task whose value is loaded on demand.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class LaterTask(TaskRun):
 
 
 class CachedItem(ItemRun):
-    """An item whose value is loaded when it is asked for.
+    """An item whose value is loaded on demand.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ class Results(dict[str, Any]):
         self.held: dict[str, Any] = {}
 
     def keep(self, task: TaskRun) -> None:
-        """Let the result of *task* be one of them."""
+        """Add the result of *task*."""
         if isinstance(task, LaterTask):
             self._later[task.name] = task
         elif type(task.value) is RemoteValue:

@@ -1,4 +1,4 @@
-"""What has become of the steps of a run so far, and what that means for those downstream."""
+"""How the steps of a run have ended so far, and what that means downstream."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """The record of one run: what has ended, with which value, and what follows from it.
+    """The record of one run: which steps ended, with which values, and what follows.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Ledger:
         if self.step(task.name).target is not None:
             for problem in asset_warnings(task):
                 self.warn(problem)
-        # Thousands may never have begun, all because of one that is reported.
+        # Thousands may not have started, all because of a single reported failure.
         level = logging.DEBUG if task.started is None else logging.INFO
         if task.state is State.FAILED:
             level = logging.WARNING if task.allowed else logging.ERROR
@@ -138,7 +138,7 @@ class Ledger:
             self.observers.notify(StepEnded(self.observers.run, at, task))
 
     def values_for(self, step: Step, by_item: Container[str] = ()) -> Mapping[str, Any]:
-        """The results by step, and what *step* takes in place of missing ones.
+        """The results by step, with substitutes for those that *step* lacks.
 
         Parameters
         ----------
@@ -173,11 +173,11 @@ class Ledger:
         )
 
     def fate_of(self, name: str) -> Fate:
-        """What the end of the step *name* means downstream."""
+        """How the end of the step *name* affects steps downstream."""
         return self.fates.get(name) or Fate(name, True, False, False, False, name, "")
 
     def add_fate(self, task: TaskRun, *, broken: bool) -> None:
-        """Record what the end of *task* means downstream.
+        """Record how the end of *task* affects steps downstream.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Limits: how many attempts may be at work at once under one name, over a whole run."""
+"""Limits: how many attempts of one name may run at once in a whole run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Hold", "Limits"]
 
 
 class Limits:
-    """What is left of each limit of a run, and the steps that wait for one.
+    """The free places of each limit in a run, and the steps that wait for one.
 
     An attempt takes all of its limits at once or none, so that no two can wait for each other. The
     driver takes them for a first attempt, before it gives that to a worker; the worker takes them
@@ -30,7 +30,7 @@ class Limits:
     def __init__(self, most: Mapping[str, int], freed: Callable[[], None]) -> None:
         self.most: Mapping[str, int] = most
         self._left = dict(most)
-        # How many attempts wait for it on a worker: those go before what has no worker yet.
+        # How many attempts wait for it on a worker: they go before steps without a worker.
         self._claims = dict.fromkeys(most, 0)
         self._freed = freed
         self._changed = threading.Condition()
@@ -38,7 +38,7 @@ class Limits:
         self._aside: dict[str, list[int]] = {}  # by limit, numbers of steps that wait, a heap
 
     def take(self, names: tuple[str, ...]) -> Hold | str:
-        """All of *names* for a new attempt, or the first of them that has reached its number."""
+        """Take all of *names* for a new attempt, or return the first that is used up."""
         with self._changed:
             for name in names:
                 if self._left[name] <= self._claims[name]:
@@ -51,7 +51,7 @@ class Limits:
         heapq.heappush(self._aside.setdefault(name, []), number)
 
     def back(self, *, everything: bool = False) -> Iterator[int]:
-        """Of each limit as many of the steps that wait for it as may start; or *everything*."""
+        """The waiting steps that may start now, per limit; with *everything*, all of them."""
         for name in [name for name, steps in self._aside.items() if steps]:
             steps = self._aside[name]
             with self._changed:
@@ -60,13 +60,13 @@ class Limits:
                 yield heapq.heappop(steps)
 
     def close(self) -> None:
-        """Let no further attempt begin: the run is cancelled."""
+        """Let no more attempts start: the run is cancelled."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def wait(self, names: tuple[str, ...]) -> None:
-        """Take all of *names* on a worker, as soon as that can be done.
+        """Wait on a worker until all of *names* are free, and take them.
 
         Raises
         ------
@@ -87,13 +87,13 @@ class Limits:
                     self._claims[name] -= 1
 
     def give(self, names: tuple[str, ...]) -> None:
-        """Give *names* back."""
+        """Release *names*."""
         with self._changed:
             self._count(names, +1)
             self._changed.notify_all()
 
     def tell(self) -> None:
-        """Let the driver know that steps which wait may start."""
+        """Notify the driver that waiting steps may start."""
         self._freed()
 
     def _count(self, names: Iterable[str], change: int) -> None:
@@ -102,7 +102,7 @@ class Limits:
 
 
 class Hold:
-    """The limits of one step, or of items that one worker has: held while an attempt goes on.
+    """The limits of one step, or of the items on one worker; held during an attempt.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Hold:
         self.waited: float = 0.0
 
     def take(self) -> None:
-        """Take the limits for the next attempt, if they are not held; waits for them.
+        """Wait for the limits of the next attempt, unless they are held already.
 
         Raises
         ------
@@ -141,12 +141,12 @@ class Hold:
         self._held = True
 
     def pause(self) -> None:
-        """Give the limits back until the next attempt; on the worker."""
+        """Release the limits until the next attempt; called on the worker."""
         self.end()
         self._limits.tell()
 
     def end(self) -> None:
-        """Give the limits back, if they are held."""
+        """Release the limits, if they are held."""
         if self._held:
             self._held = False
             self._limits.give(self._names)

@@ -42,13 +42,13 @@ class PlaceState(IntEnum):
 
     OPEN = 0  # it waits for what is upstream
     VALUE = 1
-    EMPTY = 2  # skipped, or failed where that leaves the item out: a gap for those that follow
+    EMPTY = 2  # skipped, or failed and left out: a gap for the maps that follow
     FAILED = 3  # failed, or not called because of a failure: what follows cannot be called
     READY = 4  # it may start, or is at work
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether this state is final."""
         return self not in (PlaceState.OPEN, PlaceState.READY)
 
 
@@ -183,7 +183,7 @@ class MappedStep:
         return [by_place.get(i, key) for i, key in enumerate(source.keys)]
 
     def value_at(self, place: int) -> Any:
-        """What a map that follows gets of *place*, which has a value."""
+        """The item that a following map gets from *place*, which has a value."""
         run = cast("ItemRun", self.runs[place])
         if run.has_value:
             return run.value
@@ -194,12 +194,12 @@ class MappedStep:
         return self._each[id(each)].content_at(place)
 
     def content_at(self, origin: Upstream, place: int) -> Content | None:
-        """The content of a result for the item at *place*; None for that of the whole step."""
+        """The content of a result for the item at *place*; None if the whole result counts."""
         del origin, place
         return None
 
     def order_at(self, name: str, place: int) -> ItemRun | None:
-        """The item of the step *name* that the one at *place* runs after; None if it is none."""
+        """The item of the step *name* that the item at *place* runs after, if there is one."""
         del name, place
         return None
 
@@ -208,7 +208,7 @@ class MappedStep:
         return Failure(self.step.name, error, run.attempts, run.key)
 
     def look_at(self, place: int) -> bool:
-        """Decide on *place* by what is upstream of it; whether it ended without being called."""
+        """Decide *place* from what is upstream of it; return whether it ended without a call."""
         above = [source.places[place] for source in self.sources.values()]
         if self.places[place] is not PlaceState.OPEN or not all(each.has_ended for each in above):
             return False
@@ -246,7 +246,7 @@ class MappedStep:
         return sum(run is not None and run.state is State.FAILED for run in self.runs)
 
     def fails(self, places: Iterable[int]) -> bool:
-        """Whether an item at *places*, which have ended, has failed and fails the step."""
+        """Whether one of the ended items at *places* failed and so fails the step."""
         for place in places:
             run = self.runs[place]
             failed = run is not None and run.state is State.FAILED
@@ -255,7 +255,7 @@ class MappedStep:
         return False
 
     def take(self, runner: str, workers: int) -> list[int]:
-        """Some of the places that may start, for one of the workers: few that take long, or many.
+        """Some places that may start, for one worker: few if items take long, many if not.
 
         The last ones go in smaller chunks, so that no worker waits long for another.
         """
@@ -310,7 +310,7 @@ class MappedStep:
         stops: bool,
         hold: Hold | None = None,
     ) -> Waits[None]:
-        """Do what `run` does for an async function, on no thread while an item waits."""
+        """Like `run` for an async function, but without a thread while an item waits."""
         items, made = self._handed_out(places, observers, slot)
         for one in await_items(items, observers, output, slot, hold, lambda: self.is_over, made):
             if isinstance(one, Wait):
@@ -321,7 +321,7 @@ class MappedStep:
     def _handed_out(
         self, places: Sequence[int], observers: Observers, slot: int
     ) -> tuple[Iterable[Item], Callable[[int, ItemRun], None]]:
-        """The items at *places* that are to be called, and what takes the run of each."""
+        """The items at *places* to call, and the function that receives the run of each."""
         asked: dict[int, Asked] = {}
 
         def made(place: int, run: ItemRun) -> None:
@@ -345,7 +345,7 @@ class MappedStep:
         observers: Observers,
         slot: int,
     ) -> Iterator[Item]:
-        """The items at *places* of which no earlier run kept a result; the others end here."""
+        """The items at *places* without a result from an earlier run; the others end here."""
         for place in places:
             answer = cache.find_item(self, place, self.keys[place], slot)
             if not isinstance(answer, ItemRun):
@@ -380,7 +380,7 @@ class MappedStep:
         return run
 
     def settle(self, places: Sequence[int]) -> list[int]:
-        """Take note of the items at *places*; those that have ended. The others may start again."""
+        """Record the items at *places* and return those that ended; the others may start again."""
         done: list[int] = []
         for place in places:
             run = self.runs[place]
@@ -395,7 +395,7 @@ class MappedStep:
         return done
 
     def ended(self, place: int, run: ItemRun) -> None:
-        """Take note that the item at *place* ended."""
+        """Record that the item at *place* ended."""
         self.left -= 1
         if run.has_value or self.step.task.outcomes:
             self.places[place] = PlaceState.VALUE
@@ -411,7 +411,7 @@ class MappedStep:
         self.ready.clear()
 
     def cancel(self, reason: str) -> None:
-        """Call no further item: the run was cancelled."""
+        """Call no more items: the run was cancelled."""
         self.is_over = True
         ended = [
             p for p, what in enumerate(self.places) if what is PlaceState.READY and self.runs[p]
@@ -464,7 +464,7 @@ class MappedStep:
         return Later(self.values), self.written(), state
 
     def kept(self, items: ItemRuns) -> TaskRun:
-        """The step, all of whose *items* an earlier run kept."""
+        """The step, if an earlier run kept all of its *items*."""
         later, written = Later(self.values), self.written()
         return LaterTask(later, written, name=self.step.name, state=State.CACHED, items=items)
 
@@ -487,7 +487,7 @@ class MappedStep:
         )
 
     def outcome(self) -> Outcome:
-        """What became of the step, now that every place has ended."""
+        """The outcome of the step, now that every place has ended."""
         runs = [run for run in self.runs if run is not None]
         failed = [run for run in runs if run.state is State.FAILED]
         cut = next(
@@ -505,7 +505,7 @@ class MappedStep:
             failed = []
         fails = failed and (task.on_item_error == "fail" or not good)
         clashes = [run for run in runs if isinstance(run.error, AssetClashError)]
-        if clashes:  # under every rule: which of the two the file is for is not known
+        if clashes:  # under every rule: it is unknown which of the two the file belongs to
             failed, fails = clashes, clashes
         if fails:
             error = cast("BaseException", failed[0].error)
@@ -534,7 +534,7 @@ class MappedStep:
         add_note(error, note)
 
     def left_out(self, flow: str) -> Problem | None:
-        """A warning of the items that failed and are left out of the result."""
+        """A warning about items that failed and are left out of the result."""
         task = self.step.task
         failed = [r for r in self.runs if r is not None and r.state is State.FAILED]
         if not failed or task.outcomes or task.on_item_error == "fail":
@@ -583,7 +583,7 @@ class _Same:
 
 
 class _SameLater(_Same):
-    """One that is loaded when the first item is called."""
+    """An input that is loaded when the first item is called."""
 
     def __init__(self, load: Callable[[], Any]) -> None:
         super().__init__(Later(load))
@@ -594,7 +594,7 @@ class _SameLater(_Same):
 
 
 class ItemList:
-    """A list of items: those of a step that this one goes on with, or given ones."""
+    """A list of items: those of an upstream mapped step, or the members of a value."""
 
     __slots__ = ("items", "source")
 

@@ -1,4 +1,4 @@
-"""A mapped step as an engine carries it out: one call, which waits for its items."""
+"""A mapped step as an engine sees it: one call, which waits for its items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["MappedCall"]
 
 
 class MappedCall(Call):
-    """A mapped step as an engine carries it out: one call, which waits for its items."""
+    """A mapped step as an engine sees it: one call, which waits for its items."""
 
     def __init__(self, mapped: MappedStep, **options: Any) -> None:
         once = replace(mapped.step, task=replace(mapped.step.task, retries=0))
@@ -58,7 +58,7 @@ class MappedCall(Call):
             self._became(outcome.error, Skip(outcome.reason or "") if is_skipped else None)
 
     def begin(self, perform: Callable[[Call], TaskRun]) -> None:
-        """Let an engine carry the step out by *perform*, on a thread that holds no worker."""
+        """Let an engine run the step with *perform*, on a thread that is not a worker."""
         context = contextvars.copy_context()
         name = f"mxm-map-{self.step.name}"
         target = context.run
@@ -77,10 +77,10 @@ class MappedCall(Call):
             self._begun.set()
 
     def within(self, work: Callable[[], Any]) -> Any:
-        """What *work* gives, called in the engine's context of this step."""
+        """Call *work* in the engine's context of this step; return its result."""
         if self._context is None:
             return work()
-        here, many = invoke_now(), many_now()  # where functions run is the worker's to say
+        here, many = invoke_now(), many_now()  # the worker decides where functions run
 
         def inside() -> Any:
             invoke_with(here)
@@ -102,16 +102,16 @@ class MappedCall(Call):
         return f"{count.get('succeeded', 0)} of {self._mapped.count} succeeded"
 
     def retry_in(self) -> float | None:
-        """None: items are tried again, not the step."""
+        """None: items are retried, not the step."""
         return None
 
     def finish(self, outcome: Outcome | None) -> None:
-        """Let the engine go on with the *outcome* of the step; None where it is cancelled."""
+        """Give the engine the *outcome* of the step; None if it is cancelled."""
         self._outcome = outcome
         self._done.set()
 
     def result(self) -> TaskRun:
-        """What the engine made of the step, once that is over.
+        """The step's task run, once the engine has finished it.
 
         Raises
         ------
@@ -130,11 +130,11 @@ class MappedCall(Call):
 
     @property
     def output(self) -> Output:
-        """What the items print and log."""
+        """Where the items print and log."""
         return self._output
 
     def ended(self, failure: BaseException | None = None) -> TaskRun:
-        """What became of the step, once the engine is done with it."""
+        """The step's task run, once the engine has finished it."""
         outcome, step = self._outcome, self.step
         error = self.error or failure
         items = self._mapped.items()
@@ -160,7 +160,7 @@ class MappedCall(Call):
         return self._task(State.SUCCEEDED, value=value, asset=asset, snapshot=snapshot, items=items)
 
     def _from_cache(self, later: Later, written: Written, state: State, items: ItemRuns) -> TaskRun:
-        """The outcome where an earlier run kept results of items: those are not loaded for it."""
+        """The outcome if an earlier run kept results of items; it does not load them."""
         asset = None if state is State.CACHED else declared_only(self.step)
         if state is State.CACHED:
             self.attempts = 0
@@ -168,6 +168,6 @@ class MappedCall(Call):
         return self._task(state, make, asset=asset, items=items)
 
     def cancelled(self, reason: str) -> TaskRun:
-        """What became of the step where the run ended before it did."""
+        """The step's task run if the whole run ended first."""
         self.finish(None)
         return self._task(State.CANCELLED, reason=reason, items=self._mapped.items())

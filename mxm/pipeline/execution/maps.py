@@ -65,15 +65,15 @@ class Maps:
         return self._waited_for.get(step.name, step.needs)
 
     def waits_for(self, name: str, other: str) -> bool:
-        """Whether the step *name* waits for the whole of *other*, upstream of it."""
+        """Whether the step *name* waits until the upstream step *other* has ended."""
         return name not in self.chains or other in self._waited_for[name]
 
     def ended(self, name: str) -> None:
-        """Take note that the whole step *name* has ended."""
+        """Record that the whole step *name* has ended."""
         self.checks.extend(self._followers.get(name, ()))
 
     def are_known(self, step: Step) -> Verdict | bool:
-        """Whether the lists of *step* are known; a verdict that skips it, if they never will be."""
+        """Whether the lists of *step* are known, or the verdict that skips it without them."""
         ledger = self._ledger
         chained = self.chains.get(step.name, [])
         for name in chained:
@@ -138,13 +138,13 @@ class Maps:
         return FlowItems(flow, step, sources, take, fates)
 
     def look_below(self, mapped: MappedStep, places: Iterable[int]) -> None:
-        """Decide on the items that continue those at *places* of *mapped*, which have ended."""
+        """Decide the items downstream of those at *places* of *mapped*, which have ended."""
         places = list(places)
         for follower in self._following(mapped):
             self._look(follower, places)
 
     def _look(self, mapped: MappedStep, places: Iterable[int]) -> None:
-        """Decide on *places* of *mapped*, and of the steps that continue them."""
+        """Decide *places* of *mapped* and of the steps downstream in its chain."""
         looks = deque((mapped, place) for place in places)
         seen: dict[MappedStep, None] = {mapped: None}
         while looks:

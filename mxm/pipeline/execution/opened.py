@@ -1,4 +1,4 @@
-"""One resource of a run: opened once, in one context, and closed in the same."""
+"""One resource of a run: opened once, and closed in the same context."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class OpenedResource:
         self._context: contextvars.Context | None = None
 
     def open(self, args: Any, kwargs: Any) -> None:
-        """Run its generator to its ``yield``, on this thread."""
-        # One context for both its halves: what it sets in the first it may reset in the second.
+        """Run its generator up to the ``yield``, on this thread."""
+        # One context for both halves: what the first sets, the second may reset.
         context = contextvars.copy_context()
         generator = context.run(self.resource.fn, *args, **kwargs)
         value = context.run(next, generator, _ABSENT)
@@ -52,7 +52,7 @@ class OpenedResource:
         self.is_open = True
 
     def close(self, loop: EventLoop | None) -> None:
-        """Run its generator to its end; an async one in *loop*."""
+        """Run its generator to the end; an async one in *loop*."""
         served, context, generator = self.served, self._context, self._generator
         self.is_open, self.value = False, None
         if served is not None and served.closed.done():  # with the loop of a plain call
@@ -111,7 +111,7 @@ class ServedResource:
                 self.closed.set_result(None)
 
     def close(self) -> None:
-        """Close it, from another thread than the loop's."""
+        """Close it from a thread other than the loop's."""
         if self._loop is not None and self._closing is not None:
             self._loop.call_soon_threadsafe(self._closing.set)
             result_of(self.closed)
@@ -125,7 +125,7 @@ class ServedResource:
 
 @contextlib.contextmanager
 def noting(resource: ResourceBase, problems: list[Problem]) -> Generator[None, None, None]:
-    """Make what closing *resource* raises a problem, but for a signal's KeyboardInterrupt."""
+    """Turn errors on closing *resource* into problems, except the KeyboardInterrupt of a signal."""
     try:
         yield
     except BaseException as error:
@@ -165,6 +165,6 @@ def _yields_twice(resource: ResourceBase) -> ResourceError:
 
 
 def warn_of(problems: list[Problem]) -> None:
-    """Warn of *problems* where nothing collects them."""
+    """Emit *problems* as Python warnings, where nothing collects them."""
     for problem in problems:
         warnings.warn(f"{problem.code} {problem.message}", RuntimeWarning, stacklevel=2)

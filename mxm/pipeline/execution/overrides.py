@@ -25,7 +25,7 @@ __all__ = ["with_overrides"]
 
 class _Override(NamedTuple):
     value: Any
-    is_function: bool  # called in place of the task's own; else it is the result
+    is_function: bool  # replaces the task's function; else it is the result
 
 
 def with_overrides(plan: Plan, overrides: Mapping[Any, object]) -> Plan:

@@ -22,7 +22,7 @@ _Called: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 class ByHand:
-    """One resource that the user opens for a block, with what it needs.
+    """One resource that the user opens for a block, with those that it needs.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class ByHand:
             )
 
     def open(self) -> Any:
-        """Open it; what it yields."""
+        """Open it; return what it yields."""
         try:
             return self._resources.get(self._resource)
         except BaseException as error:
@@ -54,7 +54,7 @@ class ByHand:
         _raise(self._resources.close(), error)
 
     async def aopen(self) -> Any:
-        """Open it, in the loop that runs; what it yields."""
+        """Open it in the running loop; return what it yields."""
         try:
             return await self._resources.aget(self._resource)
         except BaseException as error:
@@ -62,7 +62,7 @@ class ByHand:
             raise
 
     async def aclose(self, error: BaseException | None = None) -> None:
-        """Close it, in the loop that it was opened in."""
+        """Close it in the loop that opened it."""
         _raise(await self._resources.aclose(), error)
 
 
@@ -77,7 +77,7 @@ def _raise(problems: list[Problem], error: BaseException | None) -> None:
 def call_plainly(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], called: _Called
 ) -> Any:
-    """What *called* returns, with the resources that *fn* asks for among its arguments.
+    """Call *called* with the resources that *fn* uses among its arguments; return its result.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ async def _acall(
 
 
 def _for_plain_call(fn: Callable[..., Any], *, is_async: bool) -> Resources:
-    """The run's, where the call is made in one of its tasks; else those of the plain call."""
+    """The resources of the run, for a call inside one of its tasks; else of the plain call."""
     of_run = active_resources()
     if of_run is not None and of_run.serves(is_async=is_async):
         return of_run

@@ -1,4 +1,4 @@
-"""What stands in for resources: blocks of tests and options of a run replace them."""
+"""Replacements of resources, by blocks in tests and by options of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _replaced: list[Mapping[ResourceBase, Any]] = []  # by blocks, in this process
 
 @contextlib.contextmanager
 def replaced(resources: Mapping[Any, object]) -> Generator[None, None, None]:
-    """Within this block, in runs and plain calls of any thread, put others in place of resources.
+    """Replace resources within this block, in runs and plain calls on any thread.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def _checked(resources: Mapping[Any, object]) -> Mapping[ResourceBase, Any]:
 
 
 def replaced_now(more: Mapping[Any, Any] = _NOTHING) -> Mapping[ResourceBase, Any]:
-    """What stands in for resources here, by blocks and by *more*."""
+    """The replacements in force here: those of blocks, then *more*."""
     standing: dict[ResourceBase, Any] = {}
     for mapping in (*_replaced, _checked(more)):
         standing |= {current(key): value for key, value in mapping.items()}
@@ -68,7 +68,7 @@ def replaced_now(more: Mapping[Any, Any] = _NOTHING) -> Mapping[ResourceBase, An
 
 
 def meant_by(replaced: Mapping[ResourceBase, Any], resource: ResourceBase) -> Any:
-    """What is opened, or passed as it is, where *resource* is asked for.
+    """The resource to open, or the value to pass, where a task uses *resource*.
 
     Raises
     ------

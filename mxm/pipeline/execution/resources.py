@@ -1,4 +1,4 @@
-"""Opens resources when they are first needed, once a run and process; closes them at its end."""
+"""Opens each resource on first use, once per run and process, and closes it at the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NOTHING: Mapping[Any, Any] = {}
 
 
 class Resources:
-    """What is open in one run, or one plain call, of this process.
+    """The open resources of one run, or one plain call, in this process.
 
     Parameters
     ----------
@@ -102,13 +102,13 @@ class Resources:
     async def afilled(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """What `filled` gives, in an event loop that must not be kept from going on."""
+        """Like `filled`, for use inside an event loop, which it does not block."""
         asked = unfilled(fn, args, kwargs)
         opened = {name: await self.aget(resource) for name, resource in asked.items()}
         return _placed(fn, args, kwargs, opened)
 
     def get(self, resource: ResourceBase) -> Any:
-        """What *resource* yields; opened now where it is not open yet.
+        """The value that *resource* yields; opens it first if needed.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Resources:
         return entry.value
 
     async def aget(self, resource: ResourceBase) -> Any:
-        """What `get` gives, in an event loop that must not be kept from going on."""
+        """Like `get`, for use inside an event loop, which it does not block."""
         entry = self._entry(resource)
         if not isinstance(entry, OpenedResource):
             return entry
@@ -153,7 +153,7 @@ class Resources:
         return entry.value
 
     def close(self) -> list[Problem]:
-        """Close what is open, the last opened first; what went wrong.
+        """Close all open resources, the last opened first; return the problems.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Resources:
         return problems + lost
 
     async def aclose(self) -> list[Problem]:
-        """Do what `close` does, in the event loop that a plain call was made in."""
+        """Like `close`, in the event loop of a plain call."""
         problems: list[Problem] = []
         for entry in self._closing():
             with noting(entry.resource, problems):
@@ -183,27 +183,27 @@ class Resources:
         return problems
 
     def shared(self) -> tuple[Any, ...] | None:
-        """What another process opens the same by; None where nothing asks for a resource."""
+        """What another process needs to open the same resources; None if no task uses one."""
         if not self.settled:
             return None
         replaced = {k: v for k, v in self.replaced.items() if isinstance(v, ResourceBase)}
         return self.owner, replaced, _plain(self.settings), self.settled
 
     def share(self, shared: tuple[Any, ...] | None) -> None:
-        """Open the same as those of another process, whose `shared` this is."""
+        """Use the same resources as another process, which returned *shared*."""
         if shared is not None and not self.settled:
             self.owner, self.replaced, self.settings, self.settled = shared
 
     def close_plainly(self) -> None:
-        """Close what a plain call opened; what goes wrong is a warning of Python's."""
+        """Close the resources of a plain call; problems become Python warnings."""
         warn_of(self.close())
 
     async def aclose_plainly(self) -> None:
-        """Close what an async plain call opened."""
+        """Close the resources of an async plain call."""
         warn_of(await self.aclose())
 
     def serves(self, *, is_async: bool) -> bool:
-        """Whether what is called here may share what is open.
+        """Whether a function called here may use these resources.
 
         An async function cannot where that is open in another event loop.
         """
@@ -221,7 +221,7 @@ class Resources:
         return self._home is running
 
     def _forget(self) -> list[OpenedResource]:
-        """Take what is open in an event loop from what is open."""
+        """Drop the resources that are open in an event loop; return them."""
         with self._lock:
             served = [entry for entry in self._opened if entry.served is not None]
             self._opened = [entry for entry in self._opened if entry.served is None]
@@ -230,19 +230,19 @@ class Resources:
         return served
 
     def note(self, problems: Iterable[Problem]) -> None:
-        """Take what went wrong as workers closed theirs; `close` gives it with its own."""
+        """Add problems that workers had on closing; `close` returns them with its own."""
         for problem in problems:  # each worker may say the same
             if problem not in self._lost:
                 self._lost.append(problem)
 
     def lose(self) -> None:
-        """Forget what is open in an event loop that is held for good."""
+        """Drop the resources of an event loop that is blocked for good."""
         lost = self._forget()
         why = "its event loop is held by a task that does not await"
         self._lost += [not_closed(entry.resource, why) for entry in lost]
 
     def _entry(self, resource: ResourceBase) -> Any:
-        """Where *resource* is kept, or what stands in its place."""
+        """The entry of *resource*, or the value that replaces it."""
         chosen = meant_by(self.replaced, resource)
         if not isinstance(chosen, ResourceBase):
             return chosen
@@ -250,7 +250,7 @@ class Resources:
             return self._entries.setdefault(chosen, OpenedResource(chosen))
 
     def _claim(self, entry: OpenedResource) -> Future[None] | None:
-        """What to wait for while another opens *entry*; None if it is open, or the caller opens it.
+        """What to wait for while another thread opens *entry*; None if the caller need not wait.
 
         Raises
         ------
@@ -352,13 +352,13 @@ _chain: ContextVar[tuple[ResourceBase, ...]] = ContextVar("mxm_opening", default
 
 
 def active_resources() -> Resources | None:
-    """Those of the run that goes on here, or None."""
+    """The resources of the run in this context, or None."""
     return _active.get()
 
 
 @contextlib.contextmanager
 def using(resources: Resources) -> Generator[None, None, None]:
-    """Let what is called within this block use *resources*."""
+    """Use *resources* for calls within this block."""
     token = _active.set(resources)
     try:
         yield
@@ -369,7 +369,7 @@ def using(resources: Resources) -> Generator[None, None, None]:
 def unfilled(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, ResourceBase]:
-    """By parameter, the resources that *fn* asks for, but for those that the call gives."""
+    """The resources that *fn* uses, by parameter, without those that the call passes."""
     uses = uses_of(fn)
     if not uses:
         return {}

@@ -17,7 +17,7 @@ __all__ = ["NO_RETRY", "Retry", "decide_retry"]
 
 
 class Retry(NamedTuple):
-    """What follows an attempt that failed.
+    """What happens after a failed attempt.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _by_options(task: TaskSpec, attempts: int, error: BaseException) -> Retry:
 
 
 def _answer(value: object) -> bool:
-    """What a function under ``retry_on`` says.
+    """The answer of a function given as ``retry_on``.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _answer(value: object) -> bool:
 
 
 def _seconds(value: Any) -> Any:
-    """*value* as a number of Python's, if it is one of another library."""
+    """*value* as a Python number, if it is a number of another library."""
     if isinstance(value, bool | int) or not hasattr(value, "__float__"):
         return value
     return float(value)
@@ -119,7 +119,7 @@ def _broken(task: TaskSpec, error: BaseException, option: str, broken: BaseExcep
         *broken* itself, if it asks the run to end.
     """
     let_signals_pass(broken)
-    from mxm.pipeline.execution.tracebacks import users_place  # needed for a mistake only
+    from mxm.pipeline.execution.tracebacks import users_place  # needed only on errors
 
     place = users_place(broken)
     where = f" ({place})" if place else ""
@@ -132,6 +132,6 @@ def _none(task: TaskSpec, error: BaseException, why: str) -> Retry:
     try:
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-    except Exception:  # a frozen one goes without
+    except Exception:  # a frozen exception takes no note
         pass
     return Retry(None, why_not)

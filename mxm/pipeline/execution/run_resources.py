@@ -1,4 +1,4 @@
-"""The resources of one run: everything that can be wrong with them is found before it starts."""
+"""The resources of one run; all problems with them are found before it starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resources_for(
     *,
     crossing: bool = False,
 ) -> Resources:
-    """The resources of one run of *flow*, none of them open; all that can be wrong is found.
+    """The resources of one run of *flow*, checked and not yet open.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def resources_for(
 
 
 def _require_resources(opened: Mapping[ResourceBase, Any]) -> None:
-    """Check that what goes in place of each resource can be opened in another process."""
+    """Check that the replacement of each resource can be opened in another process."""
     for resource, value in opened.items():
         if not isinstance(value, ResourceBase):
             raise BackendError(

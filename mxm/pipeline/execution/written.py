@@ -1,4 +1,4 @@
-"""Assets that a step wrote: logged, announced, and warned of."""
+"""Assets that a step wrote: log lines, events and warnings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def announce(
 
 
 def asset_warnings(task: TaskRun) -> Iterator[Problem]:
-    """The messages about the assets that *task* and its items wrote; each once."""
+    """The warnings about assets that *task* and its items wrote, each once."""
     items = task.items.values() if task.items is not None else ()
     assets = [task.asset, *(item.asset for item in items)]
     problems = [problem for asset in assets if asset for problem in asset.problems]

@@ -22,7 +22,7 @@ __all__ = ["CARRIED", "Assembled", "assemble", "current", "spec_alone"]
 T = TypeVar("T")
 
 CARRIED: tuple[str, ...] = ("params", *CHECKED, "produces", "reads")
-"""The options of a task that go to its spec as they are."""
+"""The options of a task that its spec takes unchanged."""
 
 
 _REFERENCES = (TaskBase, str)
@@ -51,7 +51,7 @@ class Assembled:
 
 
 class _Member:
-    """One task of the flow in the making.
+    """One task of the flow being assembled.
 
     Attributes
     ----------
@@ -81,18 +81,18 @@ class _Member:
             self.after = as_sequence(task.after)
 
     def references(self) -> list[Any]:
-        """What its decorator names."""
+        """The upstreams that its decorator names."""
         return [*self.args, *self.kwargs.values(), *self.mapped_over(), *self.after]
 
     def mapped_over(self) -> list[Any]:
-        """What its ``each=`` names."""
+        """The lists that its ``each=`` names."""
         each = self.each
         if isinstance(each, Mapping):
             return list(cast("Mapping[str, Any]", each).values())
         return [] if each == () else [each]
 
     def meant(self, reference: Any) -> Any:
-        """The name of the member that *reference* means; what means none is left as it is."""
+        """The name of the member that *reference* means; unchanged if it means none."""
         known = isinstance(reference, _REFERENCES) and self.resolved.get(reference)
         return known.name if known else reference
 
@@ -165,7 +165,7 @@ def assemble(nodes: Iterable[Node], targets: Iterable[TaskBase]) -> Assembled:
 
 
 def current(thing: T) -> T:
-    """What the name of *thing*, a task or a flow, means now.
+    """The current object with the name of *thing*, a task or a flow.
 
     In a notebook or at a prompt it may be defined again: who refers to it then means the new one.
     """
@@ -206,7 +206,7 @@ class _Assembly:
         self.by_node: dict[Node, _Member] = {}
         self._modules: dict[int, dict[str, TaskBase]] = {}  # their tasks by name, each read once
         self.pending = False
-        # Made when they are asked for, once all members are known.
+        # Made on demand, once all members are known.
         self._by_use: dict[Any, list[_Member]] | None = None
         self._takers: dict[_Member, list[_Member]] | None = None
         self._called: set[TaskBase] | None = None
@@ -248,7 +248,7 @@ class _Assembly:
                     elif isinstance(reference, str):
                         member.resolved[reference] = None
                         names.append((member, reference))
-            # Names in the flow go before names in the module, so modules are asked last.
+            # Names in the flow take precedence, so modules are searched last.
             new = [self._in_module(m, n) for m, n in names[asked:] if n not in known]
             asked = len(names)
             for task in new:
@@ -298,7 +298,7 @@ class _Assembly:
         return members
 
     def _is_used(self, task: TaskBase) -> bool:
-        """Whether the body calls *task*, be it with other options only."""
+        """Whether the body calls *task*, with any options."""
         if self._called is None:
             self._called = set()
             for node in self.by_node:
@@ -331,13 +331,13 @@ class _Assembly:
         if tasks is None:
             beside = tasks_in(scope)
             tasks = {task.name: task for task in reversed(beside.values())}
-            # Where two have one name, that of the variable decides, and then the first.
+            # If two have the same name, the variable's name decides, then the order.
             tasks |= {name: task for name, task in beside.items() if task.name == name}
             self._modules[id(scope)] = tasks
         return tasks.get(name)
 
     def ordered(self) -> list[_Member]:
-        """Members with their upstreams before them, else in the order in which they were found."""
+        """Members after their upstreams, otherwise in the order of discovery."""
         done: dict[_Member, None] = {}
         entered: set[_Member] = set()
         for root in self.members:
@@ -353,7 +353,7 @@ class _Assembly:
         return list(done)
 
     def _upstreams(self, member: _Member, *, passing: bool = False) -> list[_Member]:
-        """The members upstream of *member*; only those that it takes something of, if *passing*."""
+        """The members upstream of *member*; if *passing*, only those that give it a value."""
         passed = [*member.args, *member.kwargs.values(), *member.mapped_over()]
         references = passed if passing else member.references()
         known = [member.resolved.get(r) for r in references if isinstance(r, _REFERENCES)]
@@ -399,7 +399,7 @@ class _Assembly:
             each = member.meant(each)
         if called is None or not (called.args or called.kwargs):
             return _spec_of(task, member.name, after, source, upstream=kwargs or args, each=each)
-        # The decorator's own spec reports what is not a task, at its line.
+        # The decorator's own spec reports a reference that is not a task, at its line.
         alone = spec_alone(task).problems if task.upstream or task.after or each else ()
         problems = [problem for problem in alone if problem.code != "MXM119"]  # reported below
         lists: dict[str, Any] = cast("dict[str, Any]", each) if isinstance(each, dict) else {}
@@ -450,7 +450,7 @@ def _called(node: Node) -> Bindings:
 
 
 def _input(node: Node, value: Any) -> Binding:
-    """The binding of *value*, which a call gives; one for each item where its flow is mapped."""
+    """The binding of the argument *value*; per item if the flow is mapped."""
     binding = to_binding(value)
     if node.over is None or isinstance(binding, Const | Param | PerItem):
         return binding

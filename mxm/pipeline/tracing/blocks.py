@@ -23,7 +23,7 @@ from mxm.pipeline.tracing.placeholders import TracingError
 __all__ = ["IN_PARALLEL", "Handlers", "block_error", "calls_in_blocks"]
 
 IN_PARALLEL = "call it in the body: tasks run in parallel with --runner threads"
-"""What to do instead of calling tasks by a pool or a thread."""
+"""The advice for calls of tasks through a pool or a thread."""
 
 _HANDLES = opcode.opmap["PUSH_EXC_INFO"]  # the first instruction of a handler of try or with
 _LEAVES = opcode.opmap["WITH_EXCEPT_START"]  # and what follows it in one of with
@@ -34,7 +34,7 @@ _LEAVING = ("close", "aclose")
 def block_error(
     what: str, word: str, source: Source | None, at: Source | None = None
 ) -> TracingError:
-    """The error of a use of a task inside a block.
+    """The error for a use of a task inside a block.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _reached(fn: FunctionType) -> list[FunctionType]:
 
 
 def _plain(named: Any) -> FunctionType | None:
-    """The function beneath decorators that a name stands for, unless it is a task or a flow."""
+    """The function that a name refers to, without its decorators, unless a task or a flow."""
     if isinstance(named, TaskBase | FlowBase) or not callable(named):
         return None
     function: Any = unwrapped(named)
@@ -227,7 +227,7 @@ class _Reader:
         self.node = node
         self.scope = scope
         self.locals: dict[str, ast.AST] = {}
-        self.entered = False  # whether an ExitStack was given something
+        self.entered = False  # whether something was pushed on an ExitStack
         for part in ast.walk(node):
             if isinstance(part, ast.arg):
                 self.locals[part.arg] = _UNKNOWN
@@ -257,7 +257,7 @@ class _Reader:
     ) -> Iterator[tuple[ast.Call, str]]:
         """The calls beneath *node* that are in a block, with its keyword."""
         if isinstance(node, _FUNCTIONS) and not top:
-            word = None  # it is carried out where it is called
+            word = None  # it executes where it is called
             if getattr(node, "decorator_list", ()):
                 return  # a task, say, which may catch what it calls
         if isinstance(node, ast.Call):
@@ -300,7 +300,7 @@ class _Reader:
         return None
 
     def _handed_on(self, call: ast.Call) -> str | None:
-        """The description of a *call* that gets a task to call, such as a pool's in a ``with``."""
+        """The description of a *call* that takes a task as callable, as a pool does in ``with``."""
         for argument in call.args:
             made = self.task(argument)
             if made is not None:
@@ -308,7 +308,7 @@ class _Reader:
         return None
 
     def task(self, node: ast.AST | None, depth: int = 0) -> TaskBase | FlowBase | None:
-        """The task or flow that *node* stands for, or is made from."""
+        """The task or flow that *node* refers to, or is made from."""
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             return self.task(node.func.value, depth) if node.func.attr in _MADE_FROM else None
         if isinstance(node, ast.Name) and node.id in self.locals and depth < _MOST_NAMES:
@@ -317,7 +317,7 @@ class _Reader:
         return value if isinstance(value, TaskBase | FlowBase) else None
 
     def function(self, node: ast.AST | None) -> tuple[_Function | None, Mapping[str, Any]]:
-        """The function of this file that *node* stands for, and what names mean there."""
+        """The function of this file that *node* refers to, and the names visible in it."""
         if isinstance(node, ast.Name) and node.id in self.locals:
             node = self.locals[node.id]
         if isinstance(node, _FUNCTIONS):
@@ -328,7 +328,7 @@ class _Reader:
         return self.text.written(named), _scope(named)
 
     def value(self, node: ast.AST | None) -> Any:
-        """What *node*, a name or an attribute of a module, stands for; None if unknown."""
+        """The object that *node*, a name or an attribute of a module, means; None if unknown."""
         if isinstance(node, ast.Name):
             return None if node.id in self.locals else self.scope.get(node.id)
         if isinstance(node, ast.Attribute):
@@ -338,8 +338,8 @@ class _Reader:
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_UNKNOWN = ast.Pass()  # stands for a value that only running tells
-_MOST_NAMES = 10  # that stand for each other
+_UNKNOWN = ast.Pass()  # a value that is known only at run time
+_MOST_NAMES = 10  # in a chain of aliases
 
 
 def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:

@@ -32,7 +32,7 @@ _LISTING = "list what @mxm.task made: tasks=[load, report]"
 
 
 class Body:
-    """One reading of a flow: its body run once on stand-ins, unless its tasks are listed.
+    """One reading of a flow: the body runs once on stand-ins, unless its tasks are listed.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ class Body:
 
     @property
     def declared(self) -> bool:
-        """Whether the body only names tasks, so that there is nothing in it to call."""
+        """Whether the body only names tasks, so that it cannot be called."""
         return not self._trace.nodes and not self._trace.problems
 
     def outdated(self, flow: object) -> bool:
-        """Whether something that *flow*, whose body this is, is made of is not what it was."""
+        """Whether a task or flow that *flow* was made from has been redefined."""
         if any(current(task) is not task for task in (*self._called, *self._uncalled)):
             return True
         called = [(current(other), spec) for other, spec in self._trace.flows]
         return any(other is flow or other.spec is not spec for other, spec in called)
 
     def spec(self) -> FlowSpec:
-        """The flow as data; made anew while a name among its upstreams is unknown."""
+        """The flow as data; rebuilt as long as the name of an upstream is unknown."""
         if self._spec is not None:
             return self._spec
         spec, pending = self._assemble()
@@ -149,7 +149,7 @@ class Body:
         return tasks
 
     def _returned_tasks(self, returned: Any, problems: list[Problem]) -> list[TaskBase]:
-        """The tasks in what the body *returned*; what may not be beside them becomes a problem."""
+        """The tasks in the value that the body *returned*; what may not be there is a problem."""
         tasks: list[TaskBase] = []
         constants: list[Any] = []
         stand_ins = 0
@@ -176,7 +176,7 @@ class Body:
         return tasks
 
     def _is_constant(self, item: Any, problems: list[Problem]) -> bool:
-        """Whether *item* may be returned along with tasks; otherwise keeps the reason."""
+        """Whether *item* may be returned beside tasks; if not, keep a problem."""
         once = read_once(item)
         hidden = hidden_in(item) or hidden_in(item, TaskBase)
         if once is not None:
@@ -203,7 +203,7 @@ class Body:
 
 
 def _output(returned: Any, names: Mapping[TaskBase, str]) -> Binding:
-    """What a body returned, as a binding."""
+    """The value that a body returned, as a binding."""
     if isinstance(returned, TaskBase):
         return Upstream(names[returned])
     if isinstance(returned, StandIn):

@@ -40,28 +40,28 @@ __all__ = [
 
 
 class Origin(Protocol):
-    """The call whose result a stand-in stands for."""
+    """The call whose result a stand-in represents."""
 
     final: str
 
     @property
     def name(self) -> str:
-        """What the body knows the task by."""
+        """The name of the task in the body."""
         ...
 
 
 class Recorder(Protocol):
-    """What a body is read by: it keeps the errors of stand-ins."""
+    """The reader of a body, which keeps the errors of stand-ins."""
 
     file: str
     over: bool
 
     def used(self, what: str) -> None:
-        """Look whether *what* happens here happens in a block that a run does not pass through."""
+        """Report *what* if it happens in a block that a run does not pass through."""
         ...
 
     def unpacks(self, stand_in: StandIn) -> int | None:
-        """Into how many parts *stand_in* may be unpacked, now that it is; None if it may not."""
+        """The number of parts that *stand_in* is unpacked into; None if it must not be unpacked."""
         ...
 
     def keep(self, error: TracingError) -> None:
@@ -73,7 +73,7 @@ recording: ContextVar[Recorder | None] = ContextVar("mxm_trace", default=None)
 
 
 def active_recorder() -> Recorder | None:
-    """What reads a body here and now, or None."""
+    """The reader of a body in this context, or None."""
     recorder = recording.get()
     # A context that was copied in a body, for an asyncio task say, outlives the pass.
     return None if recorder is None or recorder.over else recorder
@@ -125,7 +125,7 @@ class StandIn:
         return iter([self[i] for i in reversed(range(self._count("iteration or unpacking")))])
 
     def __len__(self) -> int:
-        return self._count("its length")  # list(x) asks for it
+        return self._count("its length")  # list(x) calls it
 
     def _count(self, use: str) -> int:
         recorder = active_recorder()
@@ -143,7 +143,7 @@ class StandIn:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)  # protocols that are only asked for, copy and the like
+            raise AttributeError(name)  # protocols that are only probed, such as copy
         package = _asking()
         if package is None:
             fix = attribute_hint("value", name) or f"take {name!r} inside a task"
@@ -248,7 +248,7 @@ for _use, (_names, _fix) in _REFUSED.items():
 
 
 def body_frames() -> Iterator[FrameType]:
-    """What is being carried out, from here out to the flow's body; our own code is left out."""
+    """The frames from here out to the flow's body, without our own code."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code is not run_body.__code__:
         if not f"{frame.f_globals.get('__name__')}.".startswith("mxm.pipeline."):
@@ -257,7 +257,7 @@ def body_frames() -> Iterator[FrameType]:
 
 
 def body_source(*, column: bool = False) -> Source | None:
-    """The line of the body's file that is being carried out.
+    """The line of the body's file that is executing.
 
     Where a library uses a stand-in that the body gave it, the user's line is the one to show.
 
@@ -277,7 +277,7 @@ def body_source(*, column: bool = False) -> Source | None:
 
 
 def _asking() -> str | None:
-    """The package, not the body's own module, whose code asks something of a stand-in; or None."""
+    """The package other than the body's module whose code uses a stand-in, or None."""
     recorder = active_recorder()
     frame = next(body_frames(), None)
     if recorder is None or frame is None or frame.f_code.co_filename == recorder.file:
@@ -296,7 +296,7 @@ def _module(frame: FrameType) -> str:
 
 
 def awaiting_error(called: str | None, source: Source | None) -> TracingError:
-    """The error of an await, or a call of asyncio, that no stand-in can answer."""
+    """The error for an await, or a call of asyncio, that stand-ins do not support."""
     name = "asyncio" if called is None or called.startswith("_") else f"asyncio.{called}"
     subject = f"{name} is not supported: a flow's body" if called else "a flow's body"
     hint = (
@@ -319,7 +319,7 @@ def _column(code: Any, lasti: int) -> int | None:
 
 @dataclass
 class Ready:
-    """What an async flow returned, to be awaited; as a dataclass it has no hash for `gather`."""
+    """The value of an async flow, to be awaited; as a dataclass it has no hash for `gather`."""
 
     value: Any
 
@@ -329,7 +329,7 @@ class Ready:
 
 
 def run_body(fn: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the body *fn* returns; stacks are read up to here."""
+    """Call the body *fn*; stacks are read up to this frame."""
     returned = fn(*args, **kwargs)
     return _drive(returned) if inspect.iscoroutine(returned) else returned
 
@@ -398,7 +398,7 @@ def parts_of(value: Any, *, into_marks: bool = True) -> Iterator[Any]:
 
 
 def snapshot(value: Any) -> Any:
-    """*value* as it is now: what the body adds to a list later is not in an earlier call."""
+    """A copy of *value* as it is now: later changes in the body do not affect earlier calls."""
     kind = cast("Any", type(value))
     if kind is Mark:
         return Mark(snapshot(value.value))
@@ -442,5 +442,7 @@ def _referents(item: Any) -> Iterable[Any]:
     if type(item).__module__.startswith("mxm.pipeline."):  # a task holds the flows it is part of
         return ()
     if type(item).__module__ == "numpy" and type(item).__name__ == "ndarray":
-        return item.ravel().tolist() if item.dtype.hasobject else ()  # it does not tell
+        return (
+            item.ravel().tolist() if item.dtype.hasobject else ()
+        )  # it does not report its referents
     return gc.get_referents(item)
