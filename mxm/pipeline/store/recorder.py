@@ -154,7 +154,7 @@ class Recording:
         self._flow = plan.flow.name
         self._steps: set[str] = set()  # that are running
         self._pending: list[Statement] = []
-        self._has_ended = False  # something whose row is pending
+        self._has_ended = False  # something that ran, whose row is pending
         self._packed: dict[int, tuple[Any, kept.Kept, str]] = {}  # by id of the value
         self._paused = False
         self._lock = threading.RLock()
@@ -201,7 +201,7 @@ class Recording:
                 self._pending += self._assets.written(event) if self._assets else []
                 self._commit()  # whoever reads it next finds it
             case ItemEnded():
-                self._has_ended = True
+                self._has_ended |= event.item.state is not State.CACHED
                 self._pending += rows.item(event, self._keep)
                 if event.item.error is not None and self._assets is not None:
                     self._pending += self._assets.rejected(event.step, event.item, event.item.key)
@@ -209,7 +209,7 @@ class Recording:
                 if event.task.error is not None and event.task.items is None and self._assets:
                     self._pending += self._assets.rejected(event.task.name, event.task, None)
                 self._steps.discard(event.task.name)
-                self._has_ended = True
+                self._has_ended |= event.task.state is not State.CACHED
                 self._pending += rows.ended(event.task, self._keep)
             case Warned():
                 self._pending.append(rows.warned(event.problem))
