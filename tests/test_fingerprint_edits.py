@@ -39,6 +39,10 @@ def fingerprint_in(folder: Path, *more: Path) -> tuple[Fingerprint, str]:
 
 
 STALE = [
+    lib("import lib\ndef t(df):\n    return lib.q(df, 'LIMIT')\n", "LIMIT = 1\ndef q(df, name):\n    return df.query('x > @' + name)\n", "constant of an expression that is put together", "LIMIT = 1", "LIMIT = 2"),
+    lib("import lib\ndef t(df):\n    return lib.q(df, 'LIMIT')\n", "LIMIT = 1\ndef q(df, name):\n    return df.query(f'x > @{name}')\n", "constant of an expression that is formatted", "LIMIT = 1", "LIMIT = 2"),
+    lib("import lib\ndef t(df):\n    return lib.q(df, 'x > @LIMIT')\n", "LIMIT = 1\ndef q(df, text):\n    return df.query(text)\n", "constant of an expression that is passed on", "LIMIT = 1", "LIMIT = 2"),
+    lib("import lib\ndef t(df):\n    return lib.q(df, 'x * @LIMIT')\n", "LIMIT = 1\ndef q(df, text):\n    return [df.eval(each) for each in [text]]\n", "constant of an expression that a comprehension evaluates", "LIMIT = 1", "LIMIT = 2"),
     lib("import lib\ndef t(x):\n    return lib.A().k\n", "import dataclasses\nA = dataclasses.make_dataclass('A', [('k', int, 1)])\n", "default of a dataclass that is made by a call", "int, 1", "int, 2"),
     lib("import lib\ndef t(x):\n    return lib.A().k\n", "import dataclasses\nA = dataclasses.make_dataclass('A', [('k', int, dataclasses.field(default_factory=lambda: h()))])\ndef h(): return 1\n", "factory of a dataclass that is made by a call", "return 1", "return 2"),
     lib("import lib\ndef t(x):\n    return lib.A.k\n", "import types\nA = types.new_class('A', (), {}, lambda names: names.update(k=1))\n", "class made by types.new_class", "k=1", "k=2"),
@@ -242,6 +246,8 @@ SAME = [
     tasks("if __name__ == '__main__':\n    print(1)\ndef t(x):\n    return x\n", "what runs only as a program", "print(1)", "print(2)"),
     tasks("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\ndef t(x):\n    return x\n", "import for type checkers", "import json", "import csv"),
     tasks("import os\nimport sys\ndef t(x):\n    return x\n", "order of imports", "import os\nimport sys", "import sys\nimport os"),
+    lib("import lib\ndef t(df):\n    return lib.q(df)\n", "OTHER = 1\ndef h():\n    return 1\ndef q(df):\n    return df.query('x > 1')\n", "constant beside a constant expression", "OTHER = 1", "OTHER = 2"),
+    lib("import lib\ndef t(df):\n    return lib.q(df, 'x > 1')\n", "def h():\n    return 1\ndef q(df, text):\n    return df.query(text)\n", "function beside an expression", "return 1", "return 2"),
     tasks("class A:\n    k: int = 1\ndef t(x):\n    return A.k\n", "annotation of a plain class", "k: int", "k: float"),
 ]  # fmt: skip
 

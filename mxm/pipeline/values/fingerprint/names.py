@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import importlib
+import re
 import sys
 from types import CellType, CodeType, ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from mxm.pipeline.values.fingerprint import impure
 from mxm.pipeline.values.fingerprint.chains import module_name, values_of
 from mxm.pipeline.values.fingerprint.constants import words_of
-from mxm.pipeline.values.fingerprint.instructions import Chain, CodeFacts, line_of
+from mxm.pipeline.values.fingerprint.instructions import Chain, CodeFacts, codes_in, line_of
 from mxm.pipeline.values.fingerprint.items import Reason
 from mxm.pipeline.values.fingerprint.lazy import is_lazy
 from mxm.pipeline.values.fingerprint.nodes import MISSING, Graphed, Node
@@ -30,6 +31,9 @@ _READS_TEXT = frozenset(
     ["__doc__", "getdoc", "getsource", "getsourcelines", "getcomments", "findsource",
      "co_firstlineno", "co_lines", "co_positions", "f_lineno", "tb_lineno", "getline", "getlines"]
 )  # fmt: skip
+# Methods of frames that take an expression, which may name globals of the module that calls them.
+_EXPRESSIONS = frozenset({"query", "eval"})
+_OPERATION = re.compile(r"[<>=+*/@&|]")
 _HOMES = ("HOME", "USERPROFILE")
 _FRAMES = {"__globals__", "f_globals", "f_locals", "_getframe", "currentframe", "f_back"}
 
@@ -82,6 +86,8 @@ class Names:
             value = namespace.get(word, MISSING)
             if value is not MISSING and not (word.startswith("__") and word.endswith("__")):
                 self._word(node, word, value, namespace)
+        if isinstance(code, CodeType) and not _EXPRESSIONS.isdisjoint(facts.attributes):
+            self._expression(node, code, namespace)
         names = {*facts.attributes, *(chain.names[0] for chain in facts.chains)}
         node.reads_annotations |= bool(names & _READS_ANNOTATIONS)
         node.reads_text |= not _READS_TEXT.isdisjoint(facts.attributes)
@@ -94,6 +100,16 @@ class Names:
             self._dynamic(node, f"reads {name}", code, name)
         if "__subclasses__" in names:
             self._subclasses(node)
+
+    def _expression(self, node: Node, code: CodeType, namespace: Any) -> None:
+        """``frame.query(text)``, whose text comes from elsewhere: it may name any constant here."""
+        texts = [each for one in codes_in(code) for each in one.co_consts if isinstance(each, str)]
+        whole = any(_OPERATION.search(each) for each in texts)
+        if whole and not any(each.rstrip().endswith("@") for each in texts):
+            return
+        for name, value in list(namespace.items()):
+            if not (name.startswith("__") or callable(value) or isinstance(value, ModuleType)):
+                self._word(node, name, value, namespace)
 
     def _word(self, node: Node, word: str, value: Any, namespace: Any) -> None:
         self._graph.bind(node, namespace, word, value)
