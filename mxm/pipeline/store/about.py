@@ -1,4 +1,4 @@
-"""What surrounds a run: its process, the project's code, versions; what takes time, on a thread."""
+"""The surroundings of a run: process, code, versions. Slow lookups run in a thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GIT_S = 2.0
 
 
 def user_name() -> str:
-    """Whose process this is."""
+    """The user, host and process of this run."""
     for name in ("LOGNAME", "USER", "USERNAME"):
         if os.environ.get(name):
             return os.environ[name]
@@ -37,7 +37,7 @@ def user_name() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """What tells the process *pid* from a later one of that number, or None if it is not known."""
+    """An identifier of process *pid* that a later process with the same number does not share."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name of the program, in brackets, may hold anything.
@@ -57,7 +57,7 @@ def _boot() -> str:
 
 
 def is_running(pid: int, start: str | None) -> bool:
-    """Whether the process *pid* that began at *start* still runs on this host."""
+    """Whether process *pid*, started at *start*, is still running on this host."""
     if os.name != "posix":
         return True  # a signal would end it
     try:
@@ -71,7 +71,7 @@ def is_running(pid: int, start: str | None) -> bool:
 
 
 def git_state(folder: str) -> dict[str, Any] | None:
-    """Commit, branch, and whether files differ from it, those that git does not know included.
+    """Commit, branch, and whether the working tree differs, untracked files included.
 
     None without git; after two seconds what is known by then.
     """
@@ -215,7 +215,7 @@ def engine_version(name: str) -> str | None:
 
 
 class About:
-    """What a thread finds out while tasks run.
+    """Facts that a thread collects while tasks run.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ class About:
             self.git = git_state(self.root)
 
     def wait(self, seconds: float) -> None:
-        """Wait until it is known, for at most *seconds*."""
+        """Wait for the facts, for at most *seconds*."""
         self._thread.join(seconds)
 
     def git_text(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Assets that a run writes, and their checks, as rows of a store; nothing secret is in one."""
+"""Rows for the assets that a run writes and for their checks, without secrets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class AssetRows:
         )
 
     def rejected(self, step: str, ended: TaskRun | ItemRun, item: str | None) -> list[Statement]:
-        """The checks that kept an asset from being written, if any did."""
+        """The failed checks that prevented an asset from being written."""
         error, declared = ended.error, self._tasks[step].produces
         if not isinstance(error, AssetCheckError) or declared is None:
             return []

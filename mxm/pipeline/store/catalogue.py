@@ -93,7 +93,7 @@ class Materialisation:
     code: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """It as plain data."""
+        """The write as plain data."""
         return {
             "asset": self.asset,
             "partition": self.partition,
@@ -115,7 +115,7 @@ class Materialisation:
         }
 
     def change(self) -> str | None:
-        """What happened to the file since, in words; None where it is as it was written."""
+        """How the file has changed since it was written, in words; None if unchanged."""
         if self.path is None or self.relative is None:
             return None
         if is_url(self.relative):
@@ -332,12 +332,12 @@ def _content(made: Materialisation) -> str | None:
 
 
 def declarations(database: Database) -> dict[str, dict[str, Any]]:
-    """By asset, how it was last declared when it was written."""
+    """The last recorded declaration of each asset."""
     return {str(row["id"]): row for row in database.read("SELECT * FROM asset ORDER BY id")}
 
 
 def require_asset(database: Database, asset: str) -> None:
-    """Check that something is known of *asset*.
+    """Check that *asset* is recorded.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The code of the tasks of a run: what each depends on, written once for all of them."""
+"""The code that the tasks of a run depend on, stored once for all tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEMORY = "fingerprints.json"
 
 
 def fingerprints_in(store: str, root: str, key: bytes, flow: Any) -> Fingerprints:
-    """What makes the fingerprints of a run.
+    """The fingerprints of a run.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def changes_between(
     before: Mapping[str, Any], one: Mapping[str, Any],
     after: Mapping[str, Any], other: Mapping[str, Any],
 ) -> list[str]:  # fmt: skip
-    """How the code of a task changed, in words; not packages, whose versions are kept apart.
+    """How the code of a task changed, in words, without packages, which are recorded separately.
 
     Parameters
     ----------

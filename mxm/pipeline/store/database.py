@@ -1,4 +1,4 @@
-"""The database of a store: its schema, its locks, and what is said when it cannot be used."""
+"""The database of a store: schema, locks and error messages."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class Database:
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     def _choose_journal(self) -> None:
-        """WAL, where the file system has it: readers and a writer do not wait for each other."""
+        """Use WAL if the file system supports it, so that readers do not wait for a writer."""
         end = time.monotonic() + self._wait_s
         while True:
             try:
@@ -225,7 +225,7 @@ class Database:
             raise
 
     def write(self, statements: Iterable[Statement], *, wait_s: float | None = None) -> None:
-        """Carry out *statements*, all or none.
+        """Execute *statements* in one transaction.
 
         Raises
         ------

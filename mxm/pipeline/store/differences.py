@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 def differences(
     database: Database, one: Mapping[str, Any], other: Mapping[str, Any]
 ) -> list[Difference]:
-    """What differs between the runs of two rows, in the order of a reader's questions."""
+    """The differences between two runs, the most telling first."""
     if one["id"] == other["id"]:
         return []
     changes = [

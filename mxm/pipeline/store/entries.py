@@ -1,4 +1,4 @@
-"""The results that a store keeps for later runs, by the keys of the calls that made them."""
+"""Results kept for later runs, by the key of the call that made them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class StoredEntries:
         return self._sound(self._read("SELECT * FROM entry WHERE key = ?", (key,)))
 
     def find_any(self, key: str) -> Entry | None:
-        """What any run kept under *key*, also of a task that is not cached."""
+        """A result kept under *key* by any run, whether or not its task is cached."""
         sql = "SELECT * FROM entry WHERE key = ? OR (key > ? AND key < ?) ORDER BY made DESC"
         rows = self._read(sql, (key, key + _AT, key + chr(ord(_AT) + 1)))
         return next(filter(None, (self._sound([row]) for row in rows)), None)
@@ -328,7 +328,7 @@ class StoredEntries:
             self._give_up(str(error))
 
     def _give_up(self, why: str) -> None:
-        """Say once that the rest of the run goes on without it."""
+        """Warn once that the rest of the run does without the store."""
         with self._lock:
             if not self._is_over:
                 self._is_over = True
@@ -336,7 +336,7 @@ class StoredEntries:
                     _warn(f"from here on no result is taken from the cache or kept: {why}")
 
     def close(self) -> None:
-        """Note what was used, and let go of the database."""
+        """Record which results were used, and close the database."""
         with self._lock:
             if self._used:
                 now = time.time()
@@ -350,7 +350,7 @@ _AT = "@"
 
 
 def _of_run(key: str, run: str) -> str:
-    """The name of a result that only a resume of *run* may use."""
+    """The key of a result that only a resume of *run* may use."""
     return f"{key}{_AT}{run}"
 
 

@@ -1,4 +1,4 @@
-"""The runs that a store has: found by a part of their id, listed, and read back as data."""
+"""Recorded runs: found by part of an id, listed, and read back as data."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _GONE_S = 60.0
 
 
 class RecordedError(Exception):
-    """What a task raised in a recorded run: its type is one by name only."""
+    """The exception of a recorded task; only the name of its type is known."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
@@ -132,7 +132,7 @@ class RecordedRun(FlowRun):
 
 
 def state_of(row: Mapping[str, Any]) -> str:
-    """The state of a run: crashed where its process is gone, and nobody recorded its end."""
+    """The state of a run; crashed if its process is gone and its end is not recorded."""
     if row["state"] != State.RUNNING:
         return str(row["state"])
     if row["host"] == platform.node():
@@ -312,7 +312,7 @@ def read_document(database: Database, digest: str | None) -> Any:
 def document_of(
     row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], definition: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """A recorded run in the schema ``mxm.flowrun/2``, with what only a record has beside it.
+    """A recorded run in the schema ``mxm.flowrun/2``, with the fields that only records have.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Values as they are kept: pickled, large buffers beside, named and checked by a digest."""
+"""Stored values: pickled, with large buffers out of band, named and verified by a digest."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
 
 
 class _Limited:
-    """A file that holds so many bytes."""
+    """A file that refuses to grow beyond a number of bytes."""
 
     def __init__(self, limit: int) -> None:
         self.parts: list[bytes] = []
@@ -276,7 +276,7 @@ def require_trust(store: str) -> None:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` made *data* of; it must be known who wrote it."""
+    """The value that `pack` made *data* from; check first who wrote it."""
     body, *buffers = _parts(data)
     return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
 

@@ -1,4 +1,4 @@
-"""What is known of the tasks of a flow from its recorded runs: how they ended, and their times."""
+"""How the tasks of a flow ended in its recorded runs, and how long they took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the store of a flow is, and who else can write to it."""
+"""Finds the store of a flow, and checks who else can write to it."""
 
 from __future__ import annotations
 

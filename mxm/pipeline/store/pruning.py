@@ -1,4 +1,4 @@
-"""Removes what a store need not keep: old runs, and the values that no run has."""
+"""Removes old runs, and values that no run uses."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ DELETE FROM document WHERE digest NOT IN (
 
 
 def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[str, int]]:
-    """Values to remove, and their size: those of no run that stays, then the oldest of the rest."""
+    """Values to remove, with sizes: unused ones first, then the oldest."""
     pinned: set[str] = set()
     used: set[str] = set()
     for row in database.read(
@@ -143,7 +143,7 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
 
 
 def _remove_files(database: Database) -> None:
-    """Remove files of values that the database does not have, and what a killed run left."""
+    """Remove files of unknown values, and leftovers of killed runs."""
     known = {row["digest"] for row in database.read("SELECT digest FROM value")}
     old = time.time() - _YOUNG_S
     for folder, _, names in os.walk(os.path.join(database.store, "values")):

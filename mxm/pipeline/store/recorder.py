@@ -1,4 +1,4 @@
-"""Records a run in its project's store; an observer, which never keeps the run from going on."""
+"""Records a run in its project's store. An observer: its faults never stop the run."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ class Recording:
         return bool(self._options.overrides or (resources is not None and resources.replaced))
 
     def _background(self) -> None:
-        """Write what waits, and say from time to time that the process lives."""
+        """Write pending rows, and update the heartbeat."""
         try:
             self._definition = self._defined_as()
         except BaseException as error:  # code of users: it must not disturb a run
@@ -343,7 +343,7 @@ class Recording:
         self._close()
 
     def _keep(self, value: Any, state: State) -> KeptValue:
-        """Keep *value*, if it may be and can."""
+        """Keep *value* if that is allowed and possible."""
         rows = self._rows
         assert rows is not None  # noqa: S101 - `__call__` has asked
         if self._paused:
@@ -368,7 +368,7 @@ class Recording:
             return KeptValue(unkept=f"its file could not be written: {error.strerror or error}")
 
     def _commit(self, *, last: bool = False) -> None:
-        """Write what is pending; where that fails for now, later."""
+        """Write pending rows, or retry later if the database is locked."""
         if self._database is None:
             return
         if self._definition and self._defined.is_set():
@@ -430,7 +430,7 @@ class Recording:
             return True
 
     def flush(self) -> None:
-        """Write what waits: somebody is about to read it."""
+        """Write pending rows before a read."""
         try:
             with self._lock:
                 if self._has_ended:

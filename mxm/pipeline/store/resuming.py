@@ -1,4 +1,4 @@
-"""What a run leaves behind for one that resumes it: its parameters, its options, its flow."""
+"""What a run records so that it can be resumed: parameters, options and flow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DIGEST = 64  # characters in front of the bytes that it is of
 def resumable(
     plan: Plan, params: Mapping[str, Any], options: RunOptions, secrets: Secrets, key: bytes
 ) -> dict[str, Any]:
-    """The columns of a run's row that one goes by which resumes it; nothing secret is in one."""
+    """The columns of a run's row that a resume reads, without secrets."""
     values = {name: value for name, value in plan.params.items() if name not in plan.secrets}
     # As it was typed: its tasks convert it.
     values |= {
@@ -110,7 +110,7 @@ class Earlier:
     store: str
 
     def parameters(self, spec: FlowSpec) -> dict[str, Any]:
-        """The parameters by name, where they are not what the flow says anyway.
+        """The parameters that differ from the flow's defaults.
 
         Raises
         ------
@@ -194,7 +194,7 @@ def read_earlier(store: str, part: str) -> Earlier:
 
 
 def _variable(origin: str | None) -> str | None:
-    """``@env:NAME`` where that is what *origin*, of a value of the command line, says."""
+    """``@env:NAME`` if *origin* says that the value came from that variable."""
     before, said, name = (origin or "").partition("environment variable ")
     return f"@env:{name}" if said and not before else None
 
@@ -222,7 +222,7 @@ def _target(store: str, row: Mapping[str, Any]) -> str:
 
 
 def _unfinished(database: Database, run: str) -> bool:
-    """Whether something failed in a run that succeeded nevertheless."""
+    """Whether a task or an item failed in a run that succeeded."""
     states = ", ".join(repr(state.value) for state in HAVE_VALUES)
     rows = database.read(
         f"SELECT 1 FROM task WHERE run = ? AND state NOT IN ({states}, 'skipped') LIMIT 1",  # noqa: S608

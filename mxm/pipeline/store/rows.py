@@ -1,4 +1,4 @@
-"""Events and plans as the rows of a store; nothing secret is in one."""
+"""Turns events and plans into rows of a store, without secrets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class KeptValue(NamedTuple):
-    """What became of a value that was to be kept.
+    """Whether and where a value was stored.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class RowWriter:
         return sql, (len(history), json.dumps(history), self._run, seq)
 
     def warned(self, problem: Problem) -> Statement:
-        """What was noticed, so far."""
+        """The warnings so far."""
         masked = self._secrets.masked
         self._warnings.append(
             {"code": problem.code, "message": masked(problem.message), "task": problem.task}
@@ -176,7 +176,7 @@ class RowWriter:
         return [*more, self._row(event.step, row, event.place)]
 
     def _common(self, run: TaskRun | ItemRun) -> dict[str, Any]:
-        """What steps and items have alike."""
+        """The columns that steps and items share."""
         history = [
             {**attempt.to_dict(), "error": self._masked(attempt.error)} for attempt in run.history
         ]
@@ -342,7 +342,7 @@ def parameters_shown(
 
 
 def arguments_of(plan: Plan, secrets: Secrets) -> str:
-    """The steps as JSON, each with where its arguments come from, and what is known of them."""
+    """The steps as JSON, each with the sources of its arguments."""
     return json.dumps([[secrets.masked(s.name), _arguments(s, secrets)] for s in plan.steps])
 
 

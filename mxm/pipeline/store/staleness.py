@@ -73,7 +73,7 @@ class Stale:
     flow: str
 
     def to_dict(self) -> dict[str, Any]:
-        """It as plain data."""
+        """The stale asset as plain data."""
         return {
             "asset": self.asset,
             "partition": self.partition,
@@ -307,9 +307,9 @@ def _span(seconds: float) -> str:
 def lacking_in(
     rows: Iterable[Materialisation], values: Iterable[str], shape: re.Pattern[str] | None = None
 ) -> list[str]:
-    """The partitions among *values* that were never written, or of which a file is lost.
+    """The partitions among *values* that were never written, or whose file is lost.
 
-    It is lost if it is not there, or if another partition was written to it.
+    It is lost if it is missing, or if another partition was written to it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Digests of what the standard library makes of times, numbers, names and paths."""
+"""Digests of the standard library's times, numbers, UUIDs and paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["kinds_of"]
 
 
 def kinds_of(walk: Walk) -> dict[type, tuple[str, Callable[[Any], bytes]]]:
-    """As `plain_kinds`, for types of loaded modules of the standard library.
+    """Like `plain_kinds`, for types of standard modules that are loaded.
 
     Parameters
     ----------

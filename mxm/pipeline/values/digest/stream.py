@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 
 class Walk(Protocol):
-    """What reads a value, as those who read the values of one library see it."""
+    """The reader of a value, as the readers of single libraries see it."""
 
     def value(self, value: Any, step: str = "") -> bytes:
         """The part of the stream for *value*, to which *step* leads."""
@@ -85,7 +85,7 @@ class Walk(Protocol):
 
 
 def called(value: Any) -> str:
-    """What an error calls *value*: its type, with an article."""
+    """The name of *value* in errors: its type, with an article."""
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     module = str(kind.__module__)
     name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
@@ -106,7 +106,7 @@ def hashed(data: Any) -> bytes:
 
 
 def joined_texts(items: Sequence[str]) -> bytes:
-    """Texts as one text, and where each ends; how many they are stands elsewhere."""
+    """Texts joined into one, with where each ends; their number is recorded by the caller."""
     text = "\0".join(items)
     ends = b"0"
     if text.count("\0") >= len(items):

@@ -1,4 +1,4 @@
-"""Reads a value from its outside in: what has parts by its parts, what repeats once."""
+"""Reads a value recursively: containers by their parts, shared parts once."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def digest_of(
         The digest of a function or a class; without it, only those of the standard library and of
         NumPy, pandas, polars, pyarrow and pydantic have one, by their name.
     key
-        The key of the store: the digest is then one that nobody can find out who has not the key.
-        A value with a secret in it has none without it.
+        The key of the store. Nobody can guess a value from its digest without the key.
+        A value that contains a secret has no digest without it.
     root
         The project's folder. Paths below it count relative to it, and so do texts that begin so.
     name
@@ -172,7 +172,7 @@ class _Reader:
         return chosen
 
     def _once(self, value: Any, way: _Way) -> bytes:
-        """Read *value*, unless it was read, or is being read: then say how far out it is."""
+        """Read *value* once; a reference to a container being read is its distance outwards."""
         number = id(value)
         done = self._done.get(number)
         if done is not None:
@@ -259,7 +259,7 @@ class _Reader:
         return b"".join(parts)
 
     def _alike(self, kind: type, items: list[Any]) -> bytes:
-        """*items*, which are all of *kind*: those with the same parts in columns."""
+        """Read *items*, all of *kind*; those of one shape column by column."""
         plain = self._kinds.get(kind)
         if plain is not None:
             return part(plain[0], plain[1](items))

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def module_name(value: Any) -> str | None:
-    """The module that *value* or its type is of."""
+    """The name of the module that defines *value* or its type."""
     if isinstance(value, ModuleType):
         return value.__name__
     name = attribute_of(value, "__module__")
@@ -32,7 +32,7 @@ def module_name(value: Any) -> str | None:
 
 
 def values_of(chain: Chain, value: Any) -> list[Any]:
-    """What the names of *chain* are, as far as no code of users runs to find out."""
+    """The values of the names in *chain*, without running users' code."""
     values = [value]
     for name in chain.names[1:]:
         if isinstance(value, ModuleType):

@@ -98,7 +98,7 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
 
 
 def _is_foreign(cls: type) -> bool:
-    """Whether a library makes something of it: pydantic, SQLAlchemy, a TypedDict."""
+    """Whether a library processes the class: pydantic, SQLAlchemy, TypedDict."""
     return any(type(base) not in _PLAIN_METAS for base in cls.__mro__)
 
 

@@ -101,7 +101,7 @@ class Contents:
             self._by_statements(node, name, scope, path, 0)
 
     def _parts(self, node: Node, value: Any) -> None:
-        """Make a value without content count by those of its parts that have one."""
+        """Let a value without content count by its parts that have content."""
         parts: Any = value
         if not isinstance(value, dict):
             kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
@@ -133,7 +133,7 @@ class Contents:
         return label
 
     def _by_statements(self, node: Node, name: str, space: Any, path: str, depth: int) -> None:
-        """Make the value of *name*, which has no content, count by what binds it."""
+        """Let *name*, whose value has no content, count by the statements that bind it."""
         if not path or depth > _DEPTH:
             return
         try:

@@ -1,4 +1,4 @@
-"""Which names of Python and of libraries give something else each time: clock, random, network."""
+"""Knows which names of Python and libraries differ each time: clock, random, network."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ _DYNAMIC = {id(builtins.eval): "eval", id(builtins.exec): "exec", id(builtins.co
 
 
 def is_dynamic(value: Any) -> str | None:
-    """What makes code unknowable in *value*: ``eval``, ``exec``; or None."""
+    """``eval`` or ``exec`` if *value* is that, since it makes code unknowable; else None."""
     return _DYNAMIC.get(id(value))
 
 

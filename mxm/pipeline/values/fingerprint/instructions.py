@@ -54,7 +54,7 @@ class Import(NamedTuple):
 
 
 class CodeFacts(NamedTuple):
-    """What is known of a code object and of those inside it.
+    """What a code object and those inside it do and read.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class CodeFacts(NamedTuple):
 
     @classmethod
     def from_json(cls, data: list[Any]) -> CodeFacts:
-        """What `to_json` gave, also after it was written."""
+        """Read the output of `to_json`."""
         digest, chains, attributes, stored, imports, words = data
         return cls(
             digest,

@@ -21,7 +21,7 @@ Stamp = list[int]
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """What tells that a file changed: times, size, inode; None if there is no file."""
+    """The stat that shows a change of a file: times, size, inode; None if there is no file."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ class FileMemory:
         to_json: Callable[[Any], Any],
         from_json: Callable[[Any], Any],
     ) -> Any:
-        """What *compute* says of a file, which it is asked only if the file changed.
+        """The result of *compute* for a file; it is called only if the file changed.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class FileMemory:
         return self._written
 
     def save(self) -> None:
-        """Write what is new, for later processes; where that fails, they work it out again."""
+        """Write new facts for later processes; if that fails, they compute them again."""
         with self._lock:
             written = self._load()
             if self._path is None or all(written.get(n) is k for n, k in self._new.items()):

@@ -1,4 +1,4 @@
-"""Links with modules: what is taken of them, their distribution, what was put into them."""
+"""Links with modules: the names used, their distribution, and patches to them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Modules:
         facts: CodeFacts | None,
         bare: ModuleType | None = None,
     ) -> None:
-        """Make *node* depend on what it takes of *module*: all, if it is not known what."""
+        """Make *node* depend on the names of *module* that it uses, or on all if unknown."""
         stack = [(name, module)]
         seen: set[int] = set()
         while stack:
@@ -91,7 +91,7 @@ class Modules:
                     self._graph.bind(node, space, attribute, value, foreign=True)
 
     def _patched(self, module: ModuleType) -> list[tuple[str, Any, Any, str]]:
-        """What code of the project put into an installed module, or into a class of it."""
+        """Functions of the project that were put into an installed module or one of its classes."""
         if id(module) not in self._patches:
             patches: list[tuple[str, Any, Any, str]] = []
             for name, value in list(vars(module).items()):

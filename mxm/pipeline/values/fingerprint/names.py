@@ -1,4 +1,4 @@
-"""Follows the names that code reads to what they are."""
+"""Follows the names that code reads to their values."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Names:
                 self._word(node, text, other, space)
 
     def note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
-        """What the names of *chain* are that is not a plain dependency."""
+        """Note impure, dynamic and environment reads among the names of *chain*."""
         key = (chain, id(values[0]))
         if key in self._quiet:
             return
@@ -198,7 +198,7 @@ class Names:
                 self._reason(node, kind, f"uses {name}", code, chain.names[0])
 
     def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
-        """What *chain* is, of a module that is not loaded yet."""
+        """Note the same for a name of a module that is not loaded yet."""
         full = ".".join((name, *chain.names[1:]))
         if full in impure.LOADERS:
             self._dynamic(node, f"calls {full}", code, chain.names[-1])

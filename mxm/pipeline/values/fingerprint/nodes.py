@@ -1,4 +1,4 @@
-"""The nodes of the graph of definitions, and what walks them needs of the graph."""
+"""The nodes of the graph of definitions, and the graph's interface for those who fill them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Node:
         self.reads_text: bool = False
 
     def forget_reasons(self) -> None:
-        """Of code that ran when it was imported, only what it made counts."""
+        """Forget reasons: of code that ran at import, only its results count."""
         self.reasons.clear()
         self.environment.clear()
 
@@ -177,7 +177,7 @@ class Graphed(Protocol):
         ...
 
     def note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
-        """Note what the names of *chain* are beside something to depend on."""
+        """Note impure, dynamic and environment reads among the names of *chain*."""
         ...
 
     def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:

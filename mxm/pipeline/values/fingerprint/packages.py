@@ -61,7 +61,7 @@ class Packages:
         self._by_name: dict[str, Package | None] = {}
 
     def of_module(self, module: ModuleType) -> Package | None:
-        """The distribution of *module*; None for one that has neither that nor a file."""
+        """The distribution of *module*; None if it has neither a distribution nor a file."""
         file: Any = vars(module).get("__file__")
         if not isinstance(file, str):
             try:
@@ -227,7 +227,7 @@ def _described(info: str) -> Package:
 
 
 def _of_files(folder: str, top: str) -> Package | None:
-    """A module that no distribution knows, by what its files contain."""
+    """A module of no distribution, by the content of its files."""
     path = os.path.join(folder, top)
     if os.path.isfile(path):
         files = [path]

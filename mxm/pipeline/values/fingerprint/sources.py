@@ -83,7 +83,7 @@ class FileFacts(NamedTuple):
     imports: list[Import]
 
     def ran_once(self) -> str:
-        """The digest of what ran when the module was imported, and is gone: not its functions."""
+        """The digest of the statements that ran at import, without function bodies."""
         return hash_of(
             *(each.digest for each in self.effects),
             *(each.digest for statements in self.decorated.values() for each in statements),
@@ -105,7 +105,7 @@ class FileFacts(NamedTuple):
 
     @classmethod
     def from_json(cls, data: list[Any]) -> FileFacts:
-        """What `to_json` gave, also after it was written."""
+        """Read the output of `to_json`."""
         digest, codes, classes, decorators, decorated, effects, imports = data
         return cls(
             digest,
@@ -249,7 +249,7 @@ def _bound(module: CodeType, tree: ast.Module) -> set[str] | None:
 
 
 def _of_names(facts: CodeFacts, bound: set[str] | None) -> CodeFacts:
-    """*facts* without the words that are no names of the module: most of them are prose."""
+    """*facts* without the words that are not names of the module: most are prose."""
     if bound is None:
         return facts
     return facts._replace(words=tuple(word for word in facts.words if word in bound))
@@ -370,7 +370,7 @@ def _is_elsewhere(target: ast.expr) -> bool:
 
 
 def _may_change(value: ast.expr) -> bool:
-    """Whether *value* calls what sounds like a setter: ``old = np.seterr(all="raise")``."""
+    """Whether *value* calls a function named like a setter: ``old = np.seterr(all="raise")``."""
     for each in ast.walk(value):
         if isinstance(each, ast.Call):
             root = _root(each)
