@@ -226,7 +226,8 @@ class Keeper:
                 f"task {step.name!r} is cached, and it opened a network connection",
                 "say how long a result holds: cache_ttl_s=",
             )
-        if not self._names_its_files(step, seen, asked.inputs):
+        loaded = [read for note in notes for read in note.reads]
+        if not self._names_its_files(step, seen, asked.inputs, loaded):
             return None
         return [*seen.reads, *seen.writes]
 
@@ -258,12 +259,22 @@ class Keeper:
             )
         return not (last.changed or last.code)
 
-    def _names_its_files(self, step: Step, seen: Observed, inputs: Mapping[str, str]) -> bool:
-        """Note the files that ``inputs`` does not name, and those written; whether to go on."""
+    def _names_its_files(
+        self, step: Step, seen: Observed, inputs: Mapping[str, str], loaded: Sequence[ReadAsset]
+    ) -> bool:
+        """Note the files that ``inputs`` does not name, and those written; whether to go on.
+
+        Those of assets that the task has *loaded* are inputs already.
+        """
         named = {os.path.realpath(os.path.join(self.root, name)) for name in inputs}
         reads = [note for note in seen.reads if note.kind == "file" and not self._is_system(note)]
         places = dict.fromkeys(os.path.realpath(self._place(note)) for note in reads)
-        unnamed = [self._shown(place) for place in places if place not in named]
+        of_assets = [str(read.content).rpartition(" ")[0] for read in loaded]
+        unnamed = [
+            shown
+            for shown in (self._shown(place) for place in places if place not in named)
+            if not any(each.endswith(f" {shown.replace(os.sep, '/')}") for each in of_assets)
+        ]
         if unnamed:
             names = ", ".join(repr(name) for name in [*step.task.inputs, *unnamed[:3]])
             refused = ": its result is not kept (strict_cache)" if self.is_strict else ""

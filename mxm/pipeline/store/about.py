@@ -116,9 +116,15 @@ def _modules() -> Iterator[tuple[str, types.ModuleType, str]]:
         if type(module) is types.ModuleType:
             file = vars(module).get("__file__")
             if isinstance(file, str):
-                yield name, module, os.path.abspath(file)
+                # Hundreds of them, at each run: what cannot change is worked out once.
+                absolute = os.path.isabs(file)
+                yield name, module, _normal(file) if absolute else os.path.abspath(file)
 
 
+_normal = functools.lru_cache(maxsize=16_384)(os.path.normpath)
+
+
+@functools.lru_cache(maxsize=16_384)
 def _is_of_project(file: str, root: str) -> bool:
     if not file.startswith(root.rstrip(os.sep) + os.sep):
         return False
