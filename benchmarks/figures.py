@@ -740,13 +740,19 @@ def assets(rounds: Rounds) -> list[Figure]:
             few_stale=verb(small, "stale"),
             many_stale=verb(full, "stale"),
         )
-        task = small.script("assets.py", "tasks", 50).json()["seconds"]
+        # The processes that ask git are part of it: a run waits for none of them.
         days = ("--for", "day=1..250", "--backend", "inline", "--quiet")
-        filled = small.run(COMMAND, "run", "four", *days).wall
+        backfills = paired(
+            min(rounds.some, 3),
+            filled=lambda: small.run(COMMAND, "run", "four", *days),
+            runs=lambda: small.script("assets.py", "tasks", 251),
+            first=lambda: small.script("assets.py", "tasks", 1),
+        )
     ratio = middle([each["ours"] / each["plain"] for each in large])
     listed = middle(taken["many"], "cpu") - middle(taken["few"], "cpu")
     stale = middle(taken["many_stale"], "cpu") - middle(taken["few_stale"], "cpu")
-    beyond = filled - 250 * task
+    filled = middle(backfills["filled"], "cpu")
+    alone = middle(backfills["runs"], "cpu") - middle(backfills["first"], "cpu")
     return [
         Figure(
             "a frame of 200 MB as the asset of a task, parquet",
@@ -765,9 +771,10 @@ def assets(rounds: Rounds) -> list[Figure]:
         Figure("`assets stale`, the same", "<= + 0.2 s", f"+ {stale:.2f} s of CPU", stale <= 0.2),
         Figure(
             "a backfill of 250 days, four tasks, inline, start included",
-            "<= 250x a run in one process + 2 s",
-            f"{filled / (250 * task):.2f}x, {beyond:+.2f} s",
-            beyond <= 2,
+            "<= 250 runs in one process + 2 s",
+            f"{filled / alone:.2f}x, {filled - alone:+.2f} s of CPU",
+            filled - alone <= 2,
+            samples=times(backfills),
         ),
     ]
 

@@ -173,7 +173,7 @@ def published(
     write
         Writes a new file at the path that it gets.
     describe_it
-        Makes the description that stands beside the file, from its content.
+        Makes the description that is written beside the file, from its content.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def description_path(path: str) -> str:
-    """Where the description of the file *path* stands."""
+    """Where the description of the file *path* is."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f"_{name}_asset.json")
 
@@ -271,7 +271,7 @@ def _write_description(path: str, description: Mapping[str, Any], of: str) -> No
 
 
 def read_description(path: str) -> dict[str, Any] | None:
-    """What is known of the file *path* as it is there now; None where that is not known."""
+    """What is known of the file *path* as it is now; None where that is not known."""
     known, state = last_description(path), FileState.of(path)
     if known is None or state is None:
         return None

@@ -174,7 +174,7 @@ def _read(made: Materialisation) -> Any:
 
 
 def _root(database: Database, row: Mapping[str, Any]) -> str:
-    return str(row["root"] or os.path.dirname(database.store))
+    return str(row["root"] or _parent(database.store))
 
 
 def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
@@ -208,7 +208,9 @@ def _made(database: Database, row: Mapping[str, Any]) -> Materialisation:
     )
 
 
-# Thousands of partitions have the same columns.
+# Thousands of partitions have the same columns and the same root.
+
+_parent = functools.lru_cache(maxsize=16)(os.path.dirname)
 
 
 @functools.lru_cache(maxsize=256)

@@ -122,6 +122,7 @@ def stale_in(
     codes = None if database is None else _Codes(database.store)
     recorded = declarations(database) if database is not None else {}
     contents = _Contents(by_asset)
+    moment = now or datetime.now(UTC)
     stale: list[Stale] = []
     for asset in sorted({*by_asset, *declared}):
         if only is not None and asset != only:
@@ -145,7 +146,7 @@ def stale_in(
         for row in newest:
             must_be_fresh = freshness if row.partition == last.partition else None
             owner = owners[row.relative]
-            why = _why(row, owner, must_be_fresh, code, contents, now or datetime.now(UTC))
+            why = _why(row, owner, must_be_fresh, code, contents, moment)
             if why is not None:
                 stale.append(Stale(asset, row.partition, *why, row.flow))
     return stale
