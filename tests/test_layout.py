@@ -151,6 +151,32 @@ def test_a_chain_is_one_straight_line() -> None:
     assert all(re.fullmatch(r"M[\d.]+ [\d.]+V[\d.]+", data) for _, data in layout.paths)
 
 
+BOOK = """
+universe:calendar load_prices:universe load_fx:universe load_positions:universe
+load_fundamentals:universe clean_prices:load_prices clean_fx:load_fx
+adjust_splits:clean_prices,load_fundamentals to_base:adjust_splits,clean_fx returns:to_base
+vol:returns ewma_vol:returns garch:returns beta:returns covariance:returns shrink:covariance
+factor_loads:returns,load_fundamentals gain:load_positions,returns pnl:gain,clean_fx var_hist:pnl
+var_param:shrink,garch,load_positions stress:factor_loads,var_param shortfall:pnl,var_hist
+limits:var_param,var_hist,shortfall table:limits,stress,vol,beta,ewma_vol report:table
+"""
+
+
+def test_a_long_edge_has_no_small_jogs() -> None:
+    needs = dict(entry.split(":") for entry in BOOK.split())
+    edges = [Edge(other, name) for name, others in needs.items() for other in others.split(",")]
+    names = ["calendar", *needs]
+    sizes = {name: (max(96.0, 28 + 8.0 * len(name)), HEIGHT) for name in names}
+    layout = lay_out(names, edges, sizes, direction="TB")
+    steps = [
+        abs(x2 - x1)
+        for _, data in layout.paths
+        for x1, y1, x2, y2 in segments(data)
+        if y1 != y2 and x1 != x2 and abs(x2 - x1) < 3
+    ]
+    assert steps == []
+
+
 def test_the_few_without_edges_go_into_a_free_corner() -> None:
     names = ["first", "second", "third", *"abcdef", "alone"]
     edges = [Edge("first", "second"), Edge("second", "third")]

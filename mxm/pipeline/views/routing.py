@@ -5,6 +5,7 @@ Tracks by the left-edge rule of channel routing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from mxm.pipeline.views.layers import Layers
 __all__ = ["Net", "Ports", "enter", "leave", "meet_ports", "share_tracks"]
 
 _JOG = 24  # px, within which a long edge moves to its port
+_STEP = 10  # px, within which two parts of a long edge become one
 _BESIDE = 16  # px, how far beside its middle a node's edges may leave
 _CLEAR = 6  # px between two edges of one track
 _SORTED = 80  # edges of a gap, up to which neighbours swap
@@ -65,7 +67,10 @@ def _spread(sources: list[float], middle: float, reach: float, step: float) -> l
 
 
 def meet_ports(graph: Layers, at: list[float], ports: Ports, breadth: Sequence[float]) -> None:
-    """Move long edges that nearly meet their port to it, in *at* and *ports*: no small jogs."""
+    """Move long edges that nearly meet their port to it, in *at* and *ports*: no small jogs.
+
+    Nor are there any between two parts of one edge, where there is room.
+    """
     count = len(graph.names)
     for bends in graph.trunk:
         last = bends[-1]
@@ -78,9 +83,24 @@ def meet_ports(graph: Layers, at: list[float], ports: Ports, breadth: Sequence[f
             run.append(v)
         goal = ports[last, graph.below[last][0]]
         if 0.5 < abs(goal - at[last]) <= _JOG and _is_free(graph, at, breadth, run, goal):
-            for v in run:
-                at[v] = goal
-                ports.update({(u, v): goal for u in graph.above[v]})
+            _move(graph, at, ports, run, goal)
+    for bends in graph.trunk:
+        parts: list[list[int]] = []
+        for v in bends[1:]:
+            if parts and abs(at[v] - at[parts[-1][-1]]) <= 0.5:
+                parts[-1].append(v)
+            else:
+                parts.append([v])
+        for before, after in itertools.pairwise(parts):
+            x = at[after[0]]
+            if abs(at[before[-1]] - x) <= _STEP and _is_free(graph, at, breadth, before, x):
+                _move(graph, at, ports, before, x)
+
+
+def _move(graph: Layers, at: list[float], ports: Ports, run: Sequence[int], x: float) -> None:
+    for v in run:
+        at[v] = x
+        ports.update({(u, v): x for u in graph.above[v]})
 
 
 def _is_free(

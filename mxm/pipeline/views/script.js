@@ -29,7 +29,11 @@ function size(to) {
   svg.setAttribute('height', Math.round(box.height * zoom));
 }
 function fit() {
-  size(Math.min(1, Math.max((canvas.clientWidth - 2) / picture().viewBox.baseVal.width, .6)));
+  const box = picture().viewBox.baseVal, room = parseFloat(getComputedStyle(canvas).maxHeight) - 2;
+  let to = Math.min(1, Math.max((canvas.clientWidth - 2) / box.width, .6));
+  // What is a little too high for the canvas is shown whole.
+  if (box.height * to > room && box.height * to * .85 < room) to = Math.max(room / box.height, .6);
+  size(to);
 }
 function show(view) {
   const views = $$('.view');
