@@ -72,7 +72,7 @@ build: .venv/dev  ## the sdist, and the wheel from it, in dist/; the same tree g
 audit: .venv/dev  ## known vulnerabilities of what is installed with the extras; what cannot be looked up is an error
 	mkdir -p build
 	$(BIN)/python -m uv pip compile --quiet --generate-hashes --extra prefect --extra yaml --extra examples \
-		--output-file build/locked.txt pyproject.toml
+		--extra dask --extra ray --extra remote --output-file build/locked.txt pyproject.toml
 	$(BIN)/python -m uv tool run pip-audit --strict --disable-pip --requirement build/locked.txt
 
 clean:

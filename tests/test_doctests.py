@@ -17,14 +17,21 @@ from mxm.pipeline.registry import collecting
 PUBLIC = [
     "mxm",
     "mxm.pipeline",
+    "mxm.pipeline.adapters.prefect_adapter",
     "mxm.pipeline.api",
+    "mxm.pipeline.bindings",
     "mxm.pipeline.registry",
     "mxm.pipeline.spec",
+    "mxm.pipeline.specdict",
     "mxm.pipeline.testing",
+    "mxm.pipeline.testing.strategies",
     "mxm.pipeline.views",
 ]
 # What these modules offer to our own: users need none of it.
 INTERNAL = {"Place", "Registration", "ambiguous", "clashes", "enter"}
+INTERNAL |= {"PrefectFlow", "deployed_prefect_flow", "prefect_name"}
+INTERNAL |= {"Absent", "PerItem", "Unpacked", "by_parameter", "free_parameters", "keys_taken"}
+INTERNAL |= {"parts_in", "projected", "require_count", "upstreams_in", "value_of", "with_named"}
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 

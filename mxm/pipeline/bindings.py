@@ -39,7 +39,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An input that is the result of another task, or the part of it at *path*."""
+    """An input that is the result of another task, or the part of it at *path*.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.bindings import Upstream
+    >>> print(Upstream("load", ("closes", 0)))
+    load['closes'][0]
+    """
 
     name: str
     path: tuple[str | int, ...] = ()
@@ -50,7 +57,14 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """An input that is a parameter of the flow, or the part of it at *path*."""
+    """An input that is a parameter of the flow, or the part of it at *path*.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.bindings import Param
+    >>> print(Param("config", ("window",)))
+    config['window']
+    """
 
     name: str
     path: tuple[str | int, ...] = ()
@@ -65,6 +79,12 @@ class Const:
 
     Two constants are equal if their values are. If ``==`` does not give a bool, as for tables, they
     are equal only if they are the same object.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.bindings import Const
+    >>> Const(20) == Const(20), Const(20)
+    (True, Const(<int>))
     """
 
     value: Any
@@ -81,7 +101,24 @@ class Const:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A list, tuple or dict of bindings."""
+    """A list, tuple or dict of bindings.
+
+    Parameters
+    ----------
+    kind
+        ``list``, ``tuple`` or ``dict``.
+    items
+        The members, or the values of a dict.
+    keys
+        The keys of a dict.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.bindings import Collection, Upstream
+    >>> both = Collection(dict, (Upstream("load"), Upstream("load_2")), ("SPY", "QQQ"))
+    >>> [str(item) for item in both.items]
+    ['load', 'load_2']
+    """
 
     kind: type
     items: tuple[Binding, ...]
@@ -93,7 +130,17 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A list that gives each call one item, or the part of it that *path* names."""
+    """A list that gives each call one item, or the part of it that *path* names.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.bindings import Bindings, Each, Param
+    >>> task = TaskSpec("lengths", len, bindings=Bindings((Each(Param("symbols")),)))
+    >>> flow = FlowSpec("f", [task], params={"symbols": ["SPY", "GOOGL"]})
+    >>> compile_flow(flow, backend="inline").run().value()
+    [3, 5]
+    """
 
     items: Upstream | Param | Const | Collection
     path: tuple[str | int, ...] = ()
@@ -144,7 +191,16 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Bindings:
-    """Where a task's inputs come from: positional ones in order, and named ones."""
+    """Where a task's inputs come from: positional ones in order, and named ones.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import TaskSpec
+    >>> from mxm.pipeline.bindings import Bindings, Const, Upstream
+    >>> bindings = Bindings((Upstream("load"),), {"reverse": Const(True)})
+    >>> TaskSpec("order", sorted, bindings=bindings).upstream
+    ('load',)
+    """
 
     args: tuple[Binding, ...] = ()
     kwargs: Mapping[str, Binding] = field(default_factory=lambda: _EMPTY)

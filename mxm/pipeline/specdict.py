@@ -46,6 +46,15 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
         The task.
     secrets
         Names of parameters that are secret in its flow, in addition to its own.
+
+    Examples
+    --------
+    >>> from statistics import mean
+    >>> from mxm.pipeline import TaskSpec
+    >>> from mxm.pipeline.specdict import task_to_dict
+    >>> data = task_to_dict(TaskSpec("mean", mean, upstream=["load"], retries=2))
+    >>> data["fn"], data["retries"]
+    ('statistics:mean', 2)
     """
     secrets = secrets | secret_parameters(spec.fn)
     shape = shape_of(spec.fn)
@@ -87,7 +96,19 @@ def task_to_dict(spec: TaskSpec, *, secrets: Set[str] = frozenset()) -> dict[str
 
 
 def flow_to_dict(spec: FlowSpec) -> dict[str, Any]:
-    """*spec* as plain data; secrets have no dict form: pass them to the run."""
+    """*spec* as plain data; secrets have no dict form: pass them to the run.
+
+    Examples
+    --------
+    >>> import json
+    >>> from statistics import mean
+    >>> from mxm.pipeline import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
+    >>> spec = FlowSpec("report", [TaskSpec("mean", mean, params={"data": [1.0, 2.0]})])
+    >>> text = json.dumps(flow_to_dict(spec))
+    >>> flow_from_dict(json.loads(text)) == spec
+    True
+    """
     secrets = secret_names(spec)
     return {
         "name": spec.name,
@@ -111,6 +132,14 @@ def flow_from_dict(data: Mapping[str, Any]) -> FlowSpec:
     ------
     SpecError
         *data* has the wrong form, or contains something that had no plain form.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.specdict import flow_from_dict
+    >>> flow_from_dict({"name": "report"})
+    Traceback (most recent call last):
+        ...
+    SpecError: not the dict form of a flow: 'tasks' is missing
     """
     try:
         return FlowSpec(

@@ -112,6 +112,16 @@ def build_prefect_flow(spec: FlowSpec) -> _Flow:
         Prefect is not installed.
     GraphError
         The graph has errors; it lists all of them.
+
+    Examples
+    --------
+    >>> from statistics import mean
+    >>> from mxm.pipeline import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow
+    >>> spec = FlowSpec("report", [TaskSpec("mean", mean)], params={"data": [1.0, 2.0]})
+    >>> flow = build_prefect_flow(spec)
+    >>> type(flow).__mro__[1].__module__, flow.name
+    ('prefect.flows', 'report')
     """
     with prefect_api.quiet():
         return _Flow(require_valid(spec), typed=True)
@@ -157,6 +167,15 @@ def execute_prefect_flow(
         The first failed task's own exception.
     TypeError
         `build_prefect_flow` did not make *flow*.
+
+    Examples
+    --------
+    >>> from statistics import mean
+    >>> from mxm.pipeline import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.adapters.prefect_adapter import build_prefect_flow, execute_prefect_flow
+    >>> spec = FlowSpec("report", [TaskSpec("mean", mean)], params={"data": [1.0, 2.0]})
+    >>> execute_prefect_flow(build_prefect_flow(spec), {"data": [1.0, 4.0]})
+    {'mean': 2.5}
     """
     if not isinstance(flow, _Flow):
         raise TypeError(

@@ -40,6 +40,7 @@ def parameters(
     Examples
     --------
     >>> import mxm
+    >>> from mxm.pipeline.testing.strategies import parameters
     >>> @mxm.task
     ... def double(n: int) -> int:
     ...     return 2 * n
@@ -94,6 +95,7 @@ def flows(draw: st.DrawFn, cyclic: bool = False) -> FlowSpec:
 
     Examples
     --------
+    >>> from mxm.pipeline.testing.strategies import flows
     >>> flows().example().name  # doctest: +SKIP
     'random'
     """
