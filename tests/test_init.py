@@ -42,6 +42,12 @@ def test_new_project_runs_and_passes_its_tests(folder: Path) -> None:
     assert "3 passed" in ran["test"].stdout
 
 
+def test_pytest_is_installed_before_it_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mxm.pipeline.cli.init.find_spec", {}.get)
+    last = invoke("init").out.splitlines()[-1]
+    assert last == "next: mxm-pipeline run daily && pip install pytest && python -m pytest"
+
+
 def test_files_that_exist_are_kept(folder: Path) -> None:
     mine = "[project]\nname = 'mine'\n"
     (folder / "pyproject.toml").write_text(mine, "utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -31,6 +32,9 @@ name = "{name}"
 version = "0.1.0"
 requires-python = ">=3.11"
 dependencies = ["mxm-pipeline[prefect]"]
+
+[dependency-groups]
+dev = ["pytest"]
 
 {section}
 [tool.pytest.ini_options]
@@ -127,7 +131,9 @@ def init(
     if "flows.py" in kept:
         return
     go_there = [] if root == working_directory() else [shlex.join(["cd", shown_path(root)])]
-    say("next: " + " && ".join([*go_there, "mxm-pipeline run daily", "python -m pytest"]))
+    tests = ["pip install pytest"] if find_spec("pytest") is None else []
+    steps = [*go_there, "mxm-pipeline run daily", *tests, "python -m pytest"]
+    say(f"next: {' && '.join(steps)}")
 
 
 def _written(path: str, text: str) -> bool:
