@@ -19,11 +19,11 @@ WORKLOADS = str(Path(__file__).parent / "workloads")
 sys.path.insert(0, WORKLOADS)
 os.environ["PYTHONPATH"] = WORKLOADS  # Ray's workers import by name what is submitted by hand
 
-from cluster_tasks import increment, numbers, spread  # noqa: E402 - needs the path above
+from cluster_tasks import doubled, first_of, frame, increment, numbers, spread  # noqa: E402 - needs the path above
 
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow  # noqa: E402
 
-CHAIN, WIDE, ITEMS = 100, 200, 10_000
+CHAIN, WIDE, ITEMS, LARGE = 100, 200, 10_000, 200_000_000
 
 
 def seconds(what: Callable[[], Any]) -> float:
@@ -40,6 +40,15 @@ def chain() -> FlowSpec:
 
 def wide() -> FlowSpec:
     return FlowSpec("wide", [TaskSpec(f"t{n}", numbers) for n in range(WIDE)])
+
+
+def large() -> FlowSpec:
+    tasks = [
+        TaskSpec("made", frame, params={"size": LARGE}),
+        TaskSpec("twice", doubled, upstream=["made"]),
+        TaskSpec("first", first_of, upstream=["twice"]),
+    ]
+    return FlowSpec("large", tasks)
 
 
 def ours(flow: Any, runner: str, **params: Any) -> float:
@@ -71,8 +80,15 @@ def on_dask() -> dict[str, tuple[float, float]]:
         def each_item() -> None:
             client.gather([client.submit(increment, n, pure=False) for n in range(ITEMS)])
 
+        def of_large() -> None:
+            made = client.submit(frame, LARGE, pure=False)
+            twice = client.submit(doubled, made, pure=False)
+            client.submit(first_of, twice, pure=False).result()
+
         by_hand()
+        of_large()
         return {
+            "200 MB": (ours(large(), "dask"), seconds(of_large)),
             "chain": (ours(chain(), "dask"), seconds(by_hand)),
             "fan-out": (ours(wide(), "dask"), seconds(all_at_once)),
             "items": (ours(spread, "dask", n=ITEMS), seconds(each_item)),
@@ -96,8 +112,14 @@ def on_ray() -> dict[str, tuple[float, float]]:
     def each_item() -> None:
         ray.get([more.remote(n) for n in range(ITEMS)])
 
+    def of_large() -> None:
+        twice = ray.remote(doubled).remote(ray.remote(frame).remote(LARGE))
+        ray.get(ray.remote(first_of).remote(twice))
+
     by_hand()
+    of_large()
     taken = {
+        "200 MB": (ours(large(), "ray"), seconds(of_large)),
         "chain": (ours(chain(), "ray"), seconds(by_hand)),
         "fan-out": (ours(wide(), "ray"), seconds(all_at_once)),
         "items": (ours(spread, "ray", n=ITEMS), seconds(each_item)),

@@ -120,6 +120,31 @@ def test_the_entry_point_is_a_flow_with_the_options_of_project_and_deployment(
     assert flow.with_options(name="other").options is flow.options
 
 
+@pytest.mark.parametrize(
+    ("typed", "runner", "address"),
+    [
+        (["--address", "tcp://b:2"], "dask", "tcp://b:2"),
+        (["--runner", "ray", "--address", "c:3"], "ray", "c:3"),
+        (["--runner", "threads"], "threads", None),  # the project's address is of its runner
+        (["--workers", "2"], "dask", "tcp://a:1"),
+    ],
+)
+def test_runs_of_a_deployment_join_its_cluster(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: list[str],
+    runner: str,
+    address: str | None,
+) -> None:
+    from prefect.utilities.importtools import import_object
+
+    settings = '[tool.mxm.pipeline]\npaths = ["."]\nrunner = "dask"\naddress = "tcp://a:1"\n'
+    write(project, {"pyproject.toml": settings})
+    monkeypatch.setenv(OPTIONS, sent("plain", *typed)["job_variables"]["env"][OPTIONS])
+    flow: Any = import_object(entrypoint_for("plain"))
+    assert (flow.options.runner, flow.options.address) == (runner, address)
+
+
 def test_code_from_a_repository_or_an_image(project: Path) -> None:
     made = sent("plain", "--git", "https://git.example/desk.git", "--branch", "main",
                 "--git-token", "git-token")  # fmt: skip
@@ -176,6 +201,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "a bad cron": (["plain", "--cron", "0 18 * *"], 2, "4 fields, not five"),
     "a bad zone": (["plain", "--cron", "0 18 * * *", "--timezone", "London"], 2, "Europe/London"),
     "a bad runner": (["plain", "--runner", "thread"], 2, "did you mean 'threads'"),
+    "an address of no cluster": (["plain", "--address", "tcp://h:1"], 2, "has no address"),
     "no workers": (["plain", "--workers", "0"], 2, "positive"),
     "a name that Prefect rejects": (["plain", "--name", "a/b"], 2, "none of"),
 }

@@ -298,3 +298,19 @@ def test_resume_goes_on_at_the_same_cluster(
     write(tmp_path, {"fl.py": FLOW})
     resumed = call("resume", "--value", "-q", cwd=tmp_path)
     assert (resumed.code, json.loads(resumed.out)) == (0, 26)
+
+
+def test_doctor_joins_the_cluster_of_the_project(tmp_path: Path, address: str) -> None:
+    settings = '[tool.mxm.pipeline]\nrunner = "dask"\naddress = "{}"\n'
+    write(tmp_path, {"pyproject.toml": settings.format(address)})
+    checks = json.loads(call("doctor", "--json", cwd=tmp_path).out)["checks"]
+    (cluster,) = (check for check in checks if check["what"] == "cluster")
+    text = f"dask at {address} has the Python and the mxm-pipeline of this process"
+    assert (cluster["state"], cluster["text"]) == ("ok", text)
+    with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9) as server:
+        where = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        write(tmp_path, {"pyproject.toml": settings.format(where)})
+        ran = call("doctor", "--json", cwd=tmp_path)
+    (cluster,) = (c for c in json.loads(ran.out)["checks"] if c["what"] == "cluster")
+    assert (ran.code, cluster["state"]) == (1, "wrong")
+    assert cluster["text"].startswith(f"what answers at {where} is not a Dask scheduler")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mxm
 
 
@@ -26,3 +28,18 @@ def listed(n: int) -> list[int]:
 @mxm.flow
 def spread(n: int):
     return plus_one.map(listed(n))
+
+
+def frame(size: int) -> Any:
+    """An array of *size* bytes."""
+    import numpy as np
+
+    return np.ones(size // 8)
+
+
+def doubled(array: Any) -> Any:
+    return array * 2
+
+
+def first_of(array: Any) -> float:
+    return float(array[0])

@@ -32,9 +32,12 @@ def _flow(target: str) -> Any:
     options: dict[str, Any] = {"record": True, **read_settings(working_directory()).options}
     options.pop("backend", None)
     try:
-        options |= json.loads(os.environ.get(OPTIONS) or "{}")
+        own = json.loads(os.environ.get(OPTIONS) or "{}")
     except ValueError as error:
         raise BackendError(f"{OPTIONS} is not JSON: {error}") from None
+    if "runner" in own:
+        options.pop("address", None)  # of the project's own runner
+    options |= own
     spec = find_flow(target).spec()
     compiled: Any = compile_flow(spec, backend="prefect", **options)
     return deployed_prefect_flow(spec, compiled.options)

@@ -87,6 +87,9 @@ def deploy(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", help="As for `run`, for its runs.")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="URL", help="As for `run`, for its runs.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option("--limit", metavar="NAME=N", help="As for `run`, for its runs."),
@@ -107,7 +110,7 @@ def deploy(
     if not name or any(sign in name for sign in "/%&<>"):
         raise PipelineError(f"--name {name!r}: a deployment's name has none of / % & < >")
     variables: dict[str, Any] = {}
-    env_of_runs = {**environment(env or []), **run_options(runner, workers, limit or [])}
+    env_of_runs = {**environment(env or []), **run_options(runner, workers, limit or [], address)}
     if env_of_runs:
         variables["env"] = env_of_runs
     if image is not None:

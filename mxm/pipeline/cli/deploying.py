@@ -15,6 +15,7 @@ from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.cli.output import print_warning
 from mxm.pipeline.cli.parameters import given_limits, given_params
 from mxm.pipeline.discovery.search import find_flow
+from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import ParameterError, PipelineError
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.params.declared import parameters_of, secret_names
@@ -72,19 +73,34 @@ def flows_of(names: Sequence[str], modules: Sequence[str]) -> list[tuple[str, Fl
     return list(by_name.values())
 
 
-def run_options(runner: str | None, workers: int | None, limits: Sequence[str]) -> dict[str, str]:
+def run_options(
+    runner: str | None,
+    workers: int | None,
+    limits: Sequence[str],
+    address: str | None = None,
+) -> dict[str, str]:
     """The variable that carries these options into the runs; empty without any.
+
+    Parameters
+    ----------
+    runner, workers, address
+        As for a run; an address without a runner is for that of the project.
+    limits
+        What follows each ``--limit``.
 
     Raises
     ------
     PipelineError
         One is invalid.
     """
-    options: dict[str, Any] = {"runner": runner, "workers": workers}
+    options: dict[str, Any] = {"runner": runner, "workers": workers, "address": address}
     options = {name: value for name, value in options.items() if value is not None}
     if limits:
         options["limits"] = given_limits(limits)
-    RunOptions().changed(options)
+    own: str | None = None
+    if address and not runner:
+        own = read_settings(working_directory()).options.get("runner")
+    RunOptions().changed({"runner": own or "sequential", **options})
     return {OPTIONS: json.dumps(options)} if options else {}
 
 

@@ -278,9 +278,14 @@ def _api(url: str | None, version: str) -> _Finding:
 
 def _probed() -> dict[str, Any]:
     """The API that Prefect would use, asked in another process: its import may fail or hang."""
+    return _asked(_PROBE)
+
+
+def _asked(script: str, *arguments: str) -> dict[str, Any]:
+    """What *script* answers in another process; its ``error`` says why it does not."""
     try:
         ran = subprocess.run(  # noqa: S603 - this Python
-            [sys.executable, "-P", "-c", _PROBE],
+            [sys.executable, "-P", "-c", script, *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _import_path()))},
             capture_output=True,
             text=True,
@@ -288,10 +293,10 @@ def _probed() -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"cannot be imported within {_PROBE_S} s"}
+        return {"error": f"does not answer within {_PROBE_S} s"}
     last = ran.stdout.rpartition("\n")[2]
     if not last.startswith("{"):
-        return {"error": f"cannot be imported: {ran.stderr.strip().rpartition(chr(10))[2]}"}
+        return {"error": f"does not work here: {ran.stderr.strip().rpartition(chr(10))[2]}"}
     answer: dict[str, Any] = json.loads(last)
     return answer
 
@@ -326,7 +331,32 @@ def _clusters() -> Iterator[_Finding]:
             yield _Finding(name, "ok", f"{distribution} {version}")
     if isinstance(address, str):
         require_port(address)
-        yield _Finding("cluster", "ok", f"something answers at {address}")
+        if not isinstance(runner, str) or _version(_CLUSTERS.get(runner, "mxm-pipeline")) is None:
+            return
+        joined = _asked(_JOIN, runner, address)
+        if "error" in joined:
+            yield _Finding("cluster", "wrong", joined["error"], joined.get("hint"))
+        else:
+            text = f"{runner} at {address} has the Python and the mxm-pipeline of this process"
+            yield _Finding("cluster", "ok", text)
+
+
+# Joins it as a run does, in another process: what answers may hang, or be something else.
+_JOIN = """
+import importlib, json, sys
+from mxm.pipeline.errors import PipelineError
+from mxm.pipeline.execution.options import RunOptions, place_target
+from mxm.pipeline.spec import FlowSpec, TaskSpec
+try:
+    options = RunOptions(runner=sys.argv[1], address=sys.argv[2], workers=1)
+    module, _, name = place_target(options.runner).partition(":")
+    place = getattr(importlib.import_module(module), name)
+    place(FlowSpec("doctor", [TaskSpec("nothing", int)]), options).leave()
+    answer = {}
+except PipelineError as error:
+    answer = {"error": error.message, "hint": error.hint}
+sys.stdout.write("\\n" + json.dumps(answer))
+"""
 
 
 _CHECKS: tuple[Callable[[], Iterator[_Finding]], ...] = (

@@ -46,6 +46,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", help="As for `run`, for its runs.")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="URL", help="As for `run`, for its runs.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option("--limit", metavar="NAME=N", help="As for `run`, for its runs."),
@@ -57,7 +60,7 @@ def serve(
         raise PipelineError("--interval and --cron both say when", hint="keep one of them")
     if interval is not None and not 1 <= interval < 10**9:
         raise PipelineError("--interval: at least 1 second, and a finite number of them")
-    options = run_options(runner, workers, limit or [])
+    options = run_options(runner, workers, limit or [], address)
     flows = flows_of(names, module or ())
     whens = [None if interval else schedule_of(spec, cron, timezone) for _, spec in flows]
     for (_, spec), when in zip(flows, whens, strict=True):
