@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import mxm
@@ -109,3 +110,19 @@ def maps(n: int = N) -> Any:
 @mxm.flow
 def shows_a_part(n: int = N) -> Any:
     return make(n)["a"]
+
+
+@mxm.task
+def sleeps(data: dict[str, Any]) -> None:
+    time.sleep(60)
+
+
+@mxm.task(run_if="always")
+def reports(data: Any, slept: Any) -> float:
+    return float(data["a"].sum())
+
+
+@mxm.flow
+def interrupted(n: int = N) -> float:
+    data = make(n)
+    return reports(data, sleeps(data))

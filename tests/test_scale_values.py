@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from command import call, write
 from scale_flows import (
     N,
     chain,
+    interrupted,
     lossy,
     maps,
     no_such_part,
@@ -25,7 +28,7 @@ from scale_flows import (
 
 from mxm.pipeline import RemoteValue, State, compile_flow, execute_flow
 from mxm.pipeline.errors import BackendError
-from mxm.pipeline.execution.events import StepEnded
+from mxm.pipeline.execution.events import AttemptStarted, StepEnded
 from mxm.pipeline.execution.places.cluster import ClusterPlace
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -128,6 +131,26 @@ def test_a_value_that_is_lost_with_its_worker_is_an_error_and_is_not_made_again(
     with pytest.raises(BackendError, match="the result of task 'noted' is lost"):
         run.values["noted"].get()
     assert len(pids.read_text().split()) == 1
+
+
+def test_what_always_runs_has_its_inputs_after_a_cancellation(joined: Any) -> None:
+    def interrupt(event: Any) -> None:
+        if isinstance(event, AttemptStarted) and event.step == "sleeps":
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    flow = interrupted.with_options(
+        runner="dask",
+        backend="inline",
+        address=joined.scheduler.address,
+        grace_s=60.0,
+        observers=[interrupt],
+    )
+    with pytest.raises(KeyboardInterrupt) as info:
+        flow.run()
+    run = vars(info.value)["mxm_run"]
+    states = {name: task.state for name, task in run.tasks.items()}
+    assert states == {"make": "succeeded", "sleeps": "cancelled", "reports": "succeeded"}
+    assert run.values["reports"] == sum(range(N))
 
 
 def test_parts_are_taken_on_the_worker(joined: Any, loads: list[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from mxm.pipeline.errors import BackendError
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.mapped import MappedStep
@@ -67,6 +70,7 @@ class Cleanup:
         always = {step.name for step in steps}
         with ledger.observers.lock:
             self.cancel(step for step in ledger.open() if step.name not in always)
+        self._fetch_inputs(steps, deadline)
         runner.stop()
         resources = active_resources()
         if resources is not None and resources.loop is not None:
@@ -90,6 +94,32 @@ class Cleanup:
                     return
         finally:
             place.close()
+
+    def _fetch_inputs(self, steps: Iterable[Step], deadline: float) -> None:
+        """Fetch what *steps* take from a cluster, which is left before they run in this process."""
+        held = self.ledger.values.held
+        names = dict.fromkeys(name for step in steps for name in step.needs if name in held)
+        if not names:
+            return
+
+        def fetch() -> None:
+            for name in names:
+                with contextlib.suppress(BackendError):  # it is said where the step takes it
+                    self.ledger.ended[name].value.get()
+
+        # A cluster that does not answer must not keep the run from its end.
+        thread = threading.Thread(target=fetch, daemon=True)
+        thread.start()
+        thread.join(max(0, deadline - time.monotonic()))
+        if thread.is_alive():
+            self.cancel(
+                step
+                for step in steps
+                if any(
+                    name in held and not self.ledger.ended[name].value.is_here
+                    for name in step.needs
+                )
+            )
 
     def _run_step(self, step: Step, place: Runner, kind: str, deadline: float) -> None:
         if step.task.mapped and step.outcome is None:
