@@ -15,9 +15,11 @@ from records import HOSTILE, document, grown, hostile, moment, task
 
 from mxm.pipeline import views
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
+from mxm.pipeline.views.diagram import draw_run_mermaid
 from mxm.pipeline.views.markup import Keys
 from mxm.pipeline.views.report import draw_report
 from mxm.pipeline.views.reported import report_of_document
+from mxm.pipeline.views.run_cards import views_of_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -410,6 +412,8 @@ def test_mermaid_draws_what_is_written_for_it(browser: Any, mermaid: str) -> Non
     draw = "async text => (await mermaid.render('drawn', text)).svg"
     texts = {name: views.mermaid(flow) for name, flow in flows.items()}
     texts["both"] = views.mermaid([flows["chain"], flows["hostile"]])
+    run = report_of_document(hostile())
+    texts["run"] = draw_run_mermaid(run, views_of_run(run, None, Keys())[0])
     for name, text in texts.items():
         svg = page.evaluate(draw, text)
         assert "Syntax error" not in svg, name

@@ -478,6 +478,21 @@ SPEC = FlowSpec(
 )
 
 
+def test_a_run_is_a_mermaid_chart_with_a_look_for_each_state(project: Path) -> None:
+    run("-p", "window=13", code=1)
+    for made in (load_run("last"), compile_flow(FlowSpec("one", [TaskSpec("a", dict)])).run()):
+        lines = [line.strip() for line in views.mermaid(made).splitlines()]
+        assert lines[0] == "flowchart TD"
+        ids = {name: f"t{i}" for i, name in enumerate(made.tasks)}
+        for name, each in made.tasks.items():
+            [node] = [line for line in lines if line.startswith(f"{ids[name]}[")]
+            assert name in node
+            members = [line for line in lines if line.endswith(f" {each.state}")]
+            assert any(ids[name] in re.split("[ ,]", line) for line in members)
+            assert any(line.startswith(f"classDef {each.state} fill:#") for line in lines)
+    assert "stroke-dasharray:3 3" in views.mermaid(load_run("last"))
+
+
 def test_a_run_that_nobody_recorded_has_a_report(tmp_path: Path) -> None:
     page = views.html(ran(SPEC))
     assert states_of(page) == {

@@ -51,6 +51,8 @@ __all__ = ["Live"]
 _EACH = 30  # above so many tasks, only failures, skips and retries have a line
 _MOST_RUNNING = 8
 _MOST_RETRIES = 3
+_MOST_STEPS = 5  # of the chain that bound the run
+_GOOD = ("succeeded", "cached", "overridden")
 _LONGEST_NAME = 28
 _BAR, _SHORTEST_BAR, _WIDEST_BAR = 16, 6, 60
 _RED, _GREEN, _YELLOW, _BLUE, _CYAN, _DIM, _BOLD = "31", "32", "33", "34", "36", "2", "1"
@@ -237,7 +239,8 @@ class Live:
         if task.error is not None:
             reason = task.reason if task.started is None else first_line(task.error)
             allowed = "  (allowed)" if task.allowed else ""
-            error = in_one_line(f"{reason}{raised_at(task.error)}{allowed}")
+            place = raised_at(task.error).strip(" ()")
+            error = in_one_line(f"{reason}{f'  {place}' if place else ''}{allowed}")
             rest += f"  {self._look.paint(error, _RED)}"
         elif task.state is State.SKIPPED and task.reason:
             rest += f"  {self._look.paint(in_one_line(why_skipped(task)), _DIM)}"
@@ -347,7 +350,8 @@ class Live:
     def _summary(self, run: FlowRun) -> Iterator[str]:
         counts = count_states(task.state for task in run.tasks.values())
         allowed = sum(task.allowed for task in run.tasks.values())
-        said = "  ".join(f"{count:,} {state}" for state, count in counts.items())
+        ordered = sorted(counts, key=lambda state: state not in _GOOD)  # what went well comes first
+        said = "  ".join(f"{counts[state]:,} {state}" for state in ordered)
         said += f" ({allowed:,} allowed)" if allowed else ""
         colour = _MARKS[run.state][2]
         name = self._look.paint(in_one_line(run.flow.name), _BOLD)
@@ -385,7 +389,7 @@ class Live:
             )
         if bound.by == "one":
             return f"ran one task at a time: the longest chain is {bound.share}"
-        before, after = shown_steps(bound)
+        before, after = shown_steps(bound, _MOST_STEPS)
         steps = [*before, *([self._look.dots, *after] if after else [])]
         chain = f" {self._look.arrow} ".join(in_one_line(step) for step in steps)
         return f"bound by {chain}: {bound.share}"

@@ -105,11 +105,11 @@ def bound_of(spans: Mapping[str, Span], total: float, workers: int | None) -> Bo
     return Bound(tuple(chain), steps, min(spent, total), total, by, waited)
 
 
-def shown_steps(bound: Bound) -> tuple[Sequence[str], Sequence[str]]:
-    """The steps to name before and after an ellipsis; the second is empty without one."""
-    if len(bound.steps) <= _MOST_STEPS:
+def shown_steps(bound: Bound, most: int = _MOST_STEPS) -> tuple[Sequence[str], Sequence[str]]:
+    """The steps to name before and after an ellipsis, *most* of them; the second may be empty."""
+    if len(bound.steps) <= most:
         return bound.steps, ()
-    return bound.steps[:3], bound.steps[-4:]
+    return bound.steps[: most // 2], bound.steps[-((most + 1) // 2) :]
 
 
 def _spent(spans: Mapping[str, Span], chain: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""Flows as the text of a diagram: Mermaid for a README, DOT for Graphviz."""
+"""Flows and runs as the text of a diagram: Mermaid for a README, DOT for Graphviz."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import printable
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.calls import inputs_text, rules_of
-from mxm.pipeline.views.cards import edges_of, group_of, views_of
+from mxm.pipeline.views.cards import View, edges_of, group_of, views_of
+from mxm.pipeline.views.colours import LIGHT
 from mxm.pipeline.views.layers import Edge
 from mxm.pipeline.views.markup import Keys
+from mxm.pipeline.views.reported import Report
+from mxm.pipeline.views.states import ORDER
 
-__all__ = ["draw_dot", "draw_mermaid"]
+__all__ = ["draw_dot", "draw_mermaid", "draw_run_mermaid"]
 
 _MOST_EDGES = 400  # above it a flow is folded: Mermaid draws no more than 500
 
@@ -26,6 +30,7 @@ class _Node:
     remarks: Sequence[str] = ()
     many: bool = False
     group: str = ""
+    state: str = ""
 
 
 @dataclass
@@ -74,25 +79,46 @@ def _node(task: TaskSpec) -> _Node:
     return _Node(task.name + inputs_text(task), rules_of(task), task.mapped, group_of(task.name))
 
 
+def draw_run_mermaid(run: Report, view: View) -> str:
+    """The drawing *view* of *run* as a Mermaid flowchart: each state has a look of its own."""
+    made = _Diagram(run.flow, edges=view.edges)
+    for card in view.cards:
+        group = group_of(card.name) if card.name in run.tasks else ""
+        remarks = [card.text] if card.text else []
+        made.nodes[card.name] = _Node(card.label, remarks, card.many, group, card.state)
+    made.assets = [
+        (name, task.declares)
+        for name, task in run.tasks.items()
+        if task.declares and name in made.nodes
+    ]
+    return _flowchart([made])
+
+
 def draw_mermaid(*specs: FlowSpec) -> str:
     """*specs* as one Mermaid flowchart.
 
     Order-only edges are dotted, assets are cylinders, a mapped task has double sides; a sub-flow,
     and each of several flows, is a box around its tasks.
     """
+    return _flowchart([_diagram(spec, _MOST_EDGES) for spec in specs])
+
+
+def _flowchart(diagrams: Sequence[_Diagram]) -> str:
     lines = ["flowchart TD"]
     assets: dict[str, str] = {}
     arrows: list[str] = []
+    by_state: dict[str, list[str]] = {}
     count = boxes = 0
-    for spec in specs:
-        diagram = _diagram(spec, _MOST_EDGES)
+    for diagram in diagrams:
         ids: dict[str, str] = {}
         for name in diagram.nodes:
             ids[name] = f"t{count}"
             count += 1
+        for name, node in diagram.nodes.items():
+            by_state.setdefault(node.state, []).append(ids[name])
         indent = "    "
-        if len(specs) > 1:
-            lines.append(f'{indent}subgraph f{boxes}["{_mermaid(spec.name)}"]')
+        if len(diagrams) > 1:
+            lines.append(f'{indent}subgraph f{boxes}["{_mermaid(diagram.name)}"]')
             boxes += 1
             indent += "    "
         for group, names in diagram.by_group().items():
@@ -104,7 +130,7 @@ def draw_mermaid(*specs: FlowSpec) -> str:
             lines += [f"{inner}{ids[name]}{_shape(diagram.nodes[name])}" for name in names]
             if group:
                 lines.append(f"{indent}end")
-        if len(specs) > 1:
+        if len(diagrams) > 1:
             lines.append("    end")
         for source, target, order in diagram.edges:
             arrows.append(f"    {ids[source]} {'-.->' if order else '-->'} {ids[target]}")
@@ -114,7 +140,28 @@ def draw_mermaid(*specs: FlowSpec) -> str:
                 arrows.append(f'    {ids[name]} ==> {assets[asset]}[("{_mermaid(asset)}")]')
             else:
                 arrows.append(f"    {ids[name]} ==> {assets[asset]}")
-    return "\n".join([*lines, *arrows])
+    classes = [
+        f"    {line}"
+        for state in ORDER
+        if state in by_state
+        for line in (
+            f"classDef {state} {_look_of(state)}",
+            f"class {','.join(by_state[state])} {state}",
+        )
+    ]
+    return "\n".join([*lines, *arrows, *classes])
+
+
+def _look_of(state: State) -> str:
+    """The style of a node in *state*; Mermaid has one scheme of colours, ours is the light one."""
+    fill, stroke, ink, dash = "panel", "line-2", "ink", ""
+    if state in (State.FAILED, State.CRASHED):
+        fill, stroke = "failed-bg", "failed"
+    elif state in (State.RUNNING, State.CACHED):
+        stroke = state.value
+    elif state in (State.SKIPPED, State.PENDING, State.CANCELLED):
+        fill, ink, dash = "bg", "ink-2", ",stroke-dasharray:3 3"
+    return f"fill:{LIGHT[fill]},stroke:{LIGHT[stroke]},color:{LIGHT[ink]}{dash}"
 
 
 def _shape(node: _Node) -> str:

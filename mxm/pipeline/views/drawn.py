@@ -11,7 +11,7 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.cards import overview, views_of
-from mxm.pipeline.views.diagram import draw_mermaid
+from mxm.pipeline.views.diagram import draw_mermaid, draw_run_mermaid
 from mxm.pipeline.views.layers import TooLargeError
 from mxm.pipeline.views.markup import Keys, escaped
 from mxm.pipeline.views.page import draw_page
@@ -159,15 +159,16 @@ def html(flows: Flows | FlowRun) -> str:
     return draw_page(specs_of(flows))
 
 
-def mermaid(flows: Flows) -> str:
-    """Draw one flow, or several, as a Mermaid flowchart, for a README.
+def mermaid(flows: Flows | FlowRun) -> str:
+    """Draw one flow, several, or a run, as a Mermaid flowchart, for a README.
 
-    A flow of more than 400 edges is folded as in `svg`: Mermaid draws at most 500. Nothing runs.
+    A flow of more than 400 edges is folded as in `svg`: Mermaid draws at most 500. Of a run each
+    state has a look of its own. Nothing runs.
 
     Parameters
     ----------
     flows
-        Decorated flows or specs.
+        Decorated flows or specs; or a `FlowRun`, just ended or loaded.
 
     Raises
     ------
@@ -184,4 +185,7 @@ def mermaid(flows: Flows) -> str:
     flowchart TD
         t0["load"]
     """
+    if isinstance(flows, FlowRun):
+        run = report_of(flows)
+        return draw_run_mermaid(run, views_of_run(run, None, Keys())[0])
     return draw_mermaid(*specs_of(flows))

@@ -191,7 +191,7 @@ const q = $('#q'), hits = $('#hits');
 let on = 0, found = [];
 function search() {
   const want = q.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  found = want.length ? names.filter(k => want.every(w => `${label(k)} ${state(k) || ''}`.toLowerCase().includes(w))) : [];
+  found = want.length ? names.filter(k => want.every(w => `${label(k)} ${$('.state', rows.get(k))?.textContent || ''}`.toLowerCase().includes(w))) : [];
   on = 0;
   hits.hidden = !want.length;
   hits.replaceChildren(...found.slice(0, 40).map((key, i) => {
