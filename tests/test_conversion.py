@@ -171,8 +171,11 @@ def test_everything_else_becomes_what_the_type_says(annotation: Any, value: Any,
         (list[Annotated[int, Field(gt=0)]], [0], "greater than 0"),
         (Sequence[str], "SPY", "not allowed as a Sequence"),
         (Iterable[str], "SPY", "valid list"),
-        (int | None, Text("true"), "valid integer"),
-        (float | None, Text("true"), "valid number"),
+        (int | None, Text("true"), "true is not a number"),
+        (float | None, Text("true"), "true is not a number"),
+        (list[int], Text("[true]"), r"\[0\] true is not a number"),
+        (dict[str, float], Text('{"a": false}'), r"\['a'\] false is not a number"),
+        (tuple[Decimal, int], Text('["1", true]'), r"\[1\] true is not a number"),
         (Level, Text("true"), "1 or 2"),
         (None, Text("x"), "should be None"),
         (Decimal | None, Text("1e" + "9" * 30), "valid decimal"),
@@ -471,6 +474,14 @@ def test_a_pydantic_that_cannot_be_strict_is_named(monkeypatch: pytest.MonkeyPat
     with pytest.raises(PipelineError, match="pydantic .* cannot check") as caught:
         coerce("1", tuple[int, Literal["a model of 2.12"]])
     assert "pydantic>=2.13" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("annotation", [int, float, complex, Decimal, int | None, int | date])
+def test_true_in_a_file_is_not_a_number(annotation: Any) -> None:
+    for kind, value in ((annotation, True), (list[annotation], [5, False])):
+        with pytest.raises(ValueError, match=r"(true|false) is not a number"):
+            coerce(value, kind, closed=True)
+    assert coerce(True, annotation | bool, closed=True) is True
 
 
 DAWN = datetime(2024, 1, 31)

@@ -137,7 +137,7 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         fits
         and not _has_conditions(annotation)
         and not (closed and unknown_keys(value, annotation))
-        and not (closed and _is_for_days(annotation))
+        and not (closed and _takes_fewer(annotation))
     ):
         return value
     # Loaded only if a value must be converted: pydantic takes most of the command's start.
@@ -152,10 +152,13 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     return value if fits and _equal(converted, value) else converted
 
 
-def _is_for_days(annotation: Any) -> bool:
-    """Whether *annotation* takes only dates: a datetime in a file is an instance, but not a day."""
-    parts = list(parts_of(annotation))
-    return date in parts and datetime not in parts
+def _takes_fewer(annotation: Any) -> bool:
+    """Whether some instances of *annotation* are not meant in a file: times as dates, true as 1."""
+    parts = set(map(id, parts_of(annotation)))
+    has_number = any(id(kind) in parts for kind in (int, float, complex))
+    return (id(date) in parts and id(datetime) not in parts) or (
+        has_number and id(bool) not in parts
+    )
 
 
 def _has_conditions(annotation: Any) -> bool:

@@ -1,7 +1,7 @@
 """Makes pydantic schemas strict where lax mode would silently change a value.
 
-A number is not a date, a misspelt field is not dropped, and a number too large for a float is not
-infinite. Loaded only with pydantic.
+A number is not a date, true in a file is not a number, a misspelt field is not dropped, and a
+number too large for a float is not infinite. Loaded only with pydantic.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Strict:
             explicit = config.get("extra_fields_behavior") == "ignore"
             if not explicit:
                 strict["extra_behavior"] = "forbid" if self.closed else "allow"
-        check = None if free else _check_of(strict, beside_number)
+        check = None if free else _check_of(strict, beside_number, self.closed)
         return strict if check is None else _before(strict, check)
 
     def _walk(self, part: Any, free: bool, beside: bool) -> Any:
@@ -108,13 +108,13 @@ def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
     }
 
 
-def _check_of(schema: Schema, beside_number: bool) -> Callable[[Any], Any] | None:
+def _check_of(schema: Schema, beside_number: bool, closed: bool) -> Callable[[Any], Any] | None:
     """The function that checks a value before *schema* converts it."""
     kind: str = schema["type"]
     if kind in _TEMPORAL:
         return functools.partial(_temporal, kind, beside_number)
-    if kind in ("float", "complex"):
-        return functools.partial(_finite, kind)
+    if kind in _NUMBERS:
+        return functools.partial(_number, kind, closed)
     if kind == "enum" and issubclass(schema["cls"], Flag):
         return functools.partial(_flags, schema["cls"])
     if kind == "is-instance":
@@ -178,6 +178,13 @@ def _literal(kind: str, number: str) -> str:
 
 
 # Numbers and enums
+
+
+def _number(kind: str, closed: bool, value: Any) -> Any:
+    """*value*, unless it is true or false in a file, or too large."""
+    if closed and isinstance(value, bool):
+        _refuse(f"{str(value).lower()} is not a number")
+    return _finite(kind, value) if kind in ("float", "complex") else value
 
 
 def _finite(kind: str, value: Any) -> Any:
