@@ -229,7 +229,8 @@ class TaskRun:
     ready
         When everything upstream had ended; None if that never happened.
     slot
-        The worker it ran on, counted from 1.
+        The worker it ran on, counted from 1; numbers above that of the workers are of async
+        tasks, which `threads` awaits beside them.
     output
         What it printed and logged; only the last 64 KB.
     cause

@@ -18,6 +18,8 @@ __all__ = ["Carriers", "Wait", "Waits"]
 
 T = TypeVar("T")
 
+_MOST_IDLE = 4  # to start a thread takes longer than a short piece of work
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -45,7 +47,7 @@ Waits: TypeAlias = Generator[Wait, None, T]
 
 
 class Carriers(Generic[T]):
-    """The threads of work that mostly waits: as many as have something to do, and one more.
+    """The threads of work that mostly waits: as many as have something to do, and a few more.
 
     Parameters
     ----------
@@ -148,7 +150,7 @@ class Carriers(Generic[T]):
             self._idle += 1
             try:
                 while not self._jobs:
-                    if self._closed or self._idle > 1:
+                    if self._closed or self._idle > _MOST_IDLE:
                         return None
                     self._changed.wait()
                 return self._jobs.popleft()
