@@ -572,6 +572,24 @@ def test_two_runs_that_write_one_file_are_both_in_the_history(root: Path) -> Non
     assert json.loads((root / "a.json").read_text()) in (1, 2)
 
 
+def test_of_two_runs_at_once_the_one_whose_file_is_there_counts(root: Path) -> None:
+    spec = one(lambda value: value, AssetDecl("a", format="json", path_template="a.json"))
+    run(spec, value=1)
+    run(spec, value=2)
+    with Database(store_of_file()) as database:  # the first one, as if it was recorded last
+        [row, _] = database.read("SELECT * FROM materialisation ORDER BY number")
+        names = [name for name in row if name != "number"]
+        columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        sql = f"INSERT INTO materialisation ({columns}) VALUES ({marks})"
+        database.write([(sql, [row[name] for name in names])])
+    assert load_asset("a") == 2
+    assert stale_assets(spec) == []
+    (root / "a.json").write_text("1 ")
+    with pytest.raises(AssetError, match="changed outside"):
+        load_asset("a")
+    assert stale_assets(spec) == [("a", None, "changed outside")]
+
+
 def test_a_run_with_overrides_is_not_in_the_catalogue(root: Path) -> None:
     spec = one(lambda: [1], AssetDecl("a", format="json", path_template="a.json"))
     compile_flow(spec, backend="inline", record=True, overrides={"t": [2]}).run()

@@ -7,12 +7,12 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from mxm.pipeline.assets.files import description_path, hash_of
+from mxm.pipeline.assets.files import description_path, hash_of, read_description
 from mxm.pipeline.assets.formats import format_named
 from mxm.pipeline.assets.reading import ReadAsset, flow_file, note_read
 from mxm.pipeline.assets.remote import content_at, is_url, object_of, read_at, remove_at
@@ -36,6 +36,7 @@ __all__ = [
     "last_rows",
     "load_asset",
     "load_value",
+    "published_of",
     "remove_file",
     "require_asset",
     "writes_of",
@@ -142,6 +143,21 @@ class Materialisation:
         if content.digest == self.digest:
             return None
         return f"changed outside: {url} is not what was written"
+
+
+def published_of(made: Materialisation, writes: Sequence[Materialisation]) -> Materialisation:
+    """The one among *writes* whose content is in the file of *made*; *made* where none is.
+
+    Of two runs that write one file at once, either may be recorded last.
+    """
+    if made.path is None or is_url(made.relative or "") or made.change() is None:
+        return made
+    there = read_description(made.path) or {}
+    wanted = made.partition, made.relative, there.get("run"), there.get("digest")
+    for each in reversed(writes):
+        if (each.partition, each.relative, each.run, each.digest) == wanted:
+            return each
+    return made
 
 
 def is_there(made: Materialisation) -> bool:
@@ -655,7 +671,7 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
             hint="read them by their paths: asset(...).history(...) has them; or let "
             "partition_key be what distinguishes them",
         )
-    return writes[-1]
+    return published_of(writes[-1], writes)
 
 
 def _store_here() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,13 @@ from mxm.pipeline.assets.templates import TemplateError, read_template
 from mxm.pipeline.execution.publishing import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store import kept
-from mxm.pipeline.store.catalogue import Materialisation, declarations, history, is_there
+from mxm.pipeline.store.catalogue import (
+    Materialisation,
+    declarations,
+    history,
+    is_there,
+    published_of,
+)
 from mxm.pipeline.store.code import asset_code, fingerprints_in
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import root_of
@@ -146,7 +152,7 @@ def stale_in(
         for row in newest:
             must_be_fresh = freshness if row.partition == last.partition else None
             owner = owners[row.relative]
-            why = _why(row, owner, must_be_fresh, code, contents, moment)
+            why = _why(row, made, owner, must_be_fresh, code, contents, moment)
             if why is not None:
                 stale.append(Stale(asset, row.partition, *why, row.flow))
     return stale
@@ -267,6 +273,7 @@ class _Codes:
 
 def _why(
     row: Materialisation,
+    made: Sequence[Materialisation],
     owner: Materialisation,
     freshness: float | None,
     code: str | None,
@@ -275,6 +282,8 @@ def _why(
 ) -> tuple[str, str] | None:
     """Why *row* is stale, as a word and in words; None where it is not."""
     change = row.change()
+    if change is not None and (published := published_of(row, made)) is not row:
+        row, change = published, None
     if change is not None:
         reason, _, detail = change.partition(": ")
         if reason == "changed outside" and owner.partition != row.partition:
