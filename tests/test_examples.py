@@ -62,7 +62,7 @@ def test_listing_the_examples_loads_nothing_heavy() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
     names = ["basket", "book", "example", "fixings", "index", "ledger", "market", "operations"]
     names += ["quotes", "rates", "reconcile"]
@@ -444,7 +444,7 @@ def test_notify_that_cannot_post_fails_nothing(
 def test_notify_as_a_program_ends_with_the_runs_outcome(hook: Hook) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "notify.py"), hook.url],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert (done.returncode, len(hook.posted)) == (1, 1)
     assert done.stdout.startswith("FAILED: <FlowRun 'reconcile'")

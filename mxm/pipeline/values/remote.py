@@ -54,6 +54,12 @@ class RemoteValue:
         As *kind*.
     description
         The value as JSON has it: for a table its shape, columns and first rows.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import RemoteValue
+    >>> run = risk.with_options(runner="dask").run()  # doctest: +SKIP
+    >>> run.values["load"].get()  # doctest: +SKIP
     """
 
     def __init__(self, kind: str, nbytes: int, written: Written, held: Held | None) -> None:
