@@ -227,6 +227,44 @@ def test_items_have_an_outcome_each(tmp_path: Path, address: str) -> None:
     assert failed == [str(x) for x in range(99, 1000, 100)]
 
 
+DYING_ITEM = """
+    import os
+    import mxm
+
+    @mxm.task(retries={retries})
+    def double(x: int, tries: str) -> int:
+        with open(tries, "a") as file:
+            file.write(f"{{x}} ")
+        if x == 150:
+            os.kill(os.getpid(), 9)
+        return 2 * x
+
+    @mxm.flow
+    def fl(tries: str, n: int = 300):
+        return double.outcomes(list(range(300)), tries=tries)
+    """
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_dead_worker_fails_its_chunk_and_no_item_runs_beyond_its_retries(
+    tmp_path: Path, address: str, retries: int
+) -> None:
+    tries = tmp_path / "tries"
+    write(tmp_path, {**FILES, "fl.py": DYING_ITEM.format(retries=retries)})
+    ran = run(tmp_path, address, "-p", f"tries={tries}")
+    outcomes = json.loads(ran.out)
+    called = list(map(int, tries.read_text().split()))
+    assert max(map(called.count, called)) == retries + 1
+    assert called.count(150) == retries + 1
+    failed = [i for i, outcome in enumerate(outcomes) if outcome != 2 * i]
+    assert 150 in failed
+    assert len(failed) < 300  # other chunks are whole
+    if retries:
+        assert failed == [150]
+    for i in failed:
+        assert "was lost" in json.dumps(outcomes[i])
+
+
 def listening(reply: bytes | None) -> socket.socket:
     server = socket.create_server(("127.0.0.1", 0))
 
