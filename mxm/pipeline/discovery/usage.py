@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mxm.pipeline.discovery.text import code_of, imports_mxm
+from mxm.pipeline.introspection.parsing import parsed
 
 __all__ = ["declaring"]
 
@@ -271,12 +271,10 @@ _STAR = re.compile(rb"\bfrom[ \t]+mxm[\w.]*[ \t]+import[ \t]*\*")
 
 
 def _parsed(data: bytes) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an invalid escape is reported when the module is imported
-        try:
-            return ast.parse(data)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+    try:
+        return parsed(data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 @dataclass

@@ -15,6 +15,7 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeAlias, cast
 
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
+from mxm.pipeline.introspection.parsing import parsed
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Source
 from mxm.pipeline.task_options import CHECKED
@@ -134,7 +135,7 @@ def calls_in_blocks(fn: Callable[..., Any]) -> Iterator[TracingError]:
     linecache.checkcache(body.__code__.co_filename)  # the module may be reloaded
     lines = linecache.getlines(body.__code__.co_filename, body.__globals__)
     try:
-        tree = ast.parse("".join(lines))
+        tree = parsed("".join(lines))
     except SyntaxError:  # the file has changed since
         return
     yield from _Text(tree, body.__code__.co_filename).calls(body)

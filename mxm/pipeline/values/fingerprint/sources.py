@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
+from mxm.pipeline.introspection.parsing import compiled, parsed
 from mxm.pipeline.values.fingerprint.instructions import (
     CodeFacts,
     Import,
@@ -131,20 +131,6 @@ def _read(data: list[Any]) -> Statement:
     return Statement(line, digest, tuple(root), guarded, CodeFacts.from_json(facts))
 
 
-def _parsed(source: bytes, file: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes, say: Python gave them when it was imported
-        return ast.parse(source, file)
-
-
-def _compiled(tree: Any, file: str) -> CodeType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mode = "eval" if isinstance(tree, ast.Expression) else "exec"
-        code: CodeType = compile(tree, file, mode, dont_inherit=True)
-        return code
-
-
 def module_facts(source: bytes, file: str) -> CodeFacts:
     """What a file reaches as a whole: for one that is not imported yet.
 
@@ -153,7 +139,7 @@ def module_facts(source: bytes, file: str) -> CodeFacts:
     SyntaxError, ValueError
         It is not Python.
     """
-    return facts_of(_compiled(_parsed(source, file), file))
+    return facts_of(compiled(parsed(source, file), file))
 
 
 def read_source(source: bytes, file: str) -> FileFacts:
@@ -164,8 +150,8 @@ def read_source(source: bytes, file: str) -> FileFacts:
     SyntaxError, ValueError
         It is not Python.
     """
-    tree = _parsed(source, file)
-    module = _compiled(tree, file)
+    tree = parsed(source, file)
+    module = compiled(tree, file)
     codes = [each for each in codes_in(module) if each is not module]
     bound = _bound(module, tree)
     raws = {code: raw_digest(code) for code in codes}
@@ -297,7 +283,7 @@ class _Reading:
     def statement(self, node: ast.stmt | ast.expr, *, guarded: bool = False) -> Statement:
         """*node* as a `Statement`."""
         tree = ast.Expression(node) if isinstance(node, ast.expr) else ast.Module([node], [])
-        facts = _of_names(facts_of(_compiled(tree, self._file)), self._bound)
+        facts = _of_names(facts_of(compiled(tree, self._file)), self._bound)
         return Statement(node.lineno, _hash(node), _root(node), guarded, facts)
 
     def effects(self, body: list[ast.stmt], *, guarded: bool) -> Iterator[Statement]:
@@ -420,7 +406,7 @@ def binding(source: bytes, file: str, name: str) -> tuple[list[Statement], list[
     SyntaxError, ValueError
         It is not Python.
     """
-    tree = _parsed(source, file)
+    tree = parsed(source, file)
     reading = _Reading(file, None)
     reading.prepare(tree)
     reading.strip_functions(tree)
