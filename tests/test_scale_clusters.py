@@ -35,10 +35,11 @@ def _fetched_values(run: FlowRun) -> dict[str, Any]:
     return {t.name: fetched(t.value) for t in run.tasks.values() if t.has_value}
 
 
-@pytest.fixture(
-    params=[(b, r, s) for r in ("dask", "ray") for b in BACKENDS for s in ("small", "held")],
-    ids="-".join,
-)
+CASES = [(b, r, "small") for r in ("dask", "ray") for b in BACKENDS]
+CASES += [("inline", r, "held") for r in ("dask", "ray")]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
 def compiled(request: pytest.FixtureRequest, clusters: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Compiles for a cluster; ``held`` leaves each result there that may stay, however small."""
     backend, runner, size = request.param
