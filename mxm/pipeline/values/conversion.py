@@ -137,7 +137,7 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         fits
         and not _has_conditions(annotation)
         and not (closed and unknown_keys(value, annotation))
-        and not (closed and _takes_fewer(annotation))
+        and not (closed and type(value) not in _EXACT and _takes_fewer(annotation))
     ):
         return value
     # Loaded only if a value must be converted: pydantic takes most of the command's start.
@@ -150,6 +150,9 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
     except NoSchemaError:
         return plain(value)
     return value if fits and _equal(converted, value) else converted
+
+
+_EXACT = (int, float, str, type(None))  # which are neither true nor a time
 
 
 def _takes_fewer(annotation: Any) -> bool:
