@@ -477,3 +477,42 @@ def test_a_number_too_large_for_a_float_is_refused_in_every_kind_of_file(
     (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(PipelineError, match="a number is too large for a float"):
         given_params([], str(tmp_path / name), FlowSpec("f"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'p.json\n{"price": 0.1234567890123456789, "rate": 0.10, "loose": {"a": [0.10]}}',
+        "p.toml\nprice = 0.1234567890123456789\nrate = 0.10\nloose = {a = [0.10]}",
+        "p.yaml\nprice: 0.1234567890123456789\nrate: 0.10\nloose: {a: [0.10]}",
+    ],
+    ids=["json", "toml", "yaml"],
+)
+def test_decimals_take_all_digits_of_a_file_and_others_plain_floats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    name, _, document = text.partition("\n")
+    flows = """
+        from decimal import Decimal
+
+        import mxm
+
+
+        @mxm.task
+        def shown(price: Decimal, rate: float, loose) -> str:
+            return f"{price} {rate!r} {type(rate).__name__} {type(loose['a'][0]).__name__}"
+
+
+        @mxm.flow
+        def traced(price: Decimal, rate: float, loose):
+            return shown(price, rate, loose)
+
+
+        @mxm.flow(tasks=[shown])
+        def declared(): ...
+    """
+    write(tmp_path, {"flows.py": flows, name: document})
+    monkeypatch.chdir(tmp_path)
+    for flow in ("traced", "declared"):
+        done = invoke("run", flow, "--params-file", name, "--backend", "inline", "--value", "-q")
+        assert (done.code, done.out) == (0, '"0.1234567890123456789 0.1 float float"\n'), done.err

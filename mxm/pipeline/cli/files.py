@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mxm.pipeline.cli.sources import TOO_LARGE
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.values.conversion import finite_float
+from mxm.pipeline.values.conversion import Written, finite_float
 
 __all__ = ["is_document", "value_of"]
 
@@ -80,9 +80,7 @@ def _json(path: str, text: str) -> Any:
         raise ValueError(f"{constant} is not JSON")  # Python accepts NaN and Infinity
 
     try:
-        return json.loads(
-            text, parse_constant=refuse, parse_float=finite_float, object_pairs_hook=_once
-        )
+        return json.loads(text, parse_constant=refuse, parse_float=Written, object_pairs_hook=_once)
     except OverflowError:
         _refuse(path, "JSON", _INFINITE)
     except json.JSONDecodeError as error:
@@ -102,7 +100,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _toml(path: str, text: str) -> Any:
     try:
-        return tomllib.loads(text, parse_float=finite_float)
+        return tomllib.loads(text, parse_float=Written)
     except OverflowError:
         _refuse(path, "TOML", _INFINITE)
     except tomllib.TOMLDecodeError as error:
@@ -127,6 +125,7 @@ def _yaml(path: str, text: str) -> Any:
         node = loader.get_single_node()
         _check_scalars(path, node)
         _check_aliases(path, node)
+        _keep_digits(loader)
         return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         # The message names aliases and tags, and a password that starts with "*" looks like one.
@@ -177,6 +176,20 @@ def _check_number(path: str, node: Any) -> None:
             _refuse(path, "YAML", _INFINITE, node.start_mark)
         except ValueError:  # in base 60, from YAML 1.1
             pass
+
+
+def _keep_digits(loader: Any) -> None:
+    """Let *loader* make numbers that keep their digits, except those in base 60."""
+
+    def number(_: Any, node: Any) -> float:
+        value: float = loader.construct_yaml_float(node)
+        digits = node.value.replace("_", "")
+        try:
+            return Written(digits) if float(digits) == value else value
+        except ValueError:
+            return value
+
+    loader.yaml_constructors = {**loader.yaml_constructors, "tag:yaml.org,2002:float": number}
 
 
 def _limit_nodes(path: str, loader: Any) -> None:

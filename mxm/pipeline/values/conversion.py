@@ -19,7 +19,16 @@ from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts
 from mxm.pipeline.values.forms import is_exactly, members_of
 from mxm.pipeline.values.membership import is_instance, unknown_keys
 
-__all__ = ["Sourced", "Text", "as_json", "coerce", "finite_float", "plain"]
+__all__ = [
+    "Sourced",
+    "Text",
+    "Written",
+    "as_json",
+    "coerce",
+    "finite_float",
+    "plain",
+    "read_digits",
+]
 
 _empty = inspect.Parameter.empty
 
@@ -28,6 +37,26 @@ class Text(str):
     """A value typed on the command line: the annotation of its parameter decides its meaning."""
 
     __slots__ = ()
+
+
+class Written(float):
+    """A number of a file, with its digits: a Decimal takes all of them.
+
+    Parameters
+    ----------
+    digits
+        As they are in the file.
+    """
+
+    __slots__ = ("digits",)
+
+    def __new__(cls, digits: str) -> Written:
+        """Keep *digits*; see `finite_float` for what is refused."""
+        made = super().__new__(cls, finite_float(digits))
+        made.digits = digits
+        return made
+
+    digits: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +155,8 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         It does not fit; the message says why.
     """
     annotation = named_type(annotation)
+    if closed:
+        value = read_digits(value, annotation)
     if annotation in (_empty, Any, object) or isinstance(annotation, Unresolved):
         return plain(value)
     typed = isinstance(value, Text)
@@ -153,6 +184,30 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
 
 
 _EXACT = (int, float, str, type(None))  # which are neither true nor a time
+
+
+def read_digits(value: Any, annotation: Any = None) -> Any:
+    """*value* with a Decimal or a plain float in place of each `Written`, as *annotation* asks.
+
+    What contains none passes by identity.
+    """
+    exact = any(part is Decimal for part in parts_of(annotation))
+
+    def read(one: Any) -> Any:
+        if type(one) is Written:
+            return Decimal(one.digits) if exact and math.isfinite(one) else float(one)
+        if type(one) is list:
+            items = cast("list[Any]", one)
+            others = [*map(read, items)]
+            same = all(a is b for a, b in zip(items, others, strict=True))
+            return items if same else others
+        if type(one) is dict:
+            parts = cast("dict[Any, Any]", one)
+            fields = {key: read(part) for key, part in parts.items()}
+            return parts if all(fields[key] is parts[key] for key in parts) else fields
+        return one
+
+    return read(value)
 
 
 def _takes_fewer(annotation: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mxm.pipeline.introspection.annotations import Unresolved, named_type
 from mxm.pipeline.problems import did_you_mean
-from mxm.pipeline.values.conversion import Sourced, Text, as_json, coerce, plain
+from mxm.pipeline.values.conversion import Sourced, Text, as_json, coerce, plain, read_digits
 from mxm.pipeline.values.fields import decides_itself, fields_of, key_of, takes_more, with_field
 
 __all__ = ["MISSING", "Fields", "Members", "PartError", "assemble", "origins_in", "plain_parts"]
@@ -124,7 +124,7 @@ def plain_parts(value: Any) -> Any:
             return assemble(value, Any)
         except ValueError:  # no task takes it, or this would have been reported before
             value = value.base
-    return plain(_bare(value))
+    return plain(read_digits(_bare(value)))
 
 
 def origins_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
