@@ -20,6 +20,7 @@ LIB = """
     import enum
     import functools
 
+    import numpy as np
     import other
 
     RATE = 5
@@ -27,6 +28,7 @@ LIB = """
     COUNT = 0
     CACHE = {}
     LATE = None
+    RANDOM = np.random.default_rng()
 
 
     @dataclasses.dataclass
@@ -94,6 +96,10 @@ LIB = """
         return out
 
 
+    def draw():
+        return RANDOM.normal()
+
+
     def lazily():
         import other
 
@@ -123,13 +129,17 @@ def others_after(project: Path, change: Callable[[Any], object], name: str = "re
     with imported(project, module="lib") as lib:
         change(lib)
         fn = getattr(lib, name)
-        lookups = lookups_of(Fingerprints(str(project)).of(fn), fn)
+        lookups = lookups_of(Fingerprints(str(project)).of(fn), fn, {})
     with imported(project, module="lib"):
         return {f"{each}{'' if each.stays else '?'}" for each in differing(lookups)}
 
 
 def test_modules_that_nobody_changed_are_the_same(project: Path) -> None:
     assert others_after(project, lambda lib: None) == set()
+
+
+def test_a_generator_of_random_numbers_is_another_in_each_process(project: Path) -> None:
+    assert others_after(project, lambda lib: None, "draw") == {"lib.RANDOM?"}
 
 
 @pytest.mark.parametrize(

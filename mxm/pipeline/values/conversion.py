@@ -197,12 +197,12 @@ def read_digits(value: Any, annotation: Any = None) -> Any:
         if type(one) is Written:
             return Decimal(one.digits) if exact and math.isfinite(one) else float(one)
         if type(one) is list:
-            items = cast("list[Any]", one)
+            items: list[Any] = one  # pyright: ignore[reportUnknownVariableType]
             others = [*map(read, items)]
             same = all(a is b for a, b in zip(items, others, strict=True))
             return items if same else others
         if type(one) is dict:
-            parts = cast("dict[Any, Any]", one)
+            parts: dict[Any, Any] = one  # pyright: ignore[reportUnknownVariableType]
             fields = {key: read(part) for key, part in parts.items()}
             return parts if all(fields[key] is parts[key] for key in parts) else fields
         return one

@@ -94,6 +94,7 @@ class ClusterPlace:
         self._made: tuple[Tree, bytes] | None = None
         # By id, because a callable object may have no hash; the steps keep them alive.
         self._functions: dict[int, _Sent] = {}
+        self._digests: dict[tuple[str, tuple[str, ...]], str | None] = {}
         self._closed = False
 
     # What dask_place and ray_place do
@@ -252,7 +253,9 @@ class ClusterPlace:
                     if entrypoint(fn) is None or fn.__module__ == "__main__":
                         raise SpecError("it has no name that a worker can import")
                     printed = self._prints.of(fn)
-                    looked_up = tuple(one for one in lookups_of(printed, fn) if one.stays)
+                    looked_up = tuple(
+                        one for one in lookups_of(printed, fn, self._digests) if one.stays
+                    )
                     known = _Sent(pack_function(fn), printed.items, printed.digest, looked_up)
                 except SpecError:
                     known = _Sent(_by_value(fn))

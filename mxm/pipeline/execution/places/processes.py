@@ -63,6 +63,7 @@ class WorkerPool:
         self._prints = Fingerprints(project_root(flow.source.file if flow.source else None))
         # By id, because a callable object may have no hash; the steps keep them alive.
         self._packed: dict[int, bytes] = {}
+        self._digests: dict[tuple[str, tuple[str, ...]], str | None] = {}
         self.slots: int = options.workers or os.cpu_count() or 1
         main = sys.modules.get("__main__")
         file = getattr(main, "__file__", None)
@@ -191,7 +192,7 @@ class WorkerPool:
             known = self._packed.get(id(fn))
         if known is None:
             by_name = pack_function(fn)
-            known = pack((by_name, lookups_of(self._prints.of(fn), fn)))
+            known = pack((by_name, lookups_of(self._prints.of(fn), fn, self._digests)))
             with self._lock:
                 self._packed[id(fn)] = known
         return known

@@ -170,8 +170,8 @@ def not_the_same(task: str, names: Sequence[str]) -> FatalError:
         BackendError(
             f"task {task!r} was not run: {listed} {differ} in the worker process, which imports "
             "modules anew",
-            hint="pass what a program changes as a parameter, start again after an edit, or use "
-            "runner 'threads'",
+            hint="pass what a program changes as a parameter, import in the task's module what "
+            "fills a registry, start again after an edit, or use runner 'threads'",
         )
     )
 

@@ -371,11 +371,13 @@ def _function(parent: _Parent, packed: bytes) -> Callable[..., Any]:
     function: Callable[..., Any] = unpack(fn)
     if packed not in _compared:
         # A cache that calls fill is compared before the first call that could.
-        others = differing(each for each in lookups if each.stays or each.module not in _in_use)
+        asked = [each for each in lookups if each.stays or each.module not in _in_use]
+        others = differing(set(asked) - _same)
         if any(other.stays for other in others):
             raise _OtherError([str(other) for other in others if other.stays])
         for other in others:
             parent.tell(WARNED, pack(_warning_of(other)))
+        _same.update(each for each in asked if each.stays)
         _compared.add(packed)
         _in_use.update(sys.modules)
     return function
@@ -391,6 +393,7 @@ def _warning_of(other: Lookup) -> Problem:
 
 
 _compared: set[bytes] = set()
+_same: set[Lookup] = set()
 _in_use: set[str] = set()
 """The modules that were imported before the last call."""
 

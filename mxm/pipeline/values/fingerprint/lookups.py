@@ -7,11 +7,12 @@ there: ``lib.RATE = 7``, a patched function, an edited file.
 from __future__ import annotations
 
 import dis
+import functools
 import importlib
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from mxm.pipeline.interrupts import let_signals_pass
@@ -50,7 +51,11 @@ class Lookup(NamedTuple):
         return ".".join((self.module, *self.path))
 
 
-def lookups_of(fingerprint: Fingerprint, fn: Callable[..., Any]) -> tuple[Lookup, ...]:
+def lookups_of(
+    fingerprint: Fingerprint,
+    fn: Callable[..., Any],
+    digests: dict[tuple[str, tuple[str, ...]], str | None],
+) -> tuple[Lookup, ...]:
     """What *fn* looks up in modules of the project, directly or not, as it is now.
 
     Parameters
@@ -59,6 +64,8 @@ def lookups_of(fingerprint: Fingerprint, fn: Callable[..., Any]) -> tuple[Lookup
         That of *fn*, made in this process.
     fn
         The function.
+    digests
+        Those that other functions have needed; a large table is read once.
     """
     made: dict[tuple[str, tuple[str, ...]], Lookup] = {}
     changed = set(_changed(fingerprint.functions()))
@@ -73,7 +80,9 @@ def lookups_of(fingerprint: Fingerprint, fn: Callable[..., Any]) -> tuple[Lookup
         if loaded is None or vars(loaded) is not scope or not all(map(str.isidentifier, path)):
             continue  # of an object, or a name that an import hook made up
         value = _value_at(scope, path)
-        digest = _digest(value, has_plain_code=_is_plain(loaded))
+        if (name, path) not in digests:
+            digests[name, path] = _digest(value, has_plain_code=_is_plain(loaded))
+        digest = digests[name, path]
         if digest is not None:
             stays = path[-1] not in changed and (_is_code(value) or _is_data(value))
             made[name, path] = Lookup(name, path, digest, stays)
@@ -104,20 +113,25 @@ def differing(lookups: Iterable[Lookup]) -> list[Lookup]:
 def _changed(functions: Iterable[FunctionType]) -> Iterator[str]:
     """The names of what *functions* themselves may change: ``global COUNT``, ``CACHE[key] = 1``."""
     for fn in functions:
-        for code in codes_in(fn.__code__):
-            # An expression and the name that it begins with have one place.
-            names: dict[Any, list[str]] = {}
-            changing: set[Any] = set()
-            for step in dis.get_instructions(code):
-                place = step.positions and step.positions[:1] + step.positions[2:3]
-                if step.opname == "STORE_GLOBAL":
-                    yield str(step.argval)
-                elif step.opname in _STORES or step.argval in _CHANGING:
-                    changing.add(place)
-                if step.opname in _LOADS:
-                    names.setdefault(place, []).append(str(step.argval))
-            for place in changing:
-                yield from names.get(place, ())
+        yield from _changed_by(fn.__code__)
+
+
+@functools.lru_cache(10_000)
+def _changed_by(code: CodeType) -> frozenset[str]:
+    # An expression and the name that it begins with have one place.
+    names: dict[Any, list[str]] = {}
+    changing: set[Any] = set()
+    changed: set[str] = set()
+    for each in codes_in(code):
+        for step in dis.get_instructions(each):
+            place = step.positions and step.positions[:1] + step.positions[2:3]
+            if step.opname == "STORE_GLOBAL":
+                changed.add(str(step.argval))
+            elif step.opname in _STORES or step.argval in _CHANGING:
+                changing.add(place)
+            if step.opname in _LOADS:
+                names.setdefault(place, []).append(str(step.argval))
+    return frozenset(changed.union(*(names.get(place, ()) for place in changing)))
 
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD")
@@ -151,6 +165,8 @@ def _is_code(value: Any) -> bool:
 def _is_data(value: Any) -> bool:
     """Whether only a program that means to changes it: it has no state that reading it moves."""
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if kind.__module__.startswith("numpy.random"):
+        return False
     return (
         value is MISSING
         or is_fixed(value)
