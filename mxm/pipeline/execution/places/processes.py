@@ -39,7 +39,7 @@ from mxm.pipeline.introspection.shadows import shadow_hint
 from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
 from mxm.pipeline.projects import project_root
-from mxm.pipeline.values.fingerprint import Fingerprints, lookups_of
+from mxm.pipeline.values.fingerprint import Fingerprints, Lookup, lookups_of
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions
@@ -60,9 +60,11 @@ class WorkerPool:
     """
 
     def __init__(self, flow: FlowSpec, options: RunOptions) -> None:
+        self._functions = [task.fn for task in flow.tasks]
         self._prints = Fingerprints(project_root(flow.source.file if flow.source else None))
         # By id, because a callable object may have no hash; the steps keep them alive.
         self._packed: dict[int, bytes] = {}
+        self._lookups: dict[int, tuple[Lookup, ...]] = {}
         self._digests: dict[tuple[str, tuple[str, ...]], str | None] = {}
         self.slots: int = options.workers or os.cpu_count() or 1
         main = sys.modules.get("__main__")
@@ -187,14 +189,27 @@ class WorkerPool:
         self._let_go()
 
     def _pack(self, fn: Callable[..., Any]) -> bytes:
-        """*fn* as bytes, with what it looks up: a worker compares that with what it has."""
+        """*fn* as bytes, with what it looks up: a worker compares that with what it has.
+
+        What calls of any task change is among it, so that no warning depends on the order of calls.
+        """
         with self._lock:
             known = self._packed.get(id(fn))
         if known is None:
             by_name = pack_function(fn)
-            known = pack((by_name, lookups_of(self._prints.of(fn), fn, self._digests)))
+            loose = {
+                each for one in self._functions for each in self._looked_up(one) if not each.stays
+            }
+            known = pack((by_name, sorted(loose.union(self._looked_up(fn)))))
             with self._lock:
                 self._packed[id(fn)] = known
+        return known
+
+    def _looked_up(self, fn: Callable[..., Any]) -> tuple[Lookup, ...]:
+        known = self._lookups.get(id(fn))
+        if known is None:
+            known = lookups_of(self._prints.of(fn), fn, self._digests)
+            self._lookups[id(fn)] = known
         return known
 
     def _end(self, worker: Worker) -> None:

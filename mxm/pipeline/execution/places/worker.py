@@ -370,9 +370,13 @@ def _function(parent: _Parent, packed: bytes) -> Callable[..., Any]:
     fn, lookups = unpack(packed)
     function: Callable[..., Any] = unpack(fn)
     if packed not in _compared:
-        # A cache that calls fill is compared before the first call that could.
-        asked = [each for each in lookups if each.stays or each.module not in _in_use]
-        others = differing(set(asked) - _same)
+        # What calls change is compared before the first call that could, of any task.
+        asked = {
+            each
+            for each in lookups
+            if each.stays or (each.module in sys.modules and each.module not in _in_use)
+        }
+        others = differing(sorted(asked - _same))
         if any(other.stays for other in others):
             raise _OtherError([str(other) for other in others if other.stays])
         for other in others:
