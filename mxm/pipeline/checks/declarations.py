@@ -47,7 +47,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
         from mxm.pipeline.checks.schedules import schedule_problems  # few flows have one
 
         problems.extend(schedule_problems(spec))
-    if any(t.reads or (t.produces and t.produces.path_template) for t in spec.tasks):
+    if any(t.reads or (t.produces and t.produces.path_template is not None) for t in spec.tasks):
         from mxm.pipeline.checks.assets import asset_problems  # few flows have such tasks
 
         problems.extend(asset_problems(spec))
