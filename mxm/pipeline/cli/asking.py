@@ -92,6 +92,8 @@ class _Watched:
         self._asking = asking
         self._paths = {"/dev/tty"}
         self._devices: set[int] = set()
+        if sys.platform == "win32":  # where a terminal is no file
+            return
         with contextlib.suppress(OSError, ValueError):
             self._paths.add(os.ttyname(stream.fileno()))
         for path in self._paths:
@@ -108,10 +110,11 @@ class _Watched:
     def _count(self) -> int:
         """How many files of this process are the terminal."""
         count = 0
-        with contextlib.suppress(OSError):
-            for name in os.listdir("/dev/fd"):
-                with contextlib.suppress(OSError, ValueError):
-                    count += os.fstat(int(name)).st_rdev in self._devices
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                for name in os.listdir("/dev/fd"):
+                    with contextlib.suppress(OSError, ValueError):
+                        count += os.fstat(int(name)).st_rdev in self._devices
         return count
 
 
