@@ -161,3 +161,14 @@ import mxm, pkgutil, mxm.alpha, mxm.beta, mxm.delta
 assert mxm.__path__ == pkgutil.extend_path(mxm.__path__[:1], "mxm"), mxm.__path__
 """
     loaded_by(code, tmp_path)
+
+
+def test_the_pytest_plugin_loads_nothing_before_a_fixture_is_used() -> None:
+    # It is imported in every session of pytest, and what only it imports is its cost.
+    code = (
+        "import sys, pytest; before = set(sys.modules); import mxm.pipeline.testing.plugin; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = ["mxm", "mxm.pipeline", "mxm.pipeline.testing", "mxm.pipeline.testing.plugin"]
+    assert [name for name in ran.stdout.split() if name.startswith("mxm")] == ours

@@ -1,12 +1,11 @@
-"""For users' own tests: flows run without engine and feed, graphs compared, resources replaced."""
+"""For users' own tests: flows run without engine and feed, graphs compared, resources replaced.
+
+Each name is loaded when it is used: pytest loads the plugin beside it in every session.
+"""
 
 from __future__ import annotations
 
-from mxm.pipeline.execution.replacements import replaced
-from mxm.pipeline.registry import collecting
-from mxm.pipeline.testing.graphs import assert_flows_valid, assert_graph
-from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
-from mxm.pipeline.testing.running import assert_same_everywhere, no_delays, run_flow
+from typing import TYPE_CHECKING
 
 __all__ = [
     "InputChangedError",
@@ -19,3 +18,31 @@ __all__ = [
     "replaced",
     "run_flow",
 ]
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.replacements import replaced
+    from mxm.pipeline.registry import collecting
+    from mxm.pipeline.testing.graphs import assert_flows_valid, assert_graph
+    from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
+    from mxm.pipeline.testing.running import assert_same_everywhere, no_delays, run_flow
+else:
+    _HOMES = {
+        "execution.replacements": ("replaced",),
+        "registry": ("collecting",),
+        "testing.graphs": ("assert_flows_valid", "assert_graph"),
+        "testing.guard": ("InputChangedError", "guarded_inputs"),
+        "testing.running": ("assert_same_everywhere", "no_delays", "run_flow"),
+    }
+
+    def __getattr__(name):
+        for module, names in _HOMES.items():
+            if name in names:
+                from importlib import import_module
+
+                value = getattr(import_module(f"mxm.pipeline.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
