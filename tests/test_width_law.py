@@ -74,7 +74,10 @@ def interpreted(drawn: list[Drawn], count: int) -> dict[str, Made]:
     for step in drawn:
         direct = [*step.lists, *step.whole, *step.after]
         above[step.name] = {*direct, *(name for d in direct for name in above[d])}
-        made[step.name] = _made(step, by_name, made, above[step.name], count)
+        # The rule of a map judges what is beside its lists.
+        others = [*step.whole, *step.after]
+        judged = {*others, *(name for d in others for name in above[d])}
+        made[step.name] = _made(step, by_name, made, judged, count)
     return made
 
 
