@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from mxm.pipeline.errors import (
     BackendError,
     GraphError,
     ParameterError,
+    PipelineError,
     ResourceError,
     TaskTimeoutError,
     UseError,
@@ -1281,6 +1283,29 @@ def test_settings_are_read_alike_by_runs_and_plain_calls(runner: str) -> None:
     settings = {"db": {"url": "mine"}}
     assert value(simple, resource_settings=settings)[1] == "mine"
     assert value(simple, resource_settings=settings, runner="processes")[1] == "mine"
+
+
+@mxm.resource
+def fee(rate: Decimal = Decimal(0), loose=0) -> Iterator[tuple[Any, ...]]:  # type: ignore[no-untyped-def]
+    yield rate, loose
+
+
+@mxm.task
+def charged(of: tuple[Any, ...] = mxm.use(fee)) -> str:
+    return f"{of[0]} {of[1]} {type(of[1]).__name__}"
+
+
+@mxm.flow
+def charges() -> str:
+    return charged()
+
+
+def test_a_decimal_setting_has_all_its_digits(runner: str) -> None:
+    project("[tool.mxm.pipeline.resources.fee]\nrate = 0.1234567890123456789\nloose = 0.10\n")
+    assert value(charges, runner=runner) == charges() == "0.1234567890123456789 0.1 float"
+    project("[tool.mxm.pipeline.resources.fee]\nrate = 1e400\n")
+    with pytest.raises(PipelineError, match="cannot be read: a number is too large for a float"):
+        charges()
 
 
 @mxm.flow

@@ -13,7 +13,7 @@ from mxm.pipeline.params.declared import annotation_of
 from mxm.pipeline.problems import Problem, closest, did_you_mean, shown_path
 from mxm.pipeline.projects import nearest_project
 from mxm.pipeline.pyproject import table_in
-from mxm.pipeline.values.conversion import Sourced, Text
+from mxm.pipeline.values.conversion import Sourced, Text, Written
 from mxm.pipeline.values.parts import (
     MISSING,
     Fields,
@@ -76,7 +76,7 @@ def project_settings() -> tuple[Mapping[str, Mapping[str, Any]], str]:
         file = nearest_project(os.getcwd())
     except OSError:  # the working directory is gone
         file = None
-    tables: Any = (table_in(file) or {}).get("resources", {}) if file else {}
+    tables: Any = (table_in(file, Written) or {}).get("resources", {}) if file else {}
     where = shown_path(file) if file else ""
     if not isinstance(tables, dict) or not all(
         isinstance(table, dict) for table in cast("dict[str, Any]", tables).values()
