@@ -111,6 +111,12 @@ def test_command_that_runs_nothing_loads_no_engine(project: Path, arguments: lis
     assert loaded_by_command(arguments, project) & ENGINES == set()
 
 
+def test_a_tree_is_drawn_without_what_draws_pictures_and_reports(project: Path) -> None:
+    loaded = loaded_by_command(["graph", "light"], project)
+    assert "mxm.pipeline.views.tree" in loaded
+    assert not {"mxm.pipeline.views.drawn", "mxm.pipeline.views.reported"} & loaded
+
+
 def test_inline_run_loads_no_engine(project: Path) -> None:
     arguments = ["run", "light", "--backend", "inline"]
     assert loaded_by_command(arguments, project) & ENGINES == set()

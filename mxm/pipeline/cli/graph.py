@@ -29,9 +29,7 @@ from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.views import drawn
 from mxm.pipeline.views.calls import constants_of
-from mxm.pipeline.views.diagram import draw_dot
 from mxm.pipeline.views.tree import ASCII, BOXES, WIDTH, draw_tree
 
 __all__ = ["app"]
@@ -60,12 +58,39 @@ def _draw_trees(
     return "\n\n".join(draw_tree(spec, branches, width=width) for spec in specs)
 
 
+# A tree is drawn without the modules of the others.
+
+
+def _draw_mermaid(specs: Sequence[FlowSpec]) -> str:
+    from mxm.pipeline.views.drawn import mermaid
+
+    return mermaid(specs)
+
+
+def _draw_dot(specs: Sequence[FlowSpec]) -> str:
+    from mxm.pipeline.views.diagram import draw_dot
+
+    return draw_dot(*specs)
+
+
+def _draw_svg(specs: Sequence[FlowSpec]) -> str:
+    from mxm.pipeline.views.drawn import svg
+
+    return svg(specs)
+
+
+def _draw_html(specs: Sequence[FlowSpec]) -> str:
+    from mxm.pipeline.views.drawn import html
+
+    return html(specs)
+
+
 _FORMATS: dict[str, Drawer] = {
     "tree": _draw_trees,
-    "mermaid": drawn.mermaid,
-    "dot": lambda specs: draw_dot(*specs),
-    "svg": drawn.svg,
-    "html": drawn.html,
+    "mermaid": _draw_mermaid,
+    "dot": _draw_dot,
+    "svg": _draw_svg,
+    "html": _draw_html,
 }
 
 

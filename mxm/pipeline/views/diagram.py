@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import printable
@@ -14,8 +15,10 @@ from mxm.pipeline.views.cards import View, edges_of, group_of, views_of
 from mxm.pipeline.views.colours import LIGHT
 from mxm.pipeline.views.layers import Edge
 from mxm.pipeline.views.markup import Keys
-from mxm.pipeline.views.reported import Report
 from mxm.pipeline.views.states import ORDER
+
+if TYPE_CHECKING:
+    from mxm.pipeline.views.reported import Report
 
 __all__ = ["draw_dot", "draw_mermaid", "draw_run_mermaid"]
 
