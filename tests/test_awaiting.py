@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+import time
+import weakref
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 import mxm
 from mxm.pipeline import State, compile_flow
 from mxm.pipeline.errors import TaskTimeoutError
+from mxm.pipeline.execution.carriers import Carriers, Wait, Waits
 from mxm.pipeline.testing import guarded_inputs
 
 _SOON_S = 20.0  # far more than anything here takes
@@ -292,3 +297,31 @@ def test_fail_fast_begins_no_item_after_one_that_failed() -> None:
     ran = run(items, workers=2, fail_fast=True)
     assert isinstance(ran.tasks["fails"].error, ValueError)
     assert len(begun) < 50
+
+
+def test_work_that_ended_is_not_kept_until_its_deadline() -> None:
+    class Value:
+        pass
+
+    ended, freed = threading.Event(), threading.Event()
+    carriers = Carriers[None](lambda _: ended.set(), lambda: None)
+
+    def work() -> Waits[None]:
+        value = Value()
+        weakref.finalize(value, freed.set)
+        until: Future[None] = Future()
+        threading.Timer(0.01, until.set_result, [None]).start()
+        yield Wait(until, time.monotonic() + 3600)
+
+    context = contextvars.Context()
+    holder = Value()
+    kept = contextvars.ContextVar[Value]("kept")
+    context.run(kept.set, holder)
+    dropped = threading.Event()
+    weakref.finalize(holder, dropped.set)
+    del holder
+    carriers.start(context, work)
+    del context
+    assert ended.wait(30) and freed.wait(30) and dropped.wait(30)
+    assert carriers.due() > 3000
+    carriers.close()

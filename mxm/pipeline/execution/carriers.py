@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import math
@@ -113,14 +114,19 @@ class Carriers(Generic[T]):
         except BaseException as error:
             self._ended(error)
         else:
-            self._wait(wait, lambda: self._go_on(context, work))
+            self._wait(wait, functools.partial(self._go_on, context, work))
 
     def _wait(self, wait: Wait, go_on: Callable[[], object]) -> None:
-        lock = threading.Lock()
+        # The future and the clock may come together; and what the clock has for hours must not keep
+        # the work and its values alive.
+        left = [go_on]
 
         def once(_: object = None) -> None:
-            if lock.acquire(blocking=False):  # the future and the clock may come together
-                self._submit(go_on)
+            try:
+                job = left.pop()
+            except IndexError:
+                return
+            self._submit(job)
 
         if wait.deadline is not None:
             with self._changed:
