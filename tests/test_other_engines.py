@@ -12,7 +12,7 @@ from modules import module_of
 
 import mxm
 from mxm.pipeline import other_engines
-from mxm.pipeline.authoring import TaskOptions
+from mxm.pipeline.authoring.tasks import TaskOptions
 from mxm.pipeline.execution.options import RunOptions
 
 

@@ -14,7 +14,14 @@ from mxm.pipeline.introspection.signatures import shape_of, unwrapped
 from mxm.pipeline.tracing.marks import NO_ITEMS, Mark
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 
-__all__ = ["MapError", "calls_of", "first_parameter", "gathered", "outcomes_of", "require_mappable"]
+__all__ = [
+    "MapError",
+    "calls_of",
+    "first_parameter",
+    "outcomes_of",
+    "require_mappable",
+    "values_of",
+]
 
 
 class MapError(PipelineError, TypeError):
@@ -100,7 +107,15 @@ def _items(task: str, parameter: str, value: Any) -> list[Any]:
         raise TypeError(f"parameter {parameter!r} of task {task!r}: {error}") from None
 
 
-async def gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+def values_of(
+    fn: Callable[..., Any], call: Callable[..., Any], calls: list[tuple[Any, dict[str, Any]]]
+) -> list[Any] | Coroutine[Any, Any, list[Any]]:
+    """The value of each of *calls* of *fn*, made by *call*; awaitable for async functions."""
+    values = [call(item, **kwargs) for item, kwargs in calls]
+    return _gathered(values) if inspect.iscoroutinefunction(unwrapped(fn)) else values
+
+
+async def _gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
     """Await *coroutines* concurrently; return their values."""
     import asyncio  # takes as long to load as all of this package
 
@@ -128,7 +143,7 @@ def outcomes_of(
                 let_signals_pass(error)
                 return failed(key, error)
 
-        return gathered(one(key, *each) for key, each in zip(keys, calls, strict=True))
+        return _gathered(one(key, *each) for key, each in zip(keys, calls, strict=True))
     values: list[Any] = []
     for key, (item, kwargs) in zip(keys, calls, strict=True):
         try:
