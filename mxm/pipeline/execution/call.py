@@ -1,29 +1,18 @@
-"""A step's function and its inputs, called as often as the engine asks, whatever it raises."""
+"""A step during a run: its attempts, as many as the engine makes, and how they ended."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import functools
-import inspect
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from collections.abc import Callable
+from contextvars import Token
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
-from mxm.pipeline.bindings import Unpacked, require_count, value_of
-from mxm.pipeline.errors import (
-    AssetCheckError,
-    Skip,
-    TaskCancelledError,
-    TaskTimeoutError,
-    described,
-)
-from mxm.pipeline.execution.carriers import Wait, Waits
+from mxm.pipeline.errors import Skip, TaskCancelledError, described
+from mxm.pipeline.execution.awaiting import awaited
+from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -32,15 +21,13 @@ from mxm.pipeline.execution.events import (
     Progressed,
     StepStarted,
 )
+from mxm.pipeline.execution.fatal import FatalError, attempt_error
+from mxm.pipeline.execution.invocation import Noting, invoke, require_counts
 from mxm.pipeline.execution.limits import Hold
-from mxm.pipeline.execution.loop import EventLoop, Started
 from mxm.pipeline.execution.output import Output, output_to, restore_output
 from mxm.pipeline.execution.plan import Step
-from mxm.pipeline.execution.resources import Resources, active_resources, using
 from mxm.pipeline.execution.retrying import NO_RETRY, Retry, decide_retry
-from mxm.pipeline.interrupts import ends_the_run, wait
-from mxm.pipeline.introspection.uses import uses_of
-from mxm.pipeline.logs import within_task
+from mxm.pipeline.execution.written import declared_only, rejected_asset
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.remote import RemoteValue
 from mxm.pipeline.values.snapshot import Snapshot
@@ -48,56 +35,9 @@ from mxm.pipeline.values.snapshot import Snapshot
 if TYPE_CHECKING:
     from mxm.pipeline.execution.publishing import Aim
 
-__all__ = [
-    "Call",
-    "FatalError",
-    "Invocation",
-    "Noting",
-    "Invoke",
-    "attempt_error",
-    "awaited",
-    "call_here",
-    "call_function",
-    "declared_only",
-    "invoke",
-    "invoke_now",
-    "invoke_with",
-    "invoking",
-    "rejected_asset",
-    "require_counts",
-]
+__all__ = ["Call"]
 
 __tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
-
-
-def attempt_error(raised: BaseException) -> tuple[BaseException, bool]:
-    """The error of an attempt that *raised*, and whether another attempt is pointless.
-
-    Raises
-    ------
-    BaseException
-        *raised* itself, if it asks the whole run to end.
-    """
-    if isinstance(raised, FatalError):
-        return raised.error, True
-    if isinstance(raised, Exception):
-        return raised, False
-    # Ctrl-C, and exceptions raised by other signal handlers, ask the whole run to end. Whatever a
-    # task raises by itself is its failure, even an exception class of the engine.
-    if isinstance(raised, KeyboardInterrupt) or ends_the_run(raised):
-        raise raised
-    return raised, True
-
-
-class FatalError(Exception):
-    """Carries an error that is not worth another attempt through an engine.
-
-    For errors other than `Exception`, such as `SystemExit`, and those that would fail every time.
-    """
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(described(error))
-        self.error = error
 
 
 class Call:
@@ -203,10 +143,10 @@ class Call:
         self._open_attempt()
         try:
             if self.step.target is None:
-                self.value = _invoke.get()(self)
+                self.value = invoke(self)
             else:
                 with self._noting():
-                    self.value = _invoke.get()(self)
+                    self.value = invoke(self)
             self._took()
         except BaseException as raised:
             if not self._close_attempt(raised):
@@ -422,275 +362,3 @@ class Call:
 
 
 _NOTHING_NOTED = contextlib.nullcontext()
-
-
-def declared_only(step: Step) -> WrittenAsset | None:
-    """The asset of *step* that its function writes by itself, if at all: it has no path."""
-    declared = step.task.produces
-    if declared is None or declared.path_template is not None:
-        return None
-    return WrittenAsset(declared.id, step.partition)
-
-
-def rejected_asset(step: Step, error: BaseException) -> WrittenAsset | None:
-    """What the checks of the asset of *step* said, if they raised *error*: nothing is written."""
-    declared = step.task.produces
-    if declared is None or not isinstance(error, AssetCheckError):
-        return None
-    return WrittenAsset(declared.id, error.partition, checks=error.results)
-
-
-class Noting(Protocol):
-    """Notes what the attempts of a call do, where its result may be kept for later runs."""
-
-    is_lost: bool
-    notes: list[Any]
-
-    def sent(self) -> Noting:
-        """A copy without notes, for another process."""
-        ...
-
-    def take(self, notes: Iterable[Any], /) -> None:
-        """Add *notes* of attempts in another process."""
-        ...
-
-    def around(self, fn: Callable[..., Any], /) -> contextlib.AbstractContextManager[object]:
-        """A block in which one attempt of *fn* is made."""
-        ...
-
-    def check(self, fn: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], /) -> None:
-        """Note what the last attempt, which returned, changed."""
-        ...
-
-
-class Invocation(Protocol):
-    """One call of a function with its inputs: for a step, or for one of its items."""
-
-    flow: str
-    step: Step
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    probe: Noting | None
-    reads: list[ReadAsset]
-    stays: int | None
-
-
-Invoke: TypeAlias = Callable[[Invocation], Any]
-"""Calls the function of an `Invocation` once, here or elsewhere; its value."""
-
-
-def call_here(call: Invocation) -> Any:
-    """Call the function in this process, and note what it did where its result may be kept."""
-    value = _timed(call)
-    if call.probe is not None:
-        call.probe.check(call.step.task.fn, call.args, call.kwargs)
-    return value
-
-
-def require_counts(unpacked: Iterable[Unpacked], value: Any) -> None:
-    """Check that the parts of the result *value* that a flow's body unpacks can be.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `mxm.pipeline.bindings.require_count`.
-    """
-    for one in unpacked:
-        part = value_of(one.binding, lambda _: value)
-        require_count(part, one.count, f"the result of task {str(one.binding)!r}")
-
-
-def _timed(call: Invocation) -> Any:
-    """Call the function; with a timeout, in a thread that can be abandoned."""
-    timeout = call.step.task.timeout_s
-
-    resources = active_resources()
-    if resources is None:  # of no run: an engine's own test of a step
-        resources = Resources.of_process(call.flow)
-        with using(resources), contextlib.closing(resources):
-            return _timed(call)
-    loop = resources.loop or EventLoop()
-    if timeout is None:
-        return _work(call, resources, loop)
-    begun: list[Started] = []
-    try:
-        return _in_thread(lambda: _work(call, resources, loop, begun.append), timeout)
-    except _LateError:
-        if call.probe is not None:
-            call.probe.is_lost = True
-        for started in begun:
-            started.cancel()
-            loop.answers()  # else it is held, and others get a new one
-        raise TaskTimeoutError(call.step.name, timeout) from None
-
-
-def _work(
-    call: Invocation,
-    resources: Resources,
-    loop: EventLoop,
-    on_start: Callable[[Started], object] | None = None,
-) -> Any:
-    fn = call.step.task.fn
-    with within_task(call.flow, call.step.name):
-        args: tuple[Any, ...] = call.args
-        kwargs: Mapping[str, Any] = call.kwargs
-        if uses_of(fn):
-            args, kwargs = resources.filled(fn, args, kwargs)
-        if call.probe is None:
-            return call_function(fn, args, kwargs, loop, on_start)
-        with call.probe.around(fn):
-            return call_function(fn, args, kwargs, loop, on_start)
-
-
-def awaited(call: Invocation) -> Waits[Any]:
-    """Call an async function in this process; its value, on no thread while it waits.
-
-    Raises
-    ------
-    TaskTimeoutError
-        It took longer than the task's ``timeout_s``.
-    BaseException
-        What it raised.
-    """
-    if _is_watched.get():  # from outside, and as a whole
-        return _invoke.get()(call)
-    fn, timeout = call.step.task.fn, call.step.task.timeout_s
-    resources = active_resources()
-    if resources is None or resources.loop is None:
-        return call_here(call)
-    loop, probe = resources.loop, call.probe
-    deadline = None if timeout is None else time.monotonic() + timeout
-    try:
-        with within_task(call.flow, call.step.name):
-            args: tuple[Any, ...] = call.args
-            kwargs: Mapping[str, Any] = call.kwargs
-            if uses_of(fn):
-                fill = functools.partial(resources.filled, fn, args, kwargs)
-                args, kwargs = fill() if timeout is None else _in_thread(fill, timeout)
-            with _NOTHING_NOTED if probe is None else probe.around(fn):
-                value = fn(*args, **kwargs)
-                if inspect.isawaitable(value):
-                    value = yield from _result(loop.begin_awaited(value), deadline)
-    except _LateError:
-        if probe is not None:
-            probe.is_lost = True
-        loop.answers()  # else it is held, and others get a new one
-        raise TaskTimeoutError(call.step.name, timeout or 0) from None
-    if probe is not None:
-        probe.check(fn, call.args, call.kwargs)
-    return value
-
-
-def _result(started: Started, deadline: float | None) -> Waits[Any]:
-    """The result of *started*, by the *deadline*."""
-    yield Wait(started.outcome, deadline)
-    if not started.outcome.done():
-        started.cancel()
-        raise _LateError
-    if deadline is not None and started.ended > deadline:  # it kept others from noticing
-        raise _LateError
-    return started.outcome.result()
-
-
-_invoke: ContextVar[Invoke] = ContextVar("mxm_invoke", default=call_here)
-_is_watched: ContextVar[bool] = ContextVar("mxm_is_watched", default=False)
-
-
-def invoke(call: Invocation) -> Any:
-    """Call the function of *call* once, in the place that this context sets; return its value."""
-    return _invoke.get()(call)
-
-
-def invoke_now() -> Invoke:
-    """The function that makes the calls in this context."""
-    return _invoke.get()
-
-
-def invoke_with(invoke: Invoke) -> None:
-    """Let *invoke* make the calls in this context."""
-    _invoke.set(invoke)
-
-
-@contextmanager
-def invoking(
-    wrap: Callable[[Invoke], Invoke], *, watches: bool = True
-) -> Generator[None, None, None]:
-    """Wrap every call within this block in *wrap*.
-
-    Parameters
-    ----------
-    wrap
-        Makes the function that calls from the one so far.
-    watches
-        Whether a call must go through it whole; else those that are awaited do without it.
-    """
-    token = _invoke.set(wrap(_invoke.get()))
-    watched = _is_watched.set(watches or _is_watched.get())
-    try:
-        yield
-    finally:
-        _is_watched.reset(watched)
-        _invoke.reset(token)
-
-
-def call_function(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    loop: EventLoop,
-    on_start: Callable[[Started], object] | None = None,
-) -> Any:
-    """The value of *fn*, awaited where it can be.
-
-    Parameters
-    ----------
-    fn, args, kwargs
-        What is called.
-    loop
-        Where it is awaited.
-    on_start
-        As for `EventLoop.run`.
-    """
-    value = fn(*args, **kwargs)
-    if type(value) in _NOT_AWAITABLE or not inspect.isawaitable(value):
-        return value
-    return loop.run(value, on_start)
-
-
-_NOT_AWAITABLE = frozenset([type(None), bool, int, float, str, bytes, list, tuple, dict, set])
-
-
-def _has_ended(thread: threading.Thread, seconds: float) -> bool:
-    thread.join(seconds)
-    return not thread.is_alive()
-
-
-class _LateError(Exception):
-    """A thread did not finish in time."""
-
-
-def _in_thread(function: Callable[[], Any], timeout: float | None) -> Any:
-    """Run *function* in its own daemon thread with this thread's context; return its outcome."""
-    values: list[Any] = []
-    errors: list[BaseException] = []
-    late = False
-
-    def work() -> None:
-        nonlocal late
-        try:
-            values.append(function())
-        except BaseException as error:
-            errors.append(error)
-        late = timeout is not None and time.monotonic() - started > timeout
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(work,), daemon=True)
-    started = time.monotonic()
-    thread.start()
-    wait(lambda seconds: _has_ended(thread, seconds), timeout)
-    # It may have ended while it kept this thread from running.
-    if thread.is_alive() or late:
-        raise _LateError
-    if errors:
-        raise errors[0]
-    return values[0]

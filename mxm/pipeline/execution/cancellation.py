@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mxm.pipeline.assets.reading import of_flow
-from mxm.pipeline.execution.call import Call, Invocation, Invoke, invoking
+from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.driver import Perform, PerformAwaited, drive
 from mxm.pipeline.execution.events import Event, StepEnded
+from mxm.pipeline.execution.invocation import Invocation, Invoke, invoking
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.execution.planning import plan_with

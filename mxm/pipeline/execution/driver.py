@@ -37,7 +37,7 @@ from mxm.pipeline.spec import last_of
 from mxm.pipeline.taskruns import State, TaskRun
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.invocation import Noting
     from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["Perform", "PerformAwaited", "drive"]

@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import require_count, value_of
 from mxm.pipeline.errors import AssetError, Skip, described
-from mxm.pipeline.execution.call import (
-    Invocation,
-    attempt_error,
-    awaited,
-    invoke,
-    rejected_asset,
-)
+from mxm.pipeline.execution.awaiting import awaited
 from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.execution.events import (
     AttemptEnded,
@@ -28,17 +22,19 @@ from mxm.pipeline.execution.events import (
     Observers,
     OutputLine,
 )
+from mxm.pipeline.execution.fatal import attempt_error
+from mxm.pipeline.execution.invocation import Invocation, invoke
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import OnLine, Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.retrying import NO_RETRY, decide_retry
-from mxm.pipeline.execution.written import announce
+from mxm.pipeline.execution.written import announce, rejected_asset
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.invocation import Noting
     from mxm.pipeline.execution.publishing import Aim
 
 __all__ = ["Item", "ItemCall", "await_items", "many_now", "many_with", "run_items"]

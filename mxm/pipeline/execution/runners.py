@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
-from mxm.pipeline.execution.call import invoke_with
 from mxm.pipeline.execution.carriers import Carriers, Waits
+from mxm.pipeline.execution.invocation import invoke_with
 from mxm.pipeline.execution.items import many_with
 from mxm.pipeline.execution.options import RunOptions, place_target
 from mxm.pipeline.execution.places.base import Place

@@ -14,10 +14,10 @@ from mxm.pipeline.bindings import Binding, Each, Param, Upstream, upstreams_in
 from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.execution.asked import Asked
 from mxm.pipeline.execution.caching import Caching
-from mxm.pipeline.execution.call import Noting
 from mxm.pipeline.execution.contents import Content, Fresh, Looks, content_of_task, named
 from mxm.pipeline.execution.entries import Entry
 from mxm.pipeline.execution.events import Observers, StepLooked
+from mxm.pipeline.execution.invocation import Noting
 from mxm.pipeline.execution.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.observing import also_observed, unobserved

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.execution.call import Invocation, Invoke, invoking
+from mxm.pipeline.execution.invocation import Invocation, Invoke, invoking
 from mxm.pipeline.interrupts import let_signals_pass
 
 __all__ = ["InputChangedError", "guarded_inputs"]

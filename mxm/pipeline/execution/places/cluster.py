@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, add_note, described
-from mxm.pipeline.execution.call import FatalError, Invocation
+from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.invocation import Invocation
 from mxm.pipeline.execution.observing import unseen
 from mxm.pipeline.execution.pickling import pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
-from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.fatal import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
     LostError,

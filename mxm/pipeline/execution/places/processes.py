@@ -20,7 +20,8 @@ from mxm.pipeline.errors import (
     TaskTimeoutError,
     WorkerDiedError,
 )
-from mxm.pipeline.execution.call import FatalError, Invocation
+from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.invocation import Invocation
 from mxm.pipeline.execution.observing import unseen
 from mxm.pipeline.execution.pickling import pack, pack_function
 from mxm.pipeline.execution.places.base import Begun, Done

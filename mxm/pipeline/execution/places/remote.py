@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import Unpacked
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.call import Noting, call_here, require_counts
+from mxm.pipeline.execution.invocation import Noting, call_here, require_counts
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_tree
 from mxm.pipeline.execution.places.engine_state import known_to_engine

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import BackendError, SpecError, described
-from mxm.pipeline.execution.call import FatalError, Invocation
+from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.invocation import Invocation
 from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.engine_state import engine_state
 from mxm.pipeline.execution.places.held import HeldPart, sending
@@ -19,7 +20,7 @@ from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.invocation import Noting
 
 PackFunction: TypeAlias = Callable[[Callable[..., Any]], bytes]
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described, text_of
-from mxm.pipeline.execution.call import call_function
+from mxm.pipeline.execution.invocation import call_function
 from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.execution.output import send_progress
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
@@ -36,7 +36,7 @@ from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.fingerprint import Lookup, differing
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.call import Noting
+    from mxm.pipeline.execution.invocation import Noting
 
 __all__ = [
     "CALLED",

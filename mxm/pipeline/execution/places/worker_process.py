@@ -15,7 +15,7 @@ from typing import Any
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import BackendError, described
-from mxm.pipeline.execution.call import FatalError
+from mxm.pipeline.execution.fatal import FatalError
 from mxm.pipeline.execution.output import pass_on_progress
 from mxm.pipeline.execution.pickling import unpack
 from mxm.pipeline.execution.places.worker import (
