@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-tests = $(patsubst %,tests/test_%.py,$(1))
-STORE := store runs_command resume assets catalogue backfill digest fingerprints fingerprint_edits \
-	cache cache_code cache_law nested_cache observing tables
-VIEWS := views labels layout pictures graph_command report live browser notebook notebook_apps printable
+# Tests in suites: each file with slow tests is in one of them. A suite alone runs all tests of its
+# files; `test-all` runs the others once, in `test`, and the slow ones in their suites.
+SUITES := store views scale server release
+STORE := store runs_command resume assets remote_assets catalogue backfill digest fingerprints \
+	fingerprint_edits cache cache_code cache_law nested_cache lost_values observing tables schemas pages
+VIEWS := views labels layout pictures graph_command report live browser notebook notebook_apps printable site
+SCALE := places processes end width_law \
+	$(filter-out scale_prefect,$(patsubst tests/test_%.py,%,$(wildcard tests/test_scale_*.py)))
+SERVER := prefect_contract schedules deploy scale_prefect
+RELEASE := artifact namespace typing platforms peers
+suite = $(PYTEST) --durations 10 $(ONLY) $(patsubst %,tests/test_%.py,$(1))
 export DO_NOT_TRACK := 1
 
-.PHONY: docs run test test-all test-store test-views test-scale snapshots pictures lint type check bench build audit clean examples
+.PHONY: docs run test test-all $(SUITES:%=test-%) snapshots pictures lint type check bench build audit clean examples
+.NOTPARALLEL: # each suite has two workers of its own
 
 run: .venv/examples  ## the market example through Prefect: its graph, then its results as JSON
 	$(BIN)/mxm-pipeline graph market
@@ -17,20 +25,26 @@ run: .venv/examples  ## the market example through Prefect: its graph, then its 
 test: .venv/dev  ## the tests, on two workers
 	$(PYTEST) -m "not slow"
 
-test-all: .venv/scale  ## the tests, and those that need a server, a browser, wheels, other Pythons, oldest dependencies
-	$(PYTEST) --durations 20
+test-all:  ## the tests, then the slow ones suite by suite; what fails stops no other suite
+	$(MAKE) --keep-going test $(SUITES:%=test-%) ONLY="-m slow"
 
-test-store: .venv/dev  ## runs, cache, assets, backfills and resume: all tests of .mxm/
-	$(PYTEST) $(call tests,$(STORE))
+test-store: .venv/dev  ## runs, cache, assets, backfills and resume: the tests of .mxm/
+	$(call suite,$(STORE))
 
-test-views: .venv/dev  ## drawings, pages in a browser, reports and live progress
-	$(PYTEST) $(call tests,$(VIEWS))
+test-views: .venv/dev  ## drawings, pages in a browser, reports, live progress, notebooks and the site
+	$(call suite,$(VIEWS))
 
-test-scale: .venv/scale  ## workers elsewhere, schedules, deployments
-	$(PYTEST) $(call tests,places processes) $(wildcard $(call tests,scale_* schedule* serve* deploy*))
+test-scale: .venv/scale  ## workers in other processes and on clusters of Dask and Ray, wide maps
+	$(call suite,$(SCALE))
+
+test-server: .venv/dev  ## Prefect servers, PostgreSQL, schedules and deployments
+	$(call suite,$(SERVER))
+
+test-release: .venv/dev  ## wheel and sdist, other Pythons, oldest dependencies, type checkers, other tools
+	$(call suite,$(RELEASE))
 
 snapshots: .venv/dev  ## renew what the command prints and the API, in tests/golden and in the docs; read the diff
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q $(call tests,cli runs_command public_api pages)
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q $(patsubst %,tests/test_%.py,cli runs_command public_api pages)
 
 pictures: .venv/dev  ## draw the pictures of README.md again
 	$(BIN)/mxm-pipeline graph examples/market.py:market --out docs/pictures/market.svg

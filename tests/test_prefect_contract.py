@@ -18,6 +18,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+HANG_S = 600  # only what hangs takes so long
+
 FLOWS = """
 import json, sys, time
 from mxm.pipeline import FlowSpec, RetryAfter, Skip, TaskSpec, backoff, compile_flow
@@ -78,7 +80,7 @@ def run_flows(folder: Path, **environment: str) -> Any:
         env={**os.environ, "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
     assert told.returncode == 0, told.stderr
@@ -100,7 +102,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}/api"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG_S
         while True:
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=5)
@@ -125,12 +127,12 @@ def ask(url: str, what: str) -> list[dict[str, Any]]:
 
 
 CANCELLED = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 
 def interrupt():
-    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
-    time.sleep(30)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(3600)  # a run that waited for it would not end
 
 spec = FlowSpec("cancelled", [TaskSpec("a", interrupt), TaskSpec("b", interrupt, after=["a"])])
 try:
@@ -144,7 +146,6 @@ except KeyboardInterrupt as error:
 def test_a_run_that_a_signal_ended_is_cancelled_at_the_server(
     server: str, tmp_path: Path, runner: str
 ) -> None:
-    before = time.monotonic()
     told = subprocess.run(
         [sys.executable, "-c", CANCELLED, runner],
         cwd=tmp_path,
@@ -155,11 +156,10 @@ def test_a_run_that_a_signal_ended_is_cancelled_at_the_server(
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=True,
     )
     assert told.stdout == "cancelled\n"
-    assert time.monotonic() - before < 25
     assert [run["state_name"] for run in ask(server, "flow_runs")] == ["Cancelled"]
 
 
@@ -191,10 +191,10 @@ def test_the_server_never_sees_a_secret(server: str, tmp_path: Path) -> None:
             "PREFECT_API_URL": server,
             "PREFECT_HOME": str(tmp_path / "client"),
         },
-        timeout=120,
+        timeout=HANG_S,
         check=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while len(ask(server, "task_runs")) < 6:
         assert time.monotonic() < deadline
         time.sleep(0.5)
@@ -219,7 +219,7 @@ def test_the_server_sees_what_happens_in_process(server: str, tmp_path: Path) ->
     assert all(run["parameters"]["x"] == 3 for run in plain)
     assert all(run["state_name"] == "Completed" for run in plain)
 
-    deadline = time.monotonic() + 60  # the server stores events of task runs in batches
+    deadline = time.monotonic() + HANG_S  # the server stores events of task runs in batches
     expected = 2 * (3 + 3 + 1 + 1 + 1 + 1 + 1 + 3)
     while len(tasks := ask(server, "task_runs")) < expected:
         assert time.monotonic() < deadline, [task["name"] for task in tasks]
@@ -273,8 +273,8 @@ def test_a_task_in_a_worker_is_in_its_task_run_at_the_server(server: str, tmp_pa
         "PREFECT_API_URL": server,
         "PREFECT_HOME": str(tmp_path / "client"),
     }
-    subprocess.run([sys.executable, script], env=environment, timeout=120, check=True)
-    deadline = time.monotonic() + 60
+    subprocess.run([sys.executable, script], env=environment, timeout=HANG_S, check=True)
+    deadline = time.monotonic() + HANG_S
     while len(tasks := ask(server, "task_runs")) < 4:
         assert time.monotonic() < deadline, tasks
         time.sleep(0.5)
@@ -340,7 +340,7 @@ def test_states_of_run_rules_and_maps_at_the_server(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
         check=True,
     )
     here = json.loads(ran.stdout)
@@ -351,7 +351,7 @@ def test_states_of_run_rules_and_maps_at_the_server(
         "clean": "succeeded",
     }
     called = sum(state != "skipped" for tasks in here.values() for state in tasks.values())
-    deadline = time.monotonic() + 120  # the server stores events of task runs in batches
+    deadline = time.monotonic() + HANG_S  # the server stores events of task runs in batches
     # A task that raised Skip itself has a task run, and so has a map of which items ran.
     while len(tasks := ask(server, "task_runs")) < called + 2:
         assert time.monotonic() < deadline, [task["name"] for task in tasks]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,27 @@ def steps(job: dict[str, Any]) -> str:
 def test_every_make_target_that_a_workflow_names_exists(path: Path) -> None:
     for line in re.findall(r"run: make ([\w -]+)", path.read_text(encoding="utf-8")):
         assert set(line.split()) <= TARGETS
+
+
+def test_make_test_all_runs_each_test_once() -> None:
+    alone = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFL"))}
+    made = subprocess.run(
+        ["make", "--dry-run", "test-all"],
+        cwd=ROOT,
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [fast, *suites] = [line for line in made.stdout.splitlines() if " pytest " in line]
+    assert fast.endswith('-m "not slow"')
+    assert all(" -m slow tests/" in suite for suite in suites)
+    run = Counter(re.findall(r"tests/(\w+)\.py", " ".join(suites)))
+    assert [name for name, times in run.items() if times > 1] == []
+    texts = {path.stem: path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py")}
+    assert [name for name in run if name not in texts] == []
+    marked = [name for name, text in texts.items() if "pytest.mark." + "slow" in text]
+    assert [name for name in marked if name not in run] == []
 
 
 @each_workflow

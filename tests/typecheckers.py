@@ -45,6 +45,6 @@ def _run(
         env={**os.environ, "PATH": path, "MYPY_CACHE_DIR": str(folder / "cache")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
