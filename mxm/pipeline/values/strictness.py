@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Flag
+from numbers import Number
 from typing import Any, NoReturn, cast
 
 from pydantic_core import PydanticCustomError
@@ -96,16 +97,20 @@ def _is_users(schema: Schema) -> bool:
 def _before(schema: Schema, check: Callable[[Any], Any]) -> Schema:
     # A union first looks for a member that the value already is: nothing is converted there. It
     # tries the strict schema even in lax mode, so that has to be strict by itself.
-    can_be_strict = schema["type"] != "is-instance"
+    kind = schema["type"]
+    strict = {**schema, "strict": True} if kind != "is-instance" else schema
+    if kind in _EXACT:
+        strict = _checked(strict, functools.partial(_exact, kind))
     return {
         "type": "lax-or-strict",
-        "strict_schema": {**schema, "strict": True} if can_be_strict else schema,
-        "lax_schema": {
-            "type": "function-before",
-            "function": {"type": "no-info", "function": check},
-            "schema": schema,
-        },
+        "strict_schema": strict,
+        "lax_schema": _checked(schema, check),
     }
+
+
+def _checked(schema: Schema, check: Callable[[Any], Any]) -> Schema:
+    function = {"type": "no-info", "function": check}
+    return {"type": "function-before", "function": function, "schema": schema}
 
 
 def _check_of(schema: Schema, beside_number: bool, closed: bool) -> Callable[[Any], Any] | None:
@@ -115,6 +120,8 @@ def _check_of(schema: Schema, beside_number: bool, closed: bool) -> Callable[[An
         return functools.partial(_temporal, kind, beside_number)
     if kind in _NUMBERS:
         return functools.partial(_number, kind, closed)
+    if kind == "bool":
+        return _of_numpy
     if kind == "enum" and issubclass(schema["cls"], Flag):
         return functools.partial(_flags, schema["cls"])
     if kind == "is-instance":
@@ -139,6 +146,7 @@ _DIGITS = re.compile(r"\s*[+-]?[0-9_]*\.?[0-9_]+\.?([eE][+-]?[0-9]+)?\s*")
 
 def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
     """*value*, unless it is a number, which pydantic would read as seconds since 1970."""
+    value = _of_numpy(value)
     text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value
     if isinstance(text, str):
         if not _DIGITS.fullmatch(text):
@@ -147,7 +155,7 @@ def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
         if day is not None:
             return day
         _refuse(f"{text.strip()!r} is a number, not a {kind}; write {_literal(kind, text)}")
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, Number):
         _refuse(f"{value!r} is a number, not a {kind}; write {_literal(kind, str(value))}")
     return value
 
@@ -180,8 +188,26 @@ def _literal(kind: str, number: str) -> str:
 # Numbers and enums
 
 
+# pydantic's strict float takes whatever has __float__: a Decimal, a complex number of NumPy.
+_EXACT: Mapping[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "complex": (complex, float, int),
+}
+
+
+def _exact(kind: str, value: Any) -> Any:
+    """*value*, if it is a number of *kind* before any conversion."""
+    value = _of_numpy(value)
+    if not isinstance(value, _EXACT[kind]):
+        _refuse(f"{repr_of(value)} is not of type {kind}")
+    return value
+
+
 def _number(kind: str, closed: bool, value: Any) -> Any:
     """*value*, unless it is true or false in a file, or too large."""
+    value = _of_numpy(value)
     if closed and isinstance(value, bool):
         _refuse(f"{str(value).lower()} is not a number")
     return _finite(kind, value) if kind in ("float", "complex") else value
@@ -196,8 +222,14 @@ def _finite(kind: str, value: Any) -> Any:
             return value
         if math.isinf(number.real) or math.isinf(number.imag):
             _refuse(f"{value!r} is too large for a {kind}")
-    if isinstance(value, Decimal) and value.is_finite() and math.isinf(float(value)):
-        _refuse(f"{value} is too large for a {kind}")
+    # A Decimal, a Fraction or a longer float of NumPy; what is infinite itself passes.
+    if isinstance(value, Number) and not isinstance(value, complex | float):
+        try:
+            number = float(cast("Any", value))
+        except (OverflowError, ValueError):
+            return value
+        if math.isinf(number) and number != cast("Any", value):
+            _refuse(f"{value} is too large for a {kind}")
     return value
 
 
@@ -217,6 +249,26 @@ def _flags(kind: Any, value: Any) -> Any:
 
 
 # Types of pandas and NumPy, which pydantic does not know
+
+
+def _of_numpy(value: Any) -> Any:
+    """*value* of Python's own type, if it is a single one of NumPy: pydantic converts by float().
+
+    That loses digits of an ``int64`` and the imaginary part of a ``complex128``, and gives the
+    count in a ``timedelta64`` without its unit.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic | numpy.ndarray):
+        return value
+    one: Any = value
+    if isinstance(one, str | bytes) or one.ndim:
+        return value
+    if one.dtype.kind not in "mM":
+        return one.item()
+    exact = one.astype(f"{one.dtype.kind}8[us]")
+    if exact != one:  # also NaT
+        _refuse(f"{repr_of(value)} is finer than a microsecond, or NaT")
+    return exact.item()
 
 
 def _other_library(kind: Any) -> Callable[[Any], Any] | None:
@@ -241,6 +293,9 @@ def _converted(kind: Any, name: str, sources: tuple[type, ...], value: Any) -> A
     value = _temporal(name, False, value)
     if not isinstance(value, sources) or isinstance(value, kind):
         return value
+    to_numpy = f"to_{kind.__name__}"  # datetime64, timedelta64: pandas has nanoseconds
+    if hasattr(value, to_numpy):
+        return getattr(value, to_numpy)()
     try:
         return kind(value)
     except BaseException as error:  # the user's own class of that kind
@@ -275,6 +330,6 @@ def _numpy_number(kind: Any, value: Any) -> Any:
     if infinite and "inf" not in str(value).lower():
         _refuse(f"{value!r} is out of the range of {kind.__name__}")
     whole = issubclass(kind, sys.modules["numpy"].integer)
-    if whole and isinstance(value, int | float) and made != value:
+    if whole and not isinstance(value, str) and made != value:
         _refuse(f"{value!r} does not fit {kind.__name__}")
     return made
