@@ -1,7 +1,8 @@
 """The place `ray`: actors on a local Ray, or on a cluster at an address; each is one worker.
 
 An actor that dies is not restarted by Ray, and its call is not made again: another actor takes its
-place, for other calls.
+place, for other calls. On a Ray that the user is connected to, the actors of a run wait some time
+for the next one, which saves it their start; each run imports the project's modules anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import queue
+import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ __all__ = ["RayPlace"]
 _ANSWERS_S = 10
 _WORKERS_S = 30
 _LOOK_S = 1.0
+_KEPT_S = 30
+"""How long idle actors wait for a next run; each holds a processor that others may want."""
 
 
 class _Worker:
@@ -48,6 +52,11 @@ class _Worker:
 
     def close_run(self, run: str) -> tuple[list[Problem], list[tuple[bytes, bytes]]]:
         return close_run(run)
+
+
+_keeping = threading.Lock()
+_kept: dict[tuple[str, str], list[Any]] = {}
+"""By connection: the actors that wait for a next run."""
 
 
 class RayPlace(ClusterPlace):
@@ -75,7 +84,9 @@ class RayPlace(ClusterPlace):
         self._ray: Any = ray
         self._is_ours = self._has_left = False
         self._actors: list[Any] = []
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._clean: list[Any] = []  # those whose run is closed: another may have them
+        # The last one that answered is asked first: it has the sources, and its resources are open.
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         self._remote: Any = None
         try:
             self._connect()
@@ -133,6 +144,7 @@ class RayPlace(ClusterPlace):
                 idle.append(self._idle.get_nowait())
         closing = [actor.close_run.remote(self.run) for actor in idle]
         closed: list[Any] = self._ray.get(closing, timeout=_ANSWERS_S)
+        self._clean = idle
         return closed
 
     def _connect(self) -> None:
@@ -160,7 +172,8 @@ class RayPlace(ClusterPlace):
             num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=1
         )(_Worker)
         self.slots: int = self.workers or int(self._ray.cluster_resources().get("CPU", 1)) or 1
-        self._actors = [self._remote.remote() for _ in range(self.slots)]
+        self._actors = [actor for actor in self._kept_ones() if self._answers(actor)]
+        self._actors += [self._remote.remote() for _ in range(self.slots - len(self._actors))]
         try:
             for each in self._ray.get(
                 [actor.about.remote() for actor in self._actors], timeout=_WORKERS_S
@@ -178,6 +191,25 @@ class RayPlace(ClusterPlace):
             ) from None
         for actor in self._actors:
             self._idle.put(actor)
+
+    def _connection(self) -> tuple[str, str]:
+        """What names this connection among all that this process has had."""
+        context = self._ray.get_runtime_context()
+        return context.get_node_id(), context.get_job_id()
+
+    def _kept_ones(self) -> list[Any]:
+        """Actors of an earlier run, which are this run's now; at most as many as it needs."""
+        with _keeping:
+            waiting = _kept.get(self._connection(), [])
+            taken, waiting[:] = waiting[: self.slots], waiting[self.slots :]
+        return taken
+
+    def _answers(self, actor: Any) -> bool:
+        try:
+            self._ray.get(actor.about.remote(), timeout=_ANSWERS_S)
+        except self._ray.exceptions.RayError:
+            return False
+        return True
 
     def _take(self) -> Any:
         while not self._closed:
@@ -203,10 +235,30 @@ class RayPlace(ClusterPlace):
         self._idle.put(actor)
 
     def leave(self) -> None:
-        """End the actors, and a Ray of ours."""
+        """End a Ray of ours, or the actors; on a Ray of the user's the idle ones wait for a run."""
         with contextlib.suppress(Exception):
-            for actor in self._actors:
-                self._ray.kill(actor)
             if self._is_ours:
                 self._has_left = True
                 self._ray.shutdown()
+                return
+            for actor in self._actors:
+                if actor not in self._clean:
+                    self._ray.kill(actor)
+            self._keep(self._clean)
+
+    def _keep(self, actors: list[Any]) -> None:
+        with _keeping:
+            waiting = _kept.setdefault(self._connection(), [])
+            waiting += actors
+
+        def drop() -> None:
+            with _keeping:
+                left = [actor for actor in actors if actor in waiting]
+                waiting[:] = [actor for actor in waiting if actor not in left]
+            with contextlib.suppress(Exception):  # that Ray may be gone
+                for actor in left:
+                    self._ray.kill(actor)
+
+        timer = threading.Timer(_KEPT_S, drop)
+        timer.daemon = True
+        timer.start()
