@@ -6,26 +6,32 @@ import pickle
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mxm.pipeline.errors import BackendError, SpecError
 from mxm.pipeline.execution.later import Results
-from mxm.pipeline.execution.pickling import pack, unpack
+from mxm.pipeline.execution.pickling import pack, pack_apart, unpack
 from mxm.pipeline.execution.places.held import HeldPart, InputError, Packed, arrived, sending
 from mxm.pipeline.taskruns import State, TaskRun
 from mxm.pipeline.values.jsonvalue import to_json
 from mxm.pipeline.values.remote import RemoteValue, fetched
 
 
+def packed(value: Any) -> Packed:
+    data, apart = pack_apart(value)
+    return Packed(data, *apart)
+
+
 class Shelf:
     """A place whose values are bytes in a dict."""
 
     def __init__(self, **values: Any) -> None:
-        self.data = {name: pack(value) for name, value in values.items()}
+        self.data = {name: packed(value) for name, value in values.items()}
         self.fetches = 0
         self.is_theirs = False
 
-    def fetch(self, reference: Any, task: str) -> bytes:
+    def fetch(self, reference: Any, task: str) -> Packed:
         self.fetches += 1
         if reference not in self.data:
             raise BackendError(f"the result of task {task!r} is lost")
@@ -93,8 +99,7 @@ def sent(inputs: Any, shelf: Shelf) -> Any:
     """What a worker gets for *inputs*."""
     with sending() as held:
         data = pack(inputs)
-    packed = [Packed(shelf.data[each.reference]) for each in held]
-    with arrived(packed):
+    with arrived([shelf.data[each.reference] for each in held]):
         return unpack(data)
 
 
@@ -143,6 +148,26 @@ def test_bytes_on_a_cluster_count_and_are_not_copied_by_pickle() -> None:
     assert len(data) < 1000
     assert bytes(pickle.loads(data, buffers=buffers).data) == packed.data
     assert pickle.loads(pickle.dumps(packed, 4)).data == packed.data
+
+
+def test_large_buffers_pass_apart_and_each_load_has_a_copy_that_may_be_changed() -> None:
+    array = np.arange(100_000.0)
+    value = {"a": array, "same": array, "fixed": array[::-1].copy(), "small": array[:3]}
+    value["fixed"].flags.writeable = False
+    held = packed(value)
+    assert len(held.data) < 2_000
+    assert len(held.apart) == 2
+    assert held.nbytes > 2 * array.nbytes
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(held, 5, buffer_callback=buffers.append)
+    there = pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    first, second = there.load(), there.load()
+    first["a"][:] = -1
+    assert first["same"] is first["a"]
+    assert not first["fixed"].flags.writeable
+    assert (second["a"] == np.arange(100_000.0)).all()
+    assert (array == np.arange(100_000.0)).all()
+    assert pickle.loads(pickle.dumps(held, 4)).load()["fixed"][0] == 99_999.0
 
 
 def test_results_give_the_value_and_name_what_is_held() -> None:

@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -19,7 +19,7 @@ from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file,
 from mxm.pipeline.introspection.signatures import source_of
 from mxm.pipeline.introspection.uses import ResourceBase
 
-__all__ = ["files_are_at", "pack", "pack_error", "pack_function", "unpack"]
+__all__ = ["files_are_at", "pack", "pack_apart", "pack_error", "pack_function", "unpack"]
 
 
 def pack(value: object) -> bytes:
@@ -31,6 +31,21 @@ def pack(value: object) -> bytes:
         Any type may refuse to be pickled, with any error.
     """
     return _packed(value, None)
+
+
+def pack_apart(value: object) -> tuple[bytes, list[memoryview]]:
+    """Like `pack`, with the large buffers of *value* apart: they are its own, and not copied.
+
+    Raises
+    ------
+    Exception
+        As for `pack`.
+    """
+    apart: list[memoryview] = []
+    return _packed(value, None, apart), apart
+
+
+_LARGE = 64_000  # bytes: a smaller buffer is copied as fast as it is sent apart
 
 
 def pack_function(fn: Callable[..., Any]) -> bytes:
@@ -46,9 +61,9 @@ def pack_function(fn: Callable[..., Any]) -> bytes:
     return _packed(fn, fn if entrypoint(fn) else None)
 
 
-def unpack(data: bytes) -> Any:
-    """The packed value, in the other process."""
-    return pickle.loads(data)  # noqa: S301 - from our own parent or worker
+def unpack(data: bytes, apart: Iterable[Any] = ()) -> Any:
+    """The packed value, in the other process; it has the buffers *apart* for its own."""
+    return pickle.loads(data, buffers=apart)  # noqa: S301 - from our own parent or worker
 
 
 _LONGEST_CHAIN = 10
@@ -101,19 +116,36 @@ def _pack_alone(error: BaseException) -> bytes:
     return pack(plain)
 
 
-def _packed(value: object, by_name: Callable[..., Any] | None) -> bytes:
+def _packed(
+    value: object, by_name: Callable[..., Any] | None, apart: list[memoryview] | None = None
+) -> bytes:
     try:
-        return _dumped(_Pickler, value, by_name)
+        return _dumped(_Pickler, value, by_name, apart)
     except RecursionError:
         with _deeper():
-            return _dumped(_DeepPickler, value, by_name)
+            return _dumped(_DeepPickler, value, by_name, apart)
 
 
 def _dumped(
-    kind: type[_Pickler | _DeepPickler], value: object, by_name: Callable[..., Any] | None
+    kind: type[_Pickler | _DeepPickler],
+    value: object,
+    by_name: Callable[..., Any] | None,
+    apart: list[memoryview] | None,
 ) -> bytes:
     buffer = io.BytesIO()
-    pickler = kind(buffer, pickle.HIGHEST_PROTOCOL)
+    if apart is None:
+        pickler = kind(buffer, pickle.HIGHEST_PROTOCOL)
+    else:
+        apart.clear()
+
+        def is_small(part: pickle.PickleBuffer) -> bool:
+            raw = part.raw()
+            if raw.nbytes < _LARGE:
+                return True
+            apart.append(raw)
+            return False
+
+        pickler = kind(buffer, pickle.HIGHEST_PROTOCOL, buffer_callback=is_small)
     pickler.by_name = by_name
     pickler.dump(value)
     return buffer.getvalue()

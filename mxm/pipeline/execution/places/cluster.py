@@ -21,7 +21,7 @@ from mxm.pipeline.execution.observing import unseen
 from mxm.pipeline.execution.pickling import pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
-from mxm.pipeline.execution.places.held import HeldPart
+from mxm.pipeline.execution.places.held import HeldPart, Packed
 from mxm.pipeline.execution.places.remote import Answer, Request, about
 from mxm.pipeline.execution.places.requests import chunk, not_the_same, outcome, request_held
 from mxm.pipeline.execution.places.worker import HELD, LOGGED, NOTED, PRINTED, RAISED, READ, UNREAD
@@ -126,13 +126,13 @@ class ClusterPlace:
         """
         raise NotImplementedError
 
-    def load(self, reference: Any) -> bytes:
-        """The bytes of a value that stayed on the cluster.
+    def load(self, reference: Any) -> Packed:
+        """A value that stayed on the cluster.
 
         Raises
         ------
         Exception
-            They are gone.
+            It is gone.
         """
         raise NotImplementedError
 
@@ -173,13 +173,13 @@ class ClusterPlace:
             raise error
         return value
 
-    def fetch(self, reference: Any, task: str) -> bytes:
-        """The bytes of the value of *task*, which stayed on the cluster.
+    def fetch(self, reference: Any, task: str) -> Packed:
+        """The value of *task*, which stayed on the cluster.
 
         Raises
         ------
         BackendError
-            They are gone.
+            It is gone.
         """
         if not self.lives_on():
             raise BackendError(

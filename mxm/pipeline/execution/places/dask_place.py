@@ -110,10 +110,10 @@ class DaskPlace(ClusterPlace):
         short.release()
         return said, future
 
-    def load(self, reference: Any) -> bytes:
-        """The bytes of a value that stayed on the cluster."""
+    def load(self, reference: Any) -> Packed:
+        """A value that stayed on the cluster."""
         answered: _Answered = self._client.gather(reference, direct=self._cluster is not None)
-        return answered.data
+        return answered
 
     def lives_on(self) -> bool:
         """Whether the client is connected: one of ours is closed at the end of the run."""
@@ -313,19 +313,22 @@ class _Answered(Packed):
 
     __slots__ = ("said",)
 
-    def __init__(self, data: Any, said: bytes) -> None:
-        super().__init__(data)
+    def __init__(self, said: bytes, data: Any, *apart: Any) -> None:
+        super().__init__(data, *apart)
         self.said: bytes = said
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        _, parts = super().__reduce_ex__(protocol)
-        return _Answered, (*parts, self.said)
+        kind, parts = super().__reduce_ex__(protocol)
+        return kind, (self.said, *parts)
 
 
 def _answer(data: bytes, *held: Packed) -> bytes | _Answered:
-    """Answer a request on a worker; the task of Dask."""
+    """Answer a request on a worker; the task of Dask.
+
+    The value's buffers are copied: they are still the function's own, and it may have kept them.
+    """
     said, value = answer(data, *held)
-    return said if value is None else _Answered(value.data, said)
+    return said if value is None else _Answered(said, value.data, *value.copied())
 
 
 def _said(answered: _Answered) -> bytes:

@@ -118,10 +118,10 @@ class RayPlace(ClusterPlace):
         self._idle.put(actor)
         return answered, value
 
-    def load(self, reference: Any) -> bytes:
-        """The bytes of a value that stayed on the cluster."""
+    def load(self, reference: Any) -> Packed:
+        """A value that stayed on the cluster."""
         packed: Packed = self._ray.get(reference)
-        return packed.data
+        return packed
 
     def lives_on(self) -> bool:
         """Whether this process is connected: a Ray of ours ends with the run."""

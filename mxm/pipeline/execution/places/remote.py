@@ -22,7 +22,7 @@ from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import Unpacked
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.invocation import Noting, call_here, require_counts
-from mxm.pipeline.execution.pickling import pack, pack_error, unpack
+from mxm.pipeline.execution.pickling import pack, pack_apart, pack_error, unpack
 from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_tree
 from mxm.pipeline.execution.places.engine_state import known_to_engine
 from mxm.pipeline.execution.places.held import InputError, Packed, arrived
@@ -36,6 +36,7 @@ from mxm.pipeline.execution.places.worker import (
     UNREAD,
     UNSENT,
     LogQueue,
+    returned,
 )
 from mxm.pipeline.execution.resources import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
@@ -238,22 +239,25 @@ def _outcome(
         return UNREAD, pack_error(error.__cause__ or error)
     except BaseException as error:
         return _raised(error)
+    if request.stays is None:
+        return returned(value)
     try:
-        data = pack(value)
+        data, apart = pack_apart(value)
+        packed = Packed(data, *apart)
     except BaseException as error:  # any type may refuse to be pickled, in its own way
         let_signals_pass(error)
         return UNSENT, pack(described(error))
-    if request.stays is None or len(data) <= request.stays:
-        return RETURNED, data
+    if packed.nbytes <= request.stays:
+        return returned(value) if packed.apart else (RETURNED, packed.data)
     try:
         require_counts(request.unpacked, value)
         written = _short(value)
     except BaseException as error:
         return _raised(error)
     if written is None:
-        return RETURNED, data
-    kept.append(Packed(data))
-    return HELD, pack((type_name(value), len(data), written))
+        return returned(value) if packed.apart else (RETURNED, packed.data)
+    kept.append(packed)
+    return HELD, pack((type_name(value), packed.nbytes, written))
 
 
 _LONGEST = 100_000  # characters

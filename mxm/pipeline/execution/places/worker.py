@@ -56,6 +56,7 @@ __all__ = [
     "UNSENT",
     "WARNED",
     "LogQueue",
+    "returned",
     "serve",
 ]
 
@@ -291,7 +292,7 @@ def _answer_one(
         raise
     except BaseException as error:
         return _raised(error)
-    return _returned(value)
+    return returned(value)
 
 
 def _value(
@@ -355,7 +356,7 @@ def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> 
         raise
     except BaseException as error:
         return _raised(error)
-    return _returned(value)
+    return returned(value)
 
 
 class _OtherError(Exception):
@@ -402,7 +403,8 @@ _in_use: set[str] = set()
 """The modules that were imported before the last call."""
 
 
-def _returned(value: Any) -> tuple[bytes, bytes]:
+def returned(value: Any) -> tuple[bytes, bytes]:
+    """The message that has *value* whole, or says why it cannot be sent."""
     try:
         return RETURNED, pack(value)
     except BaseException as error:  # any type may refuse to be pickled, in its own way
