@@ -146,6 +146,8 @@ class DaskPlace(ClusterPlace):
         if waiting:
             self._client.cancel(waiting, force=True, reason="the run has ended")
             return []
+        if not self.lives_on():  # to ask would wait for it once more
+            raise ConnectionError("the scheduler does not answer")
         closed: dict[str, Any] = self._client.run(close_run, self.run)
         return closed.values()
 
