@@ -169,6 +169,59 @@ def test_a_failed_partition_stops_no_other_and_the_command_to_repeat_it_is_print
     )
 
 
+@pytest.mark.parametrize("why", ["skip", "upstream", "allowed", "rule", "items", "no asset"])
+def test_a_partition_of_which_nothing_was_made_did_not_succeed(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MXM_HOME", raising=False)
+    asset = "produces=AssetDecl('a', 'day', 'json', 'data/{day}.json')"
+    body = {
+        "skip": (asset, "made(day)"),
+        "upstream": (asset, "made(opened(day))"),
+        "allowed": (f"{asset}, allow_failure=True", "made(day)"),
+        "rule": (f"{asset}, after=note, run_if='failed'", "[note(day), made(day)]"),
+        "items": (asset.replace("{day}", "{day}/{name}"), "made.map([day])"),
+        "no asset": ("", "made(day)"),
+    }[why]
+    write(tmp_path, {"pyproject.toml": "", "flows.py": f"""
+        import mxm
+        from mxm.pipeline import AssetDecl, Skip
+
+        @mxm.task
+        def other(day: str): return day
+
+        @mxm.task
+        def note(day: str):
+            if day != "b": raise ValueError("not b")
+
+        @mxm.task
+        def opened(day: str):
+            if day == "b": raise Skip("market closed")
+            return day
+
+        @mxm.task({body[0]})
+        def made(day: str, name: str = "x"):
+            if day == "b": raise {"ValueError" if why == "allowed" else "Skip"}("market closed")
+            return 1
+
+        @mxm.flow
+        def f(day: str):
+            {"other(day)" if why != "no asset" else "pass"}
+            return {body[1]}
+    """})  # fmt: skip
+    failing = why == "rule"
+    done = invoke("run", "f", "--backend", "inline", "--for", "day=a,b,c")
+    assert done.code == int(failing), done.err
+    rows = json.loads(done.out)["runs"]
+    other = "failed" if failing else "succeeded"
+    assert [row["state"] for row in rows] == [other, "skipped", other]
+    assert rows[1]["reason"].startswith("made: ")
+    assert "day=b  skipped" in done.err
+    assert ("0 of 3" if failing else "2 of 3") + " partitions succeeded, 1 skipped" in done.err
+    assert "day=b" not in done.err.partition("failed: mxm-pipeline")[2]
+
+
 def test_a_value_that_does_not_fit_fails_its_partition(project: Path) -> None:
     rows, _ = backfill("daily", "--for", "day=2026-01-02,monday", code=1)
     assert rows == [("2026-01-02", "succeeded"), ("monday", "failed")]

@@ -200,17 +200,48 @@ class Backfill:
         error = None
         if run.state is State.FAILED and failed is not None and failed.error is not None:
             error = f"{failed.name}: {described(failed.error)}"
-        self._add(value, run.id, run.state.value, rounded(run.seconds), error)
+        state, reason = run.state.value, None
+        if run.state is State.SUCCEEDED:
+            reason = self._why_nothing(run)
+            state = state if reason is None else State.SKIPPED.value
+        self._add(value, run.id, state, rounded(run.seconds), error, reason)
+
+    def _why_nothing(self, run: FlowRun) -> str | None:
+        """Why *run* made nothing for its partition; None if it made something.
+
+        What counts is the tasks that write an asset with this partition key; where there is none,
+        all tasks.
+        """
+        keyed = [
+            task.name
+            for task in self._spec.tasks
+            if task.produces is not None
+            and task.produces.partition_key == self.key
+            and task.name in run.tasks  # not left out by --select
+        ]
+        tasks = [run.tasks[name] for name in keyed or run.tasks]
+        nothing = (State.SKIPPED, State.FAILED)  # a failure that is allowed
+        if not tasks or any(task.state not in nothing for task in tasks):
+            return None
+        return f"{tasks[0].name}: {tasks[0].reason}" if tasks[0].reason else tasks[0].name
 
     def _add(
-        self, value: str, run: str | None, state: str, seconds: float | None, error: str | None
+        self,
+        value: str,
+        run: str | None,
+        state: str,
+        seconds: float | None,
+        error: str | None,
+        reason: str | None = None,
     ) -> None:
-        row = {"partition": value, "id": run, "state": state, "seconds": seconds, "error": error}
+        row = {"partition": value, "id": run, "state": state, "seconds": seconds,
+               "error": error, "reason": reason}  # fmt: skip
         self.rows.append(row)
-        if not self._quiet or state != "succeeded":
+        if not self._quiet or state not in ("succeeded", "skipped"):
             took = "" if seconds is None else duration(seconds)
-            said = (error or "").partition("\n")[0]
-            count = f"{len(self.rows)}/{len(self.chosen)}"
+            said = (error or reason or "").partition("\n")[0]
+            # A process of --jobs knows the number of its own share only.
+            count = "" if os.environ.get(_PART) else f"{len(self.rows)}/{len(self.chosen)}"
             tell(f"{count:>9}  {self.key}={value}  {state}  {took}  {said}".rstrip())
 
     def run_in_processes(self) -> bool:
@@ -273,8 +304,8 @@ class Backfill:
 
     @property
     def failed(self) -> list[str]:
-        """The partitions that did not succeed, of those that ran to an end."""
-        return [r["partition"] for r in self.rows if r["state"] not in ("succeeded", "cancelled")]
+        """The partitions that failed, of those that ran to an end."""
+        return [row["partition"] for row in self.rows if row["state"] == "failed"]
 
     @property
     def open(self) -> list[str]:
@@ -286,10 +317,11 @@ class Backfill:
         """Say how many succeeded, and with which command the others run."""
         if os.environ.get(_PART):  # the process that shares them out says it for all
             return
-        done = len(self.rows) - len(self.failed)
-        done -= sum(row["state"] == "cancelled" for row in self.rows)
+        done = sum(row["state"] == "succeeded" for row in self.rows)
+        skipped = sum(row["state"] == "skipped" for row in self.rows)
         passed = len(self.all) - len(self.chosen)
-        more = f", {passed:,} passed over" if passed else ""
+        more = f", {skipped:,} skipped" if skipped else ""
+        more += f", {passed:,} passed over" if passed else ""
         if not self._quiet or self.failed or self.open:
             tell(f"{done:,} of {len(self.chosen):,} partitions succeeded{more}")
         for what, values in (("failed", self.failed), ("not done", self.open)):
