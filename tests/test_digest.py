@@ -38,6 +38,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mxm
 from mxm.pipeline.interrupts import note_signal
 from mxm.pipeline.values.digest import (
     UndigestibleError,
@@ -580,6 +581,20 @@ def test_long_lists_are_read_in_pieces() -> None:
 
 
 # Secrets, paths, code
+
+
+def test_a_run_counts_by_its_id_as_it_is_compared() -> None:
+    @mxm.task
+    def load() -> Any:
+        return threading.Lock()  # which has no content
+
+    @mxm.flow
+    def f() -> Any:
+        return load()
+
+    first, second = (f.with_options(backend="inline").run() for _ in range(2))
+    assert digest(first) == digest(copy.copy(first)) != digest(second)
+    assert digest([first, second]) != digest([second, first])
 
 
 def test_secrets_need_the_key_of_the_store() -> None:

@@ -428,7 +428,13 @@ class Caching:
         return [
             item
             if item.kind in ("package", "python")  # their versions are shown
-            else Item(item.label, self._sealer.seal(item.digest), item.kind, item.file, item.line)
+            else Item(
+                item.label,
+                self._sealer.seal_item(item.digest),
+                item.kind,
+                item.file,
+                item.line,
+            )
             for item in code.items
         ]
 

@@ -66,10 +66,18 @@ class Sealer:
         self._key = key
         self._root = root
         self._code = code
+        self._of_items: dict[str, str] = {}
 
     def seal(self, digest: str) -> str:
         """*digest* as it may be kept."""
         return hmac.digest(self._key, digest.encode("utf-8", "surrogatepass"), "sha256").hex()[:40]
+
+    def seal_item(self, digest: str) -> str:
+        """What `seal` makes of the digest of a piece of code, which many tasks may share."""
+        made = self._of_items.get(digest)
+        if made is None:
+            made = self._of_items[digest] = self.seal(digest)
+        return made
 
     def join(self, kind: str, parts: object) -> str:
         """A digest of several, which JSON can hold."""

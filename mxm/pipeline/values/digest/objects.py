@@ -23,6 +23,7 @@ __all__ = ["installed_name", "read"]
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 # Their versions count where their values are used.
 _LIBRARIES = {"numpy", "pandas", "polars", "pyarrow", "pydantic", "pydantic_core"}
+_RUN = ("mxm.pipeline.runs", "FlowRun")
 _NAMED = (type, FunctionType, BuiltinFunctionType, functools._lru_cache_wrapper)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -85,6 +86,8 @@ def read(walk: Walk, value: Any) -> bytes:
         return part("local", walk.named(kind), walk.state(value, vars(value)))
     if hasattr(kind, "get_secret_value"):
         return walk.secret(value)
+    if (kind.__module__, kind.__qualname__) == _RUN and value.id:
+        return part("run", value.id.encode())  # as it is compared; its values may be of any size
     if kind is object or isinstance(value, ModuleType):
         raise RefusedError(f"{called(value)} has no content")
     if hasattr(kind, "__next__"):

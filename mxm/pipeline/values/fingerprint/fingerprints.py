@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -56,7 +56,7 @@ class Fingerprint:
         if any(node.reads_text for node in nodes):
             paths = sorted({node.path for node in nodes if node.path})
             texts = {path: _bytes_digest(path) or "" for path in paths}
-        self.items: tuple[Item, ...] = _items(nodes, owner.key, texts, annotated=reads)
+        self.items: tuple[Item, ...] = _items(nodes, owner.keyed, texts, annotated=reads)
         self.digest: str = _digest(nodes, owner.key, texts, annotated=reads)
         reasons = dict.fromkeys(reason for node in nodes for reason in node.reasons)
         self.dynamic: tuple[Reason, ...] = tuple(r for r in reasons if r.kind == "dynamic")
@@ -209,7 +209,11 @@ def _is_code(value: Any) -> bool:
 
 
 def _items(
-    nodes: list[Node], key: bytes | None, texts: Mapping[str, str], *, annotated: bool
+    nodes: list[Node],
+    keyed: Callable[[str], str],
+    texts: Mapping[str, str],
+    *,
+    annotated: bool,
 ) -> tuple[Item, ...]:
     by_label: dict[str, Item] = {}
     for node in nodes:
@@ -225,7 +229,7 @@ def _items(
         if node.path in texts:
             content = hash_of(content, texts[node.path])
         if node.kind in _OF_CODE:  # which may hold a password
-            content = _keyed(content, key)
+            content = keyed(content)
         by_label[label] = Item(label, content, node.kind, node.file, node.line)
     return tuple(sorted(by_label.values(), key=lambda item: item[:3]))
 
@@ -284,6 +288,7 @@ class Fingerprints:
         self.lock: AbstractContextManager[object] = threading.RLock()
         self.graph: Graph = Graph(root, self._memory, key)
         self._made: dict[int, tuple[Any, Fingerprint]] = {}
+        self._keyed: dict[str, str] = {}
 
     def of(self, value: Any) -> Fingerprint:
         """The fingerprint of a function, a task, a flow, a resource, a class or a module."""
@@ -298,6 +303,13 @@ class Fingerprints:
             made = Fingerprint(self, value, root)
             self._made[id(value)] = value, made
             return made
+
+    def keyed(self, digest: str) -> str:
+        """*digest* with the key of the store; most are those of many functions."""
+        made = self._keyed.get(digest)
+        if made is None:
+            made = self._keyed[digest] = _keyed(digest, self.key)
+        return made
 
     def of_types(self, types: Iterable[type]) -> tuple[Item, ...]:
         """What values of *types* bring with them: classes of the project, distributions."""
