@@ -1,4 +1,4 @@
-"""Assets of cached tasks, and of tasks that `resume` takes over: written, unchanged, or run again."""
+"""Assets of cached tasks, and of tasks that `resume` reuses: written, unchanged, or run again."""
 
 from __future__ import annotations
 

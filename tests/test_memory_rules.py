@@ -185,13 +185,13 @@ RULES = {
         cache: pruning_keeps_what_an_entry_needs_and_drops_entries_without_a_value
         runs_command: pruning_keeps_what_is_young_pinned_or_among_the_newest""",
     # Resume
-    "what is finished and the same is taken over, item by item": """
+    "finished tasks that would return the same are reused, item by item": """
         resume: what_is_finished_is_taken_over_and_the_rest_runs items_are_taken_over_one_by_one
                 after_a_fix_what_the_fix_reaches_runs_again
                 a_file_that_changed_makes_its_reader_run_again on_every_runner_and_backend
                 a_resumed_run_that_fails_is_resumed_with_all_that_went_before
         cache_law: a_resume_after_a_failure_anywhere_gives_what_a_run_gives""",
-    "what is never taken over": """
+    "what is never reused": """
         resume: what_is_never_taken_over followers_of_what_runs_again_run_again
                 an_allowed_failure_is_tried_again_after_a_run_that_succeeded""",
     "parameters are those of the run, and secrets are asked for again": """

@@ -1,4 +1,4 @@
-"""`resume`: what is finished is taken over, what is not or may differ runs again."""
+"""`resume`: finished tasks are reused; the others, and any that may differ, run again."""
 
 from __future__ import annotations
 
@@ -131,10 +131,11 @@ def test_what_is_finished_is_taken_over_and_the_rest_runs(failed: Path) -> None:
     assert ran(failed) == ["total"]
     assert json.loads(outcome.out)["total"] == "12 one"
     run = json.loads(invoke("runs", "--json").out)["runs"][1]["id"]
-    assert outcome.err.startswith(f"resumes run {run}: takes over 3 of 4 tasks of ")
-    assert "--from load to renew" in outcome.err.splitlines()[0]
+    first = outcome.err.splitlines()[0]
+    assert first.startswith(f"resuming run {run} of ")
+    assert first.endswith(": reusing 3 of 4 tasks; add --from load to run them again")
     found = states(failed)
-    assert found["load"] == ("cached", f"taken over from run {run}")
+    assert found["load"] == ("cached", f"reused from run {run}")
     assert [state for state, _ in found.values()] == ["cached"] * 3 + ["succeeded"]
     show = json.loads(invoke("runs", "show", "last", "--json").out)
     assert show["params"] == {"symbol": "QQQ"}
@@ -150,7 +151,7 @@ def test_a_resumed_run_that_fails_is_resumed_with_all_that_went_before(
     ran(failed)
     resumed()
     assert ran(failed) == ["total"]
-    assert "there is nothing to go on with" in resumed().err
+    assert "there is nothing left to run" in resumed().err
     assert ran(failed) == []
 
 

@@ -63,7 +63,7 @@ def resume(
     """Continue a run that failed or was interrupted. Finished tasks are not run again."""
     earlier = read_earlier(store_of_file(), run)
     if earlier.is_done and not (param or again):
-        tell(f"run {earlier.run} {earlier.state}: there is nothing to go on with")
+        tell(f"run {earlier.run} {earlier.state}: there is nothing left to run")
         return
     code = run_flow(
         earlier.target,
@@ -83,7 +83,7 @@ def resume(
 
 
 def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) -> Adjust:
-    """Makes the parameters and options of a run those of one that resumes *earlier*.
+    """Return a function that gives a run the parameters and options to resume *earlier*.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
     again
         The tasks that run again, with all that is downstream of them.
     is_quiet
-        Whether it does not say what is taken over.
+        Whether the line that says how many tasks are reused is left out.
     """
 
     def adjust(
@@ -102,7 +102,7 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
             if name not in parameters:
                 raise PipelineError(
                     f"run {earlier.run} cannot be resumed: its parameter {name!r} could not be "
-                    "written down",
+                    "recorded",
                     hint=f"pass it again: -p {name}=...",
                 )
         params = {**earlier.parameters(spec), **_secrets(earlier, spec, parameters), **parameters}
@@ -150,8 +150,8 @@ def _first_line(
     least = "at least " if any(task.verdict == "MAYBE" for task in tasks) else ""
     when = earlier.started.astimezone().strftime("%a %d %b %H:%M")
     first = next((task.name for task in tasks if task.verdict == "CACHED"), None)
-    hint = f"; --from {first} to renew" if first else ""
+    hint = f"; add --from {first} to run them again" if first else ""
     return (
-        f"resumes run {earlier.run}: takes over {least}{taken:,} of {len(tasks):,} tasks of "
-        f"{when} ({ago(earlier.started)}){hint}"
+        f"resuming run {earlier.run} of {when} ({ago(earlier.started)}): reusing "
+        f"{least}{taken:,} of {len(tasks):,} tasks{hint}"
     )

@@ -52,7 +52,7 @@ class Caching:
     entries
         Where results are kept.
     resumes
-        The runs whose finished steps are taken over, the newest first.
+        The runs whose finished steps are reused, the newest first.
     strict
         Whether a result is only kept where ``inputs`` names every file that was read.
     forced
@@ -386,7 +386,7 @@ class Caching:
 
     def reason(self, entry: Entry) -> str:
         """Where the result that is used comes from, in words."""
-        return f"{'taken over from' if entry.run in self._resumes else 'kept by'} run {entry.run}"
+        return f"{'reused from' if entry.run in self._resumes else 'kept by'} run {entry.run}"
 
     def reasons(self, asked: Asked) -> list[Reason]:
         """Why the call runs, as far as that can be said."""

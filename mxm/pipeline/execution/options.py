@@ -188,7 +188,7 @@ class RunOptions:
         Whether the flow's value comes from a cluster that ends with the run; not where the run is
         only shown, as JSON.
     resumes
-        The runs whose finished tasks are taken over, the newest first; `resume` sets it.
+        The runs whose finished tasks are reused, the newest first; `resume` sets it.
 
     Raises
     ------
