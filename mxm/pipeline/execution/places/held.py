@@ -46,7 +46,9 @@ class Packed:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         as_part: Any = pickle.PickleBuffer if protocol >= 5 else bytes
-        return type(self), tuple(map(as_part, (self.data, *self.apart)))
+        parts: tuple[Any, ...] = tuple(map(as_part, (self.data, *self.apart)))
+        kind: type[Packed] = type(self)
+        return kind, parts
 
     def copied(self) -> tuple[Any, ...]:
         """A copy of each buffer apart, which may be changed."""
