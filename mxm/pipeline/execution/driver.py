@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import functools
 import heapq
-import inspect
-import time
-from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
-from mxm.pipeline.bindings import upstreams_in
-from mxm.pipeline.errors import BackendError, add_note, described
+from mxm.pipeline.errors import described
 from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.calls import Calls, unread
 from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
-from mxm.pipeline.execution.gaps import gap_problem
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.limits import Hold, Limits
+from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.mapped_call import MappedCall
 from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
 from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.ready import Ready
 from mxm.pipeline.execution.resources import active_resources
 from mxm.pipeline.execution.rules import Verdict, decide
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
-from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.logs import logger
-from mxm.pipeline.runs import FlowRun, attach_run, gather
-from mxm.pipeline.spec import last_of
+from mxm.pipeline.runs import FlowRun, attach_run
 from mxm.pipeline.taskruns import State, TaskRun
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.invocation import Noting
     from mxm.pipeline.execution.step_cache import StepCache
 
 __all__ = ["Perform", "PerformAwaited", "drive"]
@@ -70,12 +64,6 @@ def drive(
     return _Drive(plan, perform, options, backend, perform_awaited or perform).run()
 
 
-_STAYS = 1_000_000
-"""Bytes from which on a result stays on a cluster."""
-_MOST_FETCHED = 1_000_000_000
-"""Bytes up to which one is fetched to be kept, or because it is the value of the flow."""
-
-
 class _Drive:
     def __init__(
         self,
@@ -98,24 +86,17 @@ class _Drive:
         waited_for = self.maps.waited_for
         chains = self.maps.chains
         self.missing = [len(waited_for(s) if chains else s.needs) for s in plan.steps]
-        # By number, the steps that may start, and the maps that have items which may.
-        self.ready: list[int] = []
-        # The same of those that a runner awaits, and that hold no worker.
-        self.ready_to_await: list[int] = []
-        self.awaits: frozenset[int] = frozenset()
+        self.ready = Ready(self.ledger)
         self.slots = list(range(1, self.workers + 1))  # the free ones, a heap
         self.running: dict[str, Call] = {}
         self.at_work = 0  # items
         # Workers have copies: a change that one task makes reaches no other.
         is_shared = not options.is_elsewhere
         self.watch = Watch(plan, whole=options.guard) if is_shared else None
-        self.stopped_by: str | None = None
-        self.limits: Limits | None = None
-        self.cache: StepCache | None = None
-        self.waits: dict[str, float] = {}  # since when a step has waited for a limit
         self.holds: dict[int, Hold] = {}  # by worker, the limits of its items
         # When everything that a step needs had ended.
         self.ready_at = dict.fromkeys(self.index, self.ledger.started)
+        self.calls = Calls(self.ledger, self.maps, self.watch, self.ready_at)
         self.cleanup = Cleanup(
             self.ledger,
             self.maps,
@@ -131,31 +112,22 @@ class _Drive:
             if runner.workers != self.workers:  # a cluster says how many it has
                 self.workers = self.ledger.workers = runner.workers
                 self.slots = list(range(1, self.workers + 1))
-            if runner.awaits:
-                self.awaits = frozenset(
-                    i
-                    for i, step in enumerate(self.plan.steps)
-                    if inspect.iscoroutinefunction(unwrapped(step.task.fn))
-                )
-            if self.awaits:
+            self.ready.prepare(runner)
+            if self.ready.awaits:  # as many again, which hold no worker
                 self.slots = list(range(1, 2 * self.workers + 1))
-            names = sorted({name for step in self.plan.steps for name in step.task.limits})
-            if names:
-                most = {name: self.options.limits.get(name, 1) for name in names}
-                self.limits = Limits(most, runner.wake)
             try:
                 self.ledger.announce()
-                self.cache = self._opened_cache()
-                if self.cache is not None:
-                    self.cache.run_again = self._run_again
+                self.calls.cache = self._opened_cache()
+                if self.calls.cache is not None:
+                    self.calls.cache.run_again = self._run_again
                 self._place(runner)
-                self._fetch_value()
+                self.calls.fetch_value()
                 runner.close()
                 self._close_resources()
                 return self.ledger.finished()
             except BaseException as error:
-                if self.limits is not None:
-                    self.limits.close()
+                if self.ready.limits is not None:
+                    self.ready.limits.close()
                 try:
                     self.cleanup.run(runner)
                     runner.stop()
@@ -176,14 +148,10 @@ class _Drive:
 
         return open_cache(self.ledger)
 
-    def _heed_cache(self) -> None:
-        for problem in self.cache.heed() if self.cache else ():
-            self.ledger.warn(problem)
-
     def _close_resources(self) -> None:
-        if self.cache is not None:
-            self._heed_cache()
-            self.cache.close()
+        if self.calls.cache is not None:
+            self.calls.heed()
+            self.calls.cache.close()
         resources = active_resources()
         for problem in resources.close() if resources else ():
             self.ledger.warn(replace(problem, flow=self.plan.flow.name))
@@ -194,7 +162,7 @@ class _Drive:
             if count == 0:
                 self._decided(first)
         self._check()
-        while self.running or self.at_work or self.ready or self.ready_to_await:
+        while self.running or self.at_work or self.ready:
             while self._start_one(runner):
                 pass
             if self.running or self.at_work:
@@ -205,17 +173,11 @@ class _Drive:
                     self._took_step(ended)
                 if self.maps.checks:
                     self._check()
-                if self.limits is not None:
-                    self._readmit()
+                self.ready.readmit()
 
     def _start_one(self, runner: Runner) -> bool:
         """Give a step that may start to *runner*; whether there is one, and room for it."""
-        step: Step | None = None
-        hold: Hold | None = None
-        if self.ready_to_await and runner.free(awaits=True):
-            step, hold = self._next(self.ready_to_await)
-        if step is None and self.ready and runner.free():
-            step, hold = self._next(self.ready)
+        step, hold = self.ready.next(runner)
         if step is None:  # all that are left wait for a limit
             return False
         if step.name in self.maps.open:
@@ -226,22 +188,12 @@ class _Drive:
             self._check()
         return True
 
-    def _queue(self, number: int) -> None:
-        """Let a step start as soon as the runner has room: by its number, or -1 less than minus it.
-
-        The negative ones go first, the last of them at once.
-        """
-        ready = self.ready
-        if self.awaits and (number if number >= 0 else -number - 1) in self.awaits:
-            ready = self.ready_to_await
-        heapq.heappush(ready, number)
-
     def _start(self, step: Step, runner: Runner, hold: Hold | None) -> None:
-        stopped = self.stopped_by is not None and self._is_stopped(step)
+        stopped = self.ledger.stopped_by is not None and self._is_stopped(step)
         call = None if stopped else self._call(step, hold)
         if call is not None:
             self.running[step.name] = call
-            if self.awaits and self.index[step.name] in self.awaits:
+            if self.ready.awaits and self.index[step.name] in self.ready.awaits:
                 awaited = self.perform_awaited if call.probe is None else self._cached_awaited
                 runner.start(functools.partial(awaited, call), awaits=True)
                 return
@@ -252,15 +204,15 @@ class _Drive:
 
     def _perform_cached(self, call: Call) -> TaskRun:
         task = self.perform(call)
-        if self.cache is not None:
-            self.cache.made(task)
+        if self.calls.cache is not None:
+            self.calls.cache.made(task)
         return task
 
     def _cached_awaited(self, call: Call) -> Waits[TaskRun]:
         made = self.perform_awaited(call)
         task = made if isinstance(made, TaskRun) else (yield from made)
-        if self.cache is not None:
-            self.cache.made(task)
+        if self.calls.cache is not None:
+            self.calls.cache.made(task)
         return task
 
     def _took_step(self, task: TaskRun) -> None:
@@ -271,33 +223,8 @@ class _Drive:
         if self.watch:
             self._changes(call.step)
         if call.probe is not None:
-            self._heed_cache()
+            self.calls.heed()
         self._settle(task)
-
-    def _next(self, ready: list[int]) -> tuple[Step | None, Hold | None]:
-        """The first of *ready* that may start, and its limits; one that lacks a limit waits."""
-        while ready:
-            number = heapq.heappop(ready)
-            step = self.plan.steps[number if number >= 0 else -number - 1]
-            if self.limits is None or not step.task.limits or step.outcome or self._stops(step):
-                return step, None
-            taken = self.limits.take(step.task.limits)
-            if isinstance(taken, Hold):
-                since = self.waits.get(step.name)
-                taken.waited = 0.0 if since is None else time.perf_counter() - since
-                return step, taken
-            self.limits.set_aside(taken, number)
-            if step.name not in self.waits:
-                self.waits[step.name] = time.perf_counter()
-                self.ledger.waits(step, taken, self.limits.most[taken])
-            self._readmit()  # another one that waits for what this one would have taken, too
-        return None, None
-
-    def _readmit(self) -> None:
-        """Let steps that wait for limits start, as many as these have room for."""
-        if self.limits is not None:
-            for number in self.limits.back(everything=self.stopped_by is not None):
-                self._queue(number)
 
     def _changes(self, step: Step) -> None:
         if self.watch:
@@ -309,131 +236,31 @@ class _Drive:
         if step.task.mapped and step.outcome is None:
             self.maps.checks.append(step)
         else:
-            self._queue(self.index[step.name])
+            self.ready.add(self.index[step.name])
 
     def _call(
         self, step: Step, hold: Hold | None = None, *, is_cleanup: bool = False
     ) -> Call | None:
         """The call of *step*; None if it ends here without one."""
-        if step.outcome is not None:
-            self._settle(step.outcome)
-            return None
-        probe: Noting | None = None
-        if self.cache is not None and self.cache.serves(step) and not is_cleanup:
-            answer = self.cache.find(step, self.ready_at[step.name])
-            self._heed_cache()
-            if isinstance(answer, TaskRun):
-                self._settle(answer)
-                return None
-            probe = answer
-        values = self._values_for(step)
-        held = self.ledger.values.held
-        if held and not is_cleanup and step.target is None:
-            values = ChainMap(held, cast("Any", values))
-        try:
-            args = tuple(gather(b, values, self.plan.params) for b in step.args)
-            kwargs = {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()}
-        except BaseException as error:  # a projection of a result: any type may fail in its own way
-            let_signals_pass(error)
-            self._settle(self._refused(step, error, "while reading the inputs"))
-            return None
-        if self.watch:
-            self.watch.starts(step, self.ledger.values)
-        if self.maps.open:
-            problem = gap_problem(self.plan.flow.name, step, self.maps.open)
-            if problem is not None:
-                self.ledger.warn(problem)
-        return Call(
-            self.plan.flow.name,
-            step,
-            args,
-            kwargs,
-            observers=self.observers,
-            slot=1 if is_cleanup else heapq.heappop(self.slots),
-            ready=self.ready_at[step.name],
-            guard=self.options.guard,
-            is_cleanup=is_cleanup,
-            hold=hold,
-            probe=probe,
-            stays=self._stays(step),
+        made = self.calls.made(
+            step, (lambda: 1) if is_cleanup else self._slot, hold, is_cleanup=is_cleanup
         )
-
-    def _stays(self, step: Step) -> int | None:
-        """The size in bytes from which on the result of *step* may stay on a cluster."""
-        if not self.options.is_elsewhere or step.name in self._needed_here:
+        if isinstance(made, TaskRun):
+            self._settle(made)
             return None
-        if self.cache is not None and self.cache.is_cached(step):
-            return _MOST_FETCHED
-        if self.options.is_recorded or self.options.resumes:
-            return max(_STAYS, int(self.options.keep_results * 1e6))
-        return _STAYS
+        return made
 
-    @functools.cached_property
-    def _needed_here(self) -> set[str]:
-        """The steps whose whole results this process needs: lists, assets, parts that it shows."""
-        steps = self.plan.steps
-        if self.options.strict_json:
-            return {step.name for step in steps}
-        needed = {step.name for step in steps if step.target is not None or step.task.mapped}
-        for step in steps:
-            needed.update(step.listed)
-        if self.plan.flow.output is not None:
-            needed.update(part.name for part in upstreams_in([self.plan.flow.output]) if part.path)
-        return needed
-
-    def _fetch_value(self) -> None:
-        """Fetch the value of the flow, as far as it stayed on a cluster that ends with the run."""
-        held = self.ledger.values.held
-        if not held or not self.options.fetches:
-            return
-        output = self.plan.flow.output
-        names = {*last_of(self.plan.flow.tasks)}
-        if output is not None:
-            names = {part.name for part in upstreams_in([output])}
-        for name in held.keys() & names:
-            value = self.ended[name].value
-            if value.nbytes > _MOST_FETCHED or held[name].outlives_run:
-                continue
-            try:
-                value.get()
-            except BackendError as error:
-                logger.warning("%s", error)
+    def _slot(self) -> int:
+        return heapq.heappop(self.slots)
 
     def _run_again(self, step: Step) -> TaskRun:
         """Run *step* on this thread: its kept result, which a task needs, cannot be loaded."""
-        cache = self.cache
-        assert cache is not None  # noqa: S101 - it asks for it
-        answer = cache.find(step, self.ready_at[step.name])
-        if isinstance(answer, TaskRun):  # another run kept one, too
-            return answer
-        values = self._values_for(step)
-        call = Call(
-            self.plan.flow.name,
-            step,
-            tuple(gather(b, values, self.plan.params) for b in step.args),
-            {k: gather(b, values, self.plan.params) for k, b in step.kwargs.items()},
-            observers=self.observers,
-            slot=1,
-            ready=self.ready_at[step.name],
-            guard=self.options.guard,
-            probe=answer,
-        )
-        task = self.perform(call) if answer is None else self._perform_cached(call)
+        made = self.calls.again(step)
+        if isinstance(made, TaskRun):
+            return made
+        task = self.perform(made) if made.probe is None else self._perform_cached(made)
         self.ledger.end(task)
         return task
-
-    def _values_for(self, step: Step) -> Mapping[str, Any]:
-        chains = self.maps.chains
-        if not chains and len(self.ledger.values) == len(self.ended):  # nothing is missing
-            return self.ledger.values
-        return self.ledger.values_for(step, chains.get(step.name, ()))
-
-    def _refused(self, step: Step, error: BaseException, when: str) -> TaskRun:
-        """The outcome of *step*, whose inputs could not be read."""
-        add_note(error, f"{when} of task {step.name!r} from its upstreams")
-        reason = f"its inputs could not be read: {described(error)}"
-        allowed = step.task.allow_failure
-        return TaskRun(step.name, State.FAILED, error=error, reason=reason, allowed=allowed)
 
     # Mapped steps
 
@@ -458,15 +285,15 @@ class _Drive:
         if not known or self._is_stopped(step):
             return
         try:
-            is_cached = self.cache is not None and self.cache.serves(step)
+            is_cached = self.calls.cache is not None and self.calls.cache.serves(step)
             mapped = self.maps.made(step, is_cached=is_cached)
         except BaseException as error:  # also what the user's item_key raised
             let_signals_pass(error)
-            self._settle(self._refused(step, error, "while reading the items"))
+            self._settle(unread(step, error, "while reading the items"))
             return
         if self.watch:
             self.watch.starts(step, self.ledger.values)
-        mapped.cache = self.cache if is_cached else None
+        mapped.cache = self.calls.cache if is_cached else None
         self.maps.add(mapped)
 
     def _offer(self, mapped: MappedStep) -> None:
@@ -476,14 +303,14 @@ class _Drive:
             number = self.index[mapped.step.name]
             # Side by side, what lies further down goes first: an item passes through the chain.
             chosen = number if self.options.runner == "sequential" else -number - 1
-            self._queue(chosen)
+            self.ready.add(chosen)
 
     def _hand_out(self, mapped: MappedStep, runner: Runner, hold: Hold | None) -> None:
         """Give items of *mapped* that may start to *runner*, with the limits of an attempt."""
         mapped.offered = False
         step = mapped.step
-        if self._stops(step):
-            mapped.stop(f"task {self.stopped_by!r} failed, and fail_fast stops the run")
+        if self.ledger.stops(step):
+            mapped.stop(f"task {self.ledger.stopped_by!r} failed, and fail_fast stops the run")
             self.maps.checks.append(step)
             self.maps.look_below(mapped, range(mapped.count))
             return
@@ -509,7 +336,7 @@ class _Drive:
             )
             return ItemsEnded(step.name, places, slot)
 
-        if self.index[step.name] in self.awaits:
+        if self.index[step.name] in self.ready.awaits:
             runner.start(awaited, awaits=True, context=call.context())
         else:
             runner.start(work)
@@ -538,12 +365,12 @@ class _Drive:
             hold.end()
         done = mapped.settle(ended.places)
         if mapped.cache is not None:
-            self._heed_cache()
+            self.calls.heed()
         self.at_work -= len(ended.places)
         mapped.at_work -= len(ended.places)
         self._offer(mapped)  # those that were not begun
         if self.options.fail_fast and mapped.fails(done) and not mapped.step.task.allow_failure:
-            self.stopped_by = self.stopped_by or ended.step
+            self.ledger.stopped_by = self.ledger.stopped_by or ended.step
         self.maps.look_below(mapped, done)
         self.maps.checks.append(mapped.step)
 
@@ -578,18 +405,12 @@ class _Drive:
         )
         self._settle(task, broken=verdict.broken)
 
-    def _stops(self, step: Step) -> bool:
-        """Whether a failure has stopped the run, and *step* is not there for failures."""
-        if self.stopped_by is None or step.task.run_if in ("failed", "always"):
-            return False
-        return step.outcome is None or step.outcome.state is not State.SKIPPED
-
     def _is_stopped(self, step: Step) -> bool:
         """Skip *step* if a failure has stopped the run, unless it is there for failures."""
-        if not self._stops(step):
+        if not self.ledger.stops(step):
             return False
-        reason = f"task {self.stopped_by!r} failed, and fail_fast stops the run"
-        skipped = TaskRun(step.name, State.SKIPPED, reason=reason, cause=self.stopped_by)
+        reason = f"task {self.ledger.stopped_by!r} failed, and fail_fast stops the run"
+        skipped = TaskRun(step.name, State.SKIPPED, reason=reason, cause=self.ledger.stopped_by)
         self._settle(skipped, broken=True)
         return True
 
@@ -612,7 +433,7 @@ class _Drive:
                 if self.watch:
                     self.watch.ended(task)
             elif task.state is State.FAILED and self.options.fail_fast and not task.allowed:
-                self.stopped_by = self.stopped_by or task.name
+                self.ledger.stopped_by = self.ledger.stopped_by or task.name
             if ledger.fates or not task.has_value:
                 ledger.add_fate(task, broken=broken)
             if maps.chains:

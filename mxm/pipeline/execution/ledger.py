@@ -60,6 +60,8 @@ class Ledger:
         When the run began.
     observers
         They are called with each event.
+    stopped_by
+        The step whose failure stops the run, where one does.
     """
 
     def __init__(self, plan: Plan, options: RunOptions, backend: str, workers: int) -> None:
@@ -73,6 +75,7 @@ class Ledger:
         self.observers: Observers = Observers(new_run_id(self.started), options.observers)
         self._backend = backend
         self.workers = workers
+        self.stopped_by: str | None = None
         self._warnings = list(plan.warnings)
         self._clock = time.perf_counter()
 
@@ -83,6 +86,12 @@ class Ledger:
     def open(self) -> list[Step]:
         """The steps that have not ended, in order."""
         return [step for step in self.plan.steps if step.name not in self.ended]
+
+    def stops(self, step: Step) -> bool:
+        """Whether a failure has stopped the run, and *step* is not there for failures."""
+        if self.stopped_by is None or step.task.run_if in ("failed", "always"):
+            return False
+        return step.outcome is None or step.outcome.state is not State.SKIPPED
 
     def announce(self) -> None:
         """Report that the run starts."""
