@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -115,6 +116,45 @@ def test_idle_workers_give_their_processors_back(
         assert time.monotonic() < until
         time.sleep(0.1)
     assert ran(imported())[1] == [0, 10, 20, 30]
+
+
+def test_what_was_on_a_ray_that_ended_is_let_go(project: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: make test-scale")
+    script = project / "twice.py"
+    write(project, {"twice.py": TWICE})
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, **env}, capture_output=True, text=True
+    )
+    left = "the result of task 'change' stayed on the Ray cluster, which this process has left\n"
+    assert (done.returncode, done.stdout) == (0, 2 * "0 10 20 30\n" + left), done.stderr
+
+
+TWICE = """
+    import threading, time
+    import ray
+    import ray_fl, scale_flows
+    from mxm.pipeline.errors import BackendError
+    from mxm.pipeline.execution.places import ray_place
+
+    if __name__ == "__main__":
+        ray_place._KEPT_S = 2
+        for number in range(2):
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+            run = ray_fl.fl.with_options(runner="ray", backend="inline", workers=2).run()
+            print(*(value for _, value in run.value()), flush=True)
+            if number == 0:
+                first = scale_flows.chain.with_options(runner="ray", backend="inline").run()
+                ray.shutdown()
+        try:
+            first.values["change"].get()
+        except BackendError as error:
+            print(error.message)
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()
+        ray.available_resources()
+    """
 
 
 def ray_place() -> Any:

@@ -88,8 +88,10 @@ class RayPlace(ClusterPlace):
         # The last one that answered is asked first: it has the sources, and its resources are open.
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         self._remote: Any = None
+        self._connected: tuple[str, str] | None = None
         try:
             self._connect()
+            self._connected = self._connection()
             self._start()
         except BaseException:
             self.leave()
@@ -124,8 +126,12 @@ class RayPlace(ClusterPlace):
         return packed
 
     def lives_on(self) -> bool:
-        """Whether this process is connected: a Ray of ours ends with the run."""
-        return bool(self._ray.is_initialized()) and not self._has_left
+        """Whether this process is still connected: a Ray of ours ends with the run."""
+        return (
+            not self._has_left
+            and bool(self._ray.is_initialized())
+            and self._connection() == self._connected
+        )
 
     def _is_lost(self, reference: Any) -> bool:
         """Whether no node has this object any more."""
@@ -255,7 +261,7 @@ class RayPlace(ClusterPlace):
             with _keeping:
                 left = [actor for actor in actors if actor in waiting]
                 waiting[:] = [actor for actor in waiting if actor not in left]
-            with contextlib.suppress(Exception):  # that Ray may be gone
+            if self.lives_on():  # Ray ends a process that kills an actor of an earlier one
                 for actor in left:
                     self._ray.kill(actor)
 
