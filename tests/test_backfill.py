@@ -106,7 +106,7 @@ def test_the_hours_of_days_are_those_of_the_last_day_too(days: str, hours: int) 
     [
         ("day", None, "--for needs NAME=VALUES"),
         ("day=", None, "--for needs NAME=VALUES"),
-        ("day=2026-01-02..2026-01-01", None, "there is nothing in it"),
+        ("day=2026-01-02..2026-01-01", None, "it contains no values"),
         ("day=2026-01-02..tuesday", None, "'tuesday' is not a day"),
         ("day=2026-01-02..2026-01-05", "weekdays", "unknown 'weekdays'"),
         ("day=a,b", "day", "--every needs a range"),

@@ -881,7 +881,7 @@ def test_a_store_that_cannot_be_used_is_said_once_and_the_run_goes_on(project: P
     (project.folder / ".mxm" / "store.db").write_bytes(b"no database at all" * 1000)
     ran = project.run("--no-record")
     assert (ran.cached, ran.value) == ([], 6)
-    assert ran.err.count("no result is taken from the cache or kept") == 1
+    assert ran.err.count("the run uses and keeps no cached results") == 1
 
 
 def test_a_store_that_breaks_during_a_run_is_said_once_and_the_run_goes_on(
@@ -904,7 +904,7 @@ def f(n: int = 3): return double(double(load(n)))
 """)
     ran = project.run()
     assert ran.value == 12
-    assert ran.err.count("from here on no result is taken from the cache or kept: ") == 1
+    assert ran.err.count("from now on the run uses and keeps no cached results: ") == 1
 
 
 def test_two_runs_that_compute_one_key_agree(project: Project) -> None:

@@ -20,7 +20,11 @@ PUBLIC = [
     "mxm.pipeline.adapters.prefect_adapter",
     "mxm.pipeline.api",
     "mxm.pipeline.bindings",
+    "mxm.pipeline.errors",
+    "mxm.pipeline.execution.events",
+    "mxm.pipeline.problems",
     "mxm.pipeline.registry",
+    "mxm.pipeline.runs",
     "mxm.pipeline.spec",
     "mxm.pipeline.specdict",
     "mxm.pipeline.testing",
@@ -31,6 +35,9 @@ PUBLIC = [
 INTERNAL = {"Place", "Registration", "ambiguous", "clashes", "enter"}
 INTERNAL |= {"PrefectFlow", "deployed_prefect_flow", "prefect_name"}
 INTERNAL |= {"Absent", "PerItem", "Unpacked", "by_parameter", "free_parameters", "keys_taken"}
+INTERNAL |= {"Observers", "add_note", "attach_run", "caller", "closest", "described"}
+INTERNAL |= {"did_you_mean", "drawn_places", "gather", "new_run_id", "repr_of", "shown_path"}
+INTERNAL |= {"text_of"}
 INTERNAL |= {"parts_in", "projected", "require_count", "upstreams_in", "value_of", "with_named"}
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 

@@ -99,7 +99,7 @@ def test_what_is_not_what_was_written_is_never_read(how: str, store: Any) -> Non
 
 def test_a_task_cannot_write_a_url_itself(store: Any) -> None:
     failed = run(prices(None))
-    assert "what is at memory://bucket/prices/SPY.json is what a task returns" in str(
+    assert "memory://bucket/prices/SPY.json is written from what the task returns" in str(
         failed.tasks["t"].error
     )
 

@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "predicate leaves": ({"retry_on": leaves}, "its retry_on raised SystemExit: 3"),
     "predicate waits": (
         {"retry_on": lambda error: later(error)},
-        "its retry_on raised TypeError: it must give True or False, not <coroutine",
+        "its retry_on raised TypeError: it must return True or False, not <coroutine",
     ),
     "delay raises": ({"retry_delay_s": raises_key}, "its retry_delay_s raised KeyError: 'status'"),
     "delay leaves": ({"retry_delay_s": leaves}, "its retry_delay_s raised SystemExit: 3"),

@@ -630,7 +630,7 @@ def test_locked_database_is_waited_for_once_and_written_in_the_end(
     holder.close()
     assert ended.state is State.SUCCEEDED
     [warning] = [r.getMessage() for r in caplog.records]
-    assert "is not recorded for now, and goes on: " in warning
+    assert "continues, but is not recorded for now: " in warning
     assert "is locked by another process" in warning
     [found] = runs_of("f")
     assert {t.name: str(t.state) for t in found.tasks.values()} == dict.fromkeys(

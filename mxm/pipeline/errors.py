@@ -79,11 +79,41 @@ def _copied(kind: type[PipelineError], args: tuple[Any, ...]) -> PipelineError:
 
 
 class SpecError(PipelineError, ValueError):
-    """A spec cannot be read from, or written to, its dict form."""
+    """A spec cannot be read from, or written to, its dict form.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import SpecError
+    >>> from mxm.pipeline.specdict import flow_from_dict
+    >>> try:
+    ...     flow_from_dict({"name": "report"})
+    ... except SpecError as error:
+    ...     print(error)
+    not the dict form of a flow: 'tasks' is missing
+    """
 
 
 class GraphError(PipelineError, ValueError):
-    """A flow's graph has errors; `problems` has all of them."""
+    """A flow's graph has errors; `problems` has all of them.
+
+    Parameters
+    ----------
+    flow
+        The name of the flow.
+    problems
+        What is wrong.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.errors import GraphError
+    >>> spec = FlowSpec("risk", [TaskSpec("total", sum, upstream=["load"])])
+    >>> try:
+    ...     compile_flow(spec, backend="inline")
+    ... except GraphError as error:
+    ...     print(error.problems[0].code, error.problems[0].message)
+    MXM102 unknown upstream 'load' of task 'total'
+    """
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -94,7 +124,31 @@ class GraphError(PipelineError, ValueError):
 
 
 class ParameterError(PipelineError, ValueError):
-    """Parameters of a run do not fit; `problems` has all of them."""
+    """Parameters of a run are missing or do not fit; `problems` has all of them.
+
+    Parameters
+    ----------
+    flow
+        The name of the flow.
+    problems
+        What is wrong.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.errors import ParameterError
+    >>> @mxm.task
+    ... def load(limit: int) -> list[int]:
+    ...     return list(range(limit))
+    >>> @mxm.flow
+    ... def prices(limit: int):
+    ...     return load(limit)
+    >>> try:
+    ...     prices.with_options(backend="inline").run(limit="ten")
+    ... except ParameterError as error:
+    ...     print(error.problems[0].code)
+    MXM402
+    """
 
     def __init__(self, flow: str, problems: Sequence[Problem]):
         missing = sum(problem.code in ("MXM401", "MXM607") for problem in problems)
@@ -113,7 +167,20 @@ class ParameterError(PipelineError, ValueError):
 
 
 class UnknownFlowError(PipelineError, KeyError):
-    """No flow has this name."""
+    """No flow has this name.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, get_flow, register_flow
+    >>> from mxm.pipeline.errors import UnknownFlowError
+    >>> spec = register_flow(FlowSpec("risk", [TaskSpec("load", print)]))
+    >>> try:
+    ...     get_flow("rsk")
+    ... except UnknownFlowError as error:
+    ...     print(error)
+    unknown flow 'rsk'
+      hint: did you mean 'risk'?
+    """
 
     def __str__(self) -> str:
         # KeyError would print the repr of its argument.
@@ -121,35 +188,115 @@ class UnknownFlowError(PipelineError, KeyError):
 
 
 class AmbiguousFlowError(PipelineError, LookupError):
-    """Two places register a flow of this name."""
+    """Two places register a flow with this name.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import AmbiguousFlowError
+    >>> issubclass(AmbiguousFlowError, LookupError)
+    True
+    """
 
 
 class SelectionError(PipelineError, ValueError):
-    """The tasks that a run selects cannot run alone, or there are none of that name."""
+    """A run selects a task that does not exist, or tasks that cannot run alone.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.errors import SelectionError
+    >>> @mxm.task
+    ... def load() -> int:
+    ...     return 1
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load()
+    >>> try:
+    ...     prices.with_options(backend="inline", select="lod").run()
+    ... except SelectionError as error:
+    ...     print(error)
+    select: no task 'lod'
+      hint: did you mean 'load'?
+    """
 
 
 class NothingSelectedError(SelectionError):
-    """A run selects no task at all."""
+    """A run selects no task at all.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.errors import NothingSelectedError
+    >>> @mxm.task
+    ... def load() -> int:
+    ...     return 1
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load()
+    >>> try:
+    ...     prices.with_options(backend="inline", exclude="load").run()
+    ... except NothingSelectedError as error:
+    ...     print(error)
+    flow 'prices': no task is selected by ...
+    """
 
 
 class BackendError(PipelineError):
-    """A backend cannot do what it was asked to do."""
+    """A backend, or a run, cannot do what an option asks for.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.errors import BackendError
+    >>> spec = FlowSpec("prices", [TaskSpec("load", dict)])
+    >>> try:
+    ...     compile_flow(spec, backend="inline", workers=0)
+    ... except BackendError as error:
+    ...     print(error)
+    workers must be a positive number, not 0
+    """
 
 
 class UnknownBackendError(BackendError, ValueError):
-    """No backend has this name."""
+    """No backend has this name.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.errors import UnknownBackendError
+    >>> try:
+    ...     compile_flow(FlowSpec("prices", [TaskSpec("load", dict)]), backend="prefct")
+    ... except UnknownBackendError as error:
+    ...     print(error)
+    unknown backend 'prefct'
+      hint: did you mean 'prefect'?
+    """
 
 
 class EngineMissingError(BackendError, ImportError):
-    """The engine of a backend is not installed."""
+    """The engine of a backend is not installed.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import EngineMissingError
+    >>> issubclass(EngineMissingError, ImportError)
+    True
+    """
 
 
 class LoadError(PipelineError, ImportError):
-    """A module, file or name given as a target could not be loaded."""
+    """A module, a file, or a name in it could not be loaded.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import LoadError
+    >>> issubclass(LoadError, ImportError)
+    True
+    """
 
 
 class ResultError(PipelineError, TypeError):
-    """A task's result has no JSON form.
+    """A task's result has no JSON form, and ``strict_json`` requires one.
 
     Attributes
     ----------
@@ -157,6 +304,17 @@ class ResultError(PipelineError, TypeError):
         The task that returned it, or None if only the value is known.
     path
         Where inside the value, ``$.rows[3]`` for instance.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow, execute_flow
+    >>> from mxm.pipeline.errors import ResultError
+    >>> spec = FlowSpec("prices", [TaskSpec("load", lambda: {"open": print})])
+    >>> try:
+    ...     execute_flow(compile_flow(spec, backend="inline", strict_json=True))
+    ... except ResultError as error:
+    ...     print(error.task, error.path)
+    load $.open
     """
 
     def __init__(
@@ -168,11 +326,42 @@ class ResultError(PipelineError, TypeError):
 
 
 class ResourceError(PipelineError, RuntimeError):
-    """A resource cannot be opened."""
+    """A resource cannot be opened.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.resource
+    ... def db():
+    ...     if False:
+    ...         yield
+    >>> @mxm.task
+    ... def load(connection: object = mxm.use(db)) -> int:
+    ...     return 1
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load()
+    >>> prices.with_options(backend="inline").run().tasks["load"].error
+    ResourceError("MXM610 resource 'db' yields nothing")
+    """
 
 
 class UseError(PipelineError, AttributeError, TypeError):
-    """``mxm.use(...)`` is used where nothing opens the resource."""
+    """``mxm.use(...)`` is used where nothing opens the resource.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.errors import UseError
+    >>> @mxm.resource
+    ... def db():
+    ...     yield {"SPY": 500.0}
+    >>> try:
+    ...     mxm.use(db).keys()
+    ... except UseError as error:
+    ...     print(error.hint)
+    put @mxm.task above the function, or open it by hand: with db.open() as ...
+    """
 
 
 class StoreError(PipelineError):
@@ -183,7 +372,25 @@ class StoreError(PipelineError):
     store
         The folder.
     passing
-        Whether it may be possible later: it is locked, or its disk is full.
+        Whether a later attempt may succeed: the store is locked, or its disk is full.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import load_run
+    >>> from mxm.pipeline.errors import StoreError
+    >>> @mxm.task
+    ... def load() -> int:
+    ...     return 1
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load()
+    >>> run = prices.with_options(backend="inline", record=True, keep_results=0).run()
+    >>> try:
+    ...     load_run("last").tasks["load"].value
+    ... except StoreError as error:
+    ...     print(error)
+    the value of task 'load' in run ... was not kept: ...
     """
 
     def __init__(
@@ -195,20 +402,50 @@ class StoreError(PipelineError):
 
 
 class AssetError(PipelineError, RuntimeError):
-    """An asset cannot be written, checked or read as it is declared."""
+    """An asset cannot be written, checked or read as it is declared.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl
+    >>> @mxm.task(produces=AssetDecl("days", format="json", path_template="days.json"))
+    ... def days():
+    ...     return {1, 2}
+    >>> @mxm.flow
+    ... def calendar():
+    ...     return days()
+    >>> type(calendar.with_options(backend="inline").run().tasks["days"].error).__name__
+    'AssetError'
+    """
 
 
 class AssetCheckError(AssetError):
-    """A check says that a value is wrong, and blocks it.
+    """A check of an asset failed, so the value was not written.
 
     Attributes
     ----------
     results
-        What each check of the asset said.
+        The result of each check of the asset.
     rejected
-        Where the value is kept for looking; None where it could not be.
+        Where the rejected value is kept, to look at; None if it could not be kept.
     partition
         ``key:value``, if the asset has partitions.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl, not_empty
+    >>> @mxm.task(
+    ...     produces=AssetDecl("days", format="json", path_template="days.json", checks=[not_empty])
+    ... )
+    ... def days() -> list[int]:
+    ...     return []
+    >>> @mxm.flow
+    ... def calendar():
+    ...     return days()
+    >>> error = calendar.with_options(backend="inline").run().tasks["days"].error
+    >>> [(result.name, result.passed) for result in error.results]
+    [('not_empty', False)]
     """
 
     def __init__(
@@ -227,7 +464,21 @@ class AssetCheckError(AssetError):
 
 
 class AssetClashError(AssetError):
-    """Two tasks, or two items of one, write the same file."""
+    """Two tasks, or two items of one, write the same file.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl
+    >>> @mxm.task(produces=AssetDecl("prices", format="json", path_template="{symbol}.json"))
+    ... def load(symbol: str) -> list[float]:
+    ...     return [100.0]
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load.map(["SPY", "SPY"])
+    >>> type(prices.with_options(backend="inline").run().tasks["load"].error).__name__
+    'AssetClashError'
+    """
 
 
 class TaskTimeoutError(PipelineError, TimeoutError):
@@ -239,6 +490,14 @@ class TaskTimeoutError(PipelineError, TimeoutError):
         The task.
     seconds
         The limit that it exceeded.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import TaskTimeoutError
+    >>> raise TaskTimeoutError("load", 60)
+    Traceback (most recent call last):
+        ...
+    mxm.pipeline.errors.TaskTimeoutError: task 'load' took longer than 60 s
     """
 
     def __init__(self, task: str, seconds: float) -> None:
@@ -251,11 +510,29 @@ class TaskTimeoutError(PipelineError, TimeoutError):
 
 
 class TaskCancelledError(PipelineError):
-    """A task did not finish, because its run was cancelled."""
+    """A task did not finish, because its run was cancelled.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.errors import PipelineError, TaskCancelledError
+    >>> issubclass(TaskCancelledError, PipelineError)
+    True
+    """
 
 
 class WorkerDiedError(PipelineError, RuntimeError):
-    """The worker process of a task ended before the task did."""
+    """The worker process of a task ended before the task did.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline.errors import WorkerDiedError
+    >>> @mxm.task(retries=2, retry_on=WorkerDiedError)
+    ... def load() -> int:
+    ...     return 1
+    >>> load.spec.retry_on
+    (<class 'mxm.pipeline.errors.WorkerDiedError'>,)
+    """
 
 
 class Skip(Exception):  # noqa: N818 - not an error

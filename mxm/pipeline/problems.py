@@ -126,6 +126,12 @@ class Source:
         Path as Python gives it; shown relative to the working directory if it is below it.
     line, column
         Counted from 1; None if unknown.
+
+    Examples
+    --------
+    >>> from mxm.pipeline.problems import Source
+    >>> print(Source("risk.py", 16))
+    risk.py:16
     """
 
     file: str
@@ -210,6 +216,14 @@ class Problem:
     places
         The things in the message, each with its place: the tasks of a cycle, or two that share a
         name. Shown one per line.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec
+    >>> from mxm.pipeline.api import check_flow
+    >>> for problem in check_flow(FlowSpec("risk", [TaskSpec("total", sum, upstream=["load"])])):
+    ...     print(problem.code, problem.severity, problem.message)
+    MXM102 error unknown upstream 'load' of task 'total'
     """
 
     code: str

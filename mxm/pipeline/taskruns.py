@@ -69,6 +69,14 @@ class Attempt:
         How it ended: ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
     error
         Type and text of the error, if it failed.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: 1 / 0, retries=1)])
+    >>> run = compile_flow(spec, backend="inline").run()
+    >>> [attempt.error for attempt in run.tasks["load"].history]
+    ['ZeroDivisionError: division by zero', 'ZeroDivisionError: division by zero']
     """
 
     started: datetime
@@ -95,13 +103,26 @@ class ItemRun:
     key
         Its name.
     state
-        How it ended. It is ``skipped``, too, if it was not called because an upstream item is
+        How it ended. It is also ``skipped`` if it was not called because an upstream item is
         missing or failed.
     value, error, reason, attempts, started, ended, seconds, history, slot, asset
         As in `TaskRun`.
     output
-        What it printed and logged: the last lines, up to 4,096 characters. They are in its task's,
-        too.
+        What it printed and logged: the last lines, up to 4,096 characters. The output of its task
+        has them, too.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str) -> int:
+    ...     return len(symbol)
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load.map(["SPY", "GOOGL"])
+    >>> item = prices.with_options(backend="inline").run().tasks["load"].items["SPY"]
+    >>> item.state, item.value, item.attempts
+    (<State.SUCCEEDED: 'succeeded'>, 3, 1)
     """
 
     key: str
@@ -155,9 +176,22 @@ class ItemRuns(Mapping[str, ItemRun]):
     Parameters
     ----------
     over
-        Their source, as text.
+        Where the list comes from, as text.
     runs
         The items in order.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str) -> int:
+    ...     return len(symbol)
+    >>> @mxm.flow
+    ... def prices():
+    ...     return load.map(["SPY", "GOOGL"])
+    >>> items = prices.with_options(backend="inline").run().tasks["load"].items
+    >>> list(items), items.count()
+    (['SPY', 'GOOGL'], {'succeeded': 2})
     """
 
     def __init__(self, over: str, runs: Sequence[ItemRun]) -> None:

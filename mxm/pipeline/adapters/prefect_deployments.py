@@ -133,8 +133,8 @@ def require_server() -> str:
     version = ask_server(url).version
     if version is not None and version.partition(".")[0] != prefect.__version__.partition(".")[0]:
         raise BackendError(
-            f"the server at {shown_url(url)} is Prefect {version}, and here is "
-            f"{prefect.__version__}",
+            f"the server at {shown_url(url)} runs Prefect {version}, but Prefect "
+            f"{prefect.__version__} is installed here",
             hint="both must have the same major version; mxm-pipeline needs Prefect 3",
         )
     return shown_url(url)
@@ -211,8 +211,8 @@ def _require_names(wanted: Sequence[Deployment]) -> None:
         other = by_name.setdefault(each.full_name, each)
         if other is not each:
             raise BackendError(
-                f"flows {other.spec.name!r} and {each.spec.name!r} are both "
-                f"{prefect_name(each.spec.name)!r} to Prefect",
+                f"flows {other.spec.name!r} and {each.spec.name!r} would both be named "
+                f"{prefect_name(each.spec.name)!r} at Prefect",
                 hint="rename one: @mxm.flow(name=...)",
             )
 

@@ -52,7 +52,7 @@ def _secret(name: str, value: Any) -> Any:
     if kind == "env":
         if place not in os.environ:
             raise BackendError(
-                f"parameter {name!r}: the variable {place} is not set where the run is",
+                f"parameter {name!r}: environment variable {place} is not set on the worker",
                 hint=f"set {place} for the worker, or in the work pool",
             )
         return Sourced(Text(os.environ[place]), f"the variable {place}")

@@ -149,7 +149,7 @@ def _no_resource(value: Any) -> tuple[str, str]:
         return f"flow {value.name!r}", "call it in the body of a flow"
     if callable(value) and isinstance(name, str):
         return f"{name!r}", f"put @mxm.resource above {name!r}, a generator that yields once"
-    return repr_of(value)[:120], "give what @mxm.resource made of a generator function"
+    return repr_of(value)[:120], "pass what @mxm.resource made from a generator function"
 
 
 def _filled(spec: FlowSpec, task: TaskSpec) -> Iterator[Problem]:

@@ -414,7 +414,9 @@ def forget(
     for place in removed:
         say(f"removed {shown_path(place)}")
     for place in kept:
-        print_error(f"{shown_path(place)} was changed outside: it stays", kind="warning")
+        print_error(
+            f"{shown_path(place)} was changed outside, so it is not removed", kind="warning"
+        )
 
 
 _CHECKS_GONE = 'DELETE FROM "check" WHERE asset = ? AND partition IS ?'

@@ -104,7 +104,7 @@ class Backfill:
             if made is not None and path is not None and not fields_of(path):
                 print_warning(
                     f"--for: each run writes asset {made.id!r} to the same file, {path}: "
-                    "only that of the last run is left"
+                    "only the file of the last run would remain"
                 )
         self.chosen: list[str] = self._chosen()
         self.rows: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ class Backfill:
         if not keyed:
             raise PipelineError(
                 f"no asset of flow {self._spec.name!r} is partitioned by {self.key!r}: "
-                "nothing says which partitions are there",
+                "it is not known which partitions exist",
                 hint=f"AssetDecl(..., partition_key={self.key!r})",
             )
         store = store_of(self._spec)

@@ -108,7 +108,7 @@ def deploy(
             "--image and --git both say where the project is", hint="keep one of them"
         )
     if not name or any(sign in name for sign in "/%&<>"):
-        raise PipelineError(f"--name {name!r}: a deployment's name has none of / % & < >")
+        raise PipelineError(f"--name {name!r}: the name must not contain / % & < or >")
     variables: dict[str, Any] = {}
     env_of_runs = {**environment(env or []), **run_options(runner, workers, limit or [], address)}
     if env_of_runs:
@@ -169,7 +169,7 @@ def _say(made: Made, when: Schedule | None) -> None:
     if made.replaced is not None:
         print_warning(f"{made.name} was a deployment of {made.replaced!r} before")
     if made.is_paused:
-        print_warning(f"{made.name} is paused at the server, and stays so")
+        print_warning(f"{made.name} is paused at the server, and stays paused")
     elif when is not None:
         say(f"    next: {moment_text(when.next_times(1)[0])}")
 

@@ -146,7 +146,7 @@ def parameters_for(spec: FlowSpec, typed: Sequence[str], *, scheduled: bool) -> 
         names = ", ".join(map(repr, missing))
         raise PipelineError(
             f"flow {spec.name!r} needs {names}, and a schedule gives no parameters",
-            hint=f"give it here: -p {missing[0]}=VALUE; or a default in the flow",
+            hint=f"pass it here: -p {missing[0]}=VALUE; or give it a default in the flow",
         )
     if not params:
         return references
@@ -210,7 +210,7 @@ def git_step(repository: str, branch: str | None, token: str | None) -> dict[str
     """
     if re.search(r"://[^/\s]+@", repository):
         raise PipelineError(
-            "--git: an address with a user or a token would be shown by the server",
+            "--git: the server would show the user or the token in the address",
             hint="--git https://host/repo.git --git-token NAME, a Secret block of Prefect",
         )
     step: dict[str, Any] = {"repository": repository}

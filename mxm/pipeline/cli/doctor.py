@@ -270,8 +270,8 @@ def _api(url: str | None, version: str) -> _Finding:
         return _Finding(
             what,
             "wrong" if _numbers(server.version)[:1] != _numbers(version)[:1] else "note",
-            f"{text}, and Prefect here is {version}",
-            f"keep both alike: pip install 'prefect=={server.version}'",
+            f"{text}; Prefect here is {version}",
+            f"use the same version on both: pip install 'prefect=={server.version}'",
         )
     return _Finding(what, "ok", text)
 

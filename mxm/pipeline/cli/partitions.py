@@ -25,7 +25,7 @@ def partitions_of(text: str, every: str | None) -> tuple[str, list[str]]:
     Parameters
     ----------
     text
-        ``NAME=FROM..TO``, ``NAME=a,b,c`` or ``NAME=@FILE``, one value a line.
+        ``NAME=FROM..TO``, ``NAME=a,b,c`` or ``NAME=@FILE``, one value per line.
     every
         What ``--every`` says; None for each day, or each number.
 
@@ -48,7 +48,7 @@ def partitions_of(text: str, every: str | None) -> tuple[str, list[str]]:
     if every is not None and not dots:
         raise PipelineError("--every needs a range: --for day=2026-01-02..2026-03-31")
     if not values:
-        raise PipelineError(f"--for {text}: there is nothing in it", hint=_HINT)
+        raise PipelineError(f"--for {text}: it contains no values", hint=_HINT)
     return name, list(dict.fromkeys(values))
 
 
@@ -64,7 +64,7 @@ def _lines(file: str) -> list[str]:
     values = [line for line in lines if line and not line.startswith("#")]
     for value in values:
         if "," in value or ".." in value or value.startswith("@"):
-            hint = "write one value a line, without commas, '..' or '@'"
+            hint = "write one value per line, without commas, '..' or '@'"
             raise PipelineError(f"--for: {file} has the line {value!r}", hint=hint)
     return values
 

@@ -57,11 +57,11 @@ def plan(
         typer.Option("--exclude", metavar="TASKS", help="Plan not to run these tasks."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Plan to run every task, whatever was kept.")
+        bool, typer.Option("--force", help="Plan to run every task, even if its result was kept.")
     ] = False,
     force_task: Annotated[
         list[str] | None,
-        typer.Option("--force-task", metavar="TASKS", help="Plan to run these, whatever was kept."),
+        typer.Option("--force-task", metavar="TASKS", help="The same for these tasks."),
     ] = None,
     resume: Annotated[
         str | None,

@@ -443,11 +443,11 @@ def run(
         typer.Option("--exclude", metavar="TASKS", help="Do not run these tasks."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Run every task, whatever earlier runs kept.")
+        bool, typer.Option("--force", help="Run every task, even if its result was kept.")
     ] = False,
     force_task: Annotated[
         list[str] | None,
-        typer.Option("--force-task", metavar="TASKS", help="Run these, whatever was kept."),
+        typer.Option("--force-task", metavar="TASKS", help="The same for these tasks."),
     ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no more tasks after a failure.")

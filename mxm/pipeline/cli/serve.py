@@ -57,9 +57,11 @@ def serve(
 ) -> None:
     """Run flows for the configured Prefect server, until Ctrl-C."""
     if interval is not None and (cron is not None or timezone is not None):
-        raise PipelineError("--interval and --cron both say when", hint="keep one of them")
+        raise PipelineError(
+            "--interval cannot be used with --cron or --timezone", hint="keep one of them"
+        )
     if interval is not None and not 1 <= interval < 10**9:
-        raise PipelineError("--interval: at least 1 second, and a finite number of them")
+        raise PipelineError("--interval must be at least 1 second, and finite")
     options = run_options(runner, workers, limit or [], address)
     flows = flows_of(names, module or ())
     whens = [None if interval else schedule_of(spec, cron, timezone) for _, spec in flows]

@@ -146,7 +146,9 @@ class Caching:
         except BaseException as error:  # code of users runs here, too: the run goes on without it
             let_signals_pass(error)
             why = described(error)
-            self._notices.say("MXM705", step, f"no result of task {step.name!r} is kept: {why}")
+            self._notices.say(
+                "MXM705", step, f"the result of task {step.name!r} is not kept: {why}"
+            )
             asked.key = asked.entry = asked.probe = None
             asked.why.append(Reason("dynamic", why))
         return asked
@@ -183,7 +185,7 @@ class Caching:
             self._notices.say(
                 "MXM705",
                 step,
-                f"no result of task {step.name!r} is kept: {error}",
+                f"the result of task {step.name!r} is not kept: {error}",
                 "pass what the object is made from, and make it in the task",
             )
             asked.why.append(Reason("dynamic", str(error)))
@@ -236,7 +238,7 @@ class Caching:
                     self._notices.say(
                         "MXM813",
                         asked.step,
-                        f"no result of task {task.name!r} is kept: {why}",
+                        f"the result of task {task.name!r} is not kept: {why}",
                         "record the runs that write it, or say how long a result holds: "
                         "cache_ttl_s=, inputs= or cache_version=",
                     )
@@ -448,7 +450,7 @@ class Caching:
             self._notices.say(
                 "MXM705",
                 step,
-                f"no result of task {step.name!r} is kept: its code cannot be read: "
+                f"the result of task {step.name!r} is not kept: its code cannot be read: "
                 f"{described(error)}",
             )
             return
@@ -456,14 +458,14 @@ class Caching:
             self._notices.say(
                 "MXM705",
                 step,
-                f"no result of task {step.name!r} is kept: {_said(code.edited[0])}",
+                f"the result of task {step.name!r} is not kept: {_said(code.edited[0])}",
                 "restart Python, or run the cell again",
             )
         elif code.dynamic and not (task.code_deps or task.cache_version is not None):
             self._notices.say(
                 "MXM705",
                 step,
-                f"no result of task {step.name!r} is kept: {_said(code.dynamic[0])}",
+                f"the result of task {step.name!r} is not kept: {_said(code.dynamic[0])}",
                 "name what it depends on: code_deps=[...] or cache_version=",
             )
         known = task.cache_ttl_s is not None or task.inputs or task.cache_version is not None

@@ -57,6 +57,17 @@ class RunStarted:
         What runs it, and how many tasks run at once.
     warnings
         Warnings about parameters.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import RunStarted
+    >>> def show(event):
+    ...     if isinstance(event, RunStarted):
+    ...         print(event.flow.name, event.steps, event.runner)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    risk ('load',) sequential
     """
 
     run: str
@@ -72,14 +83,29 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepWaits:
-    """A step could start, or go on with its next items, but for a limit; given once a step.
+    """A step, or its next items, must wait for a limit; sent once per step.
 
     Parameters
     ----------
     limit
-        The limit that has reached its number.
+        The limit that is reached.
     most
-        That number: how many attempts it lets at work at once.
+        How many attempts it allows at once.
+
+    Examples
+    --------
+    >>> import threading
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import StepWaits
+    >>> waiting = threading.Event()
+    >>> def show(event):
+    ...     if isinstance(event, StepWaits):
+    ...         print(event.step, event.limit, event.most)
+    ...         waiting.set()
+    >>> tasks = [TaskSpec(name, waiting.wait, limits=["vendor"]) for name in ("a", "b")]
+    >>> flow = compile_flow(FlowSpec("risk", tasks), backend="inline", runner="threads", workers=2)
+    >>> run = flow.run(options={"observers": [show]})
+    b vendor 1
     """
 
     run: str
@@ -96,11 +122,22 @@ class StepLooked:
     Parameters
     ----------
     used
-        Id of the run whose result is used; None where it runs.
+        Id of the run whose result is used; None if the step runs.
     reasons
-        Gives why it runs, in words; only while the event is handled.
+        Returns why it runs, in words; call it only while you handle the event.
     item
-        Key of the item, where the step is mapped.
+        Key of the item, if the step is mapped.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import StepLooked
+    >>> def show(event):
+    ...     if isinstance(event, StepLooked):
+    ...         print(event.step, event.used, event.reasons())
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict, cache=True)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load None ['no earlier result']
     """
 
     run: str
@@ -123,6 +160,17 @@ class StepStarted:
         When everything upstream had ended.
     items
         The number of items; None if it is not mapped.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import StepStarted
+    >>> def show(event):
+    ...     if isinstance(event, StepStarted):
+    ...         print(event.step, event.slot, event.items)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load 1 None
     """
 
     run: str
@@ -142,7 +190,19 @@ class AttemptStarted:
     attempt
         The number of the call, from 1.
     item
-        Key of the item, where the step is mapped.
+        Key of the item, if the step is mapped.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import AttemptStarted
+    >>> def show(event):
+    ...     if isinstance(event, AttemptStarted):
+    ...         print(event.step, event.attempt)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: 1 / 0, retries=1)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load 1
+    load 2
     """
 
     run: str
@@ -163,11 +223,23 @@ class AttemptEnded:
     error
         What it raised, if it failed.
     attempts
-        The most calls there may be.
+        The number of calls that there may be at most.
     retry_in
         Seconds until the next call; None if there is none.
     item
-        Key of the item, where the step is mapped.
+        Key of the item, if the step is mapped.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import AttemptEnded
+    >>> def show(event):
+    ...     if isinstance(event, AttemptEnded):
+    ...         print(event.attempt, event.state, event.error, event.retry_in)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: 1 / 0, retries=1)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    1 failed division by zero 0
+    2 failed division by zero None
     """
 
     run: str
@@ -190,7 +262,21 @@ class ItemEnded:
     place
         Its index in the list.
     item
-        The outcome of it.
+        Its outcome.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import ItemEnded
+    >>> from mxm.pipeline.bindings import Bindings, Each, Param
+    >>> task = TaskSpec("lengths", len, bindings=Bindings((Each(Param("symbols")),)))
+    >>> def show(event):
+    ...     if isinstance(event, ItemEnded):
+    ...         print(event.place, event.item.key, event.item.value)
+    >>> spec = FlowSpec("risk", [task], params={"symbols": ["SPY", "GOOGL"]})
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    0 SPY 3
+    1 GOOGL 5
     """
 
     run: str
@@ -213,9 +299,21 @@ class OutputLine:
     level
         The level of a log record, as in `logging`; None for printed text.
     item
-        Key of the item, where the step is mapped.
+        Key of the item, if the step is mapped.
     is_bar
-        Whether the next line is written over it: it ended with a carriage return.
+        Whether the task writes the next line over it: the line ended with a carriage return.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import OutputLine
+    >>> def show(event):
+    ...     if isinstance(event, OutputLine):
+    ...         print(event.step, event.stream, event.text)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: print("asking"))])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    asking
+    load stdout asking
     """
 
     run: str
@@ -230,12 +328,24 @@ class OutputLine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progressed:
-    """A task says how far it is, by `mxm.pipeline.progress`.
+    """A task reports its progress, by `mxm.pipeline.progress`.
 
     Parameters
     ----------
     done, total
-        How many are done, and of how many; the second is None if it is not known.
+        How many are done, and of how many; *total* is None if it is not known.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow, progress
+    >>> from mxm.pipeline.execution.events import Progressed
+    >>> def show(event):
+    ...     if isinstance(event, Progressed):
+    ...         print(event.step, event.done, event.total)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: list(progress(range(3))))])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load 0 3
+    load 3 3
     """
 
     run: str
@@ -247,7 +357,26 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AssetWritten:
-    """A step that declares an asset, or its *item*, succeeded; sent before that it ended."""
+    """A step that declares an asset, or an item of it, succeeded; sent before `StepEnded`.
+
+    Parameters
+    ----------
+    asset
+        What was written.
+    item
+        Key of the item, if the step is mapped.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import AssetDecl, FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import AssetWritten
+    >>> def show(event):
+    ...     if isinstance(event, AssetWritten):
+    ...         print(event.step, event.asset.id)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict, produces=AssetDecl("prices"))])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load prices
+    """
 
     run: str
     at: datetime
@@ -258,7 +387,23 @@ class AssetWritten:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warned:
-    """A warning, which does not fail the run."""
+    """The run has a warning, which does not fail it.
+
+    Parameters
+    ----------
+    problem
+        The warning.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import Warned
+    >>> def show(event):
+    ...     if isinstance(event, Warned):
+    ...         print(event.problem.code, event.problem.message)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: float("nan"))])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).execute()
+    """
 
     run: str
     at: datetime
@@ -273,6 +418,17 @@ class StepEnded:
     ----------
     task
         Its outcome. Its value is the object that other tasks get, and may change.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import StepEnded
+    >>> def show(event):
+    ...     if isinstance(event, StepEnded):
+    ...         print(event.task.name, event.task.state, event.task.value)
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    load succeeded {}
     """
 
     run: str
@@ -282,7 +438,24 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunEnded:
-    """A run is over; the last event."""
+    """A run is over; the last event.
+
+    Parameters
+    ----------
+    flow_run
+        The run, with the outcome of each step.
+
+    Examples
+    --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import RunEnded
+    >>> def show(event):
+    ...     if isinstance(event, RunEnded):
+    ...         print(event.flow_run.state, event.flow_run.value())
+    >>> spec = FlowSpec("risk", [TaskSpec("load", dict)])
+    >>> run = compile_flow(spec, backend="inline", observers=[show]).run()
+    succeeded {}
+    """
 
     run: str
     at: datetime
@@ -315,9 +488,14 @@ class Observer(Protocol):
 
     Examples
     --------
+    >>> from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
+    >>> from mxm.pipeline.execution.events import Event, StepEnded
     >>> def on_failure(event: Event) -> None:
     ...     if isinstance(event, StepEnded) and event.task.error:
-    ...         send_mail(f"{event.task.name} failed: {event.task.error}")
+    ...         print(f"{event.task.name} failed: {event.task.error}")
+    >>> spec = FlowSpec("risk", [TaskSpec("load", lambda: 1 / 0)])
+    >>> run = compile_flow(spec, backend="inline", observers=[on_failure]).run()
+    load failed: division by zero
     """
 
     def __call__(self, event: Event, /) -> object:

@@ -108,7 +108,7 @@ class Keeper:
             self.large.add(step.name)
             if step.name in self.cached:
                 size = f"{value.nbytes / 1e9:,.1f} GB"
-                self._unkept(step, f"it has {size}, and stays on the cluster where it was made")
+                self._unkept(step, f"its {size} stay on the cluster where it was made")
             return
         try:
             probe = asked.probe
@@ -240,7 +240,7 @@ class Keeper:
                 step,
                 f"task {step.name!r} changed its argument {name!r} in place: its result is not "
                 "kept",
-                "work on a copy: a kept result is used again, and the change would be missing",
+                "work on a copy: if the result is reused, the change is not made",
             )
         for what in last.code:
             self.notices.say(

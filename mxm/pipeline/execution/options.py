@@ -364,7 +364,7 @@ def _check_resources(resources: Any, settings: Any) -> None:
         if not isinstance(key, Resource):
             raise BackendError(
                 f"resources: a key must be a resource, not {repr_of(key):.80}",
-                hint="give what @mxm.resource made: resources={db: fake}",
+                hint="pass what @mxm.resource made: resources={db: fake}",
             )
     if not _is_mapping(settings) or not all(map(_is_mapping, settings.values())):
         raise BackendError(

@@ -266,8 +266,8 @@ class Aim:
         if is_url(self.path):
             if value is None or value == self.path:
                 raise AssetError(
-                    f"task {self.target.task.name!r} returned {_kind_of(value)}: what is at "
-                    f"{self.path} is what a task returns",
+                    f"task {self.target.task.name!r} returned {_kind_of(value)}, but "
+                    f"{self.path} is written from what the task returns",
                     hint="return the value to be written",
                 )
             return self._written(value, maker)
@@ -534,7 +534,7 @@ class Aim:
             hint = "give each asset a path of its own"
         elif old.get("partition") != self.partition:
             what = f"{other}, which {own} replaces"
-            hint = "let path_template distinguish the partitions, or partition_key be what it does"
+            hint = "let path_template distinguish the partitions, or let partition_key match it"
         else:
             return ()
         return (

@@ -55,7 +55,7 @@ def replaced(resources: Mapping[Any, object]) -> Generator[None, None, None]:
 def _checked(resources: Mapping[Any, object]) -> Mapping[ResourceBase, Any]:
     for key in resources:
         if not isinstance(key, ResourceBase):
-            raise TypeError(f"resources are replaced by resource, and {repr_of(key)} is not one")
+            raise TypeError(f"resources= must map resources, and {repr_of(key)} is not one")
     return dict(resources)
 
 

@@ -99,7 +99,7 @@ def _answer(value: object) -> bool:
     if inspect.isawaitable(value) or inspect.isgenerator(value):
         if inspect.iscoroutine(value):
             value.close()  # else Python warns that nothing awaits it
-        raise TypeError(f"it must give True or False, not {repr_of(value):.80}")
+        raise TypeError(f"it must return True or False, not {repr_of(value):.80}")
     return bool(value)
 
 

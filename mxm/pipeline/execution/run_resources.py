@@ -94,5 +94,5 @@ def _require_known(flow: FlowSpec, instead: Mapping[Any, object]) -> None:
         if current(key) not in known:
             raise BackendError(
                 f"flow {flow.name!r} uses no resource {key.name!r}, so it cannot be replaced",
-                hint=did_you_mean(key.name, known.values()) or "no task of it uses a resource",
+                hint=did_you_mean(key.name, known.values()) or "none of its tasks uses a resource",
             )

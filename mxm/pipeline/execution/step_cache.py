@@ -77,7 +77,7 @@ def open_cache(ledger: Ledger) -> StepCache | None:
         let_signals_pass(error)
         entries.close()
         if cached or options.resumes:
-            text = "no result is taken from the cache or kept: %s"
+            text = "the run uses and keeps no cached results: %s"
             logger.warning(text, described(error))
         return None
     return StepCache(caching, plan, ledger.ended, ledger.observers)

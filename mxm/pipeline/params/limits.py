@@ -126,7 +126,7 @@ def _wrong(
 
 
 def _unknown(name: Any, spec: FlowSpec, used: Mapping[str, TaskSpec]) -> Problem:
-    hint: str | None = "no task of it has a limit: @mxm.task(limits=[...])"
+    hint: str | None = "none of its tasks has a limit: @mxm.task(limits=[...])"
     if used:
         hint = did_you_mean(name, used) if isinstance(name, str) else "give its name"
     return Problem(

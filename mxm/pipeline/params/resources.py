@@ -97,7 +97,7 @@ def _unknown_resources(
             yield Problem(
                 "MXM609",
                 f"flow {flow!r} uses no resource {name!r}",
-                did_you_mean(name, names) or "no task of it uses a resource",
+                did_you_mean(name, names) or "none of its tasks uses a resource",
                 flow=flow,
             )
 

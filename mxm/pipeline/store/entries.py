@@ -59,7 +59,7 @@ def open_entries(
         return StoredEntries(store, plan, is_quiet=is_quiet, most=kept.bytes_of(most_mb))
     except (StoreError, OSError) as error:
         if not is_quiet:
-            _warn(f"no result is taken from the cache or kept: {error}")
+            _warn(f"the run uses and keeps no cached results: {error}")
         return None
 
 
@@ -333,7 +333,7 @@ class StoredEntries:
             if not self._is_over:
                 self._is_over = True
                 if not self._is_quiet:
-                    _warn(f"from here on no result is taken from the cache or kept: {why}")
+                    _warn(f"from now on the run uses and keeps no cached results: {why}")
 
     def close(self) -> None:
         """Record which results were used, and close the database."""

@@ -384,7 +384,7 @@ class Recording:
                 raise
             if not self._paused:
                 self._paused = True
-                _warn(f"run {self._run} is not recorded for now, and goes on: {error}")
+                _warn(f"run {self._run} continues, but is not recorded for now: {error}")
             return
         del self._pending[: len(statements)]
         self._paused = self._has_ended = False

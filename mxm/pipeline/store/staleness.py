@@ -287,7 +287,7 @@ def _why(
     if change is not None:
         reason, _, detail = change.partition(": ")
         if reason == "changed outside" and owner.partition != row.partition:
-            detail = f"{row.relative} is that of {owner.partition} now, by run {owner.run}"
+            detail = f"{row.relative} now has {owner.partition}, by run {owner.run}"
         return reason, detail
     if code is not None and code != row.code:
         which = f"task {row.task!r}, or of one upstream of it,"
@@ -303,7 +303,7 @@ def _why(
     if freshness is not None and age > freshness:
         return "old", f"it is {_span(age)} old, and fresh for {_span(freshness)}"
     if freshness is not None and age < 0:
-        return "old", f"it was written {_span(-age)} from now, by a clock that was wrong"
+        return "old", f"it is dated {_span(-age)} in the future: a clock was wrong"
     return None
 
 
