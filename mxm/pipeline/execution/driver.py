@@ -13,6 +13,7 @@ from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.calls import Calls, unread
 from mxm.pipeline.execution.carriers import Waits
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
+from mxm.pipeline.execution.item_outcomes import left_out
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.mapped import MappedStep
@@ -389,7 +390,7 @@ class _Drive:
         call = self._begin(mapped)
         call.finish(outcome)
         task = call.result()
-        warning = mapped.left_out(self.plan.flow.name)
+        warning = left_out(mapped, self.plan.flow.name)
         if warning is not None and task.has_value:
             self.ledger.warn(warning)
         self._changes(step)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.bindings import Absent, Binding, Each, Param, PerItem, Upstream, value_of
 from mxm.pipeline.errors import TaskCancelledError, described
+from mxm.pipeline.execution.item_inputs import ItemList
+from mxm.pipeline.execution.item_outcomes import Outcome, note_failed
+from mxm.pipeline.execution.item_places import ItemPlaces, PlaceState
 from mxm.pipeline.execution.items import Item, ItemCall
-from mxm.pipeline.execution.mapped import ItemList, MappedStep, Outcome, PlaceState
+from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.rules import Fate, decide
 from mxm.pipeline.failure import Failure
@@ -36,7 +39,7 @@ class FlowItems(MappedStep):
         self,
         flow: str,
         step: Step,
-        sources: Mapping[str, MappedStep],
+        sources: Mapping[str, ItemPlaces],
         take: Callable[[Binding], Any],
         whole: Mapping[str, Fate],
     ) -> None:
@@ -176,7 +179,7 @@ class FlowItems(MappedStep):
         source = self.sources.get(name)
         return None if source is None else source.runs[place]
 
-    def _instead(self, source: MappedStep, place: int) -> Failure | None:
+    def _instead(self, source: ItemPlaces, place: int) -> Failure | None:
         run = source.runs[place]
         takes_failures = self.step.task.run_if in ("failed", "always")
         if not takes_failures or run is None or run.state is State.SKIPPED:
@@ -210,7 +213,7 @@ class FlowItems(MappedStep):
         good = any(run.has_value for run in called)
         if failed and (self.step.task.on_item_error == "fail" or not good):
             error = cast("BaseException", failed[0].error)
-            self._note(error, failed, len(called))
+            note_failed(self.step, error, failed, len(called))
             return Outcome(state=State.FAILED, error=error, reason=described(error))
         broken = [fate for fate in self._fates.values() if fate.broken]
         if broken:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mxm.pipeline.execution.item_places import PlaceState
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.mapped import MappedStep, PlaceState
+from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, Step

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mxm.pipeline.bindings import Binding, Collection, Each, Param, PerItem, Upstream
-from mxm.pipeline.execution.mapped import MappedStep, PlaceState
+from mxm.pipeline.execution.item_places import PlaceState
+from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.problems import Problem
 

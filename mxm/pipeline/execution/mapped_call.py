@@ -12,9 +12,10 @@ from typing import Any
 from mxm.pipeline.errors import Skip, TaskCancelledError, described
 from mxm.pipeline.execution.call import Call
 from mxm.pipeline.execution.invocation import invoke_now, invoke_with
+from mxm.pipeline.execution.item_outcomes import Outcome
 from mxm.pipeline.execution.items import many_now, many_with
 from mxm.pipeline.execution.later import Later, LaterTask
-from mxm.pipeline.execution.mapped import MappedStep, Outcome
+from mxm.pipeline.execution.mapped import MappedStep
 from mxm.pipeline.execution.output import Output
 from mxm.pipeline.execution.written import declared_only
 from mxm.pipeline.interrupts import wait
