@@ -706,6 +706,28 @@ def test_two_items_of_one_path_fail_the_task_under_every_rule(
     assert json.loads((root / "SPY.json").read_text()) == 1
 
 
+@pytest.mark.parametrize("rule", ["fail", "skip"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_items_of_one_path_fail_the_task_of_a_mapped_flow_under_every_rule(
+    rule: str, backend: str, root: Path
+) -> None:
+    @mxm.task(produces=file("{symbol}.json"), on_item_error=rule)  # type: ignore[call-overload]
+    def t(symbol: str) -> str:
+        return symbol
+
+    @mxm.flow
+    def one(symbol: str) -> Any:
+        return t(symbol)
+
+    @mxm.flow
+    def f() -> Any:
+        return one.map(["SPY", "QQQ", "SPY"])
+
+    done = run(_at(f.spec), backend)
+    assert done.tasks["one.t"].state == "failed"
+    assert "both write SPY.json" in str(done.tasks["one.t"].error)
+
+
 def test_an_item_that_fails_writes_nothing_and_others_do(root: Path) -> None:
     @mxm.task(produces=file("{n}.json"), on_item_error="skip")
     def t(n: int) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mxm.pipeline.bindings import Absent, Binding, Each, Param, PerItem, Upstream, value_of
 from mxm.pipeline.errors import TaskCancelledError, described
 from mxm.pipeline.execution.item_inputs import ItemList
-from mxm.pipeline.execution.item_outcomes import Outcome, note_failed
+from mxm.pipeline.execution.item_outcomes import Outcome, clashes_in, note_failed
 from mxm.pipeline.execution.item_places import ItemPlaces, PlaceState
 from mxm.pipeline.execution.items import Item, ItemCall
 from mxm.pipeline.execution.mapped import MappedStep
@@ -211,7 +211,9 @@ class FlowItems(MappedStep):
         failed = [run for run in runs if run.state is State.FAILED]
         called = [run for run in runs if run.attempts or run.has_value]
         good = any(run.has_value for run in called)
-        if failed and (self.step.task.on_item_error == "fail" or not good):
+        clashes = clashes_in(runs)
+        if clashes or (failed and (self.step.task.on_item_error == "fail" or not good)):
+            failed = clashes or failed
             error = cast("BaseException", failed[0].error)
             note_failed(self.step, error, failed, len(called))
             return Outcome(state=State.FAILED, error=error, reason=described(error))

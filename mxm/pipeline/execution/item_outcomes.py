@@ -12,7 +12,7 @@ from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import ItemRun, State
 
-__all__ = ["Outcome", "left_out", "note_failed", "outcome_of"]
+__all__ = ["Outcome", "clashes_in", "left_out", "note_failed", "outcome_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,8 @@ def outcome_of(mapped: ItemPlaces) -> Outcome:
     if task.outcomes:
         failed = []
     fails = failed and (task.on_item_error == "fail" or not good)
-    clashes = [run for run in runs if isinstance(run.error, AssetClashError)]
-    if clashes:  # under every rule: it is unknown which of the two the file belongs to
+    clashes = clashes_in(runs)
+    if clashes:
         failed, fails = clashes, clashes
     if fails:
         error = cast("BaseException", failed[0].error)
@@ -60,6 +60,14 @@ def outcome_of(mapped: ItemPlaces) -> Outcome:
     if mapped.count and not called:
         return Outcome(state=State.SKIPPED, reason="no items are left: all were left out upstream")
     return Outcome(state=State.SUCCEEDED)
+
+
+def clashes_in(runs: Sequence[ItemRun]) -> list[ItemRun]:
+    """The items of *runs* that write the file of another one.
+
+    They fail their step under every rule: it is unknown which of the two the file belongs to.
+    """
+    return [run for run in runs if isinstance(run.error, AssetClashError)]
 
 
 def note_failed(step: Step, error: BaseException, failed: Sequence[ItemRun], count: int) -> None:
