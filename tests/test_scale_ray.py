@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import write
+from command import SCRIPT, Outcome, call, write
 
 from mxm.pipeline.execution.places.cluster import ClusterPlace
 
@@ -111,10 +116,7 @@ def test_idle_workers_give_their_processors_back(
 ) -> None:
     monkeypatch.setattr(importlib.import_module(ray_place().__module__), "_KEPT_S", 0.1)
     ran(imported())
-    until = time.monotonic() + 60
-    while ray.available_resources().get("CPU") != 3:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_for("processors", lambda: ray.available_resources().get("CPU") == 3)
     assert ran(imported())[1] == [0, 10, 20, 30]
 
 
@@ -159,3 +161,169 @@ TWICE = """
 
 def ray_place() -> Any:
     return importlib.import_module("mxm.pipeline.execution.places.ray_place").RayPlace
+
+
+# By address, from processes of their own
+
+
+@pytest.fixture
+def address(ray: Any) -> str:
+    where: str = ray.get_runtime_context().gcs_address
+    return where
+
+
+def command(address: str, *more: str) -> tuple[str, ...]:
+    return ("run", "fl", "--backend", "inline", "--runner", "ray", "--address", address,
+            "--value", "-q", *more)  # fmt: skip
+
+
+DEATHS = """
+    import os, time
+    import mxm
+
+    @mxm.task(retries={retries})
+    def dies(tries: str) -> int:
+        with open(tries, "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), 9)
+        return 1
+
+    @mxm.task
+    def sleeps(pids: str) -> int:
+        with open(pids, "a") as file:
+            print(os.getpid(), file=file)
+        time.sleep(300)
+        return 1
+
+    @mxm.flow
+    def fl(path: str):
+        return {task}(path)
+    """
+
+
+def deaths(folder: Path, task: str, retries: int = 0) -> Path:
+    """The file that the task of the flow written into *folder* writes to."""
+    text = DEATHS.format(task=task, retries=retries)
+    write(folder, {"pyproject.toml": PROJECT, "deaths.py": text})
+    return folder / "path"
+
+
+PROJECT = '[tool.mxm.pipeline]\nmodules = ["deaths"]\n'
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_task_that_kills_its_worker_runs_once_and_once_a_retry(
+    address: str, tmp_path: Path, retries: int
+) -> None:
+    path = deaths(tmp_path, "dies", retries)
+    done = call(*command(address, "--workers", "1", "-p", f"path={path}"), cwd=tmp_path)
+    assert done.code == 1
+    assert "WorkerDiedError: task 'dies' was lost: its Ray worker ended" in done.err
+    assert path.read_text() == "x" * (retries + 1)
+
+
+@contextlib.contextmanager
+def sleeping(folder: Path, address: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A run whose task sleeps, and the process of its worker."""
+    path = deaths(folder, "sleeps")
+    words = command(address, "--workers", "1", "-p", f"path={path}")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, *words], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for("the task", lambda: path.exists() and path.read_text().endswith("\n"))
+        yield process, int(path.read_text())
+        assert len(path.read_text().split()) == 1
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = 100) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, what
+        time.sleep(0.1)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_run_that_is_killed_leaves_no_worker(address: str, tmp_path: Path) -> None:
+    with sleeping(tmp_path, address) as (process, worker):
+        process.kill()
+        wait_for("the end of the worker", lambda: not is_alive(worker))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_the_run_and_its_worker(address: str, tmp_path: Path, times: int) -> None:
+    with sleeping(tmp_path, address) as (process, worker):
+        process.send_signal(signal.SIGINT)
+        if times == 2:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=100)
+        assert (process.returncode, "Traceback" in err) == (130, False), err
+        wait_for("the end of the worker", lambda: not is_alive(worker))
+
+
+def failed(address: str, folder: Path, *more: str) -> Outcome:
+    path = deaths(folder, "dies")
+    done = call(*command(address, "-p", f"path={path}", *more), cwd=folder)
+    assert (done.code, path.exists(), "Traceback" in done.err) == (2, False, False), done.err
+    return done
+
+
+def test_no_processors_for_it(address: str, tmp_path: Path) -> None:
+    done = failed(address, tmp_path, "--workers", "4")
+    assert "the Ray cluster has had no 4 free processors for 30 seconds" in done.err
+    assert "--workers N" in done.err
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
+def test_address_where_nothing_answers(tmp_path: Path, where: str) -> None:
+    pytest.importorskip("ray")
+    assert f"error: no Ray cluster answers at {where}: " in failed(where, tmp_path).err
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_address_where_something_else_answers(tmp_path: Path, reply: bytes) -> None:
+    pytest.importorskip("ray")
+    with listening(reply) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        done = failed(where, tmp_path)
+    assert f"error: what answers at {where} is not a Ray cluster: " in done.err
+
+
+def listening(reply: bytes) -> socket.socket:
+    """What answers *reply*, or accepts and says nothing."""
+    server = socket.create_server(("127.0.0.1", 0))
+    peers: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peers.append(server.accept()[0])
+                peers[-1].sendall(reply)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+def test_doctor_joins_the_cluster_that_is_named(address: str, tmp_path: Path) -> None:
+    def cluster(where: str) -> tuple[int, str, str]:
+        done = call("doctor", "--runner", "ray", "--address", where, "--json", cwd=tmp_path)
+        (found,) = (c for c in json.loads(done.out)["checks"] if c["what"] == "cluster")
+        return done.code, found["state"], found["text"]
+
+    text = f"ray at {address} has the Python and the mxm-pipeline of this process"
+    assert cluster(address) == (0, "ok", text)
+    with listening(b"") as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        code, state, text = cluster(where)
+    assert (code, state) == (1, "wrong")
+    assert text.startswith(f"what answers at {where} is not a Ray cluster: ")

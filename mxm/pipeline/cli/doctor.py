@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ from mxm.pipeline.cli.command import AsJson, Verb, verb_app
 from mxm.pipeline.cli.output import ExitCode, print_json, say
 from mxm.pipeline.discovery.settings import Settings, read_settings, working_directory
 from mxm.pipeline.errors import PipelineError, described
+from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.introspection.shadows import shadows_in
 from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import shown_path
@@ -55,10 +56,33 @@ class _Finding:
 
 
 @app.command(cls=Verb)
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            "--runner",
+            metavar="NAME",
+            help="Check that runs with this runner can work; default: [tool.mxm.pipeline].",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="URL",
+            help="Join the cluster at this address; default: [tool.mxm.pipeline].",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check what is installed and configured; exit 1 if something is wrong."""
+    chosen = _chosen(runner, address)
     all_findings: list[_Finding] = []
-    for check in _CHECKS:
+
+    def clusters() -> Iterator[_Finding]:
+        return _clusters(*chosen)
+
+    for check in (*_CHECKS, clusters):
         try:
             findings = list(check())
         except PipelineError as error:
@@ -316,9 +340,25 @@ def _numbers(version: str) -> tuple[int, ...]:
 _CLUSTERS = {"dask": "distributed", "ray": "ray"}
 
 
-def _clusters() -> Iterator[_Finding]:
+def _chosen(runner: str | None, address: str | None) -> tuple[str | None, str | None]:
+    """The runner and the address to check: those asked for, else the project's.
+
+    Raises
+    ------
+    BackendError
+        They do not go together.
+    """
     options = _settings_or_none().options
-    runner, address = options.get("runner"), options.get("address")
+    own_runner, own_address = options.get("runner"), options.get("address")
+    if runner is None and isinstance(own_runner, str):
+        runner = own_runner
+    if address is None and runner == own_runner and isinstance(own_address, str):
+        return runner, own_address
+    RunOptions(runner=runner or "sequential", address=address)
+    return runner, address
+
+
+def _clusters(runner: str | None, address: str | None) -> Iterator[_Finding]:
     for name, distribution in _CLUSTERS.items():
         version = _version(distribution)
         is_needed = runner == name
@@ -329,9 +369,9 @@ def _clusters() -> Iterator[_Finding]:
             yield _Finding(name, state, f"not installed{why}", hint)
         else:
             yield _Finding(name, "ok", f"{distribution} {version}")
-    if isinstance(address, str):
+    if address is not None:
         require_port(address)
-        if not isinstance(runner, str) or _version(_CLUSTERS.get(runner, "mxm-pipeline")) is None:
+        if runner is None or _version(_CLUSTERS.get(runner, "mxm-pipeline")) is None:
             return
         joined = _asked(_JOIN, runner, address)
         if "error" in joined:
@@ -361,5 +401,5 @@ sys.stdout.write("\\n" + json.dumps(answer))
 
 _CHECKS: tuple[Callable[[], Iterator[_Finding]], ...] = (
     *(_python, _mxm_pipeline, _libraries, _settings, _store, _time_zones, _shadows),
-    *(_prefect, _clusters),
+    _prefect,
 )

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import queue
+import socket
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
 from mxm.pipeline.execution.fatal import FatalError
@@ -159,6 +162,7 @@ class RayPlace(ClusterPlace):
             return
         if self.address is not None:
             require_socket(self.address, _ANSWERS_S, "Ray cluster")
+            _require_ray(self.address)
         try:
             self._ray.init(
                 address=self.address or "local",
@@ -268,3 +272,37 @@ class RayPlace(ClusterPlace):
         timer = threading.Timer(_KEPT_S, drop)
         timer.daemon = True
         timer.start()
+
+
+def _require_ray(address: str) -> None:
+    """Check that what answers at *address* may be Ray, which speaks HTTP/2: it waits for any other.
+
+    Raises
+    ------
+    BackendError
+        It is something else.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    said = b""
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 0), _ANSWERS_S) as peer:
+            peer.settimeout(_ANSWERS_S)
+            peer.sendall(_HELLO)
+            while len(said) < len(_SETTINGS) and (more := peer.recv(64)):
+                said += more
+    except OSError as error:
+        why = described(error)
+    else:
+        if said[3:5] == _SETTINGS[3:5]:
+            return
+        why = f"it says {said[:20]!r}" if said else "it says nothing"
+    raise BackendError(
+        f"what answers at {address} is not a Ray cluster: {why}",
+        hint="give --address the address that `ray start --head` printed",
+    )
+
+
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
