@@ -59,6 +59,12 @@ def test_a_strategy_of_ones_own_is_taken(params: dict[str, Any]) -> None:
     assert run_flow(of_task, params=params).value() == 7
 
 
+def test_a_strategy_of_no_parameter_is_refused() -> None:
+    with pytest.raises(PipelineError, match="flow 'anything' has no parameter 'mod'") as caught:
+        parameters(anything, {"mod": st.just(Mode)})
+    assert caught.value.hint == "did you mean 'mode'?"
+
+
 def test_a_parameter_without_annotation_needs_one() -> None:
     with pytest.raises(PipelineError, match="parameter 'n' of flow 'of_task' has no annotation"):
         parameters(of_task)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
+import os
 import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +196,138 @@ def test_a_task_with_other_options_under_its_name_is_not_a_patch(
         assert mxm_run(pricing).value() == 1.0
 
 
+def own_options(flow: Any) -> list[Any]:
+    """All that a flow with options may be given to, each as a run."""
+    return [
+        run_flow(flow),
+        run_flow(no_delays(flow)),
+        mxm.pipeline.compile_flow(flow).run(),
+        mxm.pipeline.compile_flow(no_delays(flow)).run(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "task", "value"),
+    [({"overrides": {priced: 7.0}}, "priced", 7.0), ({"resources": {feed: 8.0}}, "priced", 8.0)],
+    ids=["overrides", "resources"],
+)
+def test_options_of_a_flow_hold_wherever_it_is_given(options: Any, task: str, value: float) -> None:
+    flow = pricing.with_options(backend="inline", **options)
+    assert [run.values[task] for run in own_options(flow)] == [value] * 4
+    outer = mxm.pipeline.compile_flow(pricing.with_options(backend="inline"))
+    assert (outer.backend, outer.run().value()) == ("inline", 1.0)
+    plan = mxm.pipeline.api.plan_flow(flow.with_options(overrides={priced: 1.0}))
+    assert plan.tasks[0].verdict == "SKIP"
+
+
+def test_an_option_that_is_given_replaces_that_of_the_flow() -> None:
+    flow = pricing.with_options(backend="prefect", overrides={priced: 7.0})
+    compiled = mxm.pipeline.compile_flow(flow, backend="inline", overrides={priced: 8.0})
+    assert (compiled.backend, compiled.run().value()) == ("inline", 8.0)
+
+
+@pytest.mark.parametrize("only", [total, "total", total.fn, [total], ("total",)])
+def test_only_takes_one_task_or_several(mxm_run: Run, only: Any) -> None:
+    run = mxm_run(book, overrides={load: [1.0]}, only=only)
+    assert run.values["total"] == 1.0
+    assert run.tasks["both"].state == "skipped"
+
+
+@dataclass
+class Rows:
+    prices: list[float]
+
+    @functools.cached_property
+    def total(self) -> float:
+        return sum(self.prices)
+
+
+def test_what_an_input_keeps_of_its_own_is_no_change(mxm_run: Run) -> None:
+    @mxm.task
+    def rows() -> Rows:
+        return Rows([1.0, 2.0])
+
+    @mxm.task
+    def kept(rows: Rows) -> float:
+        return rows.total
+
+    @mxm.task
+    def changed(rows: Rows) -> float:
+        rows.prices.append(rows.total)
+        return rows.total
+
+    @mxm.flow
+    def f():
+        made = rows()
+        return kept(made), changed(made)
+
+    run = mxm_run(f)
+    assert (run.tasks["kept"].state, run.tasks["changed"].state) == ("succeeded", "failed")
+    assert "in place" in str(run.tasks["changed"].error)
+
+
+CLOSES = mxm.pipeline.AssetDecl(
+    "kit_closes", partition_key="day", format="json", path_template="out/kit/{day}.json"
+)
+REMOTE = mxm.pipeline.AssetDecl("kit_remote", format="json", path_template="memory://kit/it.json")
+
+
+@mxm.task(produces=CLOSES, cache=True)
+def closes(day: str) -> dict[str, float]:
+    return {"SPY": 1.0}
+
+
+@mxm.task(produces=REMOTE)
+def remote() -> int:
+    return 1
+
+
+@mxm.flow
+def filled(day: str):
+    return closes(day), remote()
+
+
+@pytest.mark.parametrize("record", [None, True])
+def test_assets_of_a_test_are_not_those_of_the_project(mxm_run: Run, record: bool | None) -> None:
+    root = Path(__file__).parents[1]
+    run = mxm_run(filled, params={"day": "2026-01-02"}, record=record)
+    assert run.raise_for_failure().values["closes"] == {"SPY": 1.0}
+    assert not (root / "out" / "kit").exists()
+    written = run.tasks["closes"].asset
+    assert written is not None
+    file = Path(os.environ["MXM_HOME"]).parent / "assets" / written.path
+    assert json.loads(file.read_text("utf-8")) == {"SPY": 1.0}
+    assert run.tasks["remote"].asset is None
+    if record:
+        found = mxm.pipeline.asset("kit_closes").path("2026-01-02")
+        assert str(file) == str(found)
+
+
+def test_cached_tasks_run_wherever_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = [("inline", "sequential"), ("inline", "threads")]
+    monkeypatch.setattr("mxm.pipeline.testing.running._WAYS", twice)
+
+    @mxm.task(cache=True)
+    def count() -> int:
+        return next(CALLS)
+
+    @mxm.task(cache=True)
+    def one() -> int:
+        return 1
+
+    def alone(task: Any) -> Any:
+        @mxm.flow
+        def f():
+            return task()
+
+        return f
+
+    for _ in range(2):  # also after a run that may have been kept
+        assert_same_everywhere(alone(one))
+        with pytest.raises(AssertionError, match=r"'count' .* not the same"):
+            assert_same_everywhere(alone(count))
+
+
 def test_only_names_what_it_lacks(mxm_run: Run) -> None:
     with pytest.raises(PipelineError, match="task 'both' takes the result of") as caught:
         mxm_run(book, overrides={load: [1.0]}, only=[both])
@@ -245,6 +381,55 @@ def test_flows_of_a_module_are_checked(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         for name in ("good_flows", "bad_flows", "empty_flows"):
             sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("init", [True, False], ids=["package", "namespace"])
+def test_flows_of_the_modules_of_a_package_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: bool
+) -> None:
+    """Those in folders below it, too, and where only the settings say how it is imported."""
+    monkeypatch.chdir(tmp_path)
+    name = f"desk_{init}".lower()
+    (tmp_path / "pyproject.toml").write_text(
+        f"[tool.mxm.pipeline]\npaths = ['src']\nmodules = ['{name}.good']\n"
+    )
+    package = tmp_path / "src" / name
+    (package / "sub").mkdir(parents=True)
+    if init:
+        (package / "__init__.py").write_text("")
+        (package / "sub" / "__init__.py").write_text("")
+    text = "import mxm\n@mxm.task{}\ndef a(): return 1\n@mxm.flow(tasks=[a])\ndef f_{}(): ...\n"
+    (package / "good.py").write_text(text.format("", "good"))
+    before = [*sys.path]
+    try:
+        assert_flows_valid(name)
+        (package / "sub" / "bad.py").write_text(text.format("(upstream='nope')", "bad"))
+        with pytest.raises(AssertionError, match="MXM102 unknown upstream 'nope'"):
+            assert_flows_valid(name)
+        assert_flows_valid(f"{name}.good")
+    finally:
+        sys.path[:] = before
+        for module in [each for each in sys.modules if each.split(".")[0] == name]:
+            del sys.modules[module]
+
+
+NESTED = """
+pytest_plugins = ["pytester"]
+
+def test_a_session_within(pytester):
+    import os
+    home = os.environ["MXM_HOME"]
+    pytester.makepyfile("import os\\ndef test(): assert os.environ['MXM_HOME'] != %r" % home)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    assert os.environ["MXM_HOME"] == home
+    assert os.path.isdir(os.path.dirname(home))
+"""
+
+
+def test_a_session_within_a_session_has_its_own_store(tmp_path: Path) -> None:
+    (tmp_path / "test_nested.py").write_text(NESTED, "utf-8")
+    ran = pytest_in(tmp_path)
+    assert ran.returncode == 0, ran.stdout
 
 
 CALLS = itertools.count()

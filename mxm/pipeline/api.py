@@ -23,11 +23,34 @@ if TYPE_CHECKING:
     from mxm.pipeline.execution.partial import Past
     from mxm.pipeline.execution.plan import Plan
 
-__all__ = ["JSONValue", "MXMFlow", "check_flow", "compile_flow", "execute_flow", "plan_flow"]
+__all__ = [
+    "HasSpec",
+    "JSONValue",
+    "MXMFlow",
+    "check_flow",
+    "compile_flow",
+    "execute_flow",
+    "plan_flow",
+]
 
 
 class HasSpec(Protocol):
-    """Anything with a FlowSpec: a function decorated with ``@mxm.flow``."""
+    """Anything with a FlowSpec: a function decorated with ``@mxm.flow``.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> @mxm.task
+    ... def load(symbol: str = "SPY") -> list[float]:
+    ...     return [100.0, 110.0]
+    >>> @mxm.flow
+    ... def risk(symbol: str = "SPY") -> list[float]:
+    ...     return load(symbol)
+    >>> from mxm.pipeline.api import HasSpec, check_flow
+    >>> flow: HasSpec = risk
+    >>> flow.spec.name, check_flow(flow)
+    ('risk', [])
+    """
 
     @property
     def spec(self) -> FlowSpec:
@@ -132,7 +155,7 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
     Parameters
     ----------
     spec_or_flow
-        A spec, or a decorated flow.
+        A spec, or a decorated flow: those of its ``with_options`` hold where *options* has none.
     **options
         ``backend="prefect"``, ``"inline"``, or another installed one; for the others see
         `mxm.pipeline.execution.options.RunOptions`.
@@ -167,8 +190,9 @@ def compile_flow(spec_or_flow: FlowSpec | HasSpec, **options: Unpack[OptionsOfRu
     >>> compiled.run({"symbol": "QQQ"}).value()
     10.0
     """
-    backend = options.pop("backend", "prefect")
-    chosen = RunOptions(past=_past_of, last_rows=_last_rows).changed(options, also=["backend"])
+    asked: dict[str, Any] = {**_own_options(spec_or_flow), **options}
+    backend = asked.pop("backend", "prefect")
+    chosen = RunOptions(past=_past_of, last_rows=_last_rows).changed(asked, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))  # reported first, with or without an engine
     if chosen.recorder is None:
         from mxm.pipeline.store.recorder import RunRecorder
@@ -292,8 +316,9 @@ def plan_flow(
     >>> [(task.name, task.verdict) for task in plan_flow(risk).tasks]
     [('load', 'RUN'), ('gain', 'RUN')]
     """
-    options.pop("backend", None)
-    chosen = RunOptions(past=_past_of, entries=_entries_there).changed(options, also=["backend"])
+    asked: dict[str, Any] = {**_own_options(spec_or_flow), **options}
+    asked.pop("backend", None)
+    chosen = RunOptions(past=_past_of, entries=_entries_there).changed(asked, also=["backend"])
     spec = require_valid(_spec(spec_or_flow))
     from mxm.pipeline.execution.outlook import outlook
 
@@ -312,6 +337,11 @@ def _past_of(spec: FlowSpec) -> Past:
     from mxm.pipeline.store.past import past_of
 
     return past_of(spec)
+
+
+def _own_options(flow: FlowSpec | HasSpec) -> dict[str, Any]:
+    """The options that `Flow.with_options` gave *flow*."""
+    return dict(getattr(flow, "run_options", ()))
 
 
 def _spec(flow: FlowSpec | HasSpec) -> FlowSpec:

@@ -105,10 +105,7 @@ class Flow(Mappable[P, R_co], FlowBase):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as plain Python; in the body of a flow, record its tasks there."""
-        if self.run_options.get("overrides"):
-            raise TypeError(
-                f"flow {self.name!r} has overrides, which apply only to runs: run it with .run(...)"
-            )
+        self._require_no_overrides()
         trace = active_trace()
         if trace is not None:
             self._used_in(trace)
@@ -125,6 +122,7 @@ class Flow(Mappable[P, R_co], FlowBase):
         self, items: Any, more: tuple[Any, ...], kwargs: Mapping[str, Any], *, outcomes: bool
     ) -> Any:
         del outcomes  # a flow has none
+        self._require_no_overrides()
         trace = active_trace()
         if trace is not None:
             self._used_in(trace)
@@ -141,6 +139,12 @@ class Flow(Mappable[P, R_co], FlowBase):
             return values_of(self.fn, call, calls)
 
         return outermost(mapped, self.run_options.get("resources"))
+
+    def _require_no_overrides(self) -> None:
+        if self.run_options.get("overrides"):
+            raise TypeError(
+                f"flow {self.name!r} has overrides, which apply only to runs: run it with .run(...)"
+            )
 
     def _used_in(self, trace: Trace) -> None:
         """Note that the body which *trace* reads calls this flow."""

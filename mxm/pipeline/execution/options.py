@@ -180,6 +180,9 @@ class RunOptions:
         Gives checks of assets the number of rows of the last time; `compile_flow` sets it.
     past
         Gives what is known of a flow's earlier runs; `compile_flow` sets it.
+    root
+        The folder that assets are written to in place of the project's, and none of them to a URL;
+        `mxm.pipeline.testing.run_flow` sets it.
     entries
         Opens what earlier runs kept; `compile_flow` sets it.
     is_recorded
@@ -227,6 +230,7 @@ class RunOptions:
     past: Callable[[FlowSpec], Past] | None = field(default=None, repr=False, compare=False)
     entries: EntriesMaker | None = field(default=None, repr=False, compare=False)
     last_rows: LastRows | None = field(default=None, repr=False, compare=False)
+    root: str | None = field(default=None, repr=False, compare=False)
     is_recorded: bool = field(default=False, repr=False, compare=False)
     fetches: bool = field(default=True, repr=False, compare=False)
     resumes: tuple[str, ...] = field(default=(), repr=False, compare=False)

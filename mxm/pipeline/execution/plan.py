@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 LastRows: TypeAlias = Callable[[FlowSpec, str, str | None, str | None], int | None]
 """The rows of the last recorded write of an asset's partition, for flows of a project."""
 
-__all__ = ["LastRows", "Plan", "Step", "chained_to", "make_plan", "with_history", "without_assets"]
+__all__ = [
+    "LastRows",
+    "Plan",
+    "Step",
+    "chained_to",
+    "make_plan",
+    "with_history",
+    "with_root",
+    "without_assets",
+]
 
 __tracebackhide__ = True  # pytest shows the lines of the test and of its tasks, not these
 
@@ -190,6 +199,19 @@ def with_history(plan: Plan, last_rows: LastRows) -> Plan:
         replace(step, target=replace(step.target, last_rows=find)) if step.target else step
         for step in plan.steps
     ]
+    return replace(plan, steps=tuple(steps))
+
+
+def with_root(plan: Plan, root: str) -> Plan:
+    """*plan* that writes its files under *root*, not in the project, and nothing to a URL."""
+    steps: list[Step] = []
+    for step in plan.steps:
+        target = step.target
+        if target is not None and target.is_remote:
+            target = None
+        elif target is not None:
+            target = replace(target, root=root)
+        steps.append(replace(step, target=target))
     return replace(plan, steps=tuple(steps))
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from mxm.pipeline.errors import SelectionError
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, make_plan, with_history, without_assets
+from mxm.pipeline.execution.plan import (
+    Plan,
+    make_plan,
+    with_history,
+    with_root,
+    without_assets,
+)
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["plan_with"]
@@ -39,6 +45,8 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
         plan = without_assets(plan)  # what is not real replaces nothing
     elif options.last_rows is not None and any(step.target for step in plan.steps):
         plan = with_history(plan, options.last_rows)
+    if options.root is not None:
+        plan = with_root(plan, options.root)
     if options.select is not None or options.exclude or options.force:
         from mxm.pipeline.execution.partial import forced_steps, with_selection
 

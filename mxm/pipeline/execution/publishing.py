@@ -115,6 +115,11 @@ class Target:
     last_rows: LastRows | None = field(default=None, compare=False)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the asset is written to a URL."""
+        return self.template is not None and is_url(self.template.text)
+
+    @property
     def names(self) -> set[str]:
         """The parameters that the path and the partition are made of."""
         names = {*self.template.names} if self.template else set[str]()

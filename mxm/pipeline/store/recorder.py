@@ -237,7 +237,7 @@ class Recording:
                 event.run,
                 self.plan,
                 self.secrets,
-                self._about.root,
+                self._options.root or self._about.root,
                 self.store,
                 self._codes.get,
             )

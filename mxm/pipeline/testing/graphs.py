@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import sys
 from typing import Any
 
 from mxm.pipeline.api import check_flow
+from mxm.pipeline.discovery.scan import scan
 from mxm.pipeline.discovery.search import discover
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.testing.running import spec_of
@@ -79,7 +81,7 @@ def _read(drawing: str) -> tuple[set[tuple[str, str]], set[str]]:
 
 
 def assert_flows_valid(*modules: str) -> None:
-    """Check every flow of *modules*.
+    """Check every flow of *modules*, and of the modules in a package.
 
     Parameters
     ----------
@@ -99,10 +101,12 @@ def assert_flows_valid(*modules: str) -> None:
         ...
     AssertionError: there is no flow in 'json'
     """
-    result = discover(modules)
+    result = discover(modules)  # its settings say what can be imported
+    if within := [each for module in modules for each in _modules_in(module)]:
+        result = discover([*modules, *within])
     if result.failures:
         raise AssertionError("\n".join(str(failure.error) for failure in result.failures))
-    files = tuple(map(_file_of, modules)) or ("",)
+    files = tuple(file for module in modules for file in _files_of(module)) or ("",)
     entries = [entry for entry in result.flows if entry.place.file.startswith(files)]
     if not entries:
         raise AssertionError(f"there is no flow in {', '.join(modules) or 'this project'}")
@@ -112,10 +116,25 @@ def assert_flows_valid(*modules: str) -> None:
         raise AssertionError("\n".join(errors))
 
 
-def _file_of(module: str) -> str:
-    """The file of a module, or the folder of a package."""
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
-    if not file:
+def _modules_in(package: str) -> list[str]:
+    """The modules of *package* that declare flows, by dotted name."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # `discover` says so
+        return []
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    paths = [os.path.relpath(p, folder) for folder in folders for p in scan(folder).declaring]
+    names = [path.removesuffix(".py").split(os.sep) for path in paths]
+    return [".".join((package, *parts)) for parts in names if parts[-1] != "__init__"]
+
+
+def _files_of(module: str) -> list[str]:
+    """The file of a module, or the folders of a package: one without a file may have several."""
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file and os.path.basename(file) != "__init__.py":
+        return [file]
+    folders = [os.path.dirname(file)] if file else list(getattr(loaded, "__path__", ()))
+    if not folders:
         raise AssertionError(f"module {module!r} cannot be imported")
-    name = os.path.basename(file)
-    return os.path.dirname(file) + os.sep if name == "__init__.py" else file
+    return [os.path.join(os.path.realpath(folder), "") for folder in folders]

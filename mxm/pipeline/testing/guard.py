@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.invocation import Invocation, Invoke, invoking
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["InputChangedError", "guarded_inputs"]
 
@@ -48,7 +46,8 @@ class InputChangedError(PipelineError, AssertionError):
 def guarded_inputs() -> Generator[None, None, None]:
     """In this block, a task that changes its inputs in place fails with `InputChangedError`.
 
-    Inputs are compared by their pickles before and after; one that does not pickle is not watched.
+    Inputs are compared with copies made before; one that does not pickle is not watched. What an
+    object keeps of its own results (`functools.cached_property`) is no change.
     With ``--runner processes`` each task has copies of its own, and there is nothing to guard.
 
     Examples
@@ -73,10 +72,11 @@ def guarded_inputs() -> Generator[None, None, None]:
 
     def guard(invoke: Invoke) -> Invoke:
         def watched(call: Invocation) -> Any:
-            before = _marks(call)
+            inputs: dict[int | str, Any] = dict(enumerate(call.args))
+            inputs.update(call.kwargs)
+            before = {key: Snapshot.of(each, whole=True) for key, each in inputs.items()}
             value = invoke(call)
-            after = _marks(call)
-            changed = tuple(key for key, mark in before.items() if after[key] != mark)
+            changed = tuple(k for k, was in before.items() if was and was.changed(inputs[k]))
             if changed:
                 raise InputChangedError(call.step.name, changed)
             return value
@@ -85,16 +85,3 @@ def guarded_inputs() -> Generator[None, None, None]:
 
     with invoking(guard):
         yield
-
-
-def _marks(call: Invocation) -> dict[int | str, bytes | None]:
-    marks: dict[int | str, bytes | None] = {i: _mark(value) for i, value in enumerate(call.args)}
-    return marks | {name: _mark(value) for name, value in call.kwargs.items()}
-
-
-def _mark(value: object) -> bytes | None:
-    try:
-        return hashlib.blake2b(pickle.dumps(value)).digest()
-    except BaseException as error:  # any type may refuse to be pickled, in its own way
-        let_signals_pass(error)
-        return None

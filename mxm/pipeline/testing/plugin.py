@@ -16,31 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = ["mxm_registry", "mxm_run", "pytest_configure", "pytest_unconfigure"]
 
-_folder: str | None = None
-_before: str | None = None
+# Of each session of this process, the innermost last: its folder, and MXM_HOME as it was before.
+_sessions: list[tuple[str, str | None]] = []
 
 
 def pytest_configure(config: Any) -> None:
     """Set ``MXM_HOME`` to a temporary folder, for this process and those that tests start."""
     del config
-    global _folder, _before
-    if _folder is None:
-        _folder = tempfile.mkdtemp(prefix="mxm-tests-")
-        _before = os.environ.get("MXM_HOME")
-        os.environ["MXM_HOME"] = os.path.join(_folder, "store")
+    folder = tempfile.mkdtemp(prefix="mxm-tests-")
+    _sessions.append((folder, os.environ.get("MXM_HOME")))
+    os.environ["MXM_HOME"] = os.path.join(folder, "store")
 
 
 def pytest_unconfigure(config: Any) -> None:
     """Put back what was there, and remove the folder."""
     del config
-    global _folder
-    if _folder is not None:
-        if _before is None:
+    if _sessions:
+        folder, before = _sessions.pop()
+        if before is None:
             os.environ.pop("MXM_HOME", None)
         else:
-            os.environ["MXM_HOME"] = _before
-        shutil.rmtree(_folder, ignore_errors=True)
-        _folder = None
+            os.environ["MXM_HOME"] = before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # What the fixtures need is loaded by the first test that asks for one.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from mxm.pipeline.api import compile_flow
+from mxm.pipeline.api import HasSpec, compile_flow
 from mxm.pipeline.errors import PipelineError, SelectionError, repr_of
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import unwrapped
@@ -51,12 +53,13 @@ def run_flow(
     params: Mapping[str, Any] | None = None,
     overrides: Mapping[Any, object] = _NOTHING,
     resources: Mapping[Any, object] = _NOTHING,
-    only: Iterable[Any] | None = None,
+    only: Any = None,
     **options: Any,
 ) -> FlowRun:
     """Run *flow* in this process, without an engine; the fixture ``mxm_run`` is this function.
 
-    A task that changes its input in place fails. A failed task does not raise.
+    A task that changes its input in place fails. A failed task does not raise. Assets are written
+    to a folder of the test's, beside its store, and never to the project or a URL.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ def run_flow(
     resources
         By resource, another one, or the value itself.
     only
-        The tasks, or names, that run; None for all. Those in *overrides* are among them.
+        The task, name or list of these that runs; None for all. Those in *overrides* are among
+        them.
     **options
         Others of `RunOptions`: ``backend="prefect"``, ``runner="threads"``.
 
@@ -100,11 +104,11 @@ def run_flow(
     spec = spec_of(flow)
     _warn_of_patches(spec)
     own = options_of(flow)
-    chosen: dict[str, Any] = {"backend": "inline", **own, **options}
+    chosen: dict[str, Any] = {"backend": "inline", "root": _root(spec), **own, **options}
     chosen["overrides"] = {**own.get("overrides", {}), **overrides}
     chosen["resources"] = {**own.get("resources", {}), **resources}
     if only is not None:
-        keys = [*only, *chosen["overrides"]]
+        keys = [*_several(only), *chosen["overrides"]]
         chosen["select"] = list(dict.fromkeys(name for key in keys for name in _names(spec, key)))
     try:
         with guarded_inputs():
@@ -117,6 +121,22 @@ def run_flow(
     except PipelineError as error:
         # The lines of a test that led here say more than ours that found the mistake.
         raise error.with_traceback(None)  # noqa: B904 - the same error
+
+
+def _root(spec: FlowSpec) -> str | None:
+    """Where a run in a test writes the assets of *spec*; None if it writes none."""
+    if all(task.produces is None for task in spec.tasks):
+        return None
+    store = os.environ.get("MXM_HOME")
+    if store is None:  # not in a session of pytest
+        return tempfile.mkdtemp(prefix="mxm-assets-")
+    root = os.path.join(os.path.dirname(os.path.abspath(store)), "assets")
+    os.makedirs(root, exist_ok=True)
+    return root
+
+
+def _several(keys: Any) -> Iterable[Any]:
+    return (keys,) if isinstance(keys, (str, TaskBase)) or callable(keys) else keys
 
 
 def _names(spec: FlowSpec, key: Any) -> list[str]:
@@ -167,8 +187,26 @@ def _is_replaced(fn: Callable[..., Any]) -> bool:
     return place != (fn.__module__, name)  # else it is defined twice there
 
 
-def no_delays(flow: Any) -> FlowSpec:
-    """*flow* with tasks that retry at once.
+@dataclass(frozen=True)
+class _WithOptions:
+    """A spec, and the options that a decorated flow has for its runs."""
+
+    spec: FlowSpec
+    run_options: Mapping[str, Any]
+
+
+def no_delays(flow: Any) -> FlowSpec | HasSpec:
+    """*flow* with tasks that retry at once, and with the options that it has.
+
+    Parameters
+    ----------
+    flow
+        A decorated flow, or a spec.
+
+    Returns
+    -------
+    FlowSpec | HasSpec
+        What `run_flow` and `compile_flow` take; a spec, if *flow* has no options.
 
     Raises
     ------
@@ -189,7 +227,9 @@ def no_delays(flow: Any) -> FlowSpec:
     3
     """
     spec = spec_of(flow)
-    return replace(spec, tasks=tuple(_at_once(task) for task in spec.tasks))
+    at_once = replace(spec, tasks=tuple(_at_once(task) for task in spec.tasks))
+    options = options_of(flow)
+    return _WithOptions(at_once, options) if options else at_once
 
 
 def _at_once(task: TaskSpec) -> TaskSpec:
@@ -205,6 +245,8 @@ _WAYS = [
 
 def assert_same_everywhere(flow: Any, *, params: Mapping[str, Any] | None = None) -> None:
     """Run *flow* on each backend and runner, and compare the states and results of its tasks.
+
+    Each run is a whole one: cached tasks run, too, and nothing is recorded.
 
     Parameters
     ----------
@@ -231,6 +273,7 @@ def assert_same_everywhere(flow: Any, *, params: Mapping[str, Any] | None = None
     outcomes: dict[str, dict[str, Any]] = {}
     for backend, runner in _WAYS:
         options = {**options_of(flow), "backend": backend, "runner": runner}
+        options |= {"cache": False, "record": False, "root": _root(spec_of(flow))}
         run = compile_flow(spec_of(flow), **cast("Any", options)).run(params or {})
         outcomes[f"{backend}, {runner}"] = {
             name: _outcome(run, name) for name in (task.name for task in run.flow.tasks)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mxm.pipeline.authoring import Flow
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.params.declared import parameters_of
+from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["flows", "parameters"]
@@ -35,7 +36,7 @@ def parameters(
     Raises
     ------
     PipelineError
-        A parameter has no annotation and no strategy.
+        A parameter has no annotation and no strategy, or *values* names one that there is not.
 
     Examples
     --------
@@ -54,7 +55,13 @@ def parameters(
     chosen = dict(values or {})
     required: dict[str, st.SearchStrategy[Any]] = {}
     optional: dict[str, st.SearchStrategy[Any]] = {}
-    for parameter in parameters_of(spec):
+    declared = parameters_of(spec)
+    names = [parameter.name for parameter in declared]
+    for name in chosen.keys() - names:
+        raise PipelineError(
+            f"flow {spec.name!r} has no parameter {name!r}", hint=did_you_mean(name, names)
+        )
+    for parameter in declared:
         strategy = chosen.get(parameter.name)
         if strategy is None and parameter.annotation is inspect.Parameter.empty:
             raise PipelineError(
