@@ -65,6 +65,8 @@ def test_a_workflow_may_only_read_and_names_no_index(path: Path) -> None:
 def test_what_is_published_was_built_once_and_tested() -> None:
     jobs = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     assert [name for name, job in jobs.items() if "make build" in steps(job)] == ["build"]
+    [built] = [step for step in jobs["build"]["steps"] if step.get("run") == "make build"]
+    assert set(built["env"]) == {"MXM_REPOSITORY"}  # for the links of the index's page
     assert jobs["test"]["needs"] == "build"
     assert "MXM_DIST" in steps(jobs["test"])
     assert set(jobs["publish"]["needs"]) == {"test", "audit"}
