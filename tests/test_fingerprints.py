@@ -301,6 +301,85 @@ def test_parts_of_what_has_no_content_as_a_whole_count(change: str, tmp_path: Pa
         assert after.digest + after.at_call() != found.digest + called
 
 
+HOLDERS = """
+import argparse, collections, functools, threading, types
+class Slots:
+    __slots__ = ("lock", "rate", "later")
+LOCK = threading.Lock()
+SPACE = types.SimpleNamespace(lock=LOCK, rate=[1])
+PARSED = argparse.Namespace(lock=LOCK, rate=[1])
+LIST = [LOCK, 1, [1]]
+TUPLE = (LOCK, {"rate": 1})
+DEQUE = collections.deque([LOCK, 1])
+CHAIN = collections.ChainMap({"lock": LOCK}, {"rate": 1})
+PARTIAL = functools.partial(max, LOCK, key={"rate": 1}.get)
+SLOTS = Slots()
+SLOTS.lock, SLOTS.rate = LOCK, [1]
+def t(x):
+    return SPACE, PARSED, LIST, TUPLE, DEQUE, CHAIN, PARTIAL, SLOTS
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("SPACE.rate = [2]", "SPACE.rate[0] = 2", "SPACE.new = 1", "PARSED.rate = 2"),
+        *("LIST[1] = 2", "LIST[2][0] = 2", "LIST.append(2)", "LIST.pop()", "TUPLE[1]['rate'] = 2"),
+        *("DEQUE[1] = 2", "DEQUE.append(2)", "CHAIN.maps[1]['rate'] = 2", "CHAIN.maps.pop()"),
+        *("PARTIAL.keywords['key'].__self__['rate'] = 2", "SLOTS.rate = [2]"),
+        *("SLOTS.rate[0] = 2", "SLOTS.later = 2", "del SLOTS.rate"),
+    ],
+)
+def test_parts_count_of_whatever_holds_something_without_content(
+    change: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"tasks.py": HOLDERS})
+    with imported(tmp_path) as module:
+        found = Fingerprints(str(tmp_path)).of(module.t)
+        called = found.at_call()
+        assert found.at_call() == called
+        exec(f"module.{change.removeprefix('del ')}" if "del " not in change else
+             f"del module.{change.removeprefix('del ')}", {"module": module})  # fmt: skip
+        after = Fingerprints(str(tmp_path)).of(module.t)
+        assert found.at_call() != called
+        assert after.digest + after.at_call() != found.digest + called
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        *("itertools.count()", "itertools.cycle([1, 2])", "iter([1, 2])", "(n for n in (1, 2))"),
+        *("zip([1], [2])", "map(str, [1])", "io.BytesIO(b'12')", "io.StringIO('12')"),
+        *("open(__file__)", "mmap.mmap(-1, 2)", "queue.SimpleQueue()", "csv.reader(['1', '2'])"),
+        *("[iter([1])]", "{'a': iter([1])}", "types.SimpleNamespace(a=iter([1]))"),
+        *("functools.partial(next, iter([1]))", "iter([1]).__next__"),
+    ],
+)
+def test_what_was_read_of_an_iterator_cannot_be_known(held: str, tmp_path: Path) -> None:
+    head = "import csv, functools, io, itertools, mmap, queue, types\n"
+    for text in (f"HELD = {held}\ndef t(x):\n    return HELD\n",
+                 f"def t(x, held={held}):\n    return held\n",
+                 f"class A:\n    held = {held}\ndef t(x):\n    return A.held\n",
+                 f"def make(held):\n    return lambda x: held\nt = make({held})\n"):  # fmt: skip
+        found = made(tmp_path, head + text)
+        assert {r.kind for r in found.dynamic} == {"used up"}, text
+        assert "does not say what it will give next" in found.dynamic[0].text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ROWS = iter([1])\nSUM = []\nfor row in ROWS:\n    SUM.append(row)\ndef t(x):\n    return SUM\n",
+        "import sys\nOUT = sys.stderr\ndef t(x):\n    print(x, file=OUT)\n",
+        "FILE = open(__file__)\nTEXT = FILE.read()\nFILE.close()\ndef t(x):\n    return TEXT, FILE\n",
+        "class Days:\n    def __next__(self):\n        return 1\nDAYS = Days()\ndef t(x):\n    return next(DAYS)\n",
+    ],
+)
+def test_an_iterator_that_a_call_does_not_read_is_no_matter(text: str, tmp_path: Path) -> None:
+    found = made(tmp_path, text)
+    assert (found.dynamic, found.impure) == ((), ())
+
+
 def test_constant_that_opens_a_huge_graph_of_objects_is_dynamic(tmp_path: Path) -> None:
     text = "class N:\n    def __init__(self, n):\n        self.next = n\n        self.k = object()\nALL = []\nfor i in range(30_000):\n    ALL.append(N(i))\ndef t(x):\n    return ALL\n"
     found = made(tmp_path, text.replace("object()", "{1: (i, [])}"))

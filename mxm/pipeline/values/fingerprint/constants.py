@@ -6,9 +6,11 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import io
 import logging
 import pathlib
 import re
+import sys
 import types
 import uuid
 import zoneinfo
@@ -19,7 +21,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
 from mxm.pipeline.values.fingerprint.instructions import WORD
 
-__all__ = ["Content", "content_of", "is_fixed", "without_content", "words_of"]
+__all__ = ["Content", "content_of", "is_fixed", "is_used_up", "without_content", "words_of"]
 
 _FIXED = (
     int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range,
@@ -55,6 +57,22 @@ def _has_state(value: Any) -> bool:
 def without_content(value: Any) -> bool:
     """Whether *value* never changes what a function returns: a logger."""
     return isinstance(value, logging.Logger | logging.LoggerAdapter)
+
+
+def is_used_up(value: Any) -> bool:
+    """Whether reading *value* changes what it gives, and nothing says where it is.
+
+    An iterator, a file or stream that can be read, a memory map, a simple queue.
+    """
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if f"{kind.__module__}.{kind.__qualname__}" in ("_queue.SimpleQueue", "mmap.mmap"):
+        return True
+    if not hasattr(kind, "__next__") or value is sys.stdout or value is sys.stderr:
+        return False
+    try:
+        return not isinstance(value, io.IOBase) or value.readable()
+    except ValueError:  # it is closed
+        return False
 
 
 def words_of(value: Any) -> Iterator[str]:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from collections import deque
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from mxm.pipeline.values.fingerprint.chains import absolute
 from mxm.pipeline.values.fingerprint.constants import (
     content_of,
     is_fixed,
+    is_used_up,
     without_content,
 )
 from mxm.pipeline.values.fingerprint.items import Reason, hash_of
-from mxm.pipeline.values.fingerprint.nodes import NAMES, Graphed, Node, attribute_of, value_in
+from mxm.pipeline.values.fingerprint.nodes import (
+    MISSING,
+    NAMES,
+    Graphed,
+    Node,
+    attribute_of,
+    slots_of,
+    value_in,
+)
 from mxm.pipeline.values.fingerprint.places import Origin
 from mxm.pipeline.values.fingerprint.sources import binding
 
@@ -22,7 +34,9 @@ __all__ = ["Contents"]
 
 def _bound_name(scope: Any, name: str) -> str:
     """The name that *scope* binds, where it was read as an attribute of it: `lib.LIMIT`."""
-    is_attribute = type(scope) is dict and name not in scope
+    is_attribute = (type(scope) is dict and name not in scope) or not isinstance(
+        scope, Mapping | FunctionType | CellType | None
+    )
     return name.rpartition(".")[2] if is_attribute else name
 
 
@@ -74,6 +88,9 @@ class Contents:
         if without_content(value):
             node.content = type(value).__qualname__
             return
+        if is_used_up(value) and not self._graph.is_of_project(type(value)):
+            text = f"reads {node.label}, which does not say what it will give next"
+            node.reasons.append(Reason("used up", text, node.file, node.line))
         wrapped = attribute_of(value, "__wrapped__")
         if wrapped is not None:
             self._graph.link(node, "__wrapped__", wrapped)
@@ -102,23 +119,31 @@ class Contents:
 
     def _parts(self, node: Node, value: Any) -> None:
         """Let a value without content count by its parts that have content."""
-        parts: Any = value
-        if not isinstance(value, dict):
-            kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
-            name = f"{kind.__module__}.{kind.__qualname__}"
-            if not (name in _HOLDERS or self._graph.is_of_project(kind)):
-                return  # the state of a library's object is its own
-            parts = attribute_of(value, "__dict__")
-        if not isinstance(parts, dict):
-            return
-        own: dict[Any, Any] = parts  # pyright: ignore[reportUnknownVariableType]
-        names = value_in(own, NAMES)
-        node.content = hash_of(node.content, *names)
-        self._graph.bind(node, own, NAMES, names)
-        for name, part in list(own.items())[:_PARTS]:
-            if type(name) is str:
+        if type(value) is partial:
+            for name in ("func", "args", "keywords"):
+                self._graph.link(node, f".{name}", getattr(value, name))  # pyright: ignore[reportUnknownArgumentType]
+        for own in self._spaces(value):
+            names = value_in(own, NAMES)
+            node.content = hash_of(node.content, *names)
+            self._graph.bind(node, own, NAMES, names)
+            for name in names[:_PARTS]:
+                part = value_in(own, name)
                 self._graph.bind(node, own, name, part)
-                self._graph.link(node, f".{name}", part, own)
+                if part is not MISSING:
+                    self._graph.link(node, f".{name}", part, own)
+
+    def _spaces(self, value: Any) -> Iterator[Any]:
+        """What holds the parts of *value*; nothing for an object of a library: it is its own."""
+        if isinstance(value, dict | list | tuple | deque):
+            yield value
+            return
+        kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+        if f"{kind.__module__}.{kind.__qualname__}" in _HOLDERS or self._graph.is_of_project(kind):
+            attributes = attribute_of(value, "__dict__")
+            if isinstance(attributes, dict):
+                yield attributes
+            if slots_of(kind):
+                yield value
 
     def _inside(self, node: Node, thing: object) -> str:
         """Make *node* depend on a function or a class that its value contains."""
@@ -158,8 +183,10 @@ class Contents:
                     self._by_statements(node, taken.names[at], vars(module), other, depth + 1)
 
 
-# Objects of Python without content that hold what tasks put into them.
+# Objects of Python that hold what tasks put into them.
 _HOLDERS = {
+    *("argparse.Namespace", "collections.ChainMap", "collections.UserDict", "collections.UserList"),
+    *("functools.partial", "types.SimpleNamespace"),
     *("queue.LifoQueue", "queue.PriorityQueue", "queue.Queue"),
     *("threading.BoundedSemaphore", "threading.Event", "threading.Semaphore"),
 }

@@ -59,8 +59,17 @@ class Fingerprint:
         self.items: tuple[Item, ...] = _items(nodes, owner.keyed, texts, annotated=reads)
         self.digest: str = _digest(nodes, owner.key, texts, annotated=reads)
         reasons = dict.fromkeys(reason for node in nodes for reason in node.reasons)
-        self.dynamic: tuple[Reason, ...] = tuple(r for r in reasons if r.kind == "dynamic")
-        self.impure: tuple[Reason, ...] = tuple(r for r in reasons if r.kind != "dynamic")
+        # What an import read to its end is no matter; what a call reads is.
+        used_up = {reason for reason in reasons if reason.kind == "used up"}
+        if used_up:
+            called = reachable(root, without="statement")
+            used_up &= {reason for node in called for reason in node.reasons}
+        self.dynamic: tuple[Reason, ...] = tuple(
+            r for r in reasons if r.kind == "dynamic" or r in used_up
+        )
+        self.impure: tuple[Reason, ...] = tuple(
+            r for r in reasons if r.kind not in ("dynamic", "used up")
+        )
         self.edited: tuple[Reason, ...] = tuple(
             dict.fromkeys(reason for node in nodes for reason in node.edited)
         )

@@ -39,9 +39,9 @@ class Reason(NamedTuple):
     Parameters
     ----------
     kind
-        ``dynamic``, ``edited``, or of what is impure ``clock``, ``random``, ``network``,
-        ``database``, ``process`` (other programs, the command line), ``files`` (that compiled
-        code opens) or ``pickle``.
+        ``dynamic``, ``used up`` (an iterator), ``edited``, or of what is impure ``clock``,
+        ``random``, ``network``, ``database``, ``process`` (other programs, the command line),
+        ``files`` (that compiled code opens) or ``pickle``.
     text
         What the code does: ``reads time.time``.
     file, line

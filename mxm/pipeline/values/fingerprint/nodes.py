@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from types import CellType, FunctionType, ModuleType
+from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from mxm.pipeline.values.fingerprint.instructions import Chain, CodeFacts
@@ -19,6 +20,7 @@ __all__ = [
     "Node",
     "attribute_of",
     "reachable",
+    "slots_of",
     "value_in",
 ]
 
@@ -42,7 +44,8 @@ class Binding(NamedTuple):
     Parameters
     ----------
     scope
-        A namespace, a function, or the cell of a closure.
+        A namespace, a function, the cell of a closure, a list, tuple or deque (whose names are the
+        numbers of its members), or an object with slots.
     name
         In the namespace.
     value
@@ -66,10 +69,36 @@ def value_in(scope: Any, name: str) -> Any:
             return scope.cell_contents
         except ValueError:
             return MISSING
-    namespace: Mapping[str, Any] = scope
+    if isinstance(scope, list | tuple | deque):
+        members: list[Any] | tuple[Any, ...] | deque[Any] = scope  # pyright: ignore[reportUnknownVariableType]
+        if name == NAMES:
+            return tuple(map(str, range(len(members))))
+        return members[int(name)] if int(name) < len(members) else MISSING
+    if not isinstance(scope, Mapping):
+        kind: Any = type(scope)  # pyright: ignore[reportUnknownVariableType]
+        slots = slots_of(kind)
+        return tuple(slots) if name == NAMES else _in_slot(scope, slots.get(name))
+    namespace = cast("Mapping[str, Any]", scope)
     if name == NAMES:
         return tuple(each for each in list(namespace) if type(each) is str)
     return namespace.get(name, MISSING)
+
+
+def slots_of(kind: type) -> dict[str, MemberDescriptorType]:
+    """The slots of a class and its bases."""
+    return {
+        name: slot
+        for each in kind.__mro__
+        for name, slot in vars(each).items()
+        if isinstance(slot, MemberDescriptorType)
+    }
+
+
+def _in_slot(value: object, slot: MemberDescriptorType | None) -> Any:
+    try:
+        return MISSING if slot is None else slot.__get__(value)
+    except AttributeError:  # nothing is in it
+        return MISSING
 
 
 def attribute_of(value: Any, name: str) -> Any:
