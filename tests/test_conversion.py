@@ -476,6 +476,48 @@ def test_a_pydantic_that_cannot_be_strict_is_named(monkeypatch: pytest.MonkeyPat
     assert "pydantic>=2.13" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "text", "read"),
+    [
+        (date | str, "2024-01-31", date(2024, 1, 31)),
+        (date | str, "20240131", "20240131"),
+        (str | datetime | None, "2024-01-31T09:30", datetime(2024, 1, 31, 9, 30)),
+        (time | str, "09:30", time(9, 30)),
+        (timedelta | str, "PT30S", timedelta(seconds=30)),
+        (timedelta | str, "30 s", "30 s"),
+        (
+            UUID | str,
+            "12345678-1234-5678-1234-567812345678",
+            UUID(int=0x12345678123456781234567812345678),
+        ),
+        (Side | str, Side.BUY.value, Side.BUY),
+        (date | int | str, "2024-01-31", date(2024, 1, 31)),
+        (Annotated[date, Field(gt=date(2020, 1, 1))] | str, "2024-01-31", date(2024, 1, 31)),
+    ],
+    ids=stable_id,
+)
+def test_a_text_is_the_same_alone_in_a_file_and_in_a_container(
+    annotation: Any, text: str, read: Any
+) -> None:
+    quoted = f'"{text}"'
+    values = [
+        coerce(Text(text), annotation),
+        coerce(text, annotation, closed=True),
+        *coerce(Text(f"[{quoted}]"), list[annotation]),
+        *coerce([text], list[annotation], closed=True),
+        *coerce({text: text}, dict[annotation, annotation], closed=True).popitem(),
+        *coerce(Text(f"[{quoted}, {quoted}]"), tuple[annotation, annotation]),
+    ]
+    assert {(value, type(value)) for value in values} == {(read, type(read))}
+    assert coerce(text, annotation) is text  # from Python it is a str already
+
+
+def test_a_number_in_quotes_stays_text() -> None:
+    kept = ["5", "true", "null", "0.10"]
+    assert coerce(kept, list[int | bool | Decimal | None | str], closed=True) is kept
+    assert coerce(Text('["5", 5]'), list[int | str]) == ["5", 5]
+
+
 @pytest.mark.parametrize("annotation", [int, float, complex, Decimal, int | None, int | date])
 def test_true_in_a_file_is_not_a_number(annotation: Any) -> None:
     for kind, value in ((annotation, True), (list[annotation], [5, False])):

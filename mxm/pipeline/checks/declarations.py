@@ -10,6 +10,7 @@ from mxm.pipeline.bindings import Each, free_parameters, upstreams_in
 from mxm.pipeline.checks.caching import cache_problems
 from mxm.pipeline.checks.defaults import default_problems
 from mxm.pipeline.checks.edges import edge_problems
+from mxm.pipeline.checks.inputs import input_problems
 from mxm.pipeline.checks.iterators import iterator_problems
 from mxm.pipeline.checks.resources import resource_problems
 from mxm.pipeline.checks.retries import retry_problems
@@ -52,6 +53,7 @@ def find_problems(spec: FlowSpec, *, strict_types: bool = False) -> list[Problem
 
         problems.extend(asset_problems(spec))
     problems.extend(edge_problems(spec, strict=strict_types))
+    problems.extend(input_problems(spec))
     return problems
 
 

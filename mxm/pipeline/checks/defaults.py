@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["default_problems"]
+__all__ = ["default_problems", "literal_of", "misfits"]
 
 # Types of literal values. Anything else may be a marker, which is not a value.
 _WRITTEN = (
@@ -55,15 +56,12 @@ def _of_function(
             continue
         if name in secret_parameters(fn):
             continue
-        # Loaded only for a default that is not obviously of its type, which is rare.
-        from mxm.pipeline.values.membership import is_no_instance
-
-        if is_no_instance(default, hints[name]):
+        if misfits(default, hints[name]):
             wanted = type_text(hints[name])
             yield Problem(
                 "MXM404",
                 f"default {repr_of(default)} of parameter {name!r} of {owner} is not {wanted}",
-                _literal(default, hints[name]) or f"write a value that is {wanted}",
+                literal_of(default, hints[name]) or f"write a value that is {wanted}",
                 source=source_of(fn) or source,
                 flow=flow,
                 task=task,
@@ -74,7 +72,20 @@ def _is_written(default: Any) -> bool:
     return type(default) in _WRITTEN or isinstance(default, Enum | PurePath)
 
 
-def _literal(default: Any, annotation: Any) -> str | None:
+def misfits(value: Any, annotation: Any) -> bool:
+    """Whether the literal *value*, or a literal in it, is certainly not of *annotation*."""
+    if not _is_written(value) or type(value) is annotation:
+        return False
+    # Loaded only for a value that is not obviously of its type, which is rare.
+    from mxm.pipeline.values.membership import is_no_instance, members_with_hints
+
+    if is_no_instance(value, annotation):
+        return True
+    readings = members_with_hints(value, annotation)
+    return bool(readings) and all(any(itertools.starmap(misfits, one)) for one in readings)
+
+
+def literal_of(default: Any, annotation: Any) -> str | None:
     """What to write instead of *default*: its converted value, if it converts."""
     from mxm.pipeline.values.conversion import Text, coerce  # loaded only for a problem
 

@@ -38,7 +38,7 @@ from mxm.pipeline.values.compatibility import Fit, element_of, fit, part_of, uni
 from mxm.pipeline.values.items import items_of
 from mxm.pipeline.values.iterators import read_once
 
-__all__ = ["edge_problems"]
+__all__ = ["edge_problems", "inputs_of"]
 
 
 def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
@@ -53,13 +53,13 @@ def edge_problems(spec: FlowSpec, *, strict: bool = False) -> Iterator[Problem]:
     """
     edges = _Edges(spec, strict=strict)
     for task in spec.tasks:
-        for name, wanted, binding in _inputs(task):
+        for name, wanted, binding in inputs_of(task):
             yield from edges.input(task, name, wanted, binding)
     yield from edges.output()
     yield from edges.notes()
 
 
-def _inputs(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
+def inputs_of(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
     """The bound inputs of *task*, each with its annotation."""
     bindings = task.bindings
     if not bindings.args and not bindings.kwargs:

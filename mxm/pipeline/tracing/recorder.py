@@ -283,22 +283,27 @@ class Trace:
     def unpacks(self, stand_in: StandIn) -> int | None:
         """The number of parts that *stand_in* is unpacked into; None if it must not be unpacked."""
         # Loaded by bodies that unpack something.
-        from mxm.pipeline.introspection.annotations import hints_of, result_hint
-        from mxm.pipeline.values.compatibility import count_of, part_of
+        from mxm.pipeline.values.compatibility import count_of
 
-        origin, path = stand_in._origin, stand_in._path  # pyright: ignore[reportPrivateUsage]
-        if isinstance(origin, Node):
-            annotation = result_hint(origin.task.fn)
-        else:
-            annotation = (
-                hints_of(self.fn).get(origin) if self.fn and isinstance(origin, str) else None
-            )
-        for key in path:
-            annotation = part_of(annotation, key)
-        count = count_of(annotation)
+        count = count_of(self.type_of(stand_in))
         if count is not None:
             self.unpacked.append((stand_in, count))
         return count
+
+    def type_of(self, stand_in: StandIn) -> Any:
+        """The annotation of what *stand_in* stands for; of a map, that of one item."""
+        from mxm.pipeline.introspection.annotations import hints_of, result_hint
+        from mxm.pipeline.values.compatibility import part_of
+
+        origin, path = stand_in._origin, stand_in._path  # pyright: ignore[reportPrivateUsage]
+        annotation: Any = Any
+        if isinstance(origin, Node):
+            annotation = result_hint(origin.task.fn)
+        elif self.fn and isinstance(origin, str):
+            annotation = hints_of(self.fn).get(origin, Any)
+        for key in path:
+            annotation = part_of(annotation, key)
+        return annotation
 
     def map(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from mxm.pipeline.bindings import (
     value_of,
     with_named,
 )
+from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.signatures import unwrapped
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, last_of
@@ -245,5 +246,52 @@ def _parameters(
             )
         )
         return {name: StandIn(name) for name in signature.parameters}
+    trace.problems.extend(_misfits(trace, spec, bound, source))
     what = f"an argument of flow {spec.name!r}"
     return trace.checked({**spec.params, **bound}, source, what)
+
+
+def _is_mapped(value: StandIn) -> bool:
+    node = value._origin  # pyright: ignore[reportPrivateUsage]
+    if not isinstance(node, Node):
+        return False
+    inputs = (*node.args, *node.kwargs.values())
+    return node.over is not None or any(isinstance(one, Mark) for one in inputs)
+
+
+def _misfits(
+    trace: Trace, spec: FlowSpec, bound: Mapping[str, Any], source: Source | None
+) -> Iterator[Problem]:
+    """Arguments that cannot be what the called flow's own signature says: nothing converts them."""
+    from mxm.pipeline.checks.defaults import misfits
+    from mxm.pipeline.introspection.annotations import hints_of, type_text
+    from mxm.pipeline.values.compatibility import Fit, element_of, fit
+    from mxm.pipeline.values.secrets import is_secret
+
+    hints = hints_of(cast("Any", spec.fn))
+    for name, value in bound.items():
+        wanted = hints.get(name, Any)
+        per_item = isinstance(value, ItemMark)
+        passed: Any = value.value if isinstance(value, ItemMark) else value
+        if isinstance(passed, StandIn):
+            made = Any if _is_mapped(passed) else trace.type_of(passed)
+            wrong = fit(element_of(made) if per_item else made, wanted) is Fit.NEVER
+            wrong = wrong and not is_secret(wanted)  # a run wraps its text
+            what = f"{passed!r} is {type_text(made)}"
+        else:
+            some: list[Any] = [passed]
+            if per_item:
+                some = [*passed] if type(passed) in (list, tuple) else []
+            bad = [one for one in some if misfits(one, wanted)][:1]
+            wrong = bool(bad)
+            shown = "the value given" if is_secret(wanted) else "".join(map(repr_of, bad))[:200]
+            what = f"flow {trace.flow!r} passes {shown}"
+        if wrong:
+            yield Problem(
+                "MXM201",
+                f"{what}, and parameter {name!r} of flow {spec.name!r} takes {type_text(wanted)}"
+                + " for each item" * per_item,
+                "change one of the two: arguments of a flow that a body calls are not converted",
+                source=source,
+                flow=trace.flow,
+            )

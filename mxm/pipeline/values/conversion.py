@@ -8,11 +8,12 @@ import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, NoReturn, cast
+from uuid import UUID
 
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts_of
@@ -164,8 +165,10 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         return str(value)
     closed = typed if closed is None else closed
     fits = not typed and is_instance(value, annotation)
+    has_forms = closed and not isinstance(value, _NO_TEXT) and _has_text_forms(annotation)
     if (
         fits
+        and not has_forms
         and not _has_conditions(annotation)
         and not (closed and unknown_keys(value, annotation))
         and not (closed and type(value) not in _EXACT and _takes_fewer(annotation))
@@ -180,10 +183,25 @@ def coerce(value: Any, annotation: Any, *, closed: bool | None = None) -> Any:
         converted = read(value, annotation, closed=closed)
     except NoSchemaError:
         return plain(value)
-    return value if fits and _equal(converted, value) else converted
+    # A str Enum is equal to its text.
+    return value if fits and not has_forms and _equal(converted, value) else converted
 
 
 _EXACT = (int, float, str, type(None))  # which are neither true nor a time
+
+
+_NO_TEXT = (int, float, date, type(None))
+
+
+def _has_text_forms(annotation: Any) -> bool:
+    """Whether text may be meant as another member of a union with ``str``: a date, an Enum."""
+    parts = list(parts_of(annotation))
+    return any(part is str for part in parts) and any(
+        isinstance(part, type) and issubclass(part, _TEXT_ONLY) for part in parts
+    )
+
+
+_TEXT_ONLY = (date, time, timedelta, UUID, Enum)
 
 
 def read_digits(value: Any, annotation: Any = None) -> Any:

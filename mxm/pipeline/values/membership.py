@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
@@ -14,7 +15,7 @@ from mxm.pipeline.introspection.annotations import (
     parts_of,
 )
 
-__all__ = ["UnknownKey", "is_instance", "is_no_instance", "unknown_keys"]
+__all__ = ["UnknownKey", "is_instance", "is_no_instance", "members_with_hints", "unknown_keys"]
 
 
 def is_instance(value: Any, annotation: Any) -> bool:
@@ -133,6 +134,44 @@ def is_no_instance(value: Any, annotation: Any) -> bool:
     if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
         return False
     return not isinstance(value, origin)
+
+
+_MOST_MEMBERS = 1_000  # of one container that are looked at
+
+
+def members_with_hints(value: Any, annotation: Any) -> list[list[tuple[Any, Any]]]:
+    """The members of the container *value*, each with its annotation.
+
+    One list for each member of a union that *value* may be; empty if none has annotated members.
+    """
+    annotation = named_type(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return members_with_hints(value, args[0])
+    if origin in (typing.Union, UnionType):
+        there = [one for one in args if not is_no_instance(value, one)]
+        readings = [members_with_hints(value, one) for one in there]
+        return [one for reading in readings for one in reading] if all(readings) else []
+    if is_typed_dict(origin or annotation):
+        hints = {key: hint for key, (hint, _) in entries_of(annotation).items()}
+        return [[(part, hints[key]) for key, part in value.items() if key in hints]]
+    if not args or not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
+        return []
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        return []
+    table = cast("Any", value)
+    some: list[Any] = [*itertools.islice(table, _MOST_MEMBERS)]
+    if isinstance(table, Mapping):
+        values: list[tuple[Any, Any]] = (
+            [(table[key], args[1]) for key in some] if len(args) == _ENTRIES else []
+        )
+        return [[*((key, args[0]) for key in some), *values]]
+    if origin is tuple and args[-1] is not ...:
+        return [[*zip(some, args, strict=False)]]
+    return [[(member, args[0]) for member in some]]
+
+
+_ENTRIES = 2  # arguments of a mapping
 
 
 def _can_be_asked(kind: type) -> bool:

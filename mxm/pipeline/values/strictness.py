@@ -11,16 +11,18 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Flag
 from numbers import Number
 from typing import Any, NoReturn, cast
+from uuid import UUID
 
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, SchemaValidator
 
 from mxm.pipeline.errors import repr_of, text_of
 from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.values.forms import is_exactly
 
 __all__ = ["strict_schema"]
 
@@ -65,6 +67,8 @@ class _Strict:
             explicit = config.get("extra_fields_behavior") == "ignore"
             if not explicit:
                 strict["extra_behavior"] = "forbid" if self.closed else "allow"
+        if kind == "union" and self.closed and not free:
+            return _with_forms(schema, strict)
         check = None if free else _check_of(strict, beside_number, self.closed)
         return strict if check is None else _before(strict, check)
 
@@ -81,8 +85,53 @@ class _Strict:
 
 
 def _kind_of(choice: Any) -> str:
-    schema = cast("Any", choice)[0] if isinstance(choice, tuple) else choice
-    return str(schema["type"])
+    return str(_bare(choice)["type"])
+
+
+def _with_forms(union: Schema, strict: Schema) -> Schema:
+    """*strict*, made of *union*, which reads text that is exactly another member's form as that.
+
+    So that a member of a JSON list is what the same text is as a word after ``-p``. What JSON has a
+    form of its own for, numbers, true and null, is text in quotes.
+    """
+    if not any(_kind_of(choice) == "str" for choice in union["choices"]):
+        return strict
+    pairs = zip(map(_bare, union["choices"]), map(_bare, strict["choices"]), strict=True)
+    forms = [(form, made) for choice, made in pairs if (form := _form_of(choice)) is not None]
+    if not forms:
+        return strict
+    members = [(form, SchemaValidator(cast("Any", made))) for form, made in forms]
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            for form, member in members:
+                if is_exactly(value, form):
+                    return member.validate_python(str(value))
+        return value
+
+    return _checked(strict, read)
+
+
+def _form_of(schema: Schema) -> Any:
+    """The type of *schema* if JSON has only text for it; otherwise None."""
+    kind = schema["type"]
+    if kind in ("enum", "is-instance"):
+        cls = schema["cls"]
+        return cls if kind == "enum" or issubclass(cls, datetime | timedelta) else None
+    return _TEXT_ONLY.get(kind)
+
+
+_TEXT_ONLY = {
+    "date": date,
+    "datetime": datetime,
+    "time": time,
+    "timedelta": timedelta,
+    "uuid": UUID,
+}
+
+
+def _bare(choice: Any) -> Schema:
+    return cast("Schema", choice[0] if isinstance(choice, tuple) else choice)
 
 
 def _is_users(schema: Schema) -> bool:
