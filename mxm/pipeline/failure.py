@@ -1,4 +1,4 @@
-"""Failure: a failed task, as a value for tasks downstream."""
+"""Failure: a failed task as a value for tasks downstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""@mxm.resource: what tasks share and a run opens once, a connection or a client."""
+"""@mxm.resource: something that tasks share and a run opens once, such as a connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Resource(ResourceBase, Generic[T_co]):
-    """Something that tasks share and that must be closed again: a connection, a client.
+    """Something that tasks share and that must be closed, such as a connection or a client.
 
     Attributes
     ----------
@@ -55,9 +55,9 @@ class Resource(ResourceBase, Generic[T_co]):
         self.is_async: bool = inspect.isasyncgenfunction(unwrapped(fn))
 
     def open(self) -> Opening[T_co]:
-        """Open it by hand, with its settings, for a block; what the block yields is the object.
+        """Open it by hand, with its settings, for a ``with`` block, which gets the object.
 
-        An async resource takes ``async with``.
+        An async resource needs ``async with``.
 
         Raises
         ------
@@ -130,12 +130,12 @@ def resource(*, name: str | None = None) -> _Decorator: ...
 def resource(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a generator function a resource; ``@resource`` and ``@resource(name=...)`` both work.
 
-    It opens, yields what tasks get, once, and closes after the yield. A run opens it when a task
-    first needs it, once in each process, and closes it at its end, also after a failure. It is
-    shared by tasks in several threads, so it must be thread-safe; an exception in a task is not
-    thrown into it.
+    The function opens something, yields it once, and closes it after the yield. A run opens the
+    resource when a task first needs it, once in each process, and closes it when the run ends, even
+    after a failure. Tasks in several threads share it, so it must be thread-safe. An exception in a
+    task is not thrown into it.
 
-    Its parameters are settings, of ``[tool.mxm.pipeline.resources.NAME]`` and ``--resource
+    Its parameters are settings, from ``[tool.mxm.pipeline.resources.NAME]`` and ``--resource
     NAME.KEY=VALUE``, or other resources: ``engine: Engine = mxm.use(db)``.
 
     Parameters
@@ -146,7 +146,8 @@ def resource(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises
     ------
     TypeError
-        What is decorated is no generator function, or an option is unknown or of the wrong type.
+        The decorated object is not a generator function, or an option is unknown or has the wrong
+        type.
 
     Examples
     --------

@@ -16,7 +16,7 @@ __all__ = ["Backoff", "RetryAfter", "backoff"]
 
 
 class RetryAfter(Exception):  # noqa: N818 - not the error itself
-    """Raise it in a task to be tried again after so many seconds, whatever ``retry_on`` says.
+    """Raise it in a task to try again after some seconds, whatever ``retry_on`` says.
 
     The attempt has failed, and counts as one of ``retries``; when these are used up, the task fails
     with this exception. Raise it ``from`` the error that is the cause.
@@ -112,8 +112,8 @@ def backoff(first: float, factor: float = 2, most: float = 60, jitter: float = 0
     most
         Seconds; no delay is longer. At least *first*.
     jitter
-        From 0 to 1: by up to which part each delay is shortened at random, so that tasks which
-        failed together do not all come back at once. 0 for exact delays.
+        From 0 to 1: each delay is shortened at random by up to this fraction, so that tasks that
+        failed together are not all retried at once. 0 for exact delays.
 
     Examples
     --------

@@ -133,30 +133,29 @@ class TaskSpec(_Spec):
         Words to find the task by, for example at a Prefect server.
     run_if
         When it runs: ``succeeded``, if every upstream did; ``not_failed``, if none failed and at
-        least one of those that it takes a value from succeeded; ``failed``, if something upstream
+        least one that passes it a value succeeded; ``failed``, if something upstream
         failed; ``always``.
     allow_failure
-        Whether the run succeeds although this task fails.
+        Whether the run succeeds even if this task fails.
     item_key
         Function that names an item of a mapped task; None for the item's text.
     on_item_error
         ``fail``, or ``skip`` to leave a failed item of a mapped task out of its result.
     limits
-        Names of limits: tasks that share one run at most as many attempts at once as the run
-        allows, 1 if it gives no number.
+        Names of limits: the tasks with a limit run at most as many attempts at once as the run
+        allows, or 1 if it sets no number.
     cache
-        Whether a run may take its result from an earlier one, and keeps it for later ones; None
-        for what its flow says.
+        Whether the result is kept for later runs, and a kept result may be used; None for what its
+        flow says.
     cache_ttl_s
         Seconds after which a kept result is no longer used; None for no limit.
     inputs
-        What it reads beside its arguments: paths and globs relative to the project's folder, and
-        ``env:NAME`` for variables of the environment.
+        What it reads in addition to its arguments: paths and globs relative to the project's
+        folder, and ``env:NAME`` for environment variables.
     code_deps
-        Functions, classes and modules that its result depends on, where its code does not name
-        them.
+        Functions, classes and modules that its result depends on, if its code does not name them.
     cache_version
-        A text or number that makes results kept under another one unusable.
+        A string or number; results kept under another one are not used.
     each
         Tasks whose lists this one is mapped over: a single one fills the first parameter, and
         positional upstreams start at the second; a mapping gives lists by parameter name.
@@ -347,12 +346,12 @@ class FlowSpec(_Spec):
         Values for the parameters of the tasks' functions; a run's own take precedence.
     schedule_cron
         When it should run: the five fields of cron. `mxm-pipeline schedule`, `serve` and `deploy`
-        use it; mxm-pipeline itself runs nothing on it.
+        use it; mxm-pipeline itself starts nothing by it.
     timezone
-        The IANA name of the zone that the schedule is read in; None for that of the machine where
-        it is handed over.
+        The IANA name of the schedule's zone; None for the zone of the machine on which one of these
+        commands is called.
     cache
-        Whether results of its tasks are kept, where they do not say; None for the project's
+        Whether the results of tasks that do not set ``cache`` are kept; None for the project's
         setting.
     fn
         The decorated function, whose signature gives the flow's parameters; None for a spec made by

@@ -163,9 +163,9 @@ class Flow(Mappable[P, R_co], FlowBase):
     def spec(self) -> FlowSpec:
         """The flow as data.
 
-        While a name among its upstreams is unknown it is made anew each time, so that the order of
-        definitions in a module does not matter; and so it is once a task of it, or a flow that its
-        body calls, has changed since: by a later definition, or by a notebook's cell run again.
+        It is built again each time as long as the name of an upstream is unknown, so that the order
+        of definitions in a module does not matter; and also if one of its tasks, or a flow that its
+        body calls, has changed since, by a later definition or a notebook cell that ran again.
         """
         if self._of is not None:
             return self._of.spec
@@ -184,7 +184,7 @@ class Flow(Mappable[P, R_co], FlowBase):
         Raises
         ------
         GraphError
-            The graph is wrong; every problem is named.
+            The graph is invalid; the error lists every problem.
         ParameterError
             Parameters are missing or do not fit.
         TypeError
@@ -199,14 +199,14 @@ class Flow(Mappable[P, R_co], FlowBase):
         return compile_flow(self.spec, **self.run_options).run(params)
 
     def with_options(self, **options: Unpack[OptionsOfRun]) -> Flow[P, R_co]:
-        """Give this flow options for `run`, as `compile_flow` takes them; None leaves one as it is.
+        """Return this flow with options for `run`, those of `compile_flow`; None changes nothing.
 
         Raises
         ------
         TypeError
             An option is unknown.
         BackendError
-            An option has a value that it does not take.
+            An option has an invalid value.
         """
         # Loaded when it is needed: declaring flows takes no adapters.
         from mxm.pipeline.execution.options import RunOptions
@@ -278,8 +278,8 @@ def flow(
 def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a flow and register it; ``@flow`` and ``@flow(...)`` both work.
 
-    The function's signature is the flow's parameters. Its tasks are those in *tasks*, else those
-    that its body calls or returns, and everything upstream of them.
+    The signature of the function gives the flow's parameters. The flow's tasks are those in
+    *tasks*, or else those that its body calls or returns, and everything upstream of them.
 
     Parameters
     ----------
@@ -288,24 +288,24 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     tasks
         The flow's last tasks; the body is then not run.
     params
-        Values for the tasks' parameters; a run's own override them.
+        Values for parameters of the tasks; the parameters of a run override them.
     schedule_cron
         When it should run, in cron's five fields: ``"0 18 * * 1-5"`` is 18:00 from Monday to
-        Friday. `mxm-pipeline schedule`, `serve` and `deploy` hand it to what runs it.
+        Friday. `mxm-pipeline schedule`, `serve` and `deploy` pass it to cron, systemd or Prefect.
     timezone
-        The IANA name of the zone that the schedule is read in, such as ``"Europe/London"``; None
-        for that of the machine where it is handed over.
+        The IANA name of the schedule's zone, such as ``"Europe/London"``; None for the zone of the
+        machine on which one of these commands is called.
     cache
-        Whether results of its tasks are kept and used again, where they do not say; None for the
+        Whether the results of tasks that do not set ``cache`` are kept and reused; None for the
         project's setting, ``[tool.mxm.pipeline] cache``.
     item_key
-        A function that names an item where the flow is mapped, for people to read.
+        A function that returns a readable name for an item, if the flow is mapped.
 
     Raises
     ------
     TypeError
-        The decorated object is not a plain function, or an option is unknown. One with a value that
-        it does not take is a problem of the flow (MXM119).
+        The decorated object is not a plain function, or an option is unknown. An invalid value is
+        a problem of the flow (MXM119).
 
     Examples
     --------

@@ -52,9 +52,10 @@ class Mappable(Generic[P, R_co]):
         **kwargs: Q.kwargs,
     ) -> list[R]: ...
     def map(self, items: Iterable[Any] = NO_ITEMS, /, *args: Any, **kwargs: Any) -> Any:
-        """Call it for each item of a list, which fills its first parameter; a list of the results.
+        """Call it for each item of a list, and return the list of results.
 
-        In the body of a flow this is one step, whose items run side by side where the runner can.
+        The item fills the first parameter. In the body of a flow this is one step; a runner such
+        as ``threads`` runs its items in parallel.
 
         Parameters
         ----------
@@ -62,8 +63,8 @@ class Mappable(Generic[P, R_co]):
             A list, a tuple, a range, an array, a set (in sorted order), a task's result, a
             parameter of the flow, or a list of these.
         **kwargs
-            The other arguments, by name and the same for every item; `mxm.each` marks one as a
-            further list, of which each call gets one item.
+            The other arguments, by name; each is the same for every item, unless `mxm.each` marks
+            it as another list that gives each call one item.
 
         Raises
         ------

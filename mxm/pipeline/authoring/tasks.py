@@ -101,9 +101,9 @@ OPTIONS: Mapping[str, Sequence[str]] = {
 
 
 class Task(Mappable[P, R_co], TaskBase):
-    """A function that is a task: calling it calls the function.
+    """A task, made from a function by ``@mxm.task``; calling it calls the function.
 
-    Inside the body of a flow a call is recorded instead, and its result may be passed to tasks.
+    In the body of a flow a call is recorded instead, and its result can be passed to other tasks.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class Task(Mappable[P, R_co], TaskBase):
         **kwargs: Q.kwargs,
     ) -> list[R | Failure]: ...
     def outcomes(self, items: Iterable[Any] = NO_ITEMS, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the task for each item as `map` does; one that fails is a `Failure` in its place.
+        """Call the task for each item, as `map` does; a failed item gives a `Failure`.
 
         The step succeeds even if every item failed. An item that raises `Skip` gives a
         `Failure` whose error is the `Skip`.
@@ -242,14 +242,14 @@ class Task(Mappable[P, R_co], TaskBase):
     def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R_co]:
         """Return a task with other options for one use; this one does not change.
 
-        Each given option replaces this task's; the others stay. Without ``name=``
-        the name stays, too: uses in a body are numbered as ``load``, ``load_2``.
+        The options that you pass replace this task's; the others stay. Without ``name=``
+        the name stays, too, and calls in a body are numbered: ``load``, ``load_2``.
 
         Raises
         ------
         TypeError
-            An option is unknown, or the name is not a non-empty string. Another option with a value
-        that it does not take is a problem of the flow.
+            An option is unknown, or the name is not a non-empty string. Any other invalid value
+        is a problem of the flow (MXM119).
         """
         where = f"task {self.name!r}: with_options()"
         check_given(where, "task", options, OPTIONS)
@@ -306,8 +306,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     name
         What the task is called; by default the function's name.
     upstream
-        Tasks whose results this one takes: one or a list arrive as positional arguments, in
-        order; a mapping arrives by parameter name. A string names a task.
+        Tasks whose results this one takes. The results of one task or of a list arrive as
+        positional arguments, in order; with a mapping they arrive by parameter name. A string
+        names a task.
     after
         Tasks that must run before this one; nothing is passed.
     params
@@ -315,57 +316,56 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     retries
         How many times a failing task is tried again.
     retry_delay_s
-        Seconds between two attempts; a list gives one for each, and its last for those beyond; a
-        function gets the number of the attempt that failed, from 1: `mxm.pipeline.backoff(1)`.
-        A task that raises `mxm.pipeline.RetryAfter` names the seconds itself.
+        Seconds between two attempts. A list gives one value for each retry, and its last value
+        repeats. A function, such as `mxm.pipeline.backoff(1)`, gets the number of the attempt that
+        failed, from 1. A task that raises `mxm.pipeline.RetryAfter` sets the seconds itself.
     retry_on
         Types of exceptions to retry after, or a function that gets the exception and says whether
         to retry.
     timeout_s
-        Seconds after which an attempt is given up and counts as failed.
+        Seconds after which an attempt is abandoned and counts as failed.
     tags
-        Words to find the task by, at a Prefect server for instance.
+        Words to find the task by, for example with ``--select tag:eod`` or at a Prefect server.
     run_if
-        When it runs: ``"succeeded"``, where every upstream did; ``"not_failed"``, where none failed
-        and one of those it takes a value from succeeded; ``"failed"``, where something upstream
-        failed; ``"always"``. What is missing arrives as None or as a `Failure`.
+        When it runs: ``"succeeded"``, if every upstream succeeded; ``"not_failed"``, if none failed
+        and at least one that passes it a value succeeded; ``"failed"``, if something upstream
+        failed; ``"always"``. A missing input is None, or a `Failure`.
     allow_failure
-        Whether the run succeeds although this task fails.
+        Whether the run succeeds even if this task fails.
     each
         A task whose list this one is mapped over: each item goes to the first parameter, and
         positional upstreams begin at the second. A mapping of parameters to tasks pairs lists.
     item_key
-        A function that names an item of a map, for people to read; by default its text.
+        A function that returns a readable name for an item of a map; by default the item's text.
     on_item_error
-        What a failed item of a map does: ``"fail"``, the task fails once the others have ended;
-        ``"skip"``, the item is left out with a warning.
+        What happens if an item of a map fails: with ``"fail"`` the task fails once the other items
+        have ended; with ``"skip"`` the item is left out, with a warning.
     limits
-        Names of limits, ``["bloomberg"]``: of all tasks with that name, and of the items of their
-        maps, only so many attempts are at work at once as ``[tool.mxm.pipeline.limits]``,
-        ``--limit`` or ``limits=`` of the run says; 1 where none does.
+        Names of limits, such as ``["bloomberg"]``. ``[tool.mxm.pipeline.limits]``, ``--limit`` or
+        ``limits=`` of the run says how many attempts of the tasks with that limit, including the
+        items of their maps, may run at once; without a number, one.
     cache
-        Whether a run takes the result from an earlier one where nothing that it depends on has
-        changed, and keeps it for later ones; None for what the flow says.
+        Whether the result is kept for later runs, and a kept result is used if nothing that it
+        depends on has changed; None for what the flow says.
     cache_ttl_s
         Seconds after which a kept result is no longer used.
     inputs
-        What the task reads beside its arguments: paths and globs relative to the project's
-        folder, and ``"env:NAME"`` for variables of the environment.
+        What the task reads in addition to its arguments: paths and globs relative to the project's
+        folder, and ``"env:NAME"`` for environment variables.
     code_deps
-        Functions, classes and modules that the result depends on, where the code does not name
-        them.
+        Functions, classes and modules that the result depends on, if the code does not name them.
     cache_version
-        A text or number; results kept under another one are not used.
+        A string or number; results kept under another one are not used.
     produces
         The asset that a successful run writes.
     reads
-        Assets that it reads by itself, or their names: those of other flows, above all.
+        Assets that the task reads by itself, or their names; mostly those of other flows.
 
     Raises
     ------
     TypeError
-        The decorated object is not a plain function, or an option is unknown. One with a value that
-        it does not take is a problem of the flow (MXM119).
+        The decorated object is not a plain function, or an option is unknown. An invalid value is
+        a problem of the flow (MXM119).
 
     Examples
     --------

@@ -17,13 +17,13 @@ T = TypeVar("T")
 def use(resource: Resource[T], /) -> T:
     """Ask for *resource*, as the default of a parameter of a task or of another resource.
 
-    No key of a run and no edge fills such a parameter; a plain call may pass a value instead.
-    Anywhere else than in such a default nothing opens it, and it is a problem.
+    No parameter of a run and no edge fills such a parameter; only a plain call may pass a value.
+    Anywhere else, nothing opens the resource: that is a problem of the flow (MXM602).
 
     Parameters
     ----------
     resource
-        What ``@mxm.resource`` made.
+        The resource, made by ``@mxm.resource``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How far a task is, as it says itself: `progress`."""
+"""`progress`: a task reports how far it is."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _EVERY_S = 0.1
 
 
 def progress(items: Iterable[T], total: int | None = None) -> Iterator[T]:
-    """The same *items*; in a run, observers and the terminal see how many have been taken.
+    """Iterate over *items*, and show observers and the terminal how many have been taken.
 
-    It says so at most ten times a second. Outside a run, and in an item of a mapped task, it does
-    nothing else than iterate.
+    It reports at most ten times a second. Outside a run, and in an item of a mapped task, it only
+    iterates.
 
     Parameters
     ----------
     items
-        Anything to iterate.
+        Any iterable.
     total
-        How many there are; without it their length, if they have one.
+        How many items there are; by default the length of *items*, if it has one.
 
     Examples
     --------

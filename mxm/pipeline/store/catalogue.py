@@ -45,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Materialisation:
-    """One time that an asset was written.
+    """One write of an asset.
 
     Parameters
     ----------
@@ -408,7 +408,7 @@ def last_rows(spec: FlowSpec, asset: str, partition: str | None, path: str | Non
 
 
 class Asset:
-    """What is recorded of an asset.
+    """The record of an asset.
 
     Parameters
     ----------
@@ -443,7 +443,7 @@ class Asset:
         return f"<asset {self.id!r} in {shown_path(self._store)}>"
 
     def partitions(self) -> list[str]:
-        """The values of the partitions that were written, in order; none where it has none."""
+        """The values of the partitions that were written, in order."""
         with Database(self._store) as database:
             _note_history(database, self.id)
             rows = database.read(
@@ -454,7 +454,7 @@ class Asset:
         return [str(row["partition"]).partition(":")[2] for row in rows]
 
     def history(self, partition: object = None) -> list[Materialisation]:
-        """When it was written, the oldest first.
+        """Its writes, the oldest first.
 
         Parameters
         ----------
@@ -466,7 +466,7 @@ class Asset:
             return history(database, self.id, None if partition is None else str(partition))
 
     def latest(self, partition: object = None) -> Materialisation:
-        """The newest time that it, or *partition*, was written.
+        """The newest write of it, or of *partition*.
 
         Raises
         ------
@@ -505,7 +505,7 @@ def _note_history(database: Database, asset: str) -> None:
 
 
 def asset(id: str) -> Asset:  # noqa: A002 - what it is called everywhere
-    """What is recorded of the asset *id* in this project.
+    """The record of the asset *id* in this project.
 
     Parameters
     ----------
@@ -544,25 +544,25 @@ def load_asset(
     *,
     changed: bool = False,
 ) -> Any:
-    """The value of an asset, as it was written.
+    """Load the value of an asset, as it was written.
 
     Parameters
     ----------
     id
         The asset.
     partition
-        The value of its partition key; needed where it has more than one partition.
+        The value of its partition key; required if the asset has more than one partition.
     run
-        Only what this run wrote.
+        Load only what this run wrote.
     changed
-        Whether a file that was changed since it was written is read all the same.
+        Whether to read a file that was changed since it was written.
 
     Raises
     ------
     PipelineError
-        Nothing is recorded of it, or the partition has to be named.
+        Nothing is recorded of the asset, or the partition must be named.
     AssetError
-        The file is missing, was changed outside, or cannot be read.
+        The file is missing, was changed since it was written, or cannot be read.
 
     Examples
     --------

@@ -81,7 +81,7 @@ class RecordedTask(TaskRun):
 
     @property
     def value(self) -> Any:
-        """What the task returned: a copy, loaded once.
+        """A copy of what the task returned, loaded once.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class RecordedTask(TaskRun):
 
 
 class RecordedRun(FlowRun):
-    """A run that was read back; its flow is known by its name and tasks alone."""
+    """A run read back from the store; of its flow, only the name and the tasks are known."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -532,7 +532,7 @@ def runs_of(
     state: str | None = None,
     since: datetime | None = None,
 ) -> list[FlowRun]:
-    """The recorded runs of a flow, the newest first; none where nothing is recorded.
+    """The recorded runs of a flow, the newest first; empty if none is recorded.
 
     Parameters
     ----------
@@ -541,7 +541,7 @@ def runs_of(
     last
         How many at most; None for all.
     state, since
-        Only runs in this state, and that started then or later.
+        Only runs in this state, and only those that started at this time or later.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""For users' own tests: flows run without engine and feed, graphs compared, resources replaced.
+"""For tests: run flows without an engine or a feed, compare graphs, replace resources.
 
-Each name is loaded when it is used: pytest loads the plugin beside it in every session.
+Each name is loaded on first use, because pytest loads the plugin in this package in every session.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The suite that every backend must pass, on every runner it has; needs pytest.
+"""The suite that every backend must pass, on each of its runners; needs pytest.
 
-A distribution with a backend of its own runs it so::
+To run it on your own backend::
 
     import pytest
 

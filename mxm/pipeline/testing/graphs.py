@@ -1,4 +1,4 @@
-"""Assertions about graphs: the edges of a flow as a test draws them, and flows without problems."""
+"""Assertions for tests: the edges of a flow, and flows without problems."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def assert_graph(flow: Any, drawing: str) -> None:
     flow
         A decorated flow, or a spec.
     drawing
-        Chains of names, one a line or with ``;`` between them: ``load -> returns -> volatility``.
-        A comma means several: ``load -> returns, drawdown``. A name alone is a task without edges.
+        Chains of names, such as ``load -> returns -> volatility``, one per line or separated by
+        ``;``. A comma separates several tasks: ``load -> returns, drawdown``. A single name is a
+        task without edges.
 
     Raises
     ------
     AssertionError
-        Tasks or edges are missing, or there are others.
+        Tasks or edges are missing or not expected; the message lists them.
     ValueError
         The drawing cannot be read.
 
@@ -86,12 +87,12 @@ def assert_flows_valid(*modules: str) -> None:
     Parameters
     ----------
     *modules
-        Modules and packages by dotted name; none for those of the project.
+        Modules and packages by dotted name; without any, those of the project.
 
     Raises
     ------
     AssertionError
-        There is no flow, or one has errors; it names all of them.
+        There is no flow, or flows have errors; the message lists all of them.
 
     Examples
     --------

@@ -46,9 +46,9 @@ class InputChangedError(PipelineError, AssertionError):
 def guarded_inputs() -> Generator[None, None, None]:
     """In this block, a task that changes its inputs in place fails with `InputChangedError`.
 
-    Inputs are compared with copies made before; one that does not pickle is not watched. What an
-    object keeps of its own results (`functools.cached_property`) is no change.
-    With ``--runner processes`` each task has copies of its own, and there is nothing to guard.
+    Inputs are compared with copies made before the call; an input that cannot be pickled is not
+    checked. What an object keeps of its own results (`functools.cached_property`) is not a change.
+    With ``--runner processes`` each task has copies of its own, so nothing is checked.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The pytest plugin: a store of the session's own, and fixtures that run flows in tests."""
+"""The pytest plugin: a separate store for the session, and fixtures that run flows in tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pytest_unconfigure(config: Any) -> None:
 
 @pytest.fixture
 def mxm_registry() -> Iterator[FlowRegistry]:
-    """A registry of the test's own: flows that the test defines register there."""
+    """A registry for this test: flows that the test defines register there."""
     from mxm.pipeline.registry import collecting
 
     with collecting() as registry:
@@ -56,7 +56,7 @@ def mxm_registry() -> Iterator[FlowRegistry]:
 def mxm_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., FlowRun]:
-    """Run a flow without an engine, with a store of the test's own; see `run_flow`."""
+    """Run a flow without an engine, with a separate store; see `run_flow`."""
     from mxm.pipeline.testing.running import run_flow
 
     monkeypatch.setenv("MXM_HOME", str(tmp_path_factory.mktemp("mxm") / "store"))

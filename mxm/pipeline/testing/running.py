@@ -68,14 +68,15 @@ def run_flow(
     params
         The parameters of the run.
     overrides
-        By task or name, the value in place of its result, or a callable in place of its function.
+        For each task, or its name, a value to use as its result, or a callable to use as its
+        function.
     resources
-        By resource, another one, or the value itself.
+        For each resource, another resource, or the value to use.
     only
-        The task, name or list of these that runs; None for all. Those in *overrides* are among
-        them.
+        The task to run, its name, or a list of these, in addition to those in *overrides*; None
+        for all.
     **options
-        Others of `RunOptions`: ``backend="prefect"``, ``runner="threads"``.
+        Other options of a run: ``backend="prefect"``, ``runner="threads"``.
 
     Raises
     ------
@@ -196,7 +197,7 @@ class _WithOptions:
 
 
 def no_delays(flow: Any) -> FlowSpec | HasSpec:
-    """*flow* with tasks that retry at once, and with the options that it has.
+    """Return *flow* with its options, and with retries that do not wait.
 
     Parameters
     ----------
@@ -258,7 +259,7 @@ def assert_same_everywhere(flow: Any, *, params: Mapping[str, Any] | None = None
     Raises
     ------
     AssertionError
-        They differ; it names the task, and what differs.
+        They differ; the message names the task and the difference.
     PipelineError
         As for `run_flow`.
 

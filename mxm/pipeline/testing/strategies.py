@@ -1,4 +1,4 @@
-"""Strategies of Hypothesis for flows and for the parameters of a flow; needs hypothesis."""
+"""Hypothesis strategies for flows and for the parameters of a flow; needs hypothesis."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _LETTERS = "abcdefghijkl"
 def parameters(
     flow: Flow[..., Any] | FlowSpec, values: Mapping[str, st.SearchStrategy[Any]] | None = None
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Parameters that a run of *flow* takes, by the annotations of its functions.
+    """Parameters for a run of *flow*, by the annotations of its functions.
 
-    One with a default is left out at times.
+    A parameter with a default is sometimes left out.
 
     Parameters
     ----------
     flow
         The flow.
     values
-        By parameter, the strategy of its values where the annotation alone says too little.
+        Strategies by parameter, for those whose annotation says too little.
 
     Raises
     ------
@@ -91,14 +91,14 @@ def _take(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
 
 @st.composite
 def flows(draw: st.DrawFn, cyclic: bool = False) -> FlowSpec:
-    """Flows of up to twelve tasks with distinct names, and edges of both kinds between them.
+    """Flows of up to twelve tasks with distinct names and both kinds of edges.
 
     Parameters
     ----------
     draw
         Hypothesis passes it.
     cyclic
-        Whether edges may lead anywhere, in a circle as well.
+        Whether the graph may have cycles.
 
     Examples
     --------
