@@ -1,1 +1,1 @@
-"""What a project remembers of its runs, in ``.mxm/``: no other part of a run knows of it."""
+"""A project's record of its runs, in ``.mxm/``; no other part of a run knows of it."""

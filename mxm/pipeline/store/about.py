@@ -32,7 +32,7 @@ def user_name() -> str:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):  # a system without, a user without a name
+    except (ImportError, KeyError):  # a system without it, or a user without a name
         return ""
 
 
@@ -40,7 +40,7 @@ def process_start(pid: int) -> str | None:
     """An identifier of process *pid* that a later process with the same number does not share."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name of the program, in brackets, may hold anything.
+            # The name of the program, in brackets, may contain anything.
             ticks = file.read().rpartition(b")")[2].split()[19].decode()
         return f"{_boot()}:{ticks}"
     except (OSError, IndexError):
@@ -73,7 +73,7 @@ def is_running(pid: int, start: str | None) -> bool:
 def git_state(folder: str) -> dict[str, Any] | None:
     """Commit, branch, and whether the working tree differs, untracked files included.
 
-    None without git; after two seconds what is known by then.
+    None without git; after two seconds, only what is known by then.
     """
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     if status is None:
@@ -158,7 +158,7 @@ def sources_of(root: str, known: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
-# What tables and arrays are made of counts wherever it is loaded: code gets it by other packages.
+# Libraries of tables and arrays count wherever they are loaded: code may get them from others.
 _OF_DATA = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "statsmodels"})
 
 
@@ -221,7 +221,7 @@ def engine_version(name: str) -> str | None:
 
 
 class About:
-    """Facts that a thread collects while tasks run.
+    """Facts about a run, which a thread collects while tasks run.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ __all__ = ["AssetRows", "code_known"]
 
 
 class AssetRows:
-    """Makes the rows of the assets of one run.
+    """The rows of the assets of one run.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ class AssetRows:
     plan
         Its plan.
     secrets
-        What may stand in no row.
+        What no row may contain.
     root
         The project's root.
     store
         The folder of the store.
     code
-        Gives the digest of the code behind the asset of a task; None while it is not known.
+        Returns the digest of the code behind the asset of a task; None while it is not known.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class AssetRows:
 
 
 def code_known(run: str, codes: Mapping[str, str]) -> list[Statement]:
-    """The *codes* behind assets, by task, for those that *run* wrote before they were known."""
+    """Set the *codes* behind assets, by task, in rows that *run* wrote before they were known."""
     sql = "UPDATE materialisation SET code = ? WHERE run = ? AND task = ? AND code IS NULL"
     return [(sql, (code, run, task)) for task, code in codes.items()]
 

@@ -116,7 +116,7 @@ class Materialisation:
         }
 
     def change(self) -> str | None:
-        """How the file has changed since it was written, in words; None if unchanged."""
+        """How the file has changed since it was written, in words; None if it has not."""
         if self.path is None or self.relative is None:
             return None
         if is_url(self.relative):
@@ -146,9 +146,9 @@ class Materialisation:
 
 
 def published_of(made: Materialisation, writes: Sequence[Materialisation]) -> Materialisation:
-    """The one among *writes* whose content is in the file of *made*; *made* where none is.
+    """The write among *writes* whose content the file of *made* has now; *made* if there is none.
 
-    Of two runs that write one file at once, either may be recorded last.
+    If two runs write one file at once, either may be recorded last.
     """
     if made.path is None or is_url(made.relative or "") or made.change() is None:
         return made
@@ -161,7 +161,7 @@ def published_of(made: Materialisation, writes: Sequence[Materialisation]) -> Ma
 
 
 def is_there(made: Materialisation) -> bool:
-    """Whether the file of *made* is there, whatever is in it; True where it has no file."""
+    """Whether the file of *made* exists, whatever it contains; True if it has no file."""
     if made.path is None or made.relative is None:
         return True
     if is_url(made.relative):
@@ -170,7 +170,7 @@ def is_there(made: Materialisation) -> bool:
 
 
 def remove_file(made: Materialisation) -> None:
-    """Remove the file of *made*, and what describes it."""
+    """Remove the file of *made*, and its description."""
     if made.relative is not None and is_url(made.relative):
         remove_at(made.relative, made.digest)
     elif made.path is not None:
@@ -251,7 +251,7 @@ def history(
     *,
     latest: bool = False,
 ) -> list[Materialisation]:
-    """When assets were written, the oldest first.
+    """The writes of assets, the oldest first.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def history(
 
 
 def _forms(value: str) -> list[str]:
-    """*value* of a partition, and the other way to write it if it is a time: ``T`` or a space."""
+    """*value* of a partition, and, if it is a time, its other form: ``T`` or a space."""
     if len(value) <= len("2026-01-02") or value[len("2026-01-02")] not in " T":
         return [value]
     try:
@@ -298,7 +298,7 @@ def _forms(value: str) -> list[str]:
 
 
 def content_of(database: Database, read: ReadAsset) -> str | None:
-    """The content now of what *read* is of; None where that is not known.
+    """The content now of the asset that *read* was a read of; None if it is not known.
 
     Raises
     ------
@@ -313,7 +313,7 @@ def content_of(database: Database, read: ReadAsset) -> str | None:
             return _content(_chosen(database, read.id, read.partition, read.run))
         except StoreError:
             raise
-        except PipelineError:  # nothing is recorded of it by now, or there are more
+        except PipelineError:  # nothing is recorded of it any more, or there are several
             return None
     rows = history(database, read.id, latest=True)
     contents = [_content(row) for row in sorted(rows, key=_place)]
@@ -328,7 +328,7 @@ def _place(row: Materialisation) -> tuple[str, str]:
 
 
 def _content(made: Materialisation) -> str | None:
-    """Partition, file and content of what *made* wrote, as they are now; None for no content."""
+    """Partition, file and content of what *made* wrote, as they are now; None if it is gone."""
     if made.path is None:
         return None
     change = made.change()
@@ -373,7 +373,7 @@ def require_asset(database: Database, asset: str) -> None:
 def writes_of(
     database: Database, asset: str, partition: str | None = None, *, latest: bool = False
 ) -> list[Materialisation]:
-    """When *asset*, or *partition* of it, was written; see `history`.
+    """The writes of *asset*, or of a *partition* of it; see `history`.
 
     Raises
     ------
@@ -393,7 +393,7 @@ def writes_of(
 
 
 def last_rows(spec: FlowSpec, asset: str, partition: str | None, path: str | None) -> int | None:
-    """The rows of the last write of *partition* at *path*; without one, of any of *asset*."""
+    """The rows of the last write of *partition* at *path*, or else of any write of *asset*."""
     store = store_of(spec)
     if not has_store(store):
         return None
@@ -599,7 +599,7 @@ def load_value(
     changed
         As in `load_asset`.
     asked
-        The partition and the run that were asked for, where it is an input of a task.
+        The partition and the run that were asked for, if this is an input of a task.
 
     Raises
     ------
@@ -660,7 +660,7 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
             hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}",
         )
     template = declarations(database).get(asset, {}).get("path_template")
-    if template is not None:  # what an earlier one made is another file of the same thing
+    if template is not None:  # an earlier one's file is another file of the same thing
         shape = read_template(template).pattern({})
         writes = [each for each in writes if shape.fullmatch(each.relative or "")] or writes
     places = {each.relative for each in writes if each.relative is not None}
@@ -675,7 +675,7 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
 
 
 def _store_here() -> str:
-    """The store of the project: that of the flow that runs, else of the working directory."""
+    """The project's store: that of the running flow, or else of the working directory."""
     running = flow_file()
     if running is not None:
         return store_of_file(*running)

@@ -47,18 +47,18 @@ _memories: dict[str, FileMemory] = {}
 
 
 def memory_in(store: str) -> FileMemory:
-    """What is known of files in *store*, which nobody else can write to; one for this process."""
+    """What *store*, which nobody else can write to, knows of files; one object per process."""
     path = os.path.realpath(os.path.join(store, _MEMORY))
     return _memories.setdefault(path, FileMemory(path))
 
 
 def code_of(plan: Plan, prints: Fingerprints) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-    """For each task of *plan* the digest of its code, and the places of its items in a list.
+    """For each task of *plan*, the digest of its code and the indices of its items in a list.
 
     Returns
     -------
     tuple
-        One dict a task, ``code`` and ``items``; the list of items: label, digest, kind, file, line.
+        One dict per task (``code``, ``items``); the list of items: label, digest, kind, file, line.
     """
     places: dict[Item, int] = {}
     codes: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ def changes_between(
     Parameters
     ----------
     before, after
-        What two flows were.
+        The definitions of two flows.
     one, other
         The task in each.
     """

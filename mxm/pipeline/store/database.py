@@ -20,9 +20,9 @@ __all__ = ["MIGRATIONS", "Database", "Statement"]
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 """SQL and its parameters."""
 
-_APPLICATION = 0x6D786D70  # "mxmp"; says whose database it is
+_APPLICATION = 0x6D786D70  # "mxmp": marks the database as ours
 
-# Each brings a store from the version before it to its own, counted from 1. Released ones stay.
+# Each migrates a store from the version before it. Released ones must not change.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE run (
@@ -105,14 +105,14 @@ class Database:
     store
         The folder.
     create
-        Whether it is made where there is none.
+        Whether to create it if there is none.
     wait_s
         How long to wait for a lock that another process holds.
 
     Raises
     ------
     StoreError
-        There is none, it cannot be used, or a newer version made it.
+        There is none, it cannot be used, or a newer version created it.
     """
 
     def __init__(self, store: str, *, create: bool = False, wait_s: float = 10.0) -> None:
@@ -138,7 +138,7 @@ class Database:
                 os.path.join(store, DATABASE),
                 timeout=wait_s,
                 isolation_level=None,
-                check_same_thread=False,  # who uses it from several threads has a lock of its own
+                check_same_thread=False,  # callers with several threads have their own lock
             )
             self._connection: sqlite3.Connection = connection
             self._set_up(create)
@@ -230,7 +230,7 @@ class Database:
         Raises
         ------
         StoreError
-            They cannot be; `StoreError.passing` says whether later ones may be.
+            They cannot be executed; `StoreError.passing` says whether a later try may succeed.
         """
         if wait_s is not None and wait_s != self._wait_s:
             self._wait_s = wait_s
@@ -279,7 +279,7 @@ _UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH
 
 
 def _refusal(store: str, error: BaseException) -> StoreError:
-    """*error* in a user's words."""
+    """*error* as a message for the user."""
     name: str = getattr(error, "sqlite_errorname", "")
     where = shown_path(store)
     other = "or set MXM_HOME to another folder"

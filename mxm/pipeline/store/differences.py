@@ -26,9 +26,9 @@ class Difference(NamedTuple):
     name
         What differs.
     before, after
-        As JSON; None where there is none.
+        As JSON; None if there is none.
     note
-        In words, where there is more to say.
+        In words, if there is more to say.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 def differences(
     database: Database, one: Mapping[str, Any], other: Mapping[str, Any]
 ) -> list[Difference]:
-    """The differences between two runs, the most telling first."""
+    """The differences between two runs, the most important first."""
     if one["id"] == other["id"]:
         return []
     changes = [
@@ -159,7 +159,7 @@ def _tasks(
 
 
 def _why(*tasks: Mapping[str, Any] | None) -> str | None:
-    """Why a task failed, or was skipped, in the run where it was."""
+    """Why a task failed or was skipped, in the run in which it did."""
     for task in tasks:
         if task is not None and task["error"]:
             return f"{task['error']['type']}: {task['error']['message']}".partition("\n")[0]
@@ -190,7 +190,7 @@ def _results(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Ite
 
 
 def _unequal(one: JSONValue, other: JSONValue, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON values differ, and what is there."""
+    """Where two JSON values differ, with the values there."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {**one, **other}:
             yield from _unequal(one.get(key), other.get(key), f"{path}.{key}")
@@ -204,7 +204,7 @@ def _unequal(one: JSONValue, other: JSONValue, path: str) -> Iterator[tuple[str,
 
 
 def _is_whole(result: JSONValue) -> bool:
-    """Whether a result in JSON shows all of the value: no part of it is described."""
+    """Whether a result in JSON shows the whole value: no part of it is only described."""
     if isinstance(result, dict):
         described = "type" in result and bool({"repr", "shape", "columns"} & result.keys())
         return not described and all(map(_is_whole, result.values()))

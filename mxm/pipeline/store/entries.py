@@ -34,20 +34,20 @@ __all__ = ["open_entries"]
 
 _WAIT_S = 5.0  # for a lock that another process holds
 _LONGEST = 200_000  # characters of JSON; longer results are loaded to be shown
-_LARGEST = 1 << 50  # bytes: a result that the user wants kept is kept, whatever its size
+_LARGEST = 1 << 50  # bytes: a result of a cached task is kept, whatever its size
 
 
 def open_entries(
     plan: Plan, *, is_quiet: bool = False, most_mb: float = 16.0
 ) -> StoredEntries | None:
-    """The results that the store of the flow of *plan* keeps; None where it cannot be used.
+    """The results kept in the store of the flow of *plan*; None if it cannot be used.
 
     Parameters
     ----------
     plan
         What runs.
     is_quiet
-        Whether nothing is said where it cannot be: the recorder says so.
+        Whether to give no warning if it cannot be used, because the recorder does.
     most_mb
         Megabytes up to which the result of a task that is not cached is kept.
     """
@@ -64,16 +64,16 @@ def open_entries(
 
 
 class StoredEntries:
-    """The results of one store, for one run.
+    """The kept results of one store, for one run.
 
     Parameters
     ----------
     store
         The folder.
     plan
-        What runs: nothing that holds a secret of it is kept.
+        What runs: nothing that contains one of its secrets is kept.
     is_quiet
-        Whether faults of the store are not said.
+        Whether to give no warnings about the store.
     most
         Bytes up to which the result of a task that is not cached is kept.
 
@@ -110,7 +110,7 @@ class StoredEntries:
         return self._secrets.masked(text)
 
     def find(self, key: str, run: str | None = None) -> Entry | None:
-        """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""
+        """The intact result kept under *key*; with *run*, that of a task that is not cached."""
         key = key if run is None else _of_run(key, run)
         return self._sound(self._read("SELECT * FROM entry WHERE key = ?", (key,)))
 
@@ -121,8 +121,8 @@ class StoredEntries:
         return next(filter(None, (self._sound([row]) for row in rows)), None)
 
     def _sound(self, rows: list[dict[str, Any]]) -> Entry | None:
-        """The first of *rows* as a result, if it is sound."""
-        # What holds the path of a folder is right in that folder alone.
+        """The first of *rows* as a result, if it is intact."""
+        # A result that contains the path of a folder is valid only in that folder.
         if not rows or any(p not in (self.root, self._folder) for p in json.loads(rows[0]["root"])):
             return None
         row = rows[0]
@@ -180,7 +180,7 @@ class StoredEntries:
             self._write(rows)
 
     def content(self, read: ReadAsset) -> str | None:
-        """The content now of the asset that *read* is of; None where that is not known."""
+        """The content now of the asset that *read* was a read of; None if it is not known."""
         # Loaded by tasks that read assets.
         from mxm.pipeline.store.catalogue import content_of
 
@@ -200,12 +200,12 @@ class StoredEntries:
         return True
 
     def _taken(self, value: Any) -> kept.Kept | None:
-        """What `fits` has just packed on this thread, if that was *value*."""
+        """The bytes that `fits` has just made on this thread, if they are those of *value*."""
         last, self._packed.last = getattr(self._packed, "last", None), None
         return last[1] if last is not None and last[0] is value else None
 
     def _read_back(self, digest: str, data: bytes | None, same: Callable[[Any], bool]) -> None:
-        """Check that a copy is what was kept: some types leave a part out of their pickle.
+        """Check that a copy equals what was kept: the pickle of some types leaves out a part.
 
         Raises
         ------
@@ -328,7 +328,7 @@ class StoredEntries:
             self._give_up(str(error))
 
     def _give_up(self, why: str) -> None:
-        """Warn once that the rest of the run does without the store."""
+        """Warn once that the rest of the run does not use the store."""
         with self._lock:
             if not self._is_over:
                 self._is_over = True
@@ -376,13 +376,13 @@ def _stat(path: str) -> str | None:
 
 
 def _holds(packed: kept.Kept, root: str) -> bool:
-    """Whether the path *root* is in the bytes of *packed*."""
+    """Whether the bytes of *packed* contain the path *root*."""
     return any(text in bytes(part) for part in packed.parts for text in _texts(root))
 
 
 @functools.lru_cache(maxsize=8)
 def _texts(root: str) -> tuple[bytes, ...]:
-    """*root* as bytes of a pickle or a buffer may have it."""
+    """The forms that *root* may have in the bytes of a pickle or a buffer."""
     wide = [root.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-32-le")]
     return (root.encode("utf-8", "surrogateescape"), *wide)
 

@@ -68,7 +68,7 @@ def _error(recorded: Mapping[str, Any]) -> RecordedError:
 
 
 class RecordedTask(TaskRun):
-    """A task of a recorded run; its value is loaded when it is asked for."""
+    """A task of a recorded run; its value is loaded on first use."""
 
     def __init__(
         self, load: Callable[[], Any], result: Written | None, *, is_kept: bool, **fields: Any
@@ -102,7 +102,7 @@ class RecordedRun(FlowRun):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that were kept, loaded; what cannot be loaded is an error of its task's."""
+        """The kept values, loaded; a value that cannot be loaded is an error of its task."""
         values: dict[str, Any] = {}
         for task in self.tasks.values():
             if task.has_value and vars(task)["is_kept"]:
@@ -117,7 +117,7 @@ class RecordedRun(FlowRun):
         BaseException
             The first failed task's error, as it was recorded.
         StoreError
-            The flow had no value, or one that was too long to keep.
+            The flow had no value, or it was too long to keep.
         """
         self.raise_for_failure()
         missing: str | None = self.__dict__["no_value"]
@@ -604,7 +604,7 @@ def _loaded(database: Database, row: dict[str, Any]) -> RecordedRun:
 
 
 def _no_value(row: Mapping[str, Any], warnings: Iterable[Problem]) -> str | None:
-    """Why a run that ended has no value of its flow in the record; None where it has one."""
+    """Why the record of a run that ended has no value of its flow; None if it has one."""
     for problem in warnings:
         if problem.code == "MXM120":
             return problem.message

@@ -30,7 +30,7 @@ _MAGIC = b"mxm1"
 
 
 def bytes_of(megabytes: float) -> int:
-    """So many *megabytes* in bytes."""
+    """*megabytes* in bytes."""
     return int(megabytes * 1_000_000)
 
 
@@ -48,7 +48,7 @@ class Kept:
     Parameters
     ----------
     parts
-        One after the other they are what is kept.
+        Concatenated, they are what is kept.
     size
         In bytes.
     """
@@ -56,7 +56,7 @@ class Kept:
     __slots__ = ("parts", "size")
 
     def joined(self) -> bytes | None:
-        """The bytes, where they are few enough to be in the row of a task."""
+        """The bytes, if there are few enough to put them into the row of a task."""
         return b"".join(self.parts) if self.size <= IN_THE_ROW else None
 
     def __init__(self, parts: list[bytes | memoryview]) -> None:
@@ -70,7 +70,7 @@ def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
     Raises
     ------
     UnkeptError
-        It cannot be pickled, is larger than *limit* bytes, or holds a secret.
+        It cannot be pickled, is larger than *limit* bytes, or contains a secret.
     """
     buffers: list[memoryview] = []
     stream = _Limited(limit)
@@ -88,7 +88,7 @@ def pack(value: Any, secrets: Secrets | None, limit: int = LARGEST) -> Kept:
         pickle.Pickler(stream, 5, buffer_callback=aside).dump(value)
     except UnkeptError:
         raise
-    except BaseException as error:  # code of users, which raises what it likes
+    except BaseException as error:  # user code, which may raise anything
         let_signals_pass(error)
         why = secrets.masked(described(error)) if secrets else described(error)
         raise UnkeptError(f"it cannot be pickled: {why}"[:500]) from None
@@ -121,7 +121,7 @@ class _Limited:
 
 
 def digest_of(kept: Kept, key: bytes) -> str:
-    """The name of *kept*: nobody can guess a value from it without the store's *key*."""
+    """The name of *kept*; without the store's *key*, nobody can guess a value from it."""
     if kept.size <= IN_THE_ROW:
         return hmac.digest(key, b"".join(kept.parts), "sha256").hex()
     made = hmac.new(key, digestmod="sha256")
@@ -131,7 +131,7 @@ def digest_of(kept: Kept, key: bytes) -> str:
 
 
 def store_key(store: str) -> bytes:
-    """The random key of *store*, which is made where it has none.
+    """The random key of *store*, created if it has none.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def store_key(store: str) -> bytes:
 
 
 def keep(store: str, kept: Kept, digest: str) -> Statement | None:
-    """Keep *kept*, unless it is in the row of its task; the statement that records it.
+    """Keep *kept*, unless it is in the row of its task; return the statement that records it.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def path_of(store: str, digest: str) -> str:
 
 
 def _checked(store: str, digest: str, data: bytes | None) -> bytes:
-    """What is kept under *digest*, in its row or its file, if it is what was written."""
+    """The bytes kept under *digest*, in a row or a file, if they are what was written."""
     try:
         if data is None:
             with open(path_of(store, digest), "rb") as file:
@@ -224,7 +224,7 @@ def _checked(store: str, digest: str, data: bytes | None) -> bytes:
 
 
 def is_whole(store: str, digest: str, data: bytes | None) -> bool:
-    """Whether what is kept under *digest* is there, as it was written; the parameters of `load`."""
+    """Whether the bytes kept under *digest* are there, as written; parameters as in `load`."""
     try:
         _checked(store, digest, data)
     except StoreError:
@@ -233,7 +233,7 @@ def is_whole(store: str, digest: str, data: bytes | None) -> bool:
 
 
 def load(store: str, digest: str, data: bytes | None) -> Any:
-    """The value that is kept under *digest*; it is a copy of what the task returned.
+    """The value kept under *digest*: a copy of what the task returned.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def load(store: str, digest: str, data: bytes | None) -> Any:
     digest
         Its name.
     data
-        Its bytes, where they are in the row of its task.
+        Its bytes, if they are in the row of its task.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def load(store: str, digest: str, data: bytes | None) -> Any:
     data = _checked(store, digest, data)
     try:
         return unpack(data)
-    except BaseException as error:  # code of users
+    except BaseException as error:  # user code
         let_signals_pass(error)
         raise StoreError(f"it cannot be loaded: {described(error)}", store=store) from error
 
@@ -276,7 +276,7 @@ def require_trust(store: str) -> None:
 
 
 def unpack(data: bytes) -> Any:
-    """The value that `pack` made *data* from; check first who wrote it."""
+    """The value that `pack` turned into *data*; first check who wrote it."""
     body, *buffers = _parts(data)
     return pickle.loads(body, buffers=buffers)  # noqa: S301 - ours alone, and checked
 

@@ -15,12 +15,12 @@ from mxm.pipeline.taskruns import State
 
 __all__ = ["past_of"]
 
-_RUNS = 20  # that are looked at; more are seldom kept
-_TIMES = 5  # of a task, whose median is what it takes
+_RUNS = 20  # runs to look at; more are seldom kept
+_TIMES = 5  # durations of a task; their median is the estimate
 
 
 def past_of(spec: FlowSpec) -> Past:
-    """What the newest runs of *spec* say of its tasks; nothing where none is recorded."""
+    """What the newest runs of *spec* say about its tasks; empty if none is recorded."""
     store = store_of(spec)
     states: dict[str, str] = {}
     times: dict[str, list[float]] = {}

@@ -37,9 +37,9 @@ def store_of(spec: FlowSpec) -> str:
 def store_of_file(file: str | None = None) -> str:
     """The folder of the store for flows of *file*, whether or not it exists.
 
-    ``.mxm`` beside the nearest pyproject.toml, else beside the file. ``MXM_HOME`` names another
-    folder. What has no file of its own, as a notebook's cell, and what is installed belong to the
-    working directory; where that cannot be written, or is the home folder, the store is below
+    ``.mxm`` next to the nearest pyproject.toml, or else to the file. ``MXM_HOME`` names another
+    folder. Flows without a file, as in a notebook, and installed flows belong to the
+    working directory; if that is not writable, or is the home folder, the store is below
     ``XDG_STATE_HOME``.
 
     Parameters
@@ -75,7 +75,7 @@ def _below_state_home(folder: str) -> str:
 
 
 def root_of(store: str, file: str | None) -> str:
-    """The folder that paths of a flow's files are shown relative to: its project's."""
+    """The folder of a flow's project; paths of its files are shown relative to it."""
     if not os.environ.get("MXM_HOME") and os.path.basename(store) == _NAME:
         return os.path.dirname(store)
     return project_root(file)
@@ -87,12 +87,12 @@ def has_store(store: str) -> bool:
 
 
 def make_store(store: str) -> None:
-    """Make the folder *store*, where it is not there: for its owner alone, and kept out of git.
+    """Create the folder *store* if it is missing: only its owner can read it, and git ignores it.
 
     Raises
     ------
     OSError
-        It cannot be made.
+        It cannot be created.
     """
     try:
         os.makedirs(store, mode=0o700)
@@ -107,7 +107,7 @@ def make_store(store: str) -> None:
 
 
 def distrust(store: str) -> str | None:
-    """Why nothing in *store* may be unpickled, in words, or None: others can write to it."""
+    """Why nothing in *store* may be unpickled, because others can write to it; None if it may."""
     if sys.platform == "win32":
         return None
     for name in ("", DATABASE, "values", "key"):

@@ -21,8 +21,8 @@ RUNS = 20
 VALUES = 5_000_000_000
 """Bytes of values that are kept."""
 
-_UNUSED_S = 90 * 24 * 3600.0  # of results that a cached task would use
-_YOUNG_S = 3600.0  # what another run may be writing, or about to need
+_UNUSED_S = 90 * 24 * 3600.0  # for results of cached tasks
+_YOUNG_S = 3600.0  # another run may be writing them, or about to use them
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Pruned:
 def prune(
     database: Database, *, runs: int = RUNS, size: int = VALUES, dry_run: bool = False
 ) -> Pruned:
-    """Keep the newest runs of each flow, and so many bytes of values; the oldest go first.
+    """Keep the newest runs of each flow, and *size* bytes of values; the oldest go first.
 
-    Runs that are pinned or not ended stay, and what is younger than an hour. A run whose values
-    are gone still says what it did.
+    Pinned runs, runs that have not ended, and anything younger than an hour stay. A run whose
+    values are gone is still recorded.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _surplus(database: Database, gone: set[str], size: int) -> Iterator[tuple[st
             if row["pinned"]:
                 pinned.add(row["value"])
     for row in database.read("SELECT value, run, key FROM entry WHERE data IS NULL"):
-        if row["run"] not in gone or "@" not in row["key"]:  # those of one run go with it
+        if row["run"] not in gone or "@" not in row["key"]:  # those of a single run go with it
             used.add(row["value"])
     old = time.time() - _YOUNG_S
     rows = database.read("SELECT digest, size, made FROM value ORDER BY made")

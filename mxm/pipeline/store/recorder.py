@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 __all__ = ["HEARTBEAT_S", "Recording", "RunRecorder", "recording_of"]
 
 HEARTBEAT_S = 20.0
-"""Seconds between two signs of life of a run; without one for three times as long it is gone."""
+"""Seconds between two heartbeats of a run; after three times as long without one, it is dead."""
 
 _WAIT_S = 5.0  # for a lock that another process holds
-_LATEST_S = 0.1  # what ended is written by then, also where nothing starts after it
+_LATEST_S = 0.1  # what ended is written by then, even if nothing starts after it
 _ABOUT_S = 2.0
 _JOIN_S = 1.0  # for its thread, which only ends
 _FRESH_S = 10.0
@@ -69,7 +69,7 @@ _living: dict[str, Recording] = {}  # by id, the runs of this process that are b
 
 
 def recording_of(plan: Plan, store: str) -> Recording | None:
-    """What records the run of *plan* in *store*; None where nothing does."""
+    """The recording of the run of *plan* in *store*; None if it is not recorded."""
     for recording in list(_living.values()):
         if recording.plan is plan and recording.store == store:
             return recording
@@ -77,21 +77,21 @@ def recording_of(plan: Plan, store: str) -> Recording | None:
 
 
 class RunRecorder:
-    """Decides for each run of a flow whether it is recorded, and where.
+    """Decides for each run of a flow whether and where it is recorded.
 
     Parameters
     ----------
     spec
         The flow.
     expected
-        Whether it is going to be: what takes time begins while the engine loads.
+        Whether it will be: then slow work starts while the engine loads.
     store
         The folder of the store; None for the project's.
 
     Attributes
     ----------
     in_project
-        Whether it records in the project's store.
+        Whether it uses the project's store.
     """
 
     def __init__(self, spec: FlowSpec, *, expected: bool = False, store: str | None = None) -> None:
@@ -112,12 +112,12 @@ class RunRecorder:
     def __call__(
         self, plan: Plan, params: Mapping[str, Any], options: RunOptions, /
     ) -> Observer | None:
-        """What records a run of *plan*, or None where the project records none."""
+        """The recording of a run of *plan*, or None if the project records none."""
         store = store_of(self._spec) if self._own_store is None else self._own_store
         cached = options.cache is not False and cached_tasks(self._spec, options.cache)
         if not (options.record or cached or has_store(store)):
             return None
-        about, self._about = self._about, None  # of one run: the next one may see other code
+        about, self._about = self._about, None  # for one run: the next one may have other code
         if about is None or time.monotonic() - self._since > _FRESH_S:
             about, self._about = self._look(store), None
         return Recording(store, about, plan, params, options)
@@ -126,14 +126,14 @@ class RunRecorder:
 class Recording:
     """The observer of one run.
 
-    What the cache keeps of the run is written with its rows: one commit a task, not two.
+    What the cache keeps is written with the rows of the run: one commit per task, not two.
 
     Attributes
     ----------
     plan, store
         What runs, and the folder of the store.
     secrets
-        What may stand in no row.
+        What no row may contain.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Recording:
         self._flow = plan.flow.name
         self._steps: set[str] = set()  # that are running
         self._pending: list[Statement] = []
-        self._has_ended = False  # something that ran, whose row is pending
+        self._has_ended = False  # something ran whose row is pending
         self._packed: dict[int, tuple[Any, kept.Kept, str]] = {}  # by id of the value
         self._paused = False
         self._lock = threading.RLock()
@@ -175,11 +175,11 @@ class Recording:
                 self._take(event)
         except StoreError as error:
             self._give_up(error)
-        except BaseException as error:  # code of users runs here, too: a `__str__`, for one
+        except BaseException as error:  # user code runs here, too, such as a `__str__`
             let_signals_pass(error)
             self._give_up(StoreError(f"unexpected {type(error).__name__}: {error}"))
         if self._over.is_set() and self._thread is not None:
-            # It holds the plan, and with it the modules of the tasks: as Python ends, they would
+            # It refers to the plan, and so to the modules of the tasks: as Python ends, they would
             # not be freed, nor their open files written.
             self._thread.join(_JOIN_S)
 
@@ -199,7 +199,7 @@ class Recording:
                     self._pending.append(rows.attempt(event))
             case AssetWritten():
                 self._pending += self._assets.written(event) if self._assets else []
-                self._commit()  # whoever reads it next finds it
+                self._commit()  # so that the next reader finds it
             case ItemEnded():
                 self._has_ended |= event.item.state is not State.CACHED
                 self._pending += rows.item(event, self._keep)
@@ -230,7 +230,7 @@ class Recording:
             raise StoreError(f"the store's key cannot be used: {error}") from error
         self._rows = RowWriter(event.run, event.steps, key, self.secrets)
         if any(task.produces is not None for task in self.plan.flow.tasks):
-            # Loaded only where there is something to note.
+            # Loaded only if there is something to note.
             from mxm.pipeline.store.asset_rows import AssetRows
 
             self._assets = AssetRows(
@@ -274,7 +274,7 @@ class Recording:
         self._thread.start()
 
     def _is_changed(self) -> bool:
-        """Whether the run has other results or resources than those of its flow."""
+        """Whether the run has replaced results or resources."""
         resources = active_resources()
         return bool(self._options.overrides or (resources is not None and resources.replaced))
 
@@ -282,7 +282,7 @@ class Recording:
         """Write pending rows, and update the heartbeat."""
         try:
             self._definition = self._defined_as()
-        except BaseException as error:  # code of users: it must not disturb a run
+        except BaseException as error:  # user code must not disturb a run
             let_signals_pass(error)
         self._defined.set()
         while not self._over.is_set():
@@ -343,7 +343,7 @@ class Recording:
         self._close()
 
     def _keep(self, value: Any, state: State) -> KeptValue:
-        """Keep *value* if that is allowed and possible."""
+        """Keep *value*, if that is allowed and possible."""
         rows = self._rows
         assert rows is not None  # noqa: S101 - `__call__` has asked
         if self._paused:
@@ -408,14 +408,14 @@ class Recording:
     def add(
         self, statements: Sequence[Statement], value: Any, packed: kept.Kept, name: str
     ) -> bool:
-        """Write *statements* with the rows of the run; whether that is possible.
+        """Write *statements* with the rows of the run; return whether that is possible.
 
         Parameters
         ----------
         statements
-            What the cache keeps of a call.
+            The rows of the cache for a call.
         value, packed, name
-            Its result, the bytes of it, and their name: they are not made again for its row.
+            Its result, the bytes of the result, and their name, so that its row need not make them.
         """
         with self._lock:
             if self._database is None or self._paused:
@@ -466,7 +466,7 @@ def _command(secrets: Secrets) -> list[str]:
 
 
 def _parent() -> str | None:
-    """The run whose task runs this one; None where that is not certain."""
+    """The run whose task started this one; None if that is not certain."""
     task = current_task()
     if task is None:
         return None

@@ -28,7 +28,7 @@ from mxm.pipeline.values.parts import Members
 __all__ = ["Earlier", "read_earlier", "resumable"]
 
 _OPTIONS = ("address", "fail_fast", "strict_params", "strict_json", "guard")
-_DIGEST = 64  # characters in front of the bytes that it is of
+_DIGEST = 64  # characters in front of the signed bytes
 
 
 def resumable(
@@ -36,7 +36,7 @@ def resumable(
 ) -> dict[str, Any]:
     """The columns of a run's row that a resume reads, without secrets."""
     values = {name: value for name, value in plan.params.items() if name not in plan.secrets}
-    # As it was typed: its tasks convert it.
+    # As typed: its tasks convert it.
     values |= {
         name: value
         for name, value in params.items()
@@ -74,21 +74,21 @@ class Earlier:
     run, flow
         Its id, and the name of its flow.
     target
-        What finds that flow, as for `run`.
+        The target that finds this flow, as for `run`.
     started
         When it started.
     state
         How it ended.
     is_done
-        Whether there is nothing to do again.
+        Whether nothing is left to run.
     chain
-        It, and the runs that it resumed, the newest first.
+        This run and the runs that it resumed, the newest first.
     params
-        What the parameters were, as bytes by name.
+        The parameters, as bytes by name.
     ungiven
         Names of the parameters that could not be recorded.
     secrets
-        By name of a secret parameter that the run was given, where from, if that can be read again.
+        For each secret parameter of the run, where it came from, if that can be read again.
     options
         Options of the run.
     tasks
@@ -141,7 +141,7 @@ def _is_same(value: Any, data: bytes) -> bool:
 
 
 def read_earlier(store: str, part: str) -> Earlier:
-    """The run that *part* names, an unambiguous part of its id or ``last``.
+    """The run whose id contains *part*, or the last one for ``last``.
 
     Raises
     ------

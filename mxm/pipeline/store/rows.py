@@ -48,13 +48,13 @@ class KeptValue(NamedTuple):
     Parameters
     ----------
     digest
-        Its name; None where it is not kept.
+        Its name; None if it is not kept.
     data
         Its bytes, if the row has them.
     unkept
         Why it is not kept.
     statements
-        What the database is to know beside the row.
+        Statements to execute together with the row.
     """
 
     digest: str | None = None
@@ -78,7 +78,7 @@ class Document(NamedTuple):
 
 
 class RowWriter:
-    """Makes the rows of one run.
+    """The rows of one run.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class RowWriter:
     key
         The store's.
     secrets
-        What may stand in no row.
+        What no row may contain.
     """
 
     def __init__(self, run: str, steps: Iterable[str], key: bytes, secrets: Secrets) -> None:
@@ -106,7 +106,7 @@ class RowWriter:
         return self._row(event.step, {**row, "slot": event.slot, "attempts": 0})
 
     def attempt(self, event: AttemptEnded) -> Statement:
-        """An attempt that is tried again."""
+        """An attempt that will be retried."""
         error = None if event.error is None else self._secrets.masked(described(event.error))
         history = self._histories.setdefault(event.step, [])
         history.append(
@@ -202,7 +202,7 @@ class RowWriter:
         return columns
 
     def _row(self, step: str, row: Mapping[str, Any], place: int = -1) -> Statement:
-        """The row of a step, or of the item in that *place*; it replaces any before it."""
+        """The row of a step, or of the item at *place*; it replaces an earlier one."""
         names = ", ".join(row)
         marks = ", ?" * len(row)
         sql = f"INSERT OR REPLACE INTO task (run, seq, place, name, {names}) VALUES (?, ?, ?, ?{marks})"  # noqa: S608, E501
@@ -210,7 +210,7 @@ class RowWriter:
         return sql, (*key, *row.values())
 
     def outcome(self, run: FlowRun) -> tuple[str | None, str]:
-        """The flow's value as JSON, None where it is too long, and all warnings of *run*."""
+        """The flow's value as JSON (None if it is too long) and all warnings of *run*."""
         value, more = run.value_json()
         for problem in more:
             self.warned(problem)
@@ -218,17 +218,17 @@ class RowWriter:
         return shown if len(shown) <= kept.LARGEST else None, json.dumps(self._warnings)
 
     def document(self, content: Any) -> Document:
-        """*content* as a document that is kept once, however many runs have it."""
+        """*content* as a document, which is kept once for all runs that have it."""
         return document(content, self.key)
 
     def place(self, source: Source, root: str) -> str:
-        """*source* relative to the project's folder, so that it means the same elsewhere."""
+        """*source* relative to the project's folder, so that it is valid elsewhere, too."""
         return self._secrets.masked(_place(source, root))
 
     def define(
         self, definition: list[dict[str, Any]], items: list[list[Any]], doc: str | None
     ) -> list[Statement]:
-        """What the flow was: its tasks, and the items of their code."""
+        """The flow's definition: its tasks, and the items of their code."""
         content = self._secrets.masked_json({"doc": doc, "tasks": definition, "items": items})
         made = self.document(content)
         return [
@@ -257,7 +257,7 @@ class RowWriter:
 
 
 def _kept_before(run: TaskRun | ItemRun) -> KeptValue | None:
-    """What an earlier run kept of *run*, which need not be loaded for it."""
+    """The value of *run* that an earlier run kept, so that it need not be loaded."""
     if not isinstance(run, LaterTask | CachedItem):
         return None
     if run.entry is None:
@@ -276,7 +276,7 @@ def document(content: Any, key: bytes) -> Document:
 
 
 def _written(task: TaskRun, *, has_digest: bool) -> Written | None:
-    """The result of *task* as JSON; None where that is made for the store alone, and takes long."""
+    """The result of *task* as JSON; None if only the store would need it and it takes long."""
     made = "written" in vars(task)
     if isinstance(task, LaterTask) and not made:
         return None
@@ -295,7 +295,7 @@ def _place(source: Source, root: str) -> str:
 
 
 def _shown(value: Any, secrets: Secrets) -> Any:
-    """*value* as JSON without secrets; described where it is long."""
+    """*value* as JSON without secrets; described if it is long."""
     if value is None or type(value) in (bool, int, float):
         shown: Any = to_json(value).value
     else:
@@ -363,7 +363,7 @@ def _arguments(step: Step, secrets: Secrets) -> dict[str, Any]:
 
 
 def definition_of(plan: Plan, rows: RowWriter, root: str, prints: Fingerprints) -> list[Statement]:
-    """What the flow of *plan* was: its tasks, their edges, signatures and code."""
+    """The definition of the flow of *plan*: its tasks, their edges, signatures and code."""
     tasks: list[dict[str, Any]] = []
     codes, items = code_of(plan, prints)
     for task, code in zip(plan.flow.tasks, codes, strict=True):

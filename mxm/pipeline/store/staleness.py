@@ -1,4 +1,4 @@
-"""Which assets are stale, and why: missing, old, changed, of other code or older inputs."""
+"""Which assets are stale, and why: missing, old, changed, or made by other code or inputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """An asset as a flow of the project declares it now.
+    """An asset as a flow of the project now declares it.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Stale:
 
 
 def declared_in(flows: Iterable[FlowSpec]) -> dict[str, Declared]:
-    """The assets that *flows* write, by name; of two flows that write one, the first."""
+    """The assets that *flows* write, by name; if two flows write one, the first counts."""
     declared: dict[str, Declared] = {}
     for spec in flows:
         tasks = {task.name: task for task in spec.tasks}
@@ -108,12 +108,12 @@ def stale_in(
     only: str | None = None,
     now: datetime | None = None,
 ) -> list[Stale]:
-    """What is stale, with one reason each: the first that holds.
+    """What is stale, each with the first reason that applies.
 
     Parameters
     ----------
     database
-        The store; None where nothing is recorded.
+        The store; None if nothing is recorded.
     declared
         The assets as flows declare them now.
     only
@@ -159,7 +159,7 @@ def stale_in(
 
 
 def current(made: Iterable[Materialisation], asset: AssetDecl | None) -> list[Materialisation]:
-    """The newest write of each file among *made*, those of an earlier ``path_template`` left out.
+    """The newest write of each file in *made*, without files of an earlier ``path_template``.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def current(made: Iterable[Materialisation], asset: AssetDecl | None) -> list[Ma
 
 
 class _Contents:
-    """What was written of the assets that others are made from."""
+    """The writes of the assets that others are made from."""
 
     def __init__(self, by_asset: Mapping[str, list[Materialisation]]) -> None:
         self._by_asset = by_asset
@@ -194,7 +194,7 @@ class _Contents:
                 self._by_partition.setdefault(place, []).append(row)
 
     def newer(self, row: Materialisation, upstream: str) -> Materialisation | None:
-        """What was written of *upstream* after *row*, with another content.
+        """A write of *upstream* after *row*, with different content.
 
         Of the partitions that its task loaded, else of the same partition, else of any.
         """
@@ -208,7 +208,7 @@ class _Contents:
         return self._after(row, same or self._by_asset.get(upstream, []))
 
     def _since(self, row: Materialisation, loaded: ReadAsset) -> Materialisation | None:
-        """What was written since of what the task of *row* loaded, with another content."""
+        """A later write, with different content, of what the task of *row* loaded."""
         rows = self._asked(loaded.id, loaded.partition)
         digest = (loaded.content or "").rpartition(" ")[2]
         # Another run may have written it after it was loaded, and before *row* was written.
@@ -230,8 +230,8 @@ class _Contents:
 
     @staticmethod
     def _after(row: Materialisation, upstream: list[Materialisation]) -> Materialisation | None:
-        # Of one run each is written after what it is made from. What another run wrote in between
-        # is newer than what this one was made from.
+        # Within a run, an asset is written after what it is made from. What another run wrote in
+        # between is newer than what this one was made from.
         before: dict[tuple[str | None, str | None], Materialisation] = {}
         own: dict[tuple[str | None, str | None], Materialisation] = {}
         for each in upstream:
@@ -253,7 +253,7 @@ class _Contents:
 
 
 class _Codes:
-    """The code behind assets as it is now; that of each flow is read once."""
+    """The code behind assets as it is now; each flow is read once."""
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -280,7 +280,7 @@ def _why(
     contents: _Contents,
     now: datetime,
 ) -> tuple[str, str] | None:
-    """Why *row* is stale, as a word and in words; None where it is not."""
+    """Why *row* is stale: the reason and a sentence; None if it is not."""
     change = row.change()
     if change is not None and (published := published_of(row, made)) is not row:
         row, change = published, None
@@ -319,7 +319,7 @@ def lacking_in(
 ) -> list[str]:
     """The partitions among *values* that were never written, or whose file is lost.
 
-    It is lost if it is missing, or if another partition was written to it.
+    A file is lost if it is missing, or if another partition was written to it.
 
     Parameters
     ----------
@@ -345,7 +345,7 @@ def lacking_in(
 
 
 def same_value(text: str) -> str:
-    """*text* of a partition in one form: a time is written in more than one way."""
+    """The *text* of a partition in one form: a time can be written in several ways."""
     if len(text) > _DAY and text[_DAY] in " T":
         with contextlib.suppress(ValueError):
             return datetime.fromisoformat(text).isoformat()
@@ -364,7 +364,7 @@ def _one_form(partition: str | None) -> str | None:
 def lineage_of(
     database: Database | None, declared: Mapping[str, Declared]
 ) -> dict[str, tuple[str, ...]]:
-    """By asset, those that it is made from: as it was last written, else as it is declared."""
+    """For each asset, those that it is made from, as last written, or else as declared."""
     edges: dict[str, list[str]] = {name: list(each.upstream) for name, each in declared.items()}
     for row in history(database, latest=True) if database is not None else []:
         known = edges.setdefault(row.asset, [])
