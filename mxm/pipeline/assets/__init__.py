@@ -1,1 +1,1 @@
-"""Assets: what tasks leave behind, how it is declared, written, checked and read."""
+"""Assets: files and tables that tasks leave behind; declared, written, checked and read."""

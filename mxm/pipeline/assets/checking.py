@@ -1,4 +1,4 @@
-"""Makes the checks of an asset on a value."""
+"""Runs the checks of an asset on a value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["results_of"]
 def results_of(
     asset: AssetDecl, value: Any, last_rows: Callable[[], int | None]
 ) -> list[CheckResult]:
-    """What each check of *asset* says of *value*; one that changes it has failed.
+    """The result of each check of *asset* on *value*; a check that changes the value has failed.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def results_of(
     value
         The value to write.
     last_rows
-        The number of rows of the last time; None where there was none.
+        The number of rows of the last write; None if there was none.
     """
     checks = checks_of(asset)
     ours = [getattr(each.test, "__module__", None) == ready.__name__ for each in checks]
@@ -54,13 +54,13 @@ def results_of(
 
 
 def _blocked(result: CheckResult, why: str) -> CheckResult:
-    """*result* as a failure, whatever its severity: the value that was to be written is lost."""
+    """*result* as a failure, whatever its severity, because the value to write is lost."""
     said = why if result.message is None else f"{result.message}; {why}"
     return CheckResult(result.name, "block", False, said)
 
 
 def _watched(value: Any) -> Callable[[], bool] | None:
-    """Whether *value* has changed since, as a function; None where that cannot be known."""
+    """A function that says whether *value* has changed since; None if that cannot be known."""
     if not library_of(value):
         snapshot = Snapshot.of(value)
         if snapshot is not None:
@@ -72,7 +72,7 @@ def _watched(value: Any) -> Callable[[], bool] | None:
 def _digest(value: Any) -> str | None:
     """The digest of *value*; None if it has none, or objects in it may store one value in two ways.
 
-    A fitted model that predicts for the first time, say.
+    For example, a fitted model changes when it predicts for the first time.
     """
     kinds: set[type] = set()
     try:
@@ -89,23 +89,23 @@ _DATA = {"builtins", "datetime", "decimal", "numpy", "pandas", "polars", "pyarro
 def _outcome(
     check: Check, value: Any, last_rows: Callable[[], int | None]
 ) -> tuple[bool, str | None]:
-    """Whether *value* is right, and why not."""
+    """Whether *value* passes, and why not."""
     test = check.test
     try:
         if isinstance(test, RowsWithin):
             said: object = test.compare(value, last_rows())
         elif _is_schema(test):
-            changed = _changed(value, test.validate(value))  # raises where it is wrong
+            changed = _changed(value, test.validate(value))  # raises if it is invalid
             if changed is not None:
                 return False, changed
             said = True
         else:
             said = test(value)
-    except BaseException as error:  # of users and of libraries of schemas: of any type
+    except BaseException as error:  # from users and schema libraries: of any type
         let_signals_pass(error)
         text = text_of(error).strip()
         return False, f"{text}" if text else type(error).__name__
-    # NumPy's, too; a table of them is not one.
+    # NumPy's bool, too, but not a table of them.
     if isinstance(said, bool) or type(said).__name__ in ("bool", "bool_"):
         return bool(said), None if said else "it returned False"
     what = "None" if said is None else f"a {type(said).__name__}"
@@ -115,7 +115,7 @@ def _outcome(
 
 
 def _changed(value: Any, validated: Any) -> str | None:
-    """How the table that a schema gave back differs from *value*, which is what is written."""
+    """How the table that a schema returned differs from *value*, which is what gets written."""
     if not library_of(validated) or validated is value:
         return None
     before, after = facts_of(value), facts_of(validated)

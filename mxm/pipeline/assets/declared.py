@@ -23,8 +23,8 @@ class Check:
         A function of the value that returns True or False, or raises; or a schema of pandera or
         dataframely. It must not change the value.
     severity
-        ``block``: a value that is wrong fails the task, and nothing is written. ``warn``: it is
-        written, with a warning.
+        ``block``: if the check fails, so does the task, and nothing is written. ``warn``: the value
+        is written, with a warning.
     name
         Its name in messages; by default the function's.
 
@@ -152,7 +152,7 @@ def checks_of(asset: AssetDecl) -> tuple[Check, ...]:
 
 
 def asset_id(asset: AssetDecl | str) -> str:
-    """The name of *asset*, which may be the name itself."""
+    """The name of *asset*, which may itself be a name."""
     return asset if isinstance(asset, str) else asset.id
 
 

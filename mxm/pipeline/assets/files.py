@@ -1,4 +1,4 @@
-"""Files of assets: written whole or not at all, hashed, and described beside themselves."""
+"""Files of assets: written whole or not at all, hashed, and described in a file next to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells that a file is still the same, without reading it."""
+    """What shows, without reading it, that a file is still the same."""
 
     inode: int
     size: int
@@ -34,7 +34,7 @@ class FileState:
 
     @classmethod
     def of(cls, path: str) -> FileState | None:
-        """The state of *path*; None where there is no file."""
+        """The state of *path*; None if there is no file."""
         try:
             info = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -81,7 +81,7 @@ def _hash(descriptor: int) -> Hashed:
 
 
 def _settled(path: str) -> Hashed:
-    """The content of *path*, once it is on the disk: both take time, so both at once."""
+    """The content of *path*, once it is on disk; hashing and syncing run at the same time."""
     failed: list[OSError] = []
 
     def sync() -> None:
@@ -108,7 +108,7 @@ def _settled(path: str) -> Hashed:
 @contextlib.contextmanager
 def locked(folder: str) -> Generator[None]:
     """A block in which no other process or thread publishes a file in *folder*."""
-    if sys.platform == "win32":  # no such locks: the last one wins, and each file is still whole
+    if sys.platform == "win32":  # no such locks: the last write wins, and each file is still whole
         yield
         return
     import fcntl
@@ -133,12 +133,12 @@ def _part_of(path: str) -> str:
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PART = re.compile(r"\.mxm-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.part")
-_LEFT_S = 7 * 86_400  # a part of another host that is older is left behind
-_swept: set[str] = set()  # folders that this process has looked through
+_LEFT_S = 7 * 86_400  # an older part of another host is a leftover
+_swept: set[str] = set()  # folders that this process has already cleaned
 
 
 def _sweep(folder: str) -> None:
-    """Remove the parts in *folder* that processes left which were killed; once a process."""
+    """Remove the parts in *folder* that killed processes left; once per process."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -173,7 +173,7 @@ def published(
     write
         Writes a new file at the path that it gets.
     describe_it
-        Makes the description that is written beside the file, from its content.
+        Makes the description, which is written next to the file, from its content.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def published(
         content = _settled(part)
         with locked(folder):
             _write_description(note, describe_it(content), part)
-            # Until its file is there, too, nobody takes it for the description of the old one.
+            # Until its file is there, too, no reader takes it as the description of the old file.
             os.replace(note, description_path(path))
             os.replace(part, path)
     except BaseException:
@@ -203,7 +203,7 @@ def published(
 
 
 def write_whole(path: str, write: Callable[[str], Any]) -> None:
-    """Write the file *path*, of which nothing is noted."""
+    """Write the file *path* without a description."""
     _make_folders(os.path.dirname(path))
     part = _part_of(path)
     try:
@@ -216,7 +216,7 @@ def write_whole(path: str, write: Callable[[str], Any]) -> None:
 
 
 def _make_folders(folder: str) -> list[str]:
-    """Make *folder*; the folders that got a new one in them."""
+    """Create *folder*; return the folders in which a new one was created."""
     missing: list[str] = []
     while not os.path.isdir(folder):
         missing.append(folder)
@@ -244,13 +244,13 @@ def description_path(path: str) -> str:
 
 
 def rejected_path(path: str) -> str:
-    """Where a value is kept that was not written to *path*, because a check failed."""
+    """Where a value is kept that was not written to *path* because a check failed."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f"_rejected_{name}")
 
 
 def describe(path: str, description: Mapping[str, Any]) -> None:
-    """Write what is known of the file *path* beside it, in whose folder no one else publishes."""
+    """Write the description of the file *path* next to it; the caller holds the folder's lock."""
     part = _part_of(path)
     try:
         _write_description(part, description, path)
@@ -271,7 +271,7 @@ def _write_description(path: str, description: Mapping[str, Any], of: str) -> No
 
 
 def read_description(path: str) -> dict[str, Any] | None:
-    """What is known of the file *path* as it is now; None where that is not known."""
+    """The description of the file *path* as it is now; None if there is none for it."""
     known, state = last_description(path), FileState.of(path)
     if known is None or state is None:
         return None
@@ -280,7 +280,7 @@ def read_description(path: str) -> dict[str, Any] | None:
 
 
 def last_description(path: str) -> dict[str, Any] | None:
-    """What was last noted of the file *path*, whatever is there now; None where nothing was."""
+    """The last description of the file *path*, whatever is there now; None if there is none."""
     try:
         with open(description_path(path), encoding="utf-8") as file:
             document: Any = json.load(file)

@@ -1,4 +1,4 @@
-"""The storage formats of assets: what each holds, how it is written and read back."""
+"""The storage formats of assets: what each can store, and how it is written and read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Facts", "Format", "facts_of", "format_named", "format_names", "unkno
 
 
 class Format(Protocol):
-    """A storage format; that of another distribution is an entry point in ``mxm.formats``."""
+    """A storage format; other distributions add formats by an entry point in ``mxm.formats``."""
 
     def refusal(self, value: Any) -> str | None:
-        """Why *value* cannot be written, in words; None where it can be."""
+        """Why *value* cannot be written, in words; None if it can."""
         ...
 
     def write(self, value: Any, path: str) -> Sequence[str]:
@@ -30,17 +30,17 @@ class Format(Protocol):
         Returns
         -------
         Sequence[str]
-            What a reader does not get back as it was, in words; most formats refuse instead.
+            What a reader will not get back unchanged, in words; most formats refuse instead.
 
         Raises
         ------
         AssetError
-            It would not come back as it is.
+            It would not come back unchanged.
         """
         ...
 
     def read(self, path: str, facts: Mapping[str, Any]) -> Any:
-        """The value in *path*; *facts* has its ``library`` and ``columns``, where they are known.
+        """The value in *path*; *facts* has its ``library`` and ``columns``, if they are known.
 
         Raises
         ------
@@ -52,14 +52,14 @@ class Format(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is noted of a value.
+    """The facts recorded about a value.
 
     Parameters
     ----------
     library
         The library of a table; the type's name of anything else.
     rows
-        The number of rows or members; None where it has none.
+        The number of rows or members; None if it has none.
     columns
         The type of each column, as text.
     index
@@ -74,7 +74,7 @@ class Facts:
 
 
 def facts_of(value: Any) -> Facts:
-    """What is noted of *value*."""
+    """The facts recorded about *value*."""
     library = library_of(value)
     if library == "pandas":
         kinds = {str(name): str(kind) for name, kind in value.dtypes.items()}
@@ -91,12 +91,12 @@ _NAMES = ("parquet", "csv", "feather", "json", "pickle")
 
 
 def format_names() -> list[str]:
-    """The names of all formats, those of other distributions too."""
+    """The names of all formats, including those of other distributions."""
     return sorted({*_NAMES, *_entry_points()})
 
 
 def unknown_format(name: object) -> str | None:
-    """What to write instead of *name*; None where there is such a format."""
+    """What to write instead of *name*; None if there is such a format."""
     names = list(_NAMES) if name in _NAMES else format_names()
     if name in names:
         return None
@@ -137,7 +137,7 @@ def format_named(name: str) -> Format:
 
 
 class _Json:
-    """JSON: exactly what it has a form for."""
+    """JSON: only values that it gives back unchanged."""
 
     def refusal(self, value: Any) -> str | None:
         if library_of(value):
@@ -156,7 +156,7 @@ class _Json:
 
 
 def _no_json(value: Any, place: str) -> str | None:
-    """Why JSON cannot hold *value*, which is at *place*."""
+    """Why JSON cannot store *value*, which is at *place*."""
     stack: list[tuple[Any, str, int]] = [(value, place, 0)]
     while stack:
         value, place, depth = stack.pop()

@@ -1,4 +1,4 @@
-"""Which assets a task has read: noted while its function runs."""
+"""Records which assets a task reads while its function runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _open: list[list[ReadAsset]] = []
 
 
 def note_read(read: ReadAsset) -> None:
-    """Note that the task that runs in this context has read an asset.
+    """Record that the task running in this context has read an asset.
 
-    In a thread that belongs to no task, it counts for every task that runs.
+    In a thread that belongs to no task, it counts for every running task.
     """
     noted = _reads.get()
     for each in [noted] if noted is not None else list(_open):
@@ -25,9 +25,9 @@ def note_read(read: ReadAsset) -> None:
 
 
 def also_read(reads: Iterable[ReadAsset]) -> None:
-    """Count *reads* for the task of this context, where there is one.
+    """Count *reads* for the task of this context, if there is one.
 
-    For what a flow inside a task takes from an earlier run.
+    For results that a flow inside a task reuses from an earlier run.
     """
     noted = _reads.get()
     if noted is not None:
@@ -48,7 +48,7 @@ def of_flow(file: str | None) -> Generator[None]:
 
 
 def flow_file() -> tuple[str | None] | None:
-    """The file of the flow that runs in this context, which may be None; None where none runs."""
+    """The file of the flow running in this context; None if it has no file, or none runs."""
     return _file.get()
 
 

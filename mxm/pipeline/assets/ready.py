@@ -1,4 +1,4 @@
-"""Checks of tables that are ready to be used: rows, columns, duplicates, gaps."""
+"""Ready-made checks of tables: rows, columns, duplicates, missing values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RowsWithin", "no_nulls", "not_empty", "row_count", "rows_between", "
 
 
 def row_count(value: Any) -> int:
-    """The number of rows of a table, or of members of anything else.
+    """The number of rows of a table, or of members of another value.
 
     Raises
     ------
@@ -151,18 +151,18 @@ def rows_between(least: int, most: int, *, severity: Severity = "block") -> Chec
 
 
 class RowsWithin:
-    """Compares the number of rows with that of the last time."""
+    """Compares the number of rows with that of the last write."""
 
     def __init__(self, share: float) -> None:
         self.share = share
 
     def __call__(self, value: Any) -> bool:
-        """True: without the last time there is nothing to compare with."""
+        """True, because without the last write there is nothing to compare with."""
         row_count(value)
         return True
 
     def compare(self, value: Any, last: int | None) -> bool:
-        """Whether the number of rows of *value* is near *last*, None where there was none."""
+        """Whether the number of rows of *value* is near *last*; None if there was no last write."""
         count = row_count(value)
         if last is not None and abs(count - last) > self.share * last:
             raise ValueError(
@@ -172,10 +172,10 @@ class RowsWithin:
 
 
 def rows_within(share: float, *, of: str = "last", severity: Severity = "block") -> Check:
-    """Check that the number of rows differs by at most *share* from the last time.
+    """Check that the number of rows differs by at most *share* from the last write.
 
-    The last time is the last recorded write of the same partition, or else of the asset. The first
-    time, the check passes.
+    This is the last recorded write of the same partition, or else of the asset. On the first
+    write, the check passes.
 
     Parameters
     ----------
@@ -219,6 +219,6 @@ def _index_names(frame: Any) -> list[str]:
 
 
 def _with_index(frame: Any, names: list[str]) -> Any:
-    """*frame* with the levels of its index among *names* as columns."""
+    """*frame*, with those levels of its index that are in *names* as columns."""
     levels = [n for n in _index_names(frame) if n in names and n not in frame.columns]
     return frame.reset_index(levels) if levels else frame

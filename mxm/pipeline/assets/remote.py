@@ -1,4 +1,4 @@
-"""Assets at URLs: content under a name made of its hash, published by the description beside."""
+"""Assets at URLs: content named by its hash, and published by the description next to it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_url(path: str) -> bool:
 
 
 def refusal_of(url: str) -> str | None:
-    """Why nothing can be written to *url*, in words; None where something can."""
+    """Why nothing can be written to *url*, in words; None if it can."""
     try:
         _system(url)
     except AssetError as error:
@@ -51,7 +51,7 @@ def _system(url: str) -> Any:
     Raises
     ------
     AssetError
-        Nothing that is installed knows it.
+        No installed package knows it.
     """
     protocol = url.partition("://")[0]
     try:
@@ -68,7 +68,7 @@ def _system(url: str) -> Any:
 
 @contextlib.contextmanager
 def _asked() -> Generator[None]:
-    """A block that raises OSError, whatever the library of a store raises."""
+    """A block that raises OSError for whatever the library of an object store raises."""
     try:
         yield
     except OSError:
@@ -90,7 +90,7 @@ def object_of(url: str, digest: str | None) -> str:
 
 
 def _description(system: Any, url: str) -> dict[str, Any] | None:
-    """The description beside *url* as it is now; None where there is none.
+    """The description next to *url* as it is now; None if there is none.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _description(system: Any, url: str) -> dict[str, Any] | None:
 
 
 def last_description_at(url: str) -> dict[str, Any] | None:
-    """What is noted of the asset at *url*; None where nothing is, or it cannot be read."""
+    """The description of the asset at *url*; None if there is none, or it cannot be read."""
     try:
         with _asked():
             return _description(_system(url), url)
@@ -115,12 +115,12 @@ def last_description_at(url: str) -> dict[str, Any] | None:
 
 
 def content_at(url: str) -> Hashed | None:
-    """What is published at *url*, by its description; None where nothing is, or it is not whole.
+    """The content published at *url* by its description; None if there is none, or it is not whole.
 
     Raises
     ------
     AssetError, OSError
-        It cannot be asked for.
+        The object store does not answer.
     """
     system = _system(url)
     with _asked():
@@ -176,7 +176,7 @@ def _upload(system: Any, path: str, place: str) -> None:
 
 
 def put(url: str, write: Callable[[str], Any]) -> None:
-    """Write what *write* makes to *url* itself, of which nothing is noted."""
+    """Write what *write* makes to *url* itself, without a description."""
     system = _system(url)
     with tempfile.TemporaryDirectory(prefix="mxm-asset-") as folder:
         part = os.path.join(folder, url.rpartition("/")[2])
@@ -185,7 +185,7 @@ def put(url: str, write: Callable[[str], Any]) -> None:
 
 
 def read_at(url: str, digest: str | None, read: Callable[[str], T]) -> T:
-    """What *read* makes of a copy of the content with *digest* of the asset at *url*.
+    """What *read* returns for a copy of the content with *digest* of the asset at *url*.
 
     Raises
     ------

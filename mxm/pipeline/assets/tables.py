@@ -1,4 +1,4 @@
-"""Tables of pandas, polars and pyarrow as files: written, and proven to come back as they are."""
+"""Tables of pandas, polars and pyarrow as files: written, and checked to come back unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _module(name: str, why: str) -> Any:
 
 
 def _installed(facts: Mapping[str, Any]) -> str:
-    """The library that reads a table: the one that wrote it, else one that is there."""
+    """The library that reads a table: the one that wrote it, or else an installed one."""
     written = facts.get("library")
     if written in _TABLES:
         return str(written)
@@ -143,7 +143,7 @@ def _first_line(error: BaseException) -> str:
 
 
 # ---------------------------------------------------------------------------------------------
-# What comes back as it is, and what has to be looked at
+# What comes back unchanged, and what must be checked
 
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _PLAIN = {
@@ -157,7 +157,7 @@ ReadBack = Callable[[Sequence[str] | None], Any]
 
 
 def _lost_of_pandas(value: Any, read: ReadBack) -> list[str]:
-    """What of *value* differs in the file that *read* reads, in words."""
+    """What differs from *value* in the file that *read* reads, in words."""
     odd = [name for name, kind in value.dtypes.items() if str(kind) not in _PLAIN]
     index, columns = value.index, value.columns
     plain_index = type(index).__name__ == "RangeIndex" or (
@@ -179,7 +179,7 @@ def _lost_of_pandas(value: Any, read: ReadBack) -> list[str]:
 
 
 def pandas_differences(value: Any, back: Any) -> Iterable[str]:
-    """How *back* differs from the frame *value*, in words; the frequency of an index may."""
+    """How *back* differs from the frame *value*, in words; the frequency of an index may differ."""
     testing = _module("pandas", "comparing").testing
     if value.shape != back.shape:
         yield f"{value.shape[0]} x {value.shape[1]} cells became {back.shape[0]} x {back.shape[1]}"
@@ -296,14 +296,14 @@ _COMPARE: dict[str, Callable[[Any, ReadBack], list[str]]] = {
 
 
 class CsvFormat:
-    """CSV: text only, so it keeps what it can, and says what it does not keep."""
+    """CSV: text only, so it keeps what it can, and reports what it cannot keep."""
 
     def refusal(self, value: Any) -> str | None:
         """Why *value* cannot be written; None where it can be."""
         return _not_a_table(value)
 
     def write(self, value: Any, path: str) -> Sequence[str]:
-        """Write *value* to *path*; what does not come back, in words."""
+        """Write *value* to *path*; return what will not come back, in words."""
         library = library_of(value)
         if library == "pandas":
             value.to_csv(path, index=not _is_default(value.index), mode="x", lineterminator="\n")
@@ -338,7 +338,7 @@ class CsvFormat:
         return lost if lost or is_whole else ["the metadata of its schema"]
 
     def read(self, path: str, facts: Mapping[str, Any]) -> Any:
-        """The table in *path*, with the types that *facts* note where text can have them."""
+        """The table in *path*, with the types in *facts*, as far as text allows."""
         library = _installed(facts)
         kinds: Mapping[str, str] = facts.get("columns") or {}
         if library == "pandas":
@@ -393,7 +393,7 @@ def index_names(value: Any) -> list[list[str | None]]:
 
 
 def _frequency(index: Any) -> str | None:
-    """The frequency of a pandas *index* as text that stands for all of it; None for none."""
+    """The frequency of a pandas *index* as text that describes it fully; None if there is none."""
     frequency = getattr(index, "freq", None)
     if frequency is None or type(index).__name__ == "PeriodIndex":  # its type has it
         return None
@@ -406,7 +406,7 @@ def _frequency(index: Any) -> str | None:
 
 
 def _lost_frequency(value: Any) -> list[str]:
-    """What of the frequency of the index of *value* no text can have: holidays, for one."""
+    """The part of the index's frequency of *value* that text cannot express, such as holidays."""
     frequency = getattr(value.index, "freq", None)
     if frequency is None or _frequency(value.index) or type(value.index).__name__ == "PeriodIndex":
         return []
@@ -422,7 +422,7 @@ def _with_frequency(frame: Any, facts: Mapping[str, Any]) -> Any:
     return frame
 
 
-_PLAIN_LEVEL = 2  # name and type; behind them the frequency, if there is one
+_PLAIN_LEVEL = 2  # name and type, then the frequency, if there is one
 
 
 def _pandas_csv(
@@ -450,7 +450,7 @@ def _pandas_csv(
 
 
 def _typed(pandas: Any, column: Any, kind: str) -> Any:
-    """*column* of text as *kind*, where text can be."""
+    """*column* of text as *kind*, if text allows."""
     try:
         if kind in ("bool", "boolean"):
             return column.map({"True": True, "False": False}).astype(kind)

@@ -1,4 +1,4 @@
-"""Path templates of assets: read, filled in, and kept inside of the project."""
+"""Path templates of assets: read, filled in, and kept inside the project."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _moment(name: str, text: str, spec: str) -> date:
 
 
 _LONGEST = 255  # bytes in the name of a folder
-_LONGEST_FILE = 230  # what is beside the file has a longer name
+_LONGEST_FILE = 230  # the files next to it have longer names
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -110,7 +110,7 @@ def _refusal(piece: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A path template, taken apart.
+    """A parsed path template.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class Template:
         return path
 
     def pattern(self, values: Mapping[str, Any]) -> re.Pattern[str]:
-        """What the paths look like that it makes with *values*; other fields have any value."""
+        """A pattern for the paths that it makes with *values*; other fields may have any value."""
         parts: list[str] = []
         for piece in self.pieces:
             if isinstance(piece, str):
@@ -169,7 +169,7 @@ class Template:
 
 @functools.lru_cache(maxsize=1024)
 def read_template(text: str) -> Template:
-    """*text* taken apart.
+    """Parse *text*.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def read_template(text: str) -> Template:
 
 
 def _require_inside(template: Template) -> None:
-    # Of a field only a name can come that stays where it is.
+    # A field can only become a name within its own folder.
     drawn = "".join(piece if isinstance(piece, str) else "x" for piece in template.pieces)
     if "://" in drawn:
         drawn = _inside_url(template, drawn)
@@ -231,7 +231,7 @@ def _inside_url(template: Template, drawn: str) -> str:
 
 
 def fields_of(template: str | None) -> tuple[str, ...]:
-    """The names of the parameters in *template*; empty where it cannot be read."""
+    """The names of the parameters in *template*; empty if it cannot be read."""
     if template is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""The cache of a run: the key of a call that is about to be made, and what is kept under it."""
+"""The cache of a run: keys of calls that are about to be made, and the results kept for them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Caching:
     plan
         What runs.
     steps
-        Names of the steps whose results may be used again.
+        Names of the steps whose results may be reused.
     cached
-        Those of them whose results any run may use, not only one that resumes this one.
+        Those among them whose results any run may use, not only a resume of this one.
     run
         Id of the run.
     entries
@@ -54,9 +54,9 @@ class Caching:
     resumes
         The runs whose finished steps are reused, the newest first.
     strict
-        Whether a result is only kept where ``inputs`` names every file that was read.
+        Whether to keep a result only if ``inputs`` names every file that was read.
     forced
-        Names of the steps that run although there is a result.
+        Names of the steps that run even if there is a result.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Caching:
         self._prints = self._whole = fingerprints_of(
             self._root, entries.key, anew=True, memory=entries.memory
         )
-        if plan.flow.fn is not None:  # its module may set what the tasks of others depend on
+        if plan.flow.fn is not None:  # its module may set what other tasks depend on
             self._whole = Fingerprints(
                 self._root, entries.memory, key=entries.key, also=(plan.flow.fn,)
             )
@@ -105,7 +105,7 @@ class Caching:
             self._packages,
             self._notices,
         )
-        # Before the first task: what is edited from here on is not what made the results.
+        # Before the first task: code edited from now on did not make the results.
         self._code: dict[str, Fingerprint] = {}
         for step in plan.steps:
             if step.name in steps:
@@ -132,18 +132,18 @@ class Caching:
         step
             The step.
         args, kwargs
-            Where its arguments come from.
+            The sources of its arguments.
         looks
-            Gives their contents.
+            Returns their contents.
         after
-            How the steps that it only runs after ended.
+            How the steps that it only follows (``after=``) ended.
         item, place
-            The key of the item and its place, where the step is mapped.
+            The key and the place of the item, if the step is mapped.
         """
         asked = Asked(step, item)
         try:
             self._ask(asked, args, kwargs, looks, after, place)
-        except BaseException as error:  # code of users runs here, too: the run goes on without it
+        except BaseException as error:  # user code runs here, too: the run continues without it
             let_signals_pass(error)
             why = described(error)
             self._notices.say(
@@ -190,7 +190,7 @@ class Caching:
             )
             asked.why.append(Reason("dynamic", str(error)))
             return
-        except OSError as error:  # of an input that it declares
+        except OSError as error:  # of a declared input
             self._notices.say(
                 "MXM709", step, f"an input of task {step.name!r} cannot be read: {error}"
             )
@@ -224,7 +224,7 @@ class Caching:
                 asked.why.append(unusable)
 
     def _knows_reads(self, asked: Asked, *, is_cached: bool) -> bool:
-        """Look at the assets that the task says it reads; whether their content is known."""
+        """Look up the assets in ``reads=`` of the task; return whether their content is known."""
         task = asked.step.task
         for name in task.reads:
             content = self._entries.content(ReadAsset(name, "all"))
@@ -245,7 +245,7 @@ class Caching:
         return asked.key is not None
 
     def _find(self, key: str, *, is_cached: bool) -> Entry | None:
-        """What is kept under *key*, by any run or by those that are resumed."""
+        """The result kept under *key* by any run, or by the runs that are resumed."""
         entry = self._entries.find(key) if is_cached else None
         for run in self._resumes if entry is None else ():
             entry = entry or self._entries.find(key, run)
@@ -306,14 +306,14 @@ class Caching:
             "after": [self._key_of(name, ended) for name, ended in after.items()],
         }
         expected = code.digest, at_call, environment
-        if self._whole is not self._prints:  # as another process sees it, which has no flow
+        if self._whole is not self._prints:  # as in another process, which has no flow
             plain = self._prints.of(task.fn)
             expected = plain.digest, sealer.seal(plain.at_call()), environment_of(plain, sealer)
         asked.probe = Probe(self._entries.key, self._root, shapes, expected)
         return make_key(parts, sealer)
 
     def _key_of(self, name: str, ended: TaskRun | ItemRun | None) -> str | None:
-        """The key of the step or item that another one only runs after."""
+        """The key of a step or item that another one only follows."""
         if isinstance(ended, CachedItem):
             return str(ended.entry.key)
         if ended is None or isinstance(ended, ItemRun):
@@ -332,7 +332,7 @@ class Caching:
         }
 
     def _shown(self, fn: Callable[..., Any], name: str, binding: Binding) -> dict[str, str]:
-        """The argument *name* of *fn* in words, where it is known without a run, and is short."""
+        """The argument *name* of *fn* in words, if it is short and known without a run."""
         if isinstance(binding, Param) and not binding.path:
             value = gather(binding, {}, self._plan.params)
             secret = binding.name in self._plan.secrets
@@ -361,9 +361,9 @@ class Caching:
         return opened
 
     def _unusable(self, entry: Entry, step: Step) -> Reason | None:
-        """Why *entry*, whose key is that of a call of *step*, is not used; None where it is."""
+        """Why *entry*, which has the key of a call of *step*, cannot be used; None if it can."""
         ttl, now = step.task.cache_ttl_s, datetime.now(UTC)
-        if entry.run in self._resumes:  # it is continued, however long ago that was
+        if entry.run in self._resumes:  # a resumed run counts however old it is
             ttl, now = None, max(now, entry.started)
         if ttl is not None and not entry.started <= now < entry.started + timedelta(seconds=ttl):
             return Reason("expired", f"expired: kept by run {entry.run}, cache_ttl_s={ttl:g}")
@@ -387,11 +387,11 @@ class Caching:
         return None
 
     def reason(self, entry: Entry) -> str:
-        """Where the result that is used comes from, in words."""
+        """The origin of the result that is used, in words."""
         return f"{'reused from' if entry.run in self._resumes else 'kept by'} run {entry.run}"
 
     def reasons(self, asked: Asked) -> list[Reason]:
-        """Why the call runs, as far as that can be said."""
+        """Why the call runs, as far as is known."""
         if asked.entry is not None:
             return []
         if asked.why or asked.key is None:
@@ -407,7 +407,7 @@ class Caching:
         return reasons or [Reason("value", "its value was not kept")]
 
     def has_changed(self, step: str) -> bool:
-        """Whether the code of *step* is not what it was when a result of it was last kept."""
+        """Whether the code of *step* has changed since a result of it was last kept."""
         code = self._code.get(step)
         before = self._entries.code(self._plan.flow.name, step)
         return code is None or before is None or bool(differences(before, self._sealed(code)))
@@ -441,11 +441,11 @@ class Caching:
         ]
 
     def _read(self, step: Step) -> None:
-        """Read the code of *step*, and warn of what it does that no key can have."""
+        """Read the code of *step*, and warn about what no key can cover."""
         task = step.task
         try:
             code = self._code[step.name] = self._whole.of(task.fn)
-        except BaseException as error:  # code of users, in their objects
+        except BaseException as error:  # user code, in the user's objects
             let_signals_pass(error)
             self._notices.say(
                 "MXM705",
@@ -481,11 +481,11 @@ class Caching:
             )
 
     def heed(self) -> Iterator[Problem]:
-        """What there is to warn of since it was last asked."""
+        """The warnings since the last call of this method."""
         return self._notices.take()
 
     def close(self) -> None:
-        """Let go of what is open: the run is over."""
+        """Close what is open: the run is over."""
         self._prints.save()
         self._entries.close()
 

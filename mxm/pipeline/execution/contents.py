@@ -1,4 +1,4 @@
-"""What goes into a call, as digests: of values, and of kept results without loading them."""
+"""Digests of what goes into a call: of values, and of kept results without loading them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TO_JSON = json.JSONEncoder(sort_keys=True).encode
 
 
 class Sealer:
-    """Makes digests that nobody can guess a value from without the store's key.
+    """Makes digests; without the store's key, nobody can guess a value from them.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Sealer:
         self._of_items: dict[str, str] = {}
 
     def seal(self, digest: str) -> str:
-        """*digest* as it may be kept."""
+        """*digest* in the form in which it may be stored."""
         return hmac.digest(self._key, digest.encode("utf-8", "surrogatepass"), "sha256").hex()[:40]
 
     def seal_item(self, digest: str) -> str:
@@ -80,7 +80,7 @@ class Sealer:
         return made
 
     def join(self, kind: str, parts: object) -> str:
-        """A digest of several, which JSON can hold."""
+        """One digest for several values, as JSON."""
         return self.seal(kind + _TO_JSON(parts))
 
     def value(self, value: Any, types: set[type] | None = None) -> str:
@@ -105,7 +105,7 @@ class Sealer:
 
 
 class Content(Protocol):
-    """What a value holds, known by digests."""
+    """The content of a value, known by digests."""
 
     def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
         """The digest of the part at *path*."""
@@ -132,29 +132,29 @@ class Digested(NamedTuple):
 
 @dataclass(slots=True)
 class Fresh:
-    """A value that is here."""
+    """A value in this process."""
 
     value: Any
 
     def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
-        """The digest of the part at *path*, of what is here."""
+        """The digest of the part at *path*, from the value itself."""
         return Digested(sealer.value(projected(self.value, path), types))
 
 
 @dataclass(slots=True)
 class Stored:
-    """A kept result that is not loaded; once it is, it may change like any other value.
+    """A kept result that is not loaded; once loaded, it may change like any other value.
 
     Parameters
     ----------
     content
         The digest of the whole.
     parts
-        Those of the parts that flows take, by their paths as JSON.
+        The digests of the parts that flows take, by their paths as JSON.
     packages
         Versions of what it is made of.
     load
-        Gives the value.
+        Returns the value.
     """
 
     content: str
@@ -174,12 +174,12 @@ class Stored:
 
 @dataclass(slots=True)
 class ListOf:
-    """The list that a mapped step makes, known item by item."""
+    """The list that a mapped step returns, known item by item."""
 
     items: Sequence[Content]
 
     def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
-        """The digest of the part at *path*: of all, or of one of the items."""
+        """The digest of the part at *path*: of the whole list, or of one item."""
         if not path:
             each = [item.digest((), sealer, types) for item in self.items]
             packages: dict[str, str] = {}
@@ -203,7 +203,7 @@ def content_of_task(task: TaskRun, *, mapped: bool) -> Content:
     task
         A step that ended with a value.
     mapped
-        Whether it is a list that a mapped step made.
+        Whether it is the list that a mapped step returned.
     """
     if isinstance(task, LaterTask) and not task.later.is_loaded:
         if task.entry is not None:
@@ -230,7 +230,7 @@ def stored(entry: Any, load: Callable[[], Any]) -> Stored:
 
 @dataclass(slots=True)
 class Looks:
-    """Where the contents of the inputs of one call come from.
+    """The sources of the contents of one call's inputs.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class Looks:
 
 
 def digested(binding: Binding, looks: Looks, sealer: Sealer) -> Digested:
-    """The digest of what *binding* gives to a call.
+    """The digest of the value that *binding* passes to a call.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def redigested(shape: Shape, value: Any, sealer: Sealer) -> str:
 
 
 def named(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """*args* and *kwargs* of a call of *fn* by parameter; what ``*args`` takes by its place."""
+    """*args* and *kwargs* of a call of *fn* by parameter; those in ``*args`` by their place."""
     shape = shape_of(fn) if args else None
     names = shape.positional if shape else ()
     by_name = {names[i] if i < len(names) else f"*{i}": value for i, value in enumerate(args)}

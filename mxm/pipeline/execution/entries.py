@@ -1,4 +1,4 @@
-"""What is kept of calls from run to run, and where: the part that any store can play."""
+"""Results kept from run to run: the interface of a store that keeps them."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A result to keep; the parameters as in `Entry`, and where it is from.
+    """A result to keep; parameters as in `Entry`, and its origin.
 
     Parameters
     ----------
     shown
-        By parameter, the argument in words, where it is short; secrets are masked.
+        By parameter, the argument in words, if it is short; secrets are masked.
     is_cached
-        Whether any run may use it; else those alone that resume this one.
+        Whether any run may use it, or only a resume of this one.
     """
 
     key: Key
@@ -105,7 +105,7 @@ class NewEntry:
 
 
 class Entries(Protocol):
-    """Where results are kept from run to run; any of it may be called on any thread."""
+    """Where results are kept from run to run; every method may be called on any thread."""
 
     key: bytes
     root: str
@@ -116,11 +116,11 @@ class Entries(Protocol):
         ...
 
     def find(self, key: str, run: str | None = None) -> Entry | None:
-        """What is kept under *key*, where it is sound; with *run*, of a task that is not cached."""
+        """The intact result kept under *key*; with *run*, that of a task that is not cached."""
         ...
 
     def find_any(self, key: str) -> Entry | None:
-        """What any run kept under *key*, also of a task that is not cached."""
+        """The result that any run kept under *key*, also of a task that is not cached."""
         ...
 
     def latest(self, flow: str, step: str, item: str | None) -> tuple[Entry, list[Item]] | None:
@@ -141,7 +141,7 @@ class Entries(Protocol):
         value
             The value.
         same
-            Whether a copy that was read back is the same.
+            Says whether a copy that was read back is the same.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Entries(Protocol):
         ...
 
     def content(self, read: ReadAsset) -> str | None:
-        """The content now of the asset that *read* is of; None where that is not known."""
+        """The content now of the asset that *read* was a read of; None if it is not known."""
         ...
 
     def fits(self, value: Any) -> bool:
@@ -159,5 +159,5 @@ class Entries(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it: the run is over."""
+        """Close it: the run is over."""
         ...

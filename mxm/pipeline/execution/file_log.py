@@ -1,4 +1,4 @@
-"""What one attempt has opened so far, and what that is worth at its end."""
+"""What one attempt has opened so far, and which of it counts at its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Reaches: TypeAlias = Callable[[str], bool]
 """Whether the code of a task reaches code in a file."""
 
 _LOG = "-wal"  # of a SQLite database
-_EARLY = 64_000_000  # bytes of a file that is read when it is opened, where its stat may lie
+_EARLY = 64_000_000  # bytes: smaller files are read when opened, if their stat may be wrong
 
 
 @dataclass(slots=True)
@@ -33,9 +33,9 @@ class Observed:
     reads, writes
         What it read, and what it wrote.
     torn
-        Paths of what changed between the time it was read and the end of the attempt.
+        Paths of files that changed between being read and the end of the attempt.
     unseen
-        Where it may have opened more: names of events that could not be read, other processes.
+        Where it may have opened more: in events that could not be read, or in other processes.
     connects
         Whether it opened a connection to another computer, or to a server on this one.
     """
@@ -53,7 +53,7 @@ class _Read:
 
     note: tuple[str, str]
     stat: Stat | None
-    now: tuple[str, str] | None = None  # kind and digest, where the stat does not say enough
+    now: tuple[str, str] | None = None  # kind and digest, if the stat is not enough
     is_fixed: bool = (
         False  # names, patterns, links: what counts is what they gave when they were read
     )
@@ -73,12 +73,12 @@ class FileLog:
         self._made: set[str] = set()  # that was not there before
         self._cleared: set[str] = set()  # folders that were removed
         self._also: list[FileNote] = []
-        self.lost: set[str] = set()  # where it may miss something
+        self.lost: set[str] = set()  # where it may have missed something
         self.connects = False
         self._lock = threading.Lock()
 
     def read(self, path: str, *, names: bool, origins: Origins) -> None:
-        """Take note that *path* is read, or the *names* in it."""
+        """Record that *path* is read, or the *names* in it."""
         full = _absolute(path)
         key = f"{full}{os.sep}" if names else full
         with self._lock:
@@ -102,7 +102,7 @@ class FileLog:
         return read
 
     def pattern(self, text: str, origins: Origins) -> None:
-        """Take note of what the pattern *text* finds."""
+        """Record what the pattern *text* matches."""
         full = _absolute(text)
         key = f"glob:{full}"
         with self._lock:
@@ -114,11 +114,11 @@ class FileLog:
             _keep(key, self._reads[key], origins)
 
     def link(self, path: str, origins: Origins) -> None:
-        """Take note of where the link *path* leads, which its reader may open by that name."""
+        """Record the target of the link *path*, which its reader may open by that name."""
         full = _absolute(path)
         key = f"link:{full}"
         with self._lock:
-            # One that the project itself is behind says where it is, which does not count.
+            # A link to the project itself only says where the project is: that does not count.
             if self._is_own(full) or is_left_out(full, self._root) or is_below(self._root, full):
                 return
             if key not in self._reads:
@@ -127,7 +127,7 @@ class FileLog:
             _keep(key, self._reads[key], origins)
 
     def write(self, path: str, *, anew: bool) -> None:
-        """Take note that *path* is written; *anew* where nothing of what it held stays."""
+        """Record that *path* is written; *anew* if nothing of its old content stays."""
         full = _absolute(path)
         with self._lock:
             if is_left_out(full, self._root):
@@ -140,14 +140,14 @@ class FileLog:
             self._writes.setdefault(full, self._noted(path, full))
 
     def make(self, folder: str) -> None:
-        """Take note that *folder* is made: what is in it is this attempt's."""
+        """Record that *folder* is created: what is in it belongs to this attempt."""
         full = _absolute(folder)
         with self._lock:
             if not os.path.lexists(full):
                 self._made.add(full)
 
     def clear(self, folder: str) -> None:
-        """Take note that *folder* is removed with all that is in it."""
+        """Record that *folder* is removed with everything in it."""
         full = _absolute(folder)
         with self._lock:
             if not self._is_own(full) and not is_left_out(full, self._root):
@@ -162,7 +162,7 @@ class FileLog:
             self.outer.also(notes)
 
     def _is_own(self, full: str) -> bool:
-        """Whether this attempt made or overwrote *full*, or a folder that it is in."""
+        """Whether this attempt created or overwrote *full*, or a folder that contains it."""
         if full in self._writes:
             return full not in self._reads
         own = self._made or self._cleared
@@ -177,11 +177,11 @@ class FileLog:
         return full, ""
 
     def finish(self, observed: Observed) -> None:
-        """Put what was noted into *observed*, with digests."""
+        """Put what was recorded into *observed*, with digests."""
         with self._lock:
             reads, writes = dict(self._reads), dict(self._writes)
         with _kept_lock:
-            # Of a file that was read again, the first time counts: its result is still in use.
+            # If a file was read again, the first read counts: its result is still in use.
             reads |= {key: read for key, (read, by) in _kept.items() if self._uses(by)}
         sources = _Sources()
         for key, read in reads.items():

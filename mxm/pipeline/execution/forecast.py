@@ -1,4 +1,4 @@
-"""What the cache would do in a run, worked out without running anything."""
+"""Predicts what the cache would do in a run, without running anything."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ __all__ = ["Looked", "forecast"]
 
 @dataclass(slots=True)
 class Looked:
-    """What would become of one cached step.
+    """What a run would do with one cached step.
 
     Parameters
     ----------
     name
         The step.
     verdict
-        ``CACHED`` where an earlier run kept its result, ``RUN`` where not, ``MAYBE`` where that
-        depends on what a step upstream makes.
+        ``CACHED`` if an earlier run kept its result, ``RUN`` if not, ``MAYBE`` if that depends on
+        what a step upstream returns.
     reasons
         Why it runs, or may.
     why
-        Where the result comes from that is used, in words.
+        The origin of the result that is used, in words.
     items
-        By verdict, how many items, where it is mapped and its list is known.
+        By verdict, how many items, if it is mapped and its list is known.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Looked:
 
 
 def forecast(plan: Plan, options: RunOptions) -> tuple[list[Looked], list[Problem]]:
-    """What a run of *plan* would do with each cached step, and what it would warn of.
+    """What a run of *plan* would do with each cached step, and its warnings.
 
-    Nothing runs. The list of a map is loaded where an earlier run kept it.
+    Nothing runs. The list of a map is loaded if an earlier run kept it.
     """
     if not options.keeps_results(plan):
         return [], []
@@ -76,7 +76,7 @@ class _Forecast:
         self._maps = Maps(ledger, _start_nothing)
 
     def looked(self) -> Iterator[Looked]:
-        """What would become of each cached step, in order."""
+        """What a run would do with each cached step, in order."""
         for step in self._ledger.plan.steps:
             if self._cache.serves(step) and step.outcome is None:
                 yield self._look_at(step, self._cache)
@@ -106,7 +106,7 @@ class _Forecast:
             return Looked(step.name, "MAYBE", [Reason("input", f"{name!r}, upstream of it, runs")])
         try:
             mapped = self._maps.made(step, is_cached=True)
-        except BaseException as error:  # code of users: the run says what is wrong
+        except BaseException as error:  # user code: the run reports what is wrong
             let_signals_pass(error)
             return Looked(step.name, "RUN", [Reason("input", "its items cannot be read")])
         self._maps.open[step.name] = mapped

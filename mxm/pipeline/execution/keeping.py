@@ -1,4 +1,4 @@
-"""Keeps the result of a call that was made, where it is certain what made it."""
+"""Keeps the result of a call, if it is certain what made it."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class Keeper:
     run
         Its id.
     entries, sealer, files
-        Where results are kept, what makes digests, and those of declared inputs.
+        The store of results, the maker of digests, and the digests of declared inputs.
     root
         The project's folder.
     is_strict
         Whether ``inputs`` must name every file that was read.
     cached
-        The steps that are cached; the results of others are kept for a resume alone.
+        The cached steps; results of other steps are kept only for a resume.
     code
         The code of a step.
     packages
         The packages that values of some types are made of.
     notices
-        Takes what there is to warn of.
+        Receives warnings.
 
     Attributes
     ----------
@@ -87,11 +87,11 @@ class Keeper:
         Parameters
         ----------
         asked
-            What was asked before it.
+            What the cache was asked before the call.
         value
             What it returned.
         written
-            Gives it as JSON.
+            Returns it as JSON.
         started
             When its last attempt started.
         attempts
@@ -112,7 +112,7 @@ class Keeper:
             return
         try:
             probe = asked.probe
-            # What was given up, or whose process died, may have read anything.
+            # An abandoned attempt, or one whose process died, may have read anything.
             observed = None
             if not probe.is_lost and len(probe.notes) == attempts:
                 observed = self._accepted(asked, probe.notes)
@@ -155,18 +155,18 @@ class Keeper:
             self._unkept(step, str(error))
         except UnkeptError as error:
             self._unkept(step, str(error))
-        except BaseException as error:  # code of users, which raises what it likes
+        except BaseException as error:  # user code, which may raise anything
             let_signals_pass(error)
             self._unkept(step, described(error))
 
     def _read(self, asked: Asked, notes: Sequence[Notes]) -> list[ReadAsset] | None:
-        """The assets that a call read; None where one of them changed meanwhile."""
+        """The assets that a call read; None if one of them changed meanwhile."""
         produces = asked.step.task.produces
         reads = dict.fromkeys([*asked.reads, *(read for note in notes for read in note.reads)])
         for read in reads:
             if self.entries.content(read) == read.content:
                 continue
-            if produces is None or produces.id != read.id:  # else it goes on from what it made
+            if produces is None or produces.id != read.id:  # else it continues what it made itself
                 self.notices.say(
                     "MXM709",
                     asked.step,
@@ -185,7 +185,7 @@ class Keeper:
         )
 
     def _accepted(self, asked: Asked, notes: Sequence[Notes]) -> list[FileNote] | None:
-        """The files that a call opened; None where its result may not be kept."""
+        """The files that a call opened; None if its result must not be kept."""
         step = asked.step
         if not self._is_unchanged(step, notes):
             return None
@@ -232,7 +232,7 @@ class Keeper:
         return [*seen.reads, *seen.writes]
 
     def _is_unchanged(self, step: Step, notes: Sequence[Notes]) -> bool:
-        """Warn of what a call changed that its key has; whether it changed nothing."""
+        """Warn if a call changed something that is part of its key; return whether it did not."""
         last = notes[-1] if notes else Notes()
         for name in last.changed:
             self.notices.say(
@@ -262,7 +262,7 @@ class Keeper:
     def _names_its_files(
         self, step: Step, seen: Observed, inputs: Mapping[str, str], loaded: Sequence[ReadAsset]
     ) -> bool:
-        """Note the files that ``inputs`` does not name, and those written; whether to go on.
+        """Report files not in ``inputs``, and files written; return whether to continue.
 
         Those of assets that the task has *loaded* are inputs already.
         """
@@ -300,11 +300,11 @@ class Keeper:
         return os.path.join(base, note.path)
 
     def _is_system(self, note: FileNote) -> bool:
-        """Whether *note* is of a file that came with the system or a library; it counts, too."""
+        """Whether *note* is about a file of the system or a library; such a file counts, too."""
         return not note.base and is_of_system(note.path, self.root)
 
     def _shown(self, path: str) -> str:
-        """*path* as ``inputs`` would name it."""
+        """*path* in the form that ``inputs`` takes."""
         inside = os.path.relpath(path, self.root)
         return path if inside.startswith("..") else inside
 
@@ -323,7 +323,7 @@ _PLAIN = ("builtins", "datetime", "decimal", "uuid", "collections", "fractions",
           "zoneinfo", "numpy", "pandas", "pyarrow", "polars")  # fmt: skip
 
 
-# Types of builtins that hold no data: those of functions are pickled by name.
+# Types of builtins without data: functions are pickled by name.
 _NOT_DATA = ("function", "builtin_function_or_method", "method", "type", "module")
 
 

@@ -20,7 +20,7 @@ from mxm.pipeline.values.digest import digest_of_file, digest_of_names
 __all__ = ["SCHEME", "Files", "Key", "installed", "make_key", "surroundings"]
 
 SCHEME = 2
-"""Raised whenever keys are made in another way: no result kept before is used then."""
+"""Increased whenever keys are made differently, so that no older result is used."""
 
 _SETTLED_NS = 2_000_000_000
 _MAGIC = frozenset("*?[")
@@ -33,9 +33,9 @@ class Key:
     Parameters
     ----------
     digest
-        What names its entry.
+        The name of its entry.
     parts
-        What it was made of, by kind; digests that nobody can guess a value from.
+        What it was made from, by kind; nobody can guess a value from these digests.
     """
 
     digest: str
@@ -50,7 +50,7 @@ def make_key(parts: Mapping[str, Any], sealer: Sealer) -> Key:
 
 @functools.cache
 def surroundings() -> Mapping[str, str]:
-    """The Python and the machine that a result depends on."""
+    """The Python and the machine, on which a result depends."""
     flags = sys.flags
     return {
         "python": f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}",
@@ -73,12 +73,12 @@ def installed(name: str) -> str:
 
 
 class Files:
-    """Digests of files, each read once while it does not change.
+    """Digests of files; each file is read only once while it does not change.
 
     Parameters
     ----------
     root
-        The folder that relative paths start at.
+        The folder for relative paths.
     """
 
     def __init__(self, root: str) -> None:
@@ -87,7 +87,7 @@ class Files:
         self._lock = threading.Lock()
 
     def declared(self, inputs: Iterable[str], sealer: Sealer) -> dict[str, str]:
-        """What the option ``inputs`` of a task names, each with its digest.
+        """The files and variables that ``inputs`` of a task names, each with its digest.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The secrets of one run, and text without them: none may reach a file."""
+"""The secrets of one run, and text without them: no secret may reach a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mxm.pipeline.values.secrets import MASK, Masked, secret_parameters
 __all__ = ["Secrets", "masked_command"]
 
 _SHORTEST = 3
-"""Characters; what is shorter would be found everywhere."""
+"""In characters; shorter texts would be found everywhere."""
 
 
 class Secrets:
-    """The secrets that a run is given, in plain text; nothing shows them.
+    """The secrets of a run, in plain text; nothing shows them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Secrets:
         return bool(self._texts)
 
     def masked(self, text: str) -> str:
-        """*text* with `MASK` for each secret, as UTF-8 can hold it."""
+        """*text* with `MASK` for each secret, in a form that UTF-8 can encode."""
         for secret in self._texts:
             if secret in text:
                 text = text.replace(secret, MASK)
@@ -75,7 +75,7 @@ class Secrets:
         return text
 
     def masked_output(self, text: str) -> str:
-        """*text* masked, the last that a task wrote: it may begin with the end of a secret."""
+        """*text*, the last output of a task, masked: it may begin with the end of a secret."""
         text = self.masked(text)
         for secret in self._texts:
             for length in range(min(len(secret) - 1, len(text)), _SHORTEST - 1, -1):
@@ -154,7 +154,7 @@ def _bound_texts(fn: Callable[..., Any], bindings: Bindings, names: Set[str]) ->
 
 
 def _default_texts(fn: Callable[..., Any] | None) -> Iterator[str]:
-    """The secrets among the defaults of *fn*: lines of its source may be in the store."""
+    """The secrets among the defaults of *fn*, because the store may have lines of its source."""
     names = secret_parameters(fn)
     signature = signature_of(fn) if fn is not None and names else None
     for name in names if signature else ():
@@ -172,7 +172,7 @@ def _constants(binding: object) -> Iterator[Any]:
 
 
 def _texts(value: Any, *, secret: bool, depth: int = 0) -> Iterator[str]:
-    """The texts of the secrets in *value*: of all that is in it where it is *secret* itself."""
+    """The texts of the secrets in *value*; if it is *secret* itself, of everything in it."""
     if isinstance(value, str):
         if secret:
             yield str(value)
@@ -220,7 +220,7 @@ _NAMED_SO = re.compile(r"token|passw|secret|credential|api[-_]?key|private", re.
 
 
 def masked_command(arguments: Sequence[str], secrets: Secrets) -> list[str]:
-    """A command line without secrets: those that it gives as parameters, and what is named so.
+    """A command line without secrets: neither secret parameters nor options named like secrets.
 
     Parameters
     ----------

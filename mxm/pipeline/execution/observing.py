@@ -1,4 +1,4 @@
-"""The files that an attempt opens: noted as it runs, and compared before its result is used."""
+"""The files that an attempt opens: recorded while it runs, compared before its result is used."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = [
 
 @contextlib.contextmanager
 def observed(*, root: str, reaches: Reaches | None = None) -> Generator[Observed, None, None]:
-    """Note what is opened within this block, in its threads and in what it awaits.
+    """Record what is opened in this block, in its threads and in what it awaits.
 
-    What a thread opens that belongs to no task counts for every block that is open then. What was
-    read at import, or in a function under `functools.cache`, counts for later blocks, too. What a
-    block inside this one notes counts for this one as well.
+    What is opened in a thread that belongs to no task counts for every block open at that time.
+    What was read at import, or in a function under `functools.cache`, counts for later blocks, too.
+    What an inner block records also counts for this one.
 
     Parameters
     ----------
     root
-        The project's folder: what is below it is noted relative to it.
+        The project's folder; paths below it are recorded relative to it.
     reaches
         Whether the task's code reaches code in a file; None for any.
     """
@@ -66,7 +66,7 @@ def observed(*, root: str, reaches: Reaches | None = None) -> Generator[Observed
 
 @contextlib.contextmanager
 def unobserved() -> Generator[None, None, None]:
-    """Note nothing of what this context opens, except in and inside of blocks of `observed`."""
+    """Record nothing that this context opens, except within blocks of `observed`."""
     token = _current.set(_current.get() or _IGNORED)
     try:
         yield
@@ -76,7 +76,7 @@ def unobserved() -> Generator[None, None, None]:
 
 @contextlib.contextmanager
 def loading() -> Generator[None, None, None]:
-    """Note what the project's modules open while they are imported within this block."""
+    """Record what the project's modules open while they are imported in this block."""
     global _loads
     _install()
     with _install_lock:
@@ -89,9 +89,9 @@ def loading() -> Generator[None, None, None]:
 
 
 def also_observed(notes: Iterable[FileNote]) -> None:
-    """Count *notes* for the attempt of this context, where there is one.
+    """Count *notes* for the attempt of this context, if there is one.
 
-    For what a flow inside a task takes from an earlier run, or gets from another process.
+    For what a flow inside a task reuses from an earlier run, or gets from another process.
     """
     log = _current.get()
     if isinstance(log, FileLog):
@@ -99,13 +99,13 @@ def also_observed(notes: Iterable[FileNote]) -> None:
 
 
 def unseen(where: str) -> None:
-    """Take note that what is opened *where*, for the attempt of this context, is not seen."""
+    """Record that what the attempt of this context opens at *where* cannot be seen."""
     for log in _logs(_current.get() or _IGNORED):
         log.lost.add(where)
 
 
 def joined(seen: Sequence[Observed]) -> Observed:
-    """What several attempts of one call opened, in order: of a file that two wrote, the last."""
+    """What several attempts of one call opened, in order; if two wrote a file, the last counts."""
     whole = Observed()
     writes: dict[tuple[str, str], FileNote] = {}
     for one in seen:
@@ -119,7 +119,7 @@ def joined(seen: Sequence[Observed]) -> Observed:
 
 
 def unchanged(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | None:
-    """The first of *notes* that is not what it was; None where all are.
+    """The first of *notes* that has changed; None if none has.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def unchanged(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | N
 
 
 IN_FOLDER = "os.open(..., dir_fd=)"
-"""What `Observed.unseen` says of files that are opened in an open folder."""
+"""What `Observed.unseen` says about files opened relative to a folder descriptor."""
 _IGNORED: Any = object()
 _current: ContextVar[Any] = ContextVar("mxm_observed", default=None)
 _active: set[FileLog] = set()
@@ -172,7 +172,7 @@ def _install() -> None:
 
 @contextlib.contextmanager
 def _silent() -> Generator[None, None, None]:
-    """Note nothing of what this thread opens."""
+    """Record nothing that this thread opens."""
     before = getattr(_here, "silent", False)
     _here.silent = True
     try:
@@ -182,7 +182,7 @@ def _silent() -> Generator[None, None, None]:
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    """The audit hook; it stays for as long as the process lives, so it must cost nothing."""
+    """The audit hook; it stays until the process ends, so it must cost nothing."""
     if not (_active or _loads) or event not in _EVENTS:
         return
     log = _current.get()
@@ -191,7 +191,7 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
     _here.silent = True
     try:
         if event == _CONNECTS:
-            # Without a task, it is a thread of a library, which serves nobody or all.
+            # Without a task, it is a library's thread, which serves nobody or everybody.
             for one in _logs(log) if log is not None and isinstance(args[1], tuple) else ():
                 one.connects = True
             return
@@ -202,7 +202,7 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
             logs = [FileLog(project_root(origins[0]), None, None)]
         for one in logs:
             _note(one, event, args, frame, origins)
-    except BaseException as error:  # of a path's own code, which opening it will raise, too
+    except BaseException as error:  # from a path's own code; opening it will raise it, too
         let_signals_pass(error)
         for one in _logs(log):
             one.lost.add(event)
@@ -211,7 +211,7 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _logs(log: Any) -> list[FileLog]:
-    """Those that what is opened now counts for."""
+    """The logs for which an event counts now."""
     if log is _IGNORED:
         return []
     if log is None:
@@ -279,7 +279,7 @@ def _note(
 
 
 def _path(path: Any, folder: Any = -1) -> str:
-    """The path of something that is given by its path, or by an open folder."""
+    """The path of a file that is opened by its path, or relative to a folder descriptor."""
     if isinstance(path, int):
         return os.readlink(f"/proc/self/fd/{path}")
     text: str = os.fsdecode(path)
@@ -308,7 +308,7 @@ def _note_open(
 
 
 def _names_a_folder(frame: FrameType | None) -> bool:
-    """Whether the code of *frame* opens files in open folders, which the event does not name."""
+    """Whether the code of *frame* opens files relative to folders that the event does not name."""
     constants = () if frame is None else frame.f_code.co_consts
     return any("dir_fd" in (one if isinstance(one, tuple) else (one,)) for one in constants)
 
@@ -319,7 +319,7 @@ def _is_import(frame: FrameType | None) -> bool:
 
 
 def _is_of_metadata(frame: FrameType | None) -> bool:
-    """Whether *frame* looks for installed packages in the folders of ``sys.path``."""
+    """Whether *frame* searches ``sys.path`` for installed packages."""
     return frame is not None and frame.f_globals.get("__name__") in _METADATA
 
 

@@ -31,14 +31,14 @@ class Planned:
     name
         The task.
     verdict
-        ``RUN``, ``CACHED`` where a kept result is used, ``SKIP``, or ``MAYBE`` where that depends
-        on the run.
+        ``RUN``, ``CACHED`` if a kept result is used, ``SKIP``, or ``MAYBE`` if that depends on the
+        run.
     reasons
         Why.
     seconds
-        How long it took before; None where it will not run, or never ran.
+        How long it took before; None if it will not run, or never ran.
     items
-        By verdict, how many items, where they are known before the run.
+        By verdict, how many items, if they are known before the run.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Outlook:
     tasks
         What it would do with each, in order.
     seconds
-        How long the tasks that run may take, and those that may run; None where one of them never
+        How long the tasks that run may take, and those that may run; None if one of them never
         ran before.
     warnings
-        What there is to say of the parameters, and of what is cached.
+        Warnings about the parameters and the cache.
     """
 
     plan: Plan
@@ -76,7 +76,7 @@ def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
     looked: dict[str, Looked] = {}
     problems: list[Problem] = []
     if options.keeps_results(plan):
-        # Loaded where a result may be there.
+        # Loaded only if there may be results.
         from mxm.pipeline.execution.forecast import forecast
 
         steps, problems = forecast(plan, options)
@@ -122,7 +122,7 @@ def _reasons(step: Step, past: Past, is_forced: bool) -> Iterator[Reason]:
 
 
 def _time(plan: Plan, tasks: Sequence[Planned], workers: int) -> tuple[float, float] | None:
-    """How long the tasks take that run, and those that may, by so many *workers*."""
+    """How long the tasks that run, and those that may run, take on so many *workers*."""
     runs = {t.name: t.seconds for t in tasks if t.verdict == "RUN"}
     may = {t.name: t.seconds for t in tasks if t.verdict == "MAYBE"}
     if None in runs.values():

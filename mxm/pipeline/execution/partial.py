@@ -1,4 +1,4 @@
-"""A plan of which only the selected tasks run."""
+"""Plans of which only the selected tasks run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Changed", "Past", "forced_steps", "with_selection"]
 
 
 Changed: TypeAlias = Callable[[], Collection[str]]
-"""Gives the tasks whose code is not what it was when a result of theirs was last kept."""
+"""Returns the tasks whose code has changed since a result of theirs was last kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of the tasks of a flow from its recorded runs.
+    """What recorded runs say about the tasks of a flow.
 
     Parameters
     ----------
     states
-        By task, how it ended in the newest run that it was selected in.
+        By task, how it ended in the newest run that selected it.
     seconds
         By task, how long it took when it succeeded.
     """
@@ -49,7 +49,7 @@ def with_selection(
 ) -> Plan:
     """*plan* with the steps skipped that are not selected.
 
-    Those that selected ones take results from stay, and are only to be used as they were kept.
+    Steps whose results selected steps take stay, but only their kept results are used.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def with_selection(
 
 
 def _upstream_of(plan: Plan, names: set[str]) -> set[str]:
-    """The steps *names*, and all that is upstream of them."""
+    """The steps *names*, and everything upstream of them."""
     steps = set(names)
     for step in reversed(plan.steps):
         if step.name in steps:
@@ -113,7 +113,7 @@ def forced_steps(
     past: Past | None = None,
     changed: Changed | None = None,
 ) -> set[str]:
-    """The names of the steps that run although an earlier run kept their results.
+    """The names of the steps that run even if an earlier run kept their results.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _selected(
 
 
 def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:
-    """The selected steps that take results which nothing in the run makes, and those."""
+    """The selected steps that take results which no step of the run makes, and those results."""
     by_name = {step.name: step for step in plan.steps}
     lacking: list[tuple[Step, list[str]]] = []
     for step in plan.steps:
@@ -178,7 +178,7 @@ def _lacking(plan: Plan, chosen: set[str]) -> list[tuple[Step, list[str]]]:
 
 
 def _needing(select: Sequence[str] | None, lacking: Sequence[tuple[Step, list[str]]]) -> str:
-    """What to select, so that the steps in *lacking* get what they take."""
+    """What to select so that the steps in *lacking* get their inputs."""
     if select is None:
         return "leave out --exclude"
     needing = [f"+{step.name}" for step, _ in lacking[:_MOST_NAMED]]
@@ -196,7 +196,7 @@ def _left_out(step: Step) -> Step:
 
 
 def _kept(step: Step, chosen: set[str]) -> Step:
-    """*step*, which no longer waits for those that are left out."""
+    """*step*, without waiting for steps that are left out."""
     if step.task.run_if == "failed":  # nothing that is left out has failed
         return step
     takes = step.task.upstream

@@ -1,4 +1,4 @@
-"""What is noted around each attempt of a cached call, in the process where its function runs."""
+"""Records what each attempt of a cached call does, in the process in which its function runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Notes", "Probe", "digest_of_code", "environment_of", "fingerprints_o
 
 @dataclass(slots=True)
 class Notes:
-    """What one attempt of a cached call did beside returning a value.
+    """What one attempt of a cached call did in addition to returning a value.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Notes:
     changed
         The parameters whose values are not what they were when the call was made.
     code
-        Why the code that ran is not the code of the key; empty where it is.
+        Why the code that ran is not the code of the key; empty if it is.
     moved
-        The generators of random numbers that it moved on.
+        The random number generators that it advanced.
     reads
         The assets that it loaded.
     """
@@ -51,7 +51,7 @@ class Notes:
 
 @dataclass(slots=True)
 class Probe:
-    """Notes what the attempts of one call do.
+    """Records what the attempts of one call do.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ class Probe:
     arguments
         By parameter, the digest of the argument, and how it was made.
     code
-        The digest of the function's code; the digest of what of it can change; those of the
-        variables of the environment that it reads.
+        The digest of the function's code; that of its parts that can change; those of the
+        environment variables that it reads.
     notes
-        Those of the attempts that came to an end, in order.
+        Those of the attempts that ended, in order.
     is_lost
-        Whether an attempt was given up, and may go on.
+        Whether an attempt was abandoned, and may still be running.
     """
 
     key: bytes
@@ -85,17 +85,17 @@ class Probe:
         """Add *notes* of attempts in another process."""
         for one in notes:
             self.notes.append(one)
-            if one.observed is not None:  # of a run inside of a task, that task's, too
+            if one.observed is not None:  # for a run inside a task, those of that task, too
                 also_observed([*one.observed.reads, *one.observed.writes])
                 if one.observed.torn or one.observed.unseen:
                     unseen("worker processes")
 
     def around(self, fn: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
-        """A block in which one attempt of *fn* is made, and what it does is noted."""
+        """A block in which one attempt of *fn* is made and recorded."""
         return _Around(self, fn)
 
     def check(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Note what the last attempt, which returned, changed; outside of what is timed.
+        """Record what the last attempt, which returned, changed; this is outside the measured time.
 
         Parameters
         ----------
@@ -111,9 +111,9 @@ class Probe:
             notes.changed += self._changed(fn, args, kwargs, sealer)
             changed = self._code_changed(prints.of(fn), sealer)
             if _ENVIRONMENT in notes.code and any("of the environment" in one for one in changed):
-                notes.code.remove(_ENVIRONMENT)  # said once, and more precisely
+                notes.code.remove(_ENVIRONMENT)  # reported once, and more precisely
             notes.code += changed
-        except BaseException as error:  # code of users runs here, too
+        except BaseException as error:  # user code runs here, too
             let_signals_pass(error)
             notes.code.append(f"something that cannot be checked ({described(error)})")
 
@@ -129,7 +129,7 @@ class Probe:
                 same = redigested(shape, value, sealer) == digest
             except UndigestibleError:
                 same = False
-            except BaseException as error:  # code of users, which raises what it likes
+            except BaseException as error:  # user code, which may raise anything
                 let_signals_pass(error)
                 same = False
             if not same:
@@ -177,7 +177,7 @@ class _Around(contextlib.AbstractContextManager[None]):
 
 
 class _Reach:
-    """Whether the code of a function reaches code in a file; worked out where something asks."""
+    """Whether the code of a function reaches code in a file; computed on demand."""
 
     def __init__(self, probe: Probe, fn: Callable[..., Any]) -> None:
         self._probe = probe
@@ -191,7 +191,7 @@ class _Reach:
             items = fingerprints_of(root, self._probe.key).of(self._fn).items
             files = {os.path.join(root, item.file) for item in items if item.file}
             self._files = frozenset(map(os.path.realpath, files))
-            # Files of a sibling are named relative to its own folder: it may be any other.
+            # Files of a sibling project are named relative to its own folder, which may be any.
             self._has_siblings = not all(map(os.path.exists, files))
         inside = path.startswith(self._probe.root)
         return os.path.realpath(path) in self._files or (self._has_siblings and not inside)
@@ -205,7 +205,7 @@ atexit.register(_prints.clear)  # so that the user's objects end as if nothing h
 def fingerprints_of(
     root: str, key: bytes, *, anew: bool = False, memory: FileMemory | None = None
 ) -> Fingerprints:
-    """The fingerprints of the project in *root*, of this run in this process.
+    """The fingerprints of the project in *root*, for this run in this process.
 
     Parameters
     ----------
@@ -214,9 +214,9 @@ def fingerprints_of(
     key
         That of the store.
     anew
-        Whether a run begins: its code may have changed since the one before.
+        Whether a run begins, whose code may have changed since the last run.
     memory
-        What earlier runs know of files, where a run begins.
+        What earlier runs know about files, if a run begins.
     """
     with _lock:
         prints = _prints.get(root)
@@ -232,7 +232,7 @@ def digest_of_code(prints: Fingerprints, thing: Any) -> str:
 
 
 def environment_of(code: Fingerprint, sealer: Sealer) -> dict[str, str]:
-    """The digests of the variables of the environment that *code* reads, by name."""
+    """The digests of the environment variables that *code* reads, by name."""
     values = {name: os.environ.get(name) for name in code.environment}
     return {
         name: "unset" if value is None else sealer.seal(f"env:{value}")
@@ -246,10 +246,12 @@ _ENVIRONMENT = "the environment"
 
 
 def _surroundings() -> dict[str, Any]:
-    """What a task can leave behind in its process for the tasks after it: a hit would not."""
+    """State that a task can leave in its process for later tasks; a cached result would not."""
     try:
         folder = os.getcwd()
     except OSError:  # it was removed
         folder = ""
-    held: Any = getattr(os.environ, "_data", os.environ)  # as it is kept: to decode it takes long
+    held: Any = getattr(
+        os.environ, "_data", os.environ
+    )  # in its stored form, because decoding takes long
     return {"the working folder": folder, _ENVIRONMENT: dict(held), "sys.path": [*sys.path]}

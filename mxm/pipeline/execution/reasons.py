@@ -1,4 +1,4 @@
-"""Why a call has no result that could be used: what differs from when it was last made."""
+"""Why no kept result of a call can be used: what differs from the last time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def reasons_between(
     now
         The key.
     sources
-        By parameter, the upstreams that its argument is a result of.
+        By parameter, the upstreams whose results its argument contains.
     shown
         By parameter, its argument in words.
     code
@@ -100,7 +100,7 @@ def _differing(
     before_packages, packages = before.get("packages", {}), now.get("packages", {})
     for name in _changed(before_packages, packages):
         is_other = name in before_packages and name in packages
-        if name not in said and (is_other or not arguments):  # else it came with an argument
+        if name not in said and (is_other or not arguments):  # else it came in with an argument
             text = package_text(name, before_packages.get(name), packages.get(name))
             yield Reason("package", text)
     for name in _changed(before.get("resources", {}), now.get("resources", {})):
@@ -118,7 +118,7 @@ def _differing(
 
 
 def _inputs(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
-    """How the declared inputs differ; what a pattern matches is said file by file."""
+    """How the declared inputs differ; matches of a pattern are listed file by file."""
     for name in _changed(before, now):
         if name.startswith("env:"):
             yield Reason("environment", f"variable {name[4:]} changed")
@@ -136,7 +136,7 @@ _MAGIC = frozenset("*?[")
 def _became(
     before: Mapping[str, Any], now: Mapping[str, Any], name: str, old: str | None, new: str | None
 ) -> str:
-    """How the parameter *name* differs, with both values where they are known."""
+    """How the parameter *name* differs, with both values if they are known."""
     passed = [name in parts.get("arguments", {}) for parts in (before, now)]
     old = old if passed[0] else "its default"
     new = new if passed[1] else "its default"
@@ -153,14 +153,14 @@ _SIMPLE = (bool, int, float, complex, str, bytes, date, time, timedelta, Decimal
 
 
 def short_text(value: Any, masked: Callable[[str], str]) -> str | None:
-    """*value* in words, without secrets; None where that takes long, or says nothing.
+    """*value* in words, without secrets; None if that takes long or is not helpful.
 
     Parameters
     ----------
     value
         An argument.
     masked
-        Takes the secrets out of a text.
+        Masks the secrets in a text.
     """
     members: Iterable[Any] = [value]
     if type(value) in (list, tuple, set, frozenset):

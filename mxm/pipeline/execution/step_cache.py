@@ -1,4 +1,4 @@
-"""The cache as the driver uses it: steps and items that need not run, and those that did."""
+"""The driver's side of the cache: steps and items that need not run, and those that ran."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["StepCache", "open_cache"]
 
 
 def open_cache(ledger: Ledger) -> StepCache | None:
-    """The cache of a run; None where there is no place for results, or nothing to keep.
+    """The cache of a run; None if there is no store, or nothing to keep.
 
     A recorded run keeps the results of all steps, for a run that resumes it.
 
@@ -73,7 +73,7 @@ def open_cache(ledger: Ledger) -> StepCache | None:
             strict=options.strict_cache,
             forced=plan.forced,
         )
-    except BaseException as error:  # code of users, in their objects: the run goes on
+    except BaseException as error:  # user code, in the user's objects: the run continues
         let_signals_pass(error)
         entries.close()
         if cached or options.resumes:
@@ -89,12 +89,12 @@ def _may_be_taken_over(step: Step) -> bool:
 
 
 class Places(Protocol):
-    """A mapped step, as far as its inputs are concerned."""
+    """The inputs of a mapped step, by item."""
 
     step: Step
 
     def content_at(self, origin: Upstream, place: int) -> Content | None:
-        """The content of a result for the item at *place*; None for that of the whole step."""
+        """The content of a result for the item at *place*; with None, that of the whole step."""
         ...
 
     def item_content(self, each: Each, place: int) -> Content:
@@ -106,7 +106,7 @@ class Places(Protocol):
         ...
 
     def order_at(self, name: str, place: int) -> ItemRun | None:
-        """The item of the step *name* that the one at *place* runs after, where there is one."""
+        """The item of the step *name* that the item at *place* follows, if there is one."""
         ...
 
     def call_again(self, place: int, observers: Observers) -> ItemRun:
@@ -115,7 +115,7 @@ class Places(Protocol):
 
 
 class StepCache:
-    """Gives results of earlier runs to the driver, and keeps those of this one.
+    """Gives the driver results of earlier runs, and keeps those of this run.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class StepCache:
     Attributes
     ----------
     run_again
-        Runs a step whose kept result cannot be loaded; None where nothing runs.
+        Runs a step whose kept result cannot be loaded; None if nothing runs.
     """
 
     def __init__(
@@ -144,22 +144,22 @@ class StepCache:
         self._observers = observers
         self._mapped = {step.name for step in plan.steps if step.task.mapped}
         self._asked: dict[str, Asked] = {}
-        # What this context opens is the driver's; each task notes what it opens itself.
+        # This context belongs to the driver; each task records what it opens itself.
         self._own = contextlib.ExitStack()
         self._own.enter_context(unobserved())
 
     def serves(self, step: Step) -> bool:
-        """Whether results of *step* may be used again."""
+        """Whether results of *step* may be reused."""
         return step.name in self._caching.steps
 
     def is_cached(self, step: Step) -> bool:
-        """Whether any run may use them, not only one that resumes this one."""
+        """Whether any run may use them, not only a resume of this one."""
         return step.name in self._caching.cached
 
     def find(self, step: Step, ready: datetime) -> TaskRun | Noting | None:
-        """The outcome of *step*, where an earlier run has one that may be used.
+        """The outcome of *step*, if an earlier run has one that may be used.
 
-        Else what notes its attempts; None where its result cannot be kept.
+        Otherwise the probe for its attempts; None if its result cannot be kept.
         """
         began, clock = datetime.now(UTC), time.perf_counter()
         looks = Looks(self._whole, _no_item)
@@ -172,7 +172,7 @@ class StepCache:
             self._asked[step.name] = asked
             return asked.probe
         entry = asked.entry
-        also_observed(entry.observed)  # by the task that this run is inside of
+        also_observed(entry.observed)  # by the task that this run is inside
         also_read(entry.reads)
         return LaterTask(
             Later(functools.partial(self._loaded, step, entry)),
@@ -200,9 +200,9 @@ class StepCache:
     def _renewed(
         self, asked: Asked, inputs: Callable[[set[str]], Mapping[str, Any]]
     ) -> WrittenAsset | None:
-        """Write the asset of the kept result that is used, unless its file has that content.
+        """Write the asset of the reused result, unless its file has that content.
 
-        Where that is not possible, the result is not used: the task runs, and says why.
+        If that is impossible, the result is not used: the task runs, and says why.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class StepCache:
                 aim.require_same(entry.asset)
                 return None
             return aim.renewed(entry.asset, entry.load, flow, run, asked.item, entry.reads)
-        except BaseException as error:  # also of checks, which are code of users
+        except BaseException as error:  # also from checks, which are user code
             let_signals_pass(error)
             why = error.message if isinstance(error, PipelineError) else described(error)
             asked.entry, asked.unused = None, entry
@@ -244,7 +244,7 @@ class StepCache:
         }
 
     def find_item(self, places: Places, place: int, key: str, slot: int) -> ItemRun | Asked:
-        """The outcome of an item, where an earlier run has one; else what was asked."""
+        """The outcome of an item, if an earlier run has one; otherwise what was asked."""
         began, clock = datetime.now(UTC), time.perf_counter()
         step = places.step
         self._note_remote(step)
@@ -288,7 +288,7 @@ class StepCache:
             )
 
     def _loaded(self, step: Step, entry: Entry) -> Any:
-        """The kept result of *step*; where it cannot be loaded by now, the step runs again."""
+        """The kept result of *step*; if it can no longer be loaded, the step runs again."""
         try:
             return entry.load()
         except StoreError as error:
@@ -315,21 +315,21 @@ class StepCache:
         return self.reasons_of(self._asked[step.name])
 
     def reasons_of(self, asked: Asked) -> list[Reason]:
-        """Why a call runs that was asked for."""
+        """Why a call runs that the cache was asked about."""
         return self._caching.reasons(asked)
 
     def heed(self) -> Iterator[Problem]:
-        """What there is to warn of since it was last asked."""
+        """The warnings since the last call of this method."""
         return self._caching.heed()
 
     def close(self) -> None:
-        """Let go of what is open: the run is over."""
+        """Close what is open: the run is over."""
         self.run_again = None
         self._own.close()
         self._caching.close()
 
     def _note_remote(self, step: Step) -> None:
-        """Note which results that *step* takes are too large to come here."""
+        """Record which of the results that *step* takes are too large to come here."""
         for name in step.needs:
             task = self._ended.get(name)
             # A kept one is not loaded for this.
@@ -359,7 +359,7 @@ class StepCache:
 
 
 def _value_of(made: TaskRun | ItemRun, what: str, lost: StoreError) -> Any:
-    """The value of a call that was made again, since the kept one was *lost*."""
+    """The value of a call that was made again because the kept value was *lost*."""
     if made.has_value:
         return made.value
     why = made.reason or made.state.value
