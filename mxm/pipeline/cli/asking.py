@@ -1,4 +1,4 @@
-"""What reads from the terminal while a block is drawn there: the block is removed for as long."""
+"""Removes the progress block from the terminal while something reads from there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READS = frozenset(
     {"read", "read1", "readline", "readlines", "readall", "readinto", "readinto1", "peek"}
 )
 _WITHIN = frozenset({"buffer", "raw"})
-_OPENS_S = 0.3  # between the announcement that a file is opened, and that it is
+_OPENS_S = 0.3  # between the event that a file is about to be opened and its opening
 
 
 class _Asking:
@@ -31,13 +31,13 @@ class _Asking:
 
     @contextlib.contextmanager
     def asked(self) -> Generator[None]:
-        """Within this block of code something is asked on the terminal."""
+        """A block of code in which something is asked on the terminal."""
         self._before()
         with self._block.paused():
             yield
 
     def pause(self, until: Callable[[], bool]) -> None:
-        """Let the terminal alone *until* is true."""
+        """Leave the terminal alone until *until* returns True."""
         self._before()
         self._block.pause(until)
 
@@ -70,7 +70,7 @@ def _passwords_by(asking: _Asking) -> Generator[None]:
     module: Any = getpass
     # Not `getpass.getpass`: modules that are loaded already may have taken that name from there.
     read = getattr(module, "_raw_input", None)
-    if read is None:  # as on a Python that asks in another way: the block stays there
+    if read is None:  # this Python asks in another way: the block stays
         yield
         return
 
@@ -86,13 +86,13 @@ def _passwords_by(asking: _Asking) -> Generator[None]:
 
 
 class _Watched:
-    """The terminal, opened under its own name by a task: a question that passes by `sys.stdin`."""
+    """The terminal, which a task opened by name: its question bypasses `sys.stdin`."""
 
     def __init__(self, asking: _Asking, stream: TextIO) -> None:
         self._asking = asking
         self._paths = {"/dev/tty"}
         self._devices: set[int] = set()
-        if sys.platform == "win32":  # where a terminal is no file
+        if sys.platform == "win32":  # a terminal is not a file here
             return
         with contextlib.suppress(OSError, ValueError):
             self._paths.add(os.ttyname(stream.fileno()))
@@ -108,7 +108,7 @@ class _Watched:
         self._asking.pause(lambda: time.monotonic() - begun > _OPENS_S and self._count() <= before)
 
     def _count(self) -> int:
-        """How many files of this process are the terminal."""
+        """How many open files of this process are the terminal."""
         count = 0
         if sys.platform != "win32":
             with contextlib.suppress(OSError):
@@ -123,9 +123,9 @@ _is_installed = False
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    """The audit hook: it stays for as long as the process lives."""
+    """The audit hook: it stays until the process ends."""
     if event == "open" and _watched:
-        with contextlib.suppress(Exception):  # of a path's own code, which opening raises, too
+        with contextlib.suppress(Exception):  # from a path's own code; opening raises it, too
             _watched[-1].heard(args[0])
 
 
@@ -145,16 +145,16 @@ def _terminal_watched(asking: _Asking, stream: TextIO) -> Generator[None]:
 
 @contextlib.contextmanager
 def shown_below(stream: TextIO, before_reading: Callable[[], None]) -> Generator[Block]:
-    """Let ``sys.stderr`` be a block's on the terminal *stream*, and ``sys.stdin`` one that asks.
+    """Make ``sys.stderr`` write above the block on *stream*, and ``sys.stdin`` remove the block.
 
-    `getpass`, and a task that opens the terminal itself, pass by both; they remove the block, too.
+    `getpass`, and a task that opens the terminal itself, bypass both; they remove the block, too.
 
     Parameters
     ----------
     stream
         The terminal.
     before_reading
-        Called before something is read from it: a question is there by then.
+        Called before something is read from the terminal: then a question is there.
     """
     block = Block(stream)
     errors, questions = sys.stderr, sys.stdin

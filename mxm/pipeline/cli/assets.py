@@ -55,7 +55,7 @@ def _open() -> Database:
 
 
 def _newest(rows: Sequence[Materialisation]) -> dict[str, list[Materialisation]]:
-    """By asset, the newest write of each partition."""
+    """For each asset, the newest write of each partition."""
     newest: dict[str, list[Materialisation]] = {}
     for row in rows:
         newest.setdefault(row.asset, []).append(row)
@@ -166,7 +166,7 @@ _HEAD = 5
 
 
 def _head(made: Materialisation) -> list[dict[str, Any]]:
-    """The first rows, where it is a table that is as it was written."""
+    """The first rows, if it is a table that is unchanged since it was written."""
     if made.path is None or made.change() is not None or not made.columns:
         return []
     from mxm.pipeline.values.jsonvalue import to_json
@@ -180,7 +180,7 @@ def _head(made: Materialisation) -> list[dict[str, Any]]:
 
 
 def _checks(database: Database, asset: str) -> list[dict[str, Any]]:
-    """What the checks of the last run that made some said."""
+    """The results of the checks in the last run that made any."""
     rows = database.read(
         'SELECT run, partition, name, severity, passed, message FROM "check" WHERE asset = ? '
         'AND run = (SELECT run FROM "check" WHERE asset = ? ORDER BY number DESC LIMIT 1) '
@@ -395,7 +395,7 @@ def forget(
         for name, row in newest.items() if files else ():
             place = row.path or ""
             if row.change() is None:
-                # At a URL each content that was written has an object of its own.
+                # At a URL, each written content has an object of its own.
                 for each in {one.path: one for one in rows if one.relative == name}.values():
                     remove_file(each)
                 removed.append(place)

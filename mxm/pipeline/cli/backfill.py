@@ -31,14 +31,14 @@ __all__ = ["Backfill", "Wanted"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a backfill was asked for on the command line.
+    """What the command line asks of a backfill.
 
     Parameters
     ----------
     text, every
         As in `partitions_of`.
     missing, stale
-        Whether only partitions run that are not there, or are stale or not there.
+        Whether to run only missing partitions, or only stale and missing ones.
     jobs
         How many processes run them.
     words
@@ -65,7 +65,7 @@ class Backfill:
     params_of
         The parameters of the run of a partition, by its key and value.
     quiet
-        Whether only failures are shown.
+        Whether to show only failures.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class Backfill:
         self.rows: list[dict[str, Any]] = []
 
     def _chosen(self) -> list[str]:
-        """The partitions that are to run."""
+        """The partitions to run."""
         if not self._wanted.missing and not self._wanted.stale:
             return self.all
         from mxm.pipeline.store.catalogue import history
@@ -154,14 +154,14 @@ class Backfill:
         return [value for value in self.all if same_value(value) in wanted]
 
     def _shape(self, task: TaskSpec) -> re.Pattern[str] | None:
-        """What the files of *task* look like in this backfill, as far as its parameters say."""
+        """A pattern for the files of *task* in this backfill, as far as its parameters decide."""
         from mxm.pipeline.execution.plan import make_plan
 
         if task.produces is None or task.produces.path_template is None:
             return None
         try:
             plan = make_plan(self._spec, self.params_of(self.all[0]))
-        except PipelineError:  # which its run reports
+        except PipelineError:  # its run reports that
             return None
         step = next(step for step in plan.steps if step.name == task.name)
         if step.target is None or step.target.template is None:
@@ -174,7 +174,7 @@ class Backfill:
         return self._params_of(self.key, value)
 
     def run(self, one: Callable[[str], FlowRun]) -> None:
-        """Run every chosen partition by *one*, which takes its value.
+        """Run every chosen partition with *one*, which takes its value.
 
         Raises
         ------
@@ -240,12 +240,12 @@ class Backfill:
         if not self._quiet or state not in ("succeeded", "skipped"):
             took = "" if seconds is None else duration(seconds)
             said = (error or reason or "").partition("\n")[0]
-            # A process of --jobs knows the number of its own share only.
+            # A process of --jobs knows only its own share.
             count = "" if os.environ.get(_PART) else f"{len(self.rows)}/{len(self.chosen)}"
             tell(f"{count:>9}  {self.key}={value}  {state}  {took}  {said}".rstrip())
 
     def run_in_processes(self) -> bool:
-        """Run every chosen partition in processes of its own; whether a signal ended it."""
+        """Run the chosen partitions in separate processes; return whether a signal ended them."""
         jobs = min(self._wanted.jobs, len(self.chosen))
         interrupted = False
         documents: list[Any] = []
@@ -271,7 +271,7 @@ class Backfill:
         return interrupted
 
     def _start(self, place: str, values: list[str]) -> subprocess.Popen[bytes]:
-        """A process that runs *values*, and prints its document into a file beside *place*."""
+        """A process that runs *values*, and prints its document into a file next to *place*."""
         with open(f"{place}.txt", "w", encoding="utf-8") as file:
             file.writelines(f"{value}\n" for value in values)
         words = [*self._others(), "--for", f"{self.key}=@{place}.txt"]
@@ -280,12 +280,12 @@ class Backfill:
                 [sys.executable, "-c", _START, "run", *words],
                 stdout=out,
                 env={**os.environ, _PART: "1"},
-                # Ctrl-C reaches this process, which passes it on: once.
+                # Ctrl-C reaches this process, which passes it on once.
                 start_new_session=os.name == "posix",
             )
 
     def _others(self) -> list[str]:
-        """The words of the command line that do not say which partitions run."""
+        """The words of the command line except those that choose partitions."""
         kept: list[str] = []
         words = iter(self._wanted.words)
         for word in words:
@@ -314,8 +314,8 @@ class Backfill:
         return [value for value in self.chosen if value not in done]
 
     def summarise(self) -> None:
-        """Say how many succeeded, and with which command the others run."""
-        if os.environ.get(_PART):  # the process that shares them out says it for all
+        """Print how many succeeded, and the command that runs the others."""
+        if os.environ.get(_PART):  # the parent process prints it for all
             return
         done = sum(row["state"] == "succeeded" for row in self.rows)
         skipped = sum(row["state"] == "skipped" for row in self.rows)

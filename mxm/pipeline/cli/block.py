@@ -24,7 +24,10 @@ _MOST_LINES = 15
 _NARROWEST, _LOWEST = 40, 6  # columns and lines of a terminal
 _COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[^\[\]])")
-_AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"  # a terminal that knows it shows what is between at once
+_AT_ONCE = (
+    "\x1b[?2026h",
+    "\x1b[?2026l",
+)  # a terminal that supports it shows everything in between at once
 
 
 def can_show(stream: TextIO) -> bool:
@@ -64,13 +67,13 @@ class Block(io.TextIOBase):
     stream
         The terminal.
     size
-        Its columns and lines, asked each time.
+        Returns its columns and lines; called each time.
 
     Attributes
     ----------
     lock
-        Held while something is written or drawn. What a frame is made of changes under it, too: a
-        lock of its own would be taken in the other order.
+        Held while something is written or drawn. The content of a frame also changes under it: a
+        second lock would be taken in the opposite order.
     """
 
     encoding: str = "utf-8"
@@ -85,10 +88,10 @@ class Block(io.TextIOBase):
         self._frame: Frame | None = None
         self._drawn: list[str] = []  # the block as the terminal shows it
         self._above: list[str] = []  # lines that wait to be written
-        self._open = ""  # a line that has no end yet
+        self._open = ""  # a line that has not ended yet
         self._last = 0.0
         self._paused = 0
-        self._until: Callable[[], bool] | None = None  # whether what paused it has ended
+        self._until: Callable[[], bool] | None = None  # says whether the pause is over
         self._over = threading.Event()
 
     @property
@@ -114,7 +117,7 @@ class Block(io.TextIOBase):
     def write(self, text: str, /) -> int:
         """Write *text*: whole lines go above the block, the rest waits for its end.
 
-        Of a line with carriage returns the last part stays, as on a terminal.
+        Of a line with carriage returns, the last part stays, as on a terminal.
         """
         with self.lock:
             if self._frame is None or self._is_paused():
@@ -142,7 +145,7 @@ class Block(io.TextIOBase):
                 self._paused -= 1
 
     def pause(self, until: Callable[[], bool]) -> None:
-        """Remove the block *until* is true, which is asked as often as it would be drawn."""
+        """Remove the block until *until* returns True; it is called once per frame."""
         with self.lock:
             self._until = until
             self._remove()
@@ -159,7 +162,7 @@ class Block(io.TextIOBase):
             self._open = ""
 
     def draw(self, now: float | None = None) -> None:
-        """Write what waits, and the block below it, in one write."""
+        """Write the waiting lines, and the block below them, in one write."""
         with self.lock:
             now = time.monotonic() if now is None else now
             self._last = now
@@ -179,7 +182,7 @@ class Block(io.TextIOBase):
             self._put(f"{_AT_ONCE[0]}{up}{text}\x1b[J{_AT_ONCE[1]}")
 
     def _as_written(self, line: str) -> str:
-        """*line* as the terminal's encoding has it: an escape takes more columns."""
+        """*line* in the terminal's encoding: an escape takes more columns."""
         try:
             line.encode(self.encoding)
         except UnicodeEncodeError:
@@ -229,5 +232,5 @@ def _last_part(line: str) -> str:
 
 
 def _rows(line: str, width: int) -> int:
-    """How many rows *line* takes: more than one where the terminal has become narrower."""
+    """How many rows *line* takes: more than one if the terminal has become narrower."""
     return max(1, -(-columns(_COLOUR.sub("", line)) // width))

@@ -1,4 +1,4 @@
-"""The common part of all verbs: they report errors in one line, and own stdout."""
+"""Shared by all verbs: they report errors in one line, and reserve stdout."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ Target = Annotated[
 def at_least(least: int) -> Callable[[float], float]:
     """A check of an option's number, for its callback.
 
-    Typer's own range and default stand in the help as the installed version writes them, and some
-    load rich for that.
+    Typer would show its own range and default in the help, in a form that depends on its version;
+    some versions load rich for it.
     """
 
     def checked(value: float) -> float:
@@ -78,7 +78,7 @@ def at_least(least: int) -> Callable[[float], float]:
 
 
 def present(value: str) -> str:
-    """A check of an option that a verb cannot do without, for its callback; as `at_least`."""
+    """A check of a required option, for its callback; like `at_least`."""
     if value:
         return value
     raise typer.BadParameter("it is missing")
@@ -182,7 +182,7 @@ class VerbGroup(TyperGroup):
     """A verb with subcommands; without one, it runs `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line; what names no command is of `list`."""
+        """Parse the command line; words that name no command go to `list`."""
         with printably(ctx):
             is_command = bool(args) and (args[0] in self.commands or args[0] == "--help")
             if not is_command and not ctx.resilient_parsing:  # which completion does

@@ -1,7 +1,7 @@
-"""What the shell offers after Tab: flows, tasks, parameters and their values, assets, runs.
+"""Completion in the shell: flows, tasks, parameters and their values, assets, runs.
 
-Typer has the shell's side; this is ours. The names of flows come from importing the project, once:
-they are kept in its store until a file changes.
+Typer has the shell's side; this is ours. The names of flows come from one import of the project,
+and are kept in its store until a file changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_completing() -> bool:
 
 
 def complete_with(parameter: Any) -> None:
-    """Let *parameter* of a verb complete to the values of its kind, where they are known."""
+    """Make *parameter* of a verb complete to the values of its kind, if they are known."""
     offers = _OFFERS.get(parameter.name)
     if offers is None:
         return
@@ -112,7 +112,7 @@ def _rich_again() -> Generator[None]:
 
 
 def answer_the_first_tab() -> None:
-    """Add to Typer's file for zsh what completes at the first Tab, which else only loads it."""
+    """Make Typer's file for zsh complete at the first Tab, which otherwise only loads the file."""
     file = os.path.expanduser("~/.zfunc/_mxm-pipeline")
     with contextlib.suppress(OSError):
         with open(file, encoding="utf-8") as installed:
@@ -128,7 +128,7 @@ def _silent() -> Generator[None]:
     kept = os.dup(1), os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         try:
-            for number in (1, 2):  # also of C code
+            for number in (1, 2):  # also output of C code
                 os.dup2(nowhere.fileno(), number)
             with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
                 yield
@@ -138,7 +138,7 @@ def _silent() -> Generator[None]:
                 os.close(before)
 
 
-# What is known of the project's flows
+# What is known about the project's flows
 
 
 def _catalogue() -> Mapping[str, Any]:
@@ -175,9 +175,9 @@ def _imported() -> dict[str, Any]:
 
 
 def _values(parameter: Parameter) -> list[str]:
-    """What to offer for *parameter*: its choices, else its default, else where text can come from.
+    """What to offer for *parameter*: its choices, or its default, or the sources of text.
 
-    Never one value alone without its name: the shell would end the word after ``name=``.
+    Never a single value without its name: the shell would end the word after ``name=``.
     """
     from mxm.pipeline.values.examples import choices_of
     from mxm.pipeline.values.secrets import MASK
@@ -192,7 +192,7 @@ def _values(parameter: Parameter) -> list[str]:
 
 
 def _seen() -> dict[str, Any]:
-    """The files that an answer comes from, and their folders, with what says that one changed."""
+    """The files behind an answer, and their folders, with what shows that one changed."""
     from mxm.pipeline.discovery.load import is_librarys
 
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
@@ -249,7 +249,7 @@ def _flows(ctx: Any, incomplete: str) -> Iterable[Offer]:
 
 
 def _chosen(ctx: Any) -> list[Mapping[str, Any]]:
-    """The flow that the command line names; all of them where it names none that is known."""
+    """The flow that the command line names; all flows if it names no known flow."""
     flows = _catalogue()
     words: list[str] = ctx.meta["mxm.words"]  # an option without its value ends Typer's parsing
     return [flows[word] for word in words if word in flows] or list(flows.values())

@@ -1,4 +1,4 @@
-"""`deploy`: flows that the workers of a Prefect server run, on schedule and on request."""
+"""`deploy`: lets the workers of a Prefect server run flows, on schedule and on request."""
 
 from __future__ import annotations
 

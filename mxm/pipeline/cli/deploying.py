@@ -62,7 +62,7 @@ def flows_of(names: Sequence[str], modules: Sequence[str]) -> list[tuple[str, Fl
     Raises
     ------
     PipelineError
-        One is unknown or wrong, or two are one flow.
+        One is unknown or invalid, or a flow is named twice.
     """
     by_name: dict[str, tuple[str, FlowSpec]] = {}
     for name in names:
@@ -84,7 +84,7 @@ def run_options(
     Parameters
     ----------
     runner, workers, address
-        As for a run; an address without a runner is for that of the project.
+        As for a run; an address without a runner belongs to the project's runner.
     limits
         What follows each ``--limit``.
 

@@ -215,7 +215,7 @@ def _origin(parameter: Parameter) -> str:
 
 
 def resource_rows(spec: FlowSpec) -> list[tuple[str, str, str, str]]:
-    """A row a resource and setting: ``db.url``, type, default and where it is declared."""
+    """One row per resource and setting: ``db.url``, type, default and where it is declared."""
     rows: list[tuple[str, str, str, str]] = []
     for resource in used_by(task.fn for task in spec.tasks):
         source = str(resource.source or "")
@@ -289,7 +289,7 @@ def _options(task: TaskSpec) -> str:
 
 
 def _cache_options(task: TaskSpec) -> list[str]:
-    """What *task* says of the cache, in words."""
+    """The cache options of *task*, in words."""
     if task.cache is None and task.flow_cache is None:
         return []
     if not (task.flow_cache if task.cache is None else task.cache):

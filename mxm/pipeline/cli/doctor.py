@@ -42,11 +42,11 @@ class _Finding:
     what
         The thing, in a word or two.
     state
-        ``ok``; ``note`` for what is missing and may be meant so; ``wrong``.
+        ``ok``; ``note`` for something that may be missing on purpose; ``wrong``.
     text
-        What it is, or what is wrong.
+        The state in words, or what is wrong.
     hint
-        The remedy.
+        The fix.
     """
 
     what: str
@@ -301,12 +301,12 @@ def _api(url: str | None, version: str) -> _Finding:
 
 
 def _probed() -> dict[str, Any]:
-    """The API that Prefect would use, asked in another process: its import may fail or hang."""
+    """The API that Prefect would use, from another process: its import may fail or hang."""
     return _asked(_PROBE)
 
 
 def _asked(script: str, *arguments: str) -> dict[str, Any]:
-    """What *script* answers in another process; its ``error`` says why it does not."""
+    """What *script* answers in another process; ``error`` says why it gives no answer."""
     try:
         ran = subprocess.run(  # noqa: S603 - this Python
             [sys.executable, "-P", "-c", script, *arguments],
@@ -381,7 +381,7 @@ def _clusters(runner: str | None, address: str | None) -> Iterator[_Finding]:
             yield _Finding("cluster", "ok", text)
 
 
-# Joins it as a run does, in another process: what answers may hang, or be something else.
+# Joins it as a run does, but in another process: the other side may hang, or be something else.
 _JOIN = """
 import importlib, json, sys
 from mxm.pipeline.errors import PipelineError

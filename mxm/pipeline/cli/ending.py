@@ -1,7 +1,7 @@
 """Ends the process like Python does, but faster if nothing can be lost.
 
 At exit, Python searches all objects for cycles, which takes as long as `list` itself, to run their
-finalizers: an open file of a module writes its buffer there. If nothing alive has a finalizer, the
+finalizers: then an open file of a module writes its buffer. If nothing alive has a finalizer, the
 search changes nothing and is skipped.
 """
 
@@ -20,11 +20,11 @@ from typing import NoReturn
 
 __all__ = ["cut_short", "end_like_python", "engine_loaded", "set_aside", "user_code_begins"]
 
-# These have finalizers but nothing to write: they only read, run or wait.
+# These have finalizers, but nothing to write: they only read, run or wait.
 _IDLE = (io.BufferedReader, io.BytesIO, io.StringIO, io.FileIO)
 _IDLE_MODULES = ("socket", "asyncio", "_asyncio")
-# By id, because any type may refuse to be hashed and compared. The attribute has the frame as long
-# as there is one: a `finally` in it may be due.
+# By id, because any type may refuse to be hashed and compared. The attribute has the frame while
+# there is one: a `finally` in it may be due.
 _FRAMES = {
     id(types.GeneratorType): "gi_frame",
     id(types.CoroutineType): "cr_frame",
@@ -130,7 +130,7 @@ def _something_writes() -> bool:
 
 
 def _is_special(kind: type) -> bool:
-    """Whether an instance of *kind* says by itself if it writes: a generator, class or weakref."""
+    """Whether an instance of *kind* is checked in its own way: a generator, class or weakref."""
     return id(kind) in _FRAMES or _is_a(kind, type) or _is_a(kind, weakref.ref)
 
 
@@ -139,7 +139,7 @@ def _is_a(kind: type, parent: type) -> bool:
 
 
 def _calls_back(reference: object) -> bool:
-    """Whether a weak reference calls code of the user's as its object ends."""
+    """Whether a weak reference calls user code when its object ends."""
     callback = _callback_of(reference)
     if type(callback) is types.FunctionType:
         module = callback.__globals__.get("__name__")

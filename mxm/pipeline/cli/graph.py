@@ -1,4 +1,4 @@
-"""`graph`: flows in the format asked for."""
+"""`graph`: draws flows in the requested format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["app"]
 
 app: typer.Typer = verb_app()
 
-# What draws flows, as text.
+# The functions that draw flows, as text.
 Drawer: TypeAlias = Callable[[Sequence[FlowSpec]], str]
 
 _ENDINGS = {
@@ -58,7 +58,7 @@ def _draw_trees(
     return "\n\n".join(draw_tree(spec, branches, width=width) for spec in specs)
 
 
-# A tree is drawn without the modules of the others.
+# A tree needs none of the modules of the other formats.
 
 
 def _draw_mermaid(specs: Sequence[FlowSpec]) -> str:
@@ -95,7 +95,7 @@ _FORMATS: dict[str, Drawer] = {
 
 
 def _format_of(asked: str | None, out: str | None, *, to_open: bool) -> str:
-    """The format to draw: the one *asked* for, else that of the file's extension.
+    """The format to draw: the *asked* one, or else that of the file's extension.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _named_flows(names: Sequence[str], modules: Sequence[str]) -> list[FlowSpec]
 
 
 def _every_flow(modules: Sequence[str]) -> tuple[list[FlowSpec], ExitCode]:
-    """All valid flows that can be found, and the exit code where something is wrong."""
+    """All valid flows that can be found, and the exit code if something is wrong."""
     search = discover(modules)
     print_search(search)
     for failure in search.failures:

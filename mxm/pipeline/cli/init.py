@@ -1,4 +1,4 @@
-"""`init`: a small project that runs, with one flow and one test; files that exist are kept."""
+"""`init`: writes a small project that runs, with one flow and one test; existing files are kept."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def init(
 
 
 def _written(path: str, text: str) -> bool:
-    """Whether *text* was written to *path*: not where anything has this name."""
+    """Whether *text* was written to *path*: it is not if something with this name exists."""
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:

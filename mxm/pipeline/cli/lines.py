@@ -80,7 +80,7 @@ class Lines:
         self._of: dict[str, int] = {}
         self._items: dict[str, dict[str, int]] = {}
         self._shown: dict[str, float] = {}
-        self._limits: set[str] = set()  # those that something was said to wait for
+        self._limits: set[str] = set()  # limits for which a line about waiting was printed
         # By step and item: the last part of a line that is written over, and when one was printed.
         self._bars: dict[tuple[str, str | None], str] = {}
         self._bars_shown: dict[tuple[str, str | None], float] = {}
@@ -156,7 +156,7 @@ class Lines:
         self._line(event.at, f"started {self._flow}, {tasks}, run {event.run}")
 
     def _wait(self, event: StepWaits) -> None:
-        """Say what waits for a limit: the first one for each, then what waited says how long."""
+        """Print that a task waits, once per limit; at its end each task says how long."""
         least = 1 if event.limit in self._limits else 0
         self._limits.add(event.limit)
         self._line(
@@ -164,7 +164,7 @@ class Lines:
         )
 
     def _look(self, event: StepLooked) -> None:
-        """Say why a cached task runs, or whose result is reused."""
+        """Print why a cached task runs, or whose result is reused."""
         if not self._explain:
             return
         name = event.step if event.item is None else f"{event.step}[{event.item}]"
@@ -193,7 +193,7 @@ class Lines:
 
     def _output(self, event: OutputLine) -> None:
         text = output_text(self._flow, event)
-        if event.is_bar:  # a line now and then, and its last part
+        if event.is_bar:  # a line now and then, and the last part of it
             key = event.step, event.item
             self._bars[key] = text
             now = time.monotonic()
@@ -274,7 +274,7 @@ def print_result_warnings(task: TaskRun, *, strict: bool) -> None:
 
 
 def output_text(flow: str, event: OutputLine) -> str:
-    """A line that a task of *flow* wrote, behind its place."""
+    """A line that a task of *flow* wrote, after the task's name."""
     item = "" if event.item is None else f"[{event.item}]"
     place = in_one_line(f"[{flow}/{event.step}{item}]")
     return f"{place} {printable(without_sequences(event.text))}"
@@ -285,7 +285,7 @@ _SECONDS_BETWEEN = 2.0  # lines of one mapped step, or of one bar
 
 
 def item_counts(counts: Mapping[str, int], total: int | None, noun: str = "") -> str:
-    """``312 of 500, 2 failed``: the number of items that have ended, and of those not succeeded.
+    """``312 of 500, 2 failed``: how many items have ended, and how many of them not successfully.
 
     Parameters
     ----------

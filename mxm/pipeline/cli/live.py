@@ -51,12 +51,12 @@ __all__ = ["Live"]
 _EACH = 30  # above so many tasks, only failures, skips and retries have a line
 _MOST_RUNNING = 8
 _MOST_RETRIES = 3
-_MOST_STEPS = 5  # of the chain that bound the run
+_MOST_STEPS = 5  # tasks of the chain that bound the run
 _GOOD = ("succeeded", "cached", "overridden")
 _LONGEST_NAME = 28
 _BAR, _SHORTEST_BAR, _WIDEST_BAR = 16, 6, 60
 _RED, _GREEN, _YELLOW, _BLUE, _CYAN, _DIM, _BOLD = "31", "32", "33", "34", "36", "2", "1"
-# By what a line is about: its mark, the same in ASCII, its colour.
+# For each kind of line: its mark, the mark in ASCII, its colour.
 _MARKS: Mapping[str, tuple[str, str, str]] = {
     "succeeded": ("✓", "+", _GREEN),
     "failed": ("✗", "x", _RED),
@@ -80,9 +80,9 @@ class Live:
     strict_json
         Whether a result without a JSON form is an error.
     usual
-        Gives the usual seconds of tasks, from earlier runs; asked once, on another thread.
+        Returns the usual seconds of tasks, from earlier runs; called once, on another thread.
     hints
-        What the end of a run names: a word, and a command.
+        What to name at the end of a run: a word and a command for each.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Live:
         self._over = False
 
     def __call__(self, event: Event, /) -> None:
-        """Show what *event* says."""
+        """Show *event*."""
         with self._lock:
             self._take(event)
         # Outside the lock: they run user code.
@@ -164,7 +164,7 @@ class Live:
                 pass
 
     def end(self, run: FlowRun) -> None:
-        """Print how *run* ended, unless that is printed."""
+        """Print how *run* ended, unless that was printed."""
         with self._lock:
             if self._over:
                 return
@@ -255,7 +255,7 @@ class Live:
             self._say(f"{mark} {len(skipped):,} skipped  {in_one_line(why_skipped(skipped[0]))}")
 
     def _say(self, line: str) -> None:
-        """Print a line of ours, which has colours."""
+        """Print one of our lines, with colours."""
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{line}\n")
 
@@ -267,7 +267,7 @@ class Live:
         return f"{self._look.mark(kind)} {shown}{' ' * (pad - columns(shown))}  {rest}"
 
     def _pad(self) -> int:
-        """The columns of a name: on a narrow terminal fewer, so that its time has room."""
+        """The columns of a name: fewer on a narrow terminal, so that its time has room."""
         return min(self._widest, self._width // 2 - 4)
 
     def frame(self, now: float, width: int, most: int) -> Sequence[str]:
@@ -331,7 +331,7 @@ class Live:
         return self._look.bar(share, wide, _RED if self._failed else _BLUE) + tail
 
     def _seconds_left(self, now: float) -> float | None:
-        """From earlier runs: the longest chain, or all the work over the workers."""
+        """From earlier runs: the longest chain, or all work divided among the workers."""
         usual = self._usual
         if not usual:
             return None
@@ -350,7 +350,7 @@ class Live:
     def _summary(self, run: FlowRun) -> Iterator[str]:
         counts = count_states(task.state for task in run.tasks.values())
         allowed = sum(task.allowed for task in run.tasks.values())
-        ordered = sorted(counts, key=lambda state: state not in _GOOD)  # what went well comes first
+        ordered = sorted(counts, key=lambda state: state not in _GOOD)  # successes come first
         said = "  ".join(f"{counts[state]:,} {state}" for state in ordered)
         said += f" ({allowed:,} allowed)" if allowed else ""
         colour = _MARKS[run.state][2]
@@ -410,7 +410,7 @@ class _Look:
         self.times = "x" if self.is_ascii else "\N{MULTIPLICATION SIGN}"
 
     def paint(self, text: str, colour: str) -> str:
-        """*text* in a colour, where there are any."""
+        """*text* in a colour, if there are colours."""
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours else text
 
     def plain(self, kind: str) -> str:

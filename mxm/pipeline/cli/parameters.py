@@ -76,7 +76,7 @@ def given_settings(settings: Sequence[str], spec: FlowSpec) -> dict[str, dict[st
 
 
 def given_limits(limits: Sequence[str]) -> dict[str, object]:
-    """The numbers of limits by name, as `compile_flow` takes them; other text stays.
+    """The numbers of limits by name, as `compile_flow` takes them; other text stays text.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class _Reader:
     flag
         The option that sets it: ``-p`` or ``--resource``.
     known, secrets
-        The names that there are, and those whose values are not shown.
+        The existing names, and those whose values must not be shown.
     kind
         What is named.
     """

@@ -27,7 +27,7 @@ def partitions_of(text: str, every: str | None) -> tuple[str, list[str]]:
     text
         ``NAME=FROM..TO``, ``NAME=a,b,c`` or ``NAME=@FILE``, one value per line.
     every
-        What ``--every`` says; None for each day, or each number.
+        The value of ``--every``; None for each day, or each number.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def _stepped(start: date, end: date, every: str | None) -> Iterator[date]:
 
 
 def _in_month(year: int, month: int, day: int) -> date:
-    """The *day* of a month, or its last one where it has none."""
+    """The *day* of a month, or its last day if the month is shorter."""
     while True:
         try:
             return date(year, month, day)
@@ -138,14 +138,14 @@ def _in_month(year: int, month: int, day: int) -> date:
 
 
 def _of_calendar(name: str, start: date, end: date) -> list[date]:
-    """The days that the user's function ``module:function`` gives for a range."""
+    """The days that the user's function ``module:function`` returns for a range."""
     module, _, function = name.partition(":")
     try:
         calendar: Callable[[date, date], Iterable[Any]] = getattr(
             importlib.import_module(module), function
         )
         days = list(calendar(start, end))
-    except BaseException as error:  # also of the user's own code
+    except BaseException as error:  # also from the user's own code
         let_signals_pass(error)
         raise PipelineError(
             f"--every {name}: {described(error)}",
@@ -170,7 +170,7 @@ def _as_day(name: str, day: Any) -> date:
 
 
 def _hours(first: str, last: str, every: str | None) -> Iterator[str]:
-    """Each hour of a range; with a zone, those that its clocks show, by their offsets."""
+    """Each hour of a range; with a zone, the hours that its clocks show, with offsets."""
     zoned = _ZONE.fullmatch(last)
     zone: ZoneInfo | None = None
     if zoned:
@@ -185,7 +185,7 @@ def _hours(first: str, last: str, every: str | None) -> Iterator[str]:
     if len(last) == _DAY:  # all of that day
         end = (end.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=end.tzinfo)
     elif end.tzinfo is zone and zone is not None:
-        end = end.replace(fold=1)  # of an hour that comes twice, the second one counts, too
+        end = end.replace(fold=1)  # if an hour comes twice, the second one counts, too
     if (start.tzinfo is None) != (end.tzinfo is None):
         raise PipelineError("--for: both times of a range need an offset, or none")
     own = zone or start.tzinfo

@@ -1,4 +1,4 @@
-"""Recorded runs in words: the rows, lines and documents of `runs`."""
+"""Recorded runs as text: the rows, lines and documents of `runs`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment(text: str) -> datetime:
-    """What ``--since`` means: an ISO date or time, local where it names no zone, or ``36h`` ago.
+    """The time that ``--since`` means: an ISO date or time (local without a zone), or ``36h`` ago.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 def run_rows(
     rows: Sequence[Mapping[str, Any]], counts: Mapping[str, Mapping[str, int]]
 ) -> list[tuple[str, ...]]:
-    """A row a run, for the table of `runs`."""
+    """One row per run, for the table of `runs`."""
     return [
         (
             row["id"],
@@ -108,7 +108,7 @@ def show_run(row: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], *, outp
     row, tasks
         As the history has them.
     output
-        Whether what tasks printed is shown of all of them.
+        Whether to show what all tasks printed.
     """
     say(in_one_line(f"{row['flow']}  {row['id']}  {row['state']}"))
     say()
@@ -183,7 +183,7 @@ def _task_row(task: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _brief(result: Any) -> Any:
-    """*result*, or its kind and size where that says more than its beginning."""
+    """*result*, or its type and size if they say more than its beginning."""
     if isinstance(result, dict):
         parts = cast("dict[str, Any]", result)
         if "type" in parts and "shape" in parts:
@@ -192,7 +192,7 @@ def _brief(result: Any) -> Any:
 
 
 def difference_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Which runs are compared."""
+    """The lines that name the compared runs."""
     return [
         f"{row['id']}  {row['flow']}  {row['state']}  {_clock(row['started'])}"
         for row in (one, other)
@@ -200,7 +200,7 @@ def difference_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[s
 
 
 def difference_rows(differences: Iterable[Difference]) -> list[tuple[str, ...]]:
-    """A row a difference."""
+    """One row per difference."""
     return [
         (each.kind, each.name, _cell(each.before), _cell(each.after), each.note or "")
         for each in differences

@@ -35,7 +35,7 @@ _ENDINGS = {".html": "html", ".htm": "html", ".svg": "svg", ".json": "trace"}
 
 
 def format_of(asked: str | None, out: str | None) -> str:
-    """The format of a report: the one *asked* for, else that of the file's extension.
+    """The format of a report: the *asked* one, or else that of the file's extension.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def format_of(asked: str | None, out: str | None) -> str:
 
 
 def report_text(run: FlowRun, kind: str) -> str:
-    """*run*, which is recorded, in the format *kind*."""
+    """The recorded *run* in the format *kind*."""
     return _FORMATS[kind](replace(report_of(run), resume=resume_command(run.id, run.state)))
 
 

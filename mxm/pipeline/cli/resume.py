@@ -90,7 +90,7 @@ def continued(earlier: Earlier, again: Sequence[str], *, is_quiet: bool = True) 
     earlier
         The run.
     again
-        The tasks that run again, with all that is downstream of them.
+        The tasks to run again, with everything downstream of them.
     is_quiet
         Whether the line that says how many tasks are reused is left out.
     """
@@ -125,7 +125,7 @@ def _require_tasks(spec: FlowSpec, names: Sequence[str]) -> None:
 
 
 def _secrets(earlier: Earlier, spec: FlowSpec, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The secret parameters, which are not recorded, from where the run had them."""
+    """The secret parameters, which are not recorded: read again from where the run got them."""
     secrets: dict[str, Any] = {}
     for name, origin in earlier.secrets.items():
         if name in parameters:

@@ -53,11 +53,11 @@ app: typer.Typer = verb_app()
 Adjust: TypeAlias = Callable[
     [FlowSpec, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]
 ]
-"""Takes a flow, the parameters and the options of a run; gives those that it has instead."""
+"""A function of a flow, the parameters and the options of a run; returns adjusted ones."""
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception in the main thread: code that lets Ctrl-C pass lets it pass, too."""
+    """SIGTERM as an exception in the main thread; code that lets Ctrl-C pass lets it pass."""
 
 
 def run_flow(
@@ -144,7 +144,7 @@ def run_flow(
                 project = read_settings(working_directory())
                 asked: dict[str, Any] = {"record": True, **project.options, **typed}
                 if "runner" in typed and "address" not in typed:
-                    asked.pop("address", None)  # of the project's own runner
+                    asked.pop("address", None)  # for the project's own runner
                 asked["resource_settings"] = of_resources
                 asked["limits"] = given_limits(limits)
                 if adjust is not None:
@@ -227,7 +227,7 @@ def _print_run(run: FlowRun, document: str) -> ExitCode:
 
 @contextlib.contextmanager
 def _terminal(verbosity: int) -> Generator[Block | None]:
-    """The block for live progress, where stderr is a terminal and nothing else is asked for."""
+    """The block for live progress, if stderr is a terminal and no option turns it off."""
     stderr = sys.stderr
     if verbosity != 0 or stderr is None or not stderr.isatty():
         yield None

@@ -30,7 +30,7 @@ class RunReport:
     Raises
     ------
     PipelineError
-        It could not be written: found before the run, not after it.
+        It cannot be written; this is found before the run, not after it.
     """
 
     def __init__(self, out: str) -> None:
@@ -50,7 +50,7 @@ class RunReport:
             options["recorder"] = RunRecorder(spec, store=self._store, expected=True)
 
     def write(self, run: FlowRun | None) -> bool:
-        """Write the report of *run*, which is None where nothing ran; whether that went well."""
+        """Write the report of *run* (None if nothing ran); return whether that succeeded."""
         try:
             if run is not None:
                 written(

@@ -1,4 +1,4 @@
-"""`runs`: what is recorded of runs, listed, shown, compared, exported, kept and removed."""
+"""`runs`: lists, shows, compares, exports, keeps and removes recorded runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _open() -> Database:
 
 
 def _require_flow(database: Database, name: str) -> None:
-    """Refuse the *name* of a flow that has no run at all: it may be a misspelt one, or a verb."""
+    """Reject the *name* of a flow without any run: it may be misspelt, or a verb."""
     flows = [str(row["flow"]) for row in database.read("SELECT DISTINCT flow FROM run")]
     if name not in flows:
         hint = did_you_mean(name, [*flows, *_COMMANDS])

@@ -1,4 +1,4 @@
-"""`schedule`: when flows run; and the lines for cron or systemd, where no server runs them."""
+"""`schedule`: shows when flows run, and prints entries for cron or units for systemd."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FORMATS = ("cron", "systemd")
 
 
 class _Entry(NamedTuple):
-    """A flow as it was named, and when it runs."""
+    """A flow, its name on the command line, and when it runs."""
 
     target: str
     spec: FlowSpec
@@ -176,7 +176,7 @@ def _words(entry: _Entry) -> list[str]:
 # cron
 
 
-_LONGEST = 998  # characters of a line, to Debian's cron
+_LONGEST = 998  # characters in a line of Debian's cron
 
 
 def _crontab(entries: Sequence[_Entry], *, cron_tz: bool) -> str:
@@ -197,7 +197,7 @@ def _crontab(entries: Sequence[_Entry], *, cron_tz: bool) -> str:
                 "reads CRON_TZ, which cronie does and Debian's cron does not",
             )
         folder, words = shlex.quote(working_directory()), shlex.join(_words(entry))
-        # cron takes a bare % as the end of the line.
+        # cron reads a bare % as the end of the line.
         command = f"cd {folder} && {words} > /dev/null".replace("%", "\\%")
         line = f"{when.cron.text} {command}"
         if len(line) > _LONGEST:
@@ -233,7 +233,7 @@ def _print_units(entries: Sequence[_Entry], out: str | None) -> None:
 
 def _units(entry: _Entry) -> dict[str, str]:
     """The two units of a flow, by file name."""
-    # As `systemd-escape` does it.
+    # As `systemd-escape` does.
     name = "mxm-" + re.sub(
         r"[^A-Za-z0-9:_.]",
         lambda m: "".join(f"\\x{byte:02x}" for byte in m[0].encode()),
@@ -258,7 +258,7 @@ def _escaped(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """*word* as systemd's command lines have it."""
+    """*word* quoted for a systemd command line."""
     word = word.replace("%", "%%").replace("$", "$$")
     if re.fullmatch(r"[\w@%$:,./+=-]+", word):
         return word
@@ -270,7 +270,7 @@ _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 
 def _on_calendar(when: Schedule) -> list[str]:
-    """The schedule as systemd has it: two lines where either of two days counts."""
+    """The schedule in systemd's form: two lines if either of two days counts."""
     cron = when.cron
     weekdays = "" if len(cron.weekdays) == 7 else _named(cron) + " "
     days = _listed(cron.days, 31)

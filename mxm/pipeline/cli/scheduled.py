@@ -1,4 +1,4 @@
-"""A flow's schedule as the verbs show it and hand it over: its fields, its zone, its next times."""
+"""A flow's schedule for the verbs that show it or pass it on: fields, zone, next times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Schedule:
     timezone
         The IANA name of the zone they are read in.
     of_machine
-        Whether that is this machine's, because nothing names one.
+        Whether it is this machine's, because nothing names a zone.
     """
 
     cron: Cron
@@ -54,7 +54,7 @@ def schedule_of(
     spec
         The flow.
     cron, timezone
-        What the command line says instead of the flow.
+        Values from the command line, which replace the flow's.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def schedule_of(
 
 
 def moment_text(time: datetime) -> str:
-    """*time* as a line of `show` has it: ``Mon 30 Nov 2026 18:00 GMT``."""
+    """*time* in the form that `show` prints: ``Mon 30 Nov 2026 18:00 GMT``."""
     return time.strftime("%a %d %b %Y %H:%M %Z")
 
 
 def require_complete(spec: FlowSpec, params: frozenset[str] = frozenset()) -> None:
-    """Refuse a flow that needs parameters, which a schedule does not give.
+    """Reject a flow that needs parameters, because a schedule gives none.
 
     Raises
     ------

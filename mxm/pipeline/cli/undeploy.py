@@ -1,4 +1,4 @@
-"""`undeploy`: removes what `deploy` or `serve` made at the Prefect server."""
+"""`undeploy`: removes deployments that `deploy` or `serve` made at the Prefect server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the command writes: whole or not at all; and how a browser is shown one."""
+"""Files that the command writes, whole or not at all, and opens in a browser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(
     out
         The file; None for a new one, named from *prefix* and *ending*.
     prefix, ending
-        Of that name.
+        Parts of that name.
     private
         As in `write_file`.
     to_open
@@ -54,12 +54,12 @@ def written(
 
 
 def require_folder(out: str) -> None:
-    """Refuse a file that cannot be written later: its folder is missing, or it is a folder.
+    """Reject a file that could not be written later: its folder is missing, or it is a folder.
 
     Raises
     ------
     PipelineError
-        It is so.
+        It cannot be written.
     """
     folder = os.path.dirname(os.path.abspath(out))
     if os.path.isdir(out):
@@ -74,12 +74,12 @@ def write_file(path: str, text: str, *, private: bool = False) -> None:
     Parameters
     ----------
     path
-        The file. Another kind of it, a pipe or ``/dev/stdout``, is written as it is.
+        The file. A pipe or ``/dev/stdout`` is written directly.
     text
         Its content.
     private
-        Whether only the user may read a new file; else as the process's umask has it. A file that
-        is there keeps its mode.
+        Whether only the user may read a new file; otherwise the umask decides. An existing file
+        keeps its mode.
 
     Raises
     ------
