@@ -1,4 +1,4 @@
-"""Drawings of specs: trees, Mermaid, DOT, SVG, pages of HTML."""
+"""Drawings of flows and runs: trees, Mermaid, DOT, SVG, HTML pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connected graph as a block: its nodes placed, its edges as lines of points."""
+"""One connected graph as a block: nodes with positions, edges as lines of points."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _BETWEEN: Mapping[Direction, int] = {"TB": 34, "LR": 44}  # px between two layer
 _ENDS: Mapping[Direction, tuple[int, int]] = {"TB": (13, 18), "LR": (16, 22)}
 _PORTS: Mapping[Direction, tuple[int, float]] = {"TB": (18, 14.0), "LR": (10, 7.0)}
 _TRACK = 8  # px between parallel lines of a gap
-_WIDE = 14  # tracks, beyond which they are closer
+_WIDE = 14  # tracks; with more, lines are closer
 _CLOSEST = 3.0  # px
 
 
 class Box(NamedTuple):
-    """Where a node is: its left upper corner and its width, in px."""
+    """The position of a node: its upper left corner and its width, in px."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 @dataclass
 class Block:
-    """A part of a drawing, from its own left upper corner, in px."""
+    """A part of a drawing, in px from its own upper left corner."""
 
     width: float
     height: float
@@ -50,7 +50,7 @@ def place(graph: Layers, edges: Sequence[Edge], sizes: Sizes, direction: Directi
     breadth = [sizes[name][0 if down else 1] for name in graph.names]
     extent = [sizes[name][1 if down else 0] for name in graph.names]
     depth = [max([extent[v] for v in row if v < len(extent)], default=0) for row in graph.rows]
-    if not down:  # one width a column
+    if not down:  # one width per column
         extent = [depth[graph.layer[v]] for v in range(len(extent))]
     at = place_across(graph, breadth, BESIDE[direction])
     corner, step = _PORTS[direction]
@@ -78,7 +78,7 @@ def _along(
     ports: Ports,
     direction: Direction,
 ) -> tuple[list[float], dict[int, float]]:
-    """Where each layer begins, and where the edges of each node and bend turn."""
+    """Where each layer begins, and where edges turn at each node and bend."""
     after, before = _ENDS[direction]
     begins: list[float] = []
     turns: dict[int, float] = {}

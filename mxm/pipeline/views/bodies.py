@@ -1,4 +1,4 @@
-"""The rows of a table of tasks; of a large one, the tasks of a sub-flow are folded beneath its row.
+"""The rows of a table of tasks; in a large table, those of a sub-flow are folded below its row.
 
 The page's script opens and closes them.
 """
@@ -26,9 +26,9 @@ def bodies_of(
     names
         The tasks.
     folded
-        Those that are folded together, by their title; they come where the first of them is.
+        Tasks that are folded together, by title; they appear where the first of them is.
     row, band
-        Make the row of a task, and that of a title and its tasks.
+        Functions that make the row of a task, and the row of a title and its tasks.
     """
     title_of = {name: title for title, members in folded.items() for name in members}
     loose: list[str] = []

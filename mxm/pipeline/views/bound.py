@@ -1,4 +1,4 @@
-"""What bound a run: the chain of tasks that its end waited for, or the number of workers."""
+"""What bound the duration of a run: a chain of tasks, or the number of workers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["Bound", "Span", "bound_of", "shown_steps"]
 
 _MOST_STEPS = 7
 _LEAST = 0.02  # of the run; shorter steps of the chain are not named
-_CHAIN = 0.7  # of the run, from which on the chain bound it
-_WAITED = 0.05  # of the run, below which ready tasks waited for no worker
+_CHAIN = 0.7  # of the run: from this share on, the chain bound it
+_WAITED = 0.05  # of the run: below this share, no ready task waited for a worker
 
 
 class Span(NamedTuple):
@@ -23,7 +23,7 @@ class Span(NamedTuple):
     needs
         The tasks that had to end first.
     ready, started, ended
-        None where it never was.
+        None if it never was.
     limited
         Seconds that it waited for limits.
     """
@@ -50,7 +50,7 @@ class Bound(NamedTuple):
     chain
         The tasks of the chain, in order.
     steps
-        Those of them that are worth a name.
+        Those among them that are long enough to name.
     spent, total
         Seconds of the chain, and of the run.
     by
@@ -73,7 +73,7 @@ class Bound(NamedTuple):
 
 
 def bound_of(spans: Mapping[str, Span], total: float, workers: int | None) -> Bound | None:
-    """What bound a run of *total* seconds on *workers*; None where no task ended.
+    """What bound a run of *total* seconds on *workers*; None if no task ended.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def bound_of(spans: Mapping[str, Span], total: float, workers: int | None) -> Bo
     total
         Seconds.
     workers
-        None where the number is not known.
+        None if the number is not known.
     """
     chain = _last_to_end(spans)
     if not chain or not total:
@@ -98,7 +98,7 @@ def bound_of(spans: Mapping[str, Span], total: float, workers: int | None) -> Bo
             by = "one"
         elif workers is not None and waited >= _WAITED * total:
             by = "workers"
-    if by != "chain":  # what ended last was late for want of a worker
+    if by != "chain":  # the last task was late for lack of a worker
         chain = _longest(spans)
     spent = _spent(spans, chain)
     steps = tuple(name for name in chain if spans[name].took >= _LEAST * total) or tuple(chain)

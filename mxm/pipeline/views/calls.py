@@ -63,7 +63,7 @@ def call_text(task: TaskSpec) -> str:
 def inputs_text(task: TaskSpec) -> str:
     """``(window=20)``: the arguments of the call of *task* that are not results; empty if none.
 
-    A parameter of the flow is left out where it has the same name: ``(symbol=first)``; a resource
+    A parameter of the flow is left out if it has the same name, else ``(symbol=first)``; a resource
     is shown as ``(engine=use(db))``.
     """
     used = resources_of(task.fn)
@@ -85,14 +85,14 @@ def inputs_text(task: TaskSpec) -> str:
 
 
 def item_sources(task: TaskSpec) -> list[str]:
-    """Where the items of a mapped task come from, a text for each of its lists; else none."""
+    """Where the items of a mapped task come from, one text per list; empty for other tasks."""
     lists = [each for each in map(_list_in, task.bindings) if each]
     lists += [task.over] if task.over else []
     return list(dict.fromkeys(map(_source, lists)))
 
 
 def _list_in(binding: Binding) -> Each | None:
-    """What *binding* takes the items of, where it takes items."""
+    """The list whose items *binding* takes, if it takes items."""
     inner = binding.binding if isinstance(binding, PerItem) else binding
     return inner if isinstance(inner, Each) else None
 
@@ -103,13 +103,13 @@ def _source(each: Each) -> str:
 
 
 def rules_of(task: TaskSpec) -> list[str]:
-    """In words, when *task* runs and whether it may fail; empty where neither is special."""
+    """In words, when *task* runs and whether it may fail; empty if neither is special."""
     rules = [_RULES[task.run_if]] if task.run_if in _RULES else []
     return [*rules, "may fail"] if task.allow_failure else rules
 
 
 def delays_of(task: TaskSpec) -> str:
-    """The delays between the attempts of *task*: ``, 1 5 s apart``; empty where there are none."""
+    """The delays between the attempts of *task*: ``, 1 5 s apart``; empty if there are none."""
     delays: Any = task.retry_delay_s
     if isinstance(delays, Backoff):
         return f", {delays!r}"
@@ -121,7 +121,7 @@ def delays_of(task: TaskSpec) -> str:
 
 
 def seconds_text(seconds: object) -> str:
-    """``2.5 s``; what is not a number, in a flow with problems, as it is."""
+    """``2.5 s``; a value that is not a number, in a flow with problems, unchanged."""
     return f"{seconds:g} s" if isinstance(seconds, int | float) else f"{repr_of(seconds):.40}"
 
 

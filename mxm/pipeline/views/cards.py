@@ -1,4 +1,4 @@
-"""The tasks of a flow as cards and edges; large flows folded to one card a sub-flow."""
+"""The tasks of a flow as cards and edges; in large flows, one card per sub-flow."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 FOLD = 150
-"""Tasks, above which sub-flows are one card each."""
+"""With more tasks than this, each sub-flow is one card."""
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_ALL = 600  # tasks, above which everything is not drawn at once beside the folded drawing
+_ALL = 600  # with more tasks than this, there is no full drawing next to the folded one
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class View:
     Attributes
     ----------
     key
-        Its place in a page's address, beneath that of its flow; empty for the first.
+        Its part of a page's address, below that of its flow; empty for the first.
     title
         What it shows.
     cards, edges, critical
@@ -58,7 +58,7 @@ class View:
 
 
 def result_text(task: TaskSpec) -> str:
-    """The type of what *task* makes, as it is written; of a mapped task a list of it."""
+    """The type that *task* returns, as written; for a mapped task, a list of it."""
     text = type_text(result_hint(task.fn))
     text = "any" if text == "Any" else text
     if task.outcomes:
@@ -88,9 +88,9 @@ def views_of(spec: FlowSpec, keys: Keys, path: tuple[str, ...] = ()) -> list[Vie
     spec
         A valid flow.
     keys
-        Gives the places of tasks and sub-flows in a page's address.
+        The parts of tasks and sub-flows in a page's address.
     path
-        What goes before their names there: the flow's, where there are several.
+        The part before their names: the flow's, if there are several.
     """
     graph = FlowGraph(spec)
     cards = {name: _card(graph.tasks[name], keys.of(*path, name)) for name in graph.order()}
@@ -105,7 +105,7 @@ def views_of(spec: FlowSpec, keys: Keys, path: tuple[str, ...] = ()) -> list[Vie
 
 
 GroupCard: TypeAlias = Callable[[str, str, Sequence[str]], Card]
-"""Makes the card of what is folded: its name, its title, its members."""
+"""Makes the card of a folded group from its name, title and members."""
 
 
 def views_of_cards(
@@ -122,7 +122,7 @@ def views_of_cards(
     cards, edges
         The graph, each card after those upstream of it.
     group_card
-        Makes the card of what is folded.
+        Makes the card of a folded group.
     keys, path
         As `views_of` takes them.
     """
@@ -141,13 +141,13 @@ def _card(task: TaskSpec, key: str) -> Card:
     made = result_text(task)
     sources = [f"each of {text}" for text in item_sources(task)]
     rules = rules_of(task)
-    # There is little room: what is mapped is a list, and a task with a rule often makes nothing.
+    # There is little room: a mapped task returns a list, and a task with a rule often nothing.
     first = sources[:1] or ([] if rules and made == "None" else [made])
     label = in_one_line(task.name)
     return Card(
         task.name,
         label,
-        " · ".join([*rules, *first]),  # what is too long is cut near its end
+        " · ".join([*rules, *first]),  # long text is cut near its end
         ", ".join([label, made, *sources, *rules]),
         f"#{key}",
         writes=task.produces is not None,
@@ -156,7 +156,7 @@ def _card(task: TaskSpec, key: str) -> Card:
 
 
 def alone(task: TaskSpec) -> View:
-    """*task*, which is in no flow yet, below what it names as its upstreams."""
+    """*task*, which is not in a flow yet, below the upstreams that it names."""
     others = [name for name in dict.fromkeys((*task.upstream, *task.after)) if name != task.name]
     cards = [Card(name, in_one_line(name)) for name in others]
     edges = [Edge(name, task.name, name not in task.upstream) for name in others]
@@ -164,7 +164,7 @@ def alone(task: TaskSpec) -> View:
 
 
 def groups_of(order: Sequence[str], edges: Iterable[Edge]) -> dict[str, list[str]]:
-    """What is folded together, by its title: sub-flows; without any, repeats of one layer.
+    """The groups to fold, by title: sub-flows, or, without any, repeats in one layer.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def groups_of(order: Sequence[str], edges: Iterable[Edge]) -> dict[str, list[str
 
 
 def _folded(whole: View, groups: Mapping[str, Sequence[str]], group_card: GroupCard) -> View:
-    # A name that no task has: groups and tasks may be called alike.
+    # A name that no task has, because groups and tasks may have the same names.
     name_of = {title: f"\0{title}" for title in groups}
     member = {name: name_of[title] for title, names in groups.items() for name in names}
     names, edges = fold([card.name for card in whole.cards], whole.edges, member)

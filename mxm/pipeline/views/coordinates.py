@@ -1,4 +1,4 @@
-"""Where nodes and bends lie across the layers: under their neighbours, long edges straight.
+"""Positions of nodes and bends across the layers: under their neighbours, long edges straight.
 
 Weights of long edges after Brandes and Köpf (2001). Each row takes the nearest positions that keep
 its order and its gaps: isotonic regression by pooling adjacent violators, exact and linear.
@@ -13,14 +13,14 @@ from mxm.pipeline.views.layers import Layers
 
 __all__ = ["LANE", "isotonic", "place_across"]
 
-LANE = 12  # px, the room of a long edge between nodes
+LANE = 12  # px for a long edge between nodes
 
-_NUDGE = 72  # px, how far neighbours make way for a straight long edge
-_NEAR = 60  # px, from how far a node moves straight under its only neighbour
-_JOG = 60  # what a bend that is not straight costs, in px of distance
+_NUDGE = 72  # px that neighbours move for a straight long edge
+_NEAR = 60  # px: from this distance, a node moves straight under its only neighbour
+_JOG = 60  # the cost of a bend that is not straight, in px
 _SWEEPS = 12
-_BOTH_SIDES = 4  # of the last sweeps both sides of a node count
-_PULL = (1.0, 2.0, 8.0)  # of an edge with none, one, two bends at its ends
+_BOTH_SIDES = 4  # in the last sweeps, both sides of a node count
+_PULL = (1.0, 2.0, 8.0)  # for an edge with none, one, two bends at its ends
 
 _INFINITE = float("inf")
 
@@ -95,7 +95,7 @@ class _Placing:
         return [round(x - least, 1) for x in self.at]
 
     def sweep(self) -> None:
-        """Each node goes towards the weighted mean of its neighbours, row by row."""
+        """Move each node towards the weighted mean of its neighbours, row by row."""
         above, below = self._pulls(self.graph.above), self._pulls(self.graph.below)
         both = [one + two for one, two in zip(above, below, strict=True)]
         rows = range(len(self.graph.rows))
@@ -115,7 +115,7 @@ class _Placing:
         ]
 
     def _settle(self, row: int, near: list[list[tuple[int, float]]]) -> float:
-        """Move the nodes of a row to what they want of *near*; how far one moved at most."""
+        """Move the nodes of a row to their goals from *near*; return the largest move."""
         at = self.at
         members = self.graph.rows[row]
         goals: list[float] = []
@@ -134,7 +134,7 @@ class _Placing:
         return moved
 
     def line_up(self) -> None:
-        """A node with one neighbour on a side lies straight under it, where there is room."""
+        """Put a node with one neighbour on a side straight under it, if there is room."""
         for downward in (True, False, True):
             near = self.graph.above if downward else self.graph.below
             for row in self.graph.rows if downward else self.graph.rows[::-1]:
@@ -144,7 +144,7 @@ class _Placing:
                         self.at[v] = min(max(self.at[near[v][0]], low), high)
 
     def _room(self, v: int) -> tuple[float, float]:
-        """Between which positions *v* may lie while its neighbours in the row stay."""
+        """The range in which *v* may lie while its neighbours in the row stay."""
         layer, i = self.graph.layer[v], self.index[v]
         row, gaps = self.graph.rows[layer], self.gaps[layer]
         low = self.at[row[i - 1]] + gaps[i - 1] if i else -_INFINITE
@@ -152,7 +152,7 @@ class _Placing:
         return low, high
 
     def straighten(self) -> None:
-        """A long edge runs straight, under its source or over its target, where rows have room."""
+        """Make long edges straight, under the source or over the target, if rows have room."""
         below, above, count = self.graph.below, self.graph.above, self.count
         for _ in range(3):
             for bends in self.graph.trunk:
@@ -182,7 +182,7 @@ class _Placing:
     def _lay(self, part: list[int], low: float, high: float, ends: list[float]) -> None:
         """Put *part* on one line between *low* and *high*, near *ends*: its source and targets."""
         if low > high:
-            if len(part) > 1:  # a little too narrow: the neighbours make way
+            if len(part) > 1:  # slightly too narrow: the neighbours move aside
                 self._push(part, (low + high) / 2)
             return
         middle = sum(ends[1:]) / (len(ends) - 1)
@@ -196,7 +196,7 @@ class _Placing:
             self.at[v] = best
 
     def _push(self, part: list[int], x: float) -> None:
-        """Put *part* at *x*; what is beside it makes way just as far as it must."""
+        """Put *part* at *x*; its neighbours move aside only as far as they must."""
         at = self.at
         for bend in part:
             layer, i = self.graph.layer[bend], self.index[bend]

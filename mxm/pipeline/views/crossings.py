@@ -14,7 +14,7 @@ __all__ = ["count_crossings", "reorder"]
 
 _ROUNDS = 12
 _PATIENCE = 4  # sweeps without fewer crossings, after which nothing better is expected
-_SWAPPED = 1_200  # nodes and bends, up to which neighbours swap
+_SWAPPED = 1_200  # neighbours swap only up to this number of nodes and bends
 
 
 def reorder(graph: Layers) -> None:
@@ -69,7 +69,7 @@ def _places(row: list[int]) -> dict[int, float]:
 
 
 def _swap(graph: Layers) -> None:
-    """Neighbours of a row change places where that leaves fewer crossings."""
+    """Swap neighbours in a row if that leaves fewer crossings."""
     rows = graph.rows
     for at, row in enumerate(rows):
         sides: list[dict[int, list[int]]] = []
@@ -84,13 +84,13 @@ def _swap(graph: Layers) -> None:
 
 
 def _ends(row: list[int], other: list[int], near: list[list[int]]) -> dict[int, list[int]]:
-    """By node of *row*, the places of its neighbours in the row *other*, sorted."""
+    """For each node of *row*, the sorted places of its neighbours in the row *other*."""
     place = {v: i for i, v in enumerate(other)}
     return {v: sorted([place[u] for u in near[v]]) for v in row}
 
 
 def _gain(left: list[int], right: list[int]) -> int:
-    """How many crossings fewer there are when two neighbours change places."""
+    """How many crossings a swap of two neighbours saves."""
     if not left or not right or left[-1] < right[0]:
         return -len(left) * len(right)
     gain = 0

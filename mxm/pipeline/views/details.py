@@ -1,4 +1,4 @@
-"""What a page says of one task, and of a flow as a whole: the panel beside the drawing."""
+"""What a page shows about one task, and about a flow: the panel next to the drawing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source_of(thing: TaskSpec | FlowSpec) -> str:
 
 
 def task_panel(task: TaskSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
-    """All that is known of *task* before a run."""
+    """Everything known about *task* before a run."""
     links = Links(keys, path, bare=True)
     source = source_of(task)
     place = f'<code class="src">{escaped(shortened(source, 120))}</code>' if source else ""
@@ -84,7 +84,7 @@ def _call(task: TaskSpec, links: Links) -> str:
         if name in constants:
             said = code(value_text(constants[name]), 200)
         else:
-            # Some upstreams may not be in the flow, as where a task is shown alone.
+            # Some upstreams may not be in the flow, for example if a task is shown alone.
             whole = binding.binding if isinstance(binding, PerItem) else binding
             inner = whole.items if isinstance(whole, Each) else whole
             many = "each of " if isinstance(whole, Each) else ""
@@ -150,7 +150,7 @@ def chips_of(spec: FlowSpec) -> str:
 
 
 def flow_panel(spec: FlowSpec, graph: FlowGraph, keys: Keys, path: tuple[str, ...]) -> str:
-    """What is known of *spec* as a whole."""
+    """What is known about *spec* as a whole."""
     links = Links(keys, path)
     source = source_of(spec)
     place = f'<code class="src">{escaped(source)}</code>' if source else ""

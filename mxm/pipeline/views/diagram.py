@@ -46,7 +46,7 @@ class _Diagram:
     assets: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # task, asset
 
     def by_group(self) -> dict[str, list[str]]:
-        """The nodes by their sub-flow, those of none under the empty name."""
+        """The nodes by sub-flow; those in none under the empty name."""
         groups: dict[str, list[str]] = {}
         for name, node in self.nodes.items():
             groups.setdefault(node.group, []).append(name)
@@ -69,7 +69,7 @@ def _diagram(spec: FlowSpec, most_edges: int | None) -> _Diagram:
         if len(view.cards) < len(order):
             made.edges = view.edges
             for card in view.cards:
-                # What is folded says how many tasks it stands for.
+                # A folded card says how many tasks it stands for.
                 remarks = [card.text] if card.name not in graph.tasks else []
                 made.nodes[card.name] = _Node(card.label, remarks, card.many)
             made.assets = [each for each in made.assets if each[0] in made.nodes]

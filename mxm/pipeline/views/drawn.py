@@ -1,4 +1,4 @@
-"""Flows and runs as text of one kind or another: SVG, a page of HTML, Mermaid."""
+"""Flows and runs as text: SVG, an HTML page, Mermaid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Flows", "HasSpec", "html", "mermaid", "run_svg", "specs_of", "svg"]
 
 @runtime_checkable
 class HasSpec(Protocol):
-    """Something that is a flow: it has one as data."""
+    """Anything with a flow's spec, such as a decorated flow."""
 
     @property
     def spec(self) -> FlowSpec:

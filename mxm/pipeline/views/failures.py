@@ -1,4 +1,4 @@
-"""The failures of a run, above all else in its report: one card for each error."""
+"""The failures of a run, at the top of its report: one card for each error."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MOST_NAMES = 8
 
 
 def failure_cards(run: Report, links: Links) -> str:
-    """A card for each error of *run*: tasks that failed alike, at one line, share it."""
+    """A card for each error of *run*; tasks with the same error at one line share it."""
     alike: dict[tuple[str, str], list[TaskReport]] = {}
     for task in run.tasks.values():
         if task.state == State.FAILED:
             error = task.error
             key = (error.type, error.place) if error and error.place else (task.name, "")
             alike.setdefault(key, []).append(task)
-    # What fails the run comes before failures that are allowed.
+    # Failures that fail the run come before allowed ones.
     groups = sorted(alike.values(), key=lambda tasks: all(task.allowed for task in tasks))
     cards = "".join(_card(tasks, run, links) for tasks in groups[:_MOST_CARDS])
     if not cards:

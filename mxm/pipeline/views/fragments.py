@@ -1,4 +1,4 @@
-"""Pieces of a page that several of its parts are made of: code, links, states, sections.
+"""Pieces that several parts of a page use: code, links, states, sections.
 
 End tags that HTML does not need are left out: a page may have thousands of tasks.
 """
@@ -28,7 +28,7 @@ class Links:
     keys, path
         As `views_of` takes them.
     states
-        By task, its state in a run; none where nothing ran.
+        By task, its state in a run; empty without a run.
     bare
         Whether the page's script fills them, from the rows of its table: in what is shown by the
         script alone. At 2,000 tasks that is a megabyte.
@@ -48,7 +48,7 @@ class Links:
         self._bare = bare
 
     def key(self, name: str) -> str:
-        """The place of the task *name* in the page's address."""
+        """The part of the task *name* in the page's address."""
         return self._keys.of(*self._path, name)
 
     def to(self, name: str) -> str:
@@ -82,7 +82,7 @@ def code(text: str, most: int) -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A part of the panel; nothing without a *body*."""
+    """A section of the panel; empty without a *body*."""
     return f"<section><h4>{title}</h4>{body}</section>" if body else ""
 
 

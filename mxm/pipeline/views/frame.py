@@ -49,13 +49,13 @@ def page_text(title: str, *, top: str, main: str, panel: str, details: str, foot
     Parameters
     ----------
     title
-        What the browser's tab says; the rest is HTML.
+        The title of the browser's tab; the rest is HTML.
     top
         The head.
     main
         The column of boxes.
     panel
-        What is beside it while no task is selected.
+        What is next to it while no task is selected.
     details
         A template for each task.
     footer
@@ -95,7 +95,7 @@ def top_of(title: str, facts: Sequence[str], chips: str, more: str = "") -> str:
 
 
 def keys_panel(then: str) -> str:
-    """The keys that the page knows; *then* is what ``n`` goes to."""
+    """The keys of the page; *then* is where ``n`` goes."""
     rows = "".join(
         f"<dt>{''.join(f'<kbd>{key}</kbd>' for key in keys.split())}</dt>"
         f"<dd>{what.format(then)}</dd>"

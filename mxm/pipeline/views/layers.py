@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __all__ = ["Edge", "Layers", "TooLargeError", "in_layers"]
 
-_LARGEST = 20_000  # nodes and bends; beyond that a drawing helps nobody
+_LARGEST = 20_000  # nodes and bends; with more, a drawing does not help
 _ROUNDS = 4
 
 
@@ -20,7 +20,7 @@ class TooLargeError(ValueError):
 
 
 class Edge(NamedTuple):
-    """An edge of a drawing; *order* where it only orders and passes nothing."""
+    """An edge of a drawing; *order* if it passes no value."""
 
     source: str
     target: str
@@ -118,7 +118,7 @@ def _short_edges(ups: list[set[int]], downs: list[set[int]]) -> list[int]:
 
 
 def _require_drawable(layer: list[int], downs: list[set[int]]) -> None:
-    """Count the bends before any is made.
+    """Count the bends before making any.
 
     Raises
     ------

@@ -18,17 +18,17 @@ from mxm.pipeline.views.paths import path_data
 
 __all__ = ["PAGE", "Layout", "fold", "lay_out"]
 
-PAGE = (1110, 1100)  # px, what a drawing should fit
+PAGE = (1110, 1100)  # px that a drawing should fit into
 
 _APART = 40  # px between connected parts
 _BOTH = 600  # nodes; above it only top-down is tried
-_FEW = 8  # nodes without edges, up to which they may go into a corner
+_FEW = 8  # up to this number, nodes without edges may go into a corner
 _CLEAR = 28  # px around them there
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a drawing is, in px.
+    """The positions of everything in a drawing, in px.
 
     Attributes
     ----------
@@ -176,9 +176,9 @@ def _packed(blocks: list[Block], last_beneath: bool, page: tuple[float, float]) 
 def fold(
     names: Sequence[str], edges: Sequence[Edge], group: Mapping[str, str]
 ) -> tuple[list[str], list[Edge]]:
-    """The graph with each group of nodes as one: what is inside it goes, the rest is joined.
+    """The graph with each group of nodes as one node: inner edges disappear, others are merged.
 
-    Groups may form a cycle, which is cut: edges back to a node that comes earlier are left out.
+    Groups may form a cycle, which is cut: edges back to an earlier node are left out.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Text of the user's in SVG and HTML: escaped, measured, shortened, or as part of an address."""
+"""The user's text in SVG and HTML: escaped, measured, shortened, or in an address."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def columns(text: str) -> int:
 
 
 def middle_out(text: str, most: int) -> str:
-    """*text* in one line of at most *most* columns, without its middle where it is longer."""
+    """*text* in one line of at most *most* columns; if it is longer, without its middle."""
     text = _SPACE.sub(" ", _clean(text[: 50 * most]))
     if columns(text) <= most:
         return text
@@ -54,19 +54,19 @@ def middle_out(text: str, most: int) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """*text* with its end cut, and its length said, where it is longer than *most*."""
+    """*text*; if it is longer than *most*, cut at its end, with its length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 class Keys:
-    """Names as parts of a page's address, each its own."""
+    """Names as parts of a page's address, each unique."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[str, ...], str] = {}
         self._taken: set[str] = set()
 
     def of(self, *names: str) -> str:
-        """The key of what *names* lead to; a second one that would have the same gets ``~2``."""
+        """The key for *names*; a second one that would have the same key gets ``~2``."""
         if names not in self._keys:
             text = _PLAIN.sub(lambda match: f"~{ord(match[0]):x}~", ".".join(filter(None, names)))
             key = text = text[:_LONGEST_KEY]

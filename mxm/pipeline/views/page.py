@@ -37,8 +37,8 @@ __all__ = ["draw_page"]
 def draw_page(specs: Sequence[FlowSpec]) -> str:
     """The page of *specs*, valid flows, at least one.
 
-    Of one flow it has a drawing, of a large one also a drawing of each sub-flow; of several flows
-    one each, and one of the flows and the assets that they write.
+    For one flow it has a drawing, and for a large one also a drawing of each sub-flow. For several
+    flows it has one of each, and one of all flows with the assets that they write.
     """
     page = _Page(specs)
     return page.text()
@@ -69,7 +69,7 @@ class _Page:
 
     def _views(self) -> list[tuple[View, str]]:
         """Every drawing with its key in the page's address."""
-        # First the tasks: what they are called is in links from elsewhere.
+        # First the tasks, because links from elsewhere contain their keys.
         drawn = [
             views_of(spec, self.keys, path)
             for spec, path in zip(self.specs, self.paths, strict=True)
@@ -166,7 +166,7 @@ def _band(title: str, names: Sequence[str]) -> str:
 
 
 def _paths(specs: Sequence[FlowSpec]) -> list[tuple[str, ...]]:
-    """What goes before the names of each flow's tasks: nothing for one, else the flow's name."""
+    """The part before the names of each flow's tasks: empty for one flow, else its name."""
     if len(specs) == 1:
         return [()]
     names = [spec.name for spec in specs]

@@ -29,8 +29,8 @@ __all__ = [
 MARGIN = 20  # px around a drawing
 _HEIGHT = 44  # px of a card
 _RADIUS = 8
-_NAME_PX = 7.55  # of a character of the name, in the fixed-width font
-_TEXT_PX = 6.0  # of one of the second line, on average
+_NAME_PX = 7.55  # px of a character of the name, in the fixed-width font
+_TEXT_PX = 6.0  # px of one in the second line, on average
 # px of one in DejaVu Sans, the widest font that a system may have as its own; and of all others.
 _WIDE_FONT: Mapping[str, float] = {
     **dict.fromkeys(" !'()*,-./:;I[\\]fijlrt|·", 4.7),
@@ -48,7 +48,7 @@ _LONGEST_NAME, _LONGEST_TEXT = 24, 30  # columns
 _NARROWEST = 96  # px
 _STEP = 8  # px, by which widths differ
 
-_TWINS = 10  # cards between the same neighbours, from which on they share a frame
+_TWINS = 10  # from this number on, cards between the same neighbours share a frame
 _FRAME, _FRAME_GAP = 12, 10  # px inside a frame, and between its cards
 _FRAME_RATIO = 2.2  # columns to rows, squared
 
@@ -75,7 +75,7 @@ _ARROW = (
     'orient="auto" markerUnits="userSpaceOnUse"><path d="M0 .4L5.6 3 0 5.6z"/></marker>'
 )
 
-# What drawings refer to: once in a file.
+# Definitions that drawings refer to, once per file.
 SYMBOLS = "".join(
     [
         *(f'<symbol id="i-{n}" viewBox="0 0 14 14">{body}</symbol>' for n, body in _ICONS.items()),
@@ -99,9 +99,9 @@ class Card:
     text
         Its second line.
     title
-        What it is in full, for who points at it and who hears it.
+        Its full description, for tooltips and screen readers.
     link
-        Where it leads, ``#load`` for instance; empty for nowhere.
+        Its link, such as ``#load``; empty for none.
     writes
         Whether it produces an asset.
     many
@@ -158,7 +158,7 @@ class Picture:
 
 @cache
 def stylesheet(name: str) -> str:
-    """The text of a file beside this module."""
+    """The text of a file next to this module."""
     return files("mxm.pipeline.views").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -170,7 +170,7 @@ def svg_file(picture: Picture, label: str) -> str:
 
 
 def unlinked(card: Card) -> Card:
-    """*card* without its link, which leads nowhere outside a page."""
+    """*card* without its link, which only works inside a page."""
     return replace(card, link="")
 
 
@@ -304,7 +304,7 @@ def _frame(box: Box, height: float) -> str:
 
 
 class _Look:
-    """How edges look, by the states of what they join."""
+    """The look of edges, by the states of their ends."""
 
     def __init__(
         self,

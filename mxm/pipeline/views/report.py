@@ -46,7 +46,9 @@ class _Page:
         self.keys = Keys()
         states = {name: task.state for name, task in run.tasks.items()}
         self.links = Links(self.keys, (), states)
-        for name in run.tasks:  # before sub-flows: what tasks are called is in links from elsewhere
+        for (
+            name
+        ) in run.tasks:  # before sub-flows, because links from elsewhere contain the keys of tasks
             self.links.key(name)
         self.bare = Links(self.keys, (), states, bare=True)
         self.bound = bound_of_run(run)
@@ -128,7 +130,7 @@ class _Page:
         )
 
     def _sentence(self) -> str:
-        """What bound the run."""
+        """What bound the run, in a sentence."""
         bound = self.bound
         if bound is None:
             return ""

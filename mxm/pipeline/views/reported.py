@@ -1,4 +1,4 @@
-"""A run as its report shows it: read from its document, times in seconds from its start."""
+"""The data of a run's report: read from its document, with times in seconds from its start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What a task raised, with the lines of source around it as they were."""
+    """An exception of a task, with the source lines around it as they were."""
 
     type: str
     message: str
@@ -45,7 +45,7 @@ class Failed:
 
     @property
     def line(self) -> int | None:
-        """The line that raised, where it is known."""
+        """The line that raised, if it is known."""
         number = self.place.rpartition(":")[2]
         return int(number) if number.isdecimal() else None
 
@@ -131,15 +131,15 @@ class Report:
     Parameters
     ----------
     seconds
-        How long it took; of one that has not ended, how far it is known to have come.
+        How long it took; for a run that has not ended, until the last known time.
     started
         When it started.
     params
         As the record of a run has them.
     workers
-        How many tasks ran at once; None where that is not known.
+        How many tasks ran at once; None if that is not known.
     resume
-        The command that goes on after a failure; empty for none.
+        The command that resumes the run after a failure; empty for none.
     """
 
     id: str
@@ -165,7 +165,7 @@ class Report:
 
 
 def report_of(run: FlowRun) -> Report:
-    """*run*, recorded or just ended; nothing secret is in it."""
+    """The report of *run*, recorded or just ended; it contains no secrets."""
     document = cast("dict[str, Any]", run.to_dict())
     if "record" in document:
         return report_of_document(document)
@@ -282,7 +282,7 @@ class _Times:
     def of(self, text: str | None) -> float | None:
         if text is None or self.start is None:
             return None
-        # A clock that was set back in the run must not give a time before it.
+        # A clock that was set back during the run must not give a time before its start.
         return max(0.0, (datetime.fromisoformat(text) - self.start).total_seconds())
 
 
@@ -377,7 +377,7 @@ def _failed(task: Document, record: Document) -> Failed | None:
 
 
 def _running_to(tasks: Mapping[str, TaskReport], latest: float) -> dict[str, TaskReport]:
-    """*tasks*, in which those that run have an attempt that lasts to the *latest* time known."""
+    """*tasks*; those that are running get an attempt that lasts until the *latest* known time."""
     shown = dict(tasks)
     for name, task in tasks.items():
         if task.state == State.RUNNING and task.started is not None:

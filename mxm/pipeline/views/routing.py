@@ -1,4 +1,4 @@
-"""Edges between placed nodes: where they enter, and on which track of a gap they run.
+"""Edges between placed nodes: where they enter, and which track of a gap they use.
 
 Tracks by the left-edge rule of channel routing.
 """
@@ -16,9 +16,9 @@ __all__ = ["Net", "Ports", "enter", "leave", "meet_ports", "share_tracks"]
 
 _JOG = 24  # px, within which a long edge moves to its port
 _STEP = 10  # px, within which two parts of a long edge become one
-_BESIDE = 16  # px, how far beside its middle a node's edges may leave
+_BESIDE = 16  # px: how far from its middle a node's edges may leave
 _CLEAR = 6  # px between two edges of one track
-_SORTED = 80  # edges of a gap, up to which neighbours swap
+_SORTED = 80  # neighbours swap only up to this number of edges in a gap
 _ROUNDS = 6
 
 # Where the edge from one node or bend to the next enters it, across the layers in px.
@@ -35,7 +35,7 @@ def enter(
     graph, at, breadth
         The placed nodes and bends, as `place_across` has them.
     corner
-        What stays free at both ends of a node's side, in px.
+        The space to leave free at both ends of a node's side, in px.
     step
         The distance of two edges that enter one node, in px.
     """
@@ -69,7 +69,7 @@ def _spread(sources: list[float], middle: float, reach: float, step: float) -> l
 def meet_ports(graph: Layers, at: list[float], ports: Ports, breadth: Sequence[float]) -> None:
     """Move long edges that nearly meet their port to it, in *at* and *ports*: no small jogs.
 
-    Nor are there any between two parts of one edge, where there is room.
+    The same for two parts of one edge, if there is room.
     """
     count = len(graph.names)
     for bends in graph.trunk:
@@ -106,7 +106,7 @@ def _move(graph: Layers, at: list[float], ports: Ports, run: Sequence[int], x: f
 def _is_free(
     graph: Layers, at: Sequence[float], breadth: Sequence[float], run: list[int], x: float
 ) -> bool:
-    """Whether the bends of *run* may lie at *x* without touching what is beside them."""
+    """Whether the bends of *run* may lie at *x* without touching their neighbours."""
     for v in run:
         row = graph.rows[graph.layer[v]]
         i = row.index(v)
@@ -173,10 +173,10 @@ def share_tracks(nets: Sequence[Net]) -> tuple[list[int], int]:
 
 
 def _swap(queue: list[int], nets: Sequence[Net], spans: Sequence[tuple[float, float]]) -> None:
-    """Neighbours of the queue change places while that saves crossings."""
+    """Swap neighbours in the queue while that saves crossings."""
 
     def crossings(near: int, far: int) -> int:
-        """Of two nets, *near* on the track nearer to the sources."""
+        """The crossings of two nets, with *near* on the track nearer to the sources."""
         (low, high), (least, most) = spans[near], spans[far]
         if high < least or most < low:
             return 0

@@ -1,4 +1,4 @@
-"""The assets of a run: what each task or item wrote, where, how large, and what its checks said."""
+"""The assets of a run: what each task or item wrote, where, its size, and its checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_SOURCES = 20
 
 
 class _Part(NamedTuple):
-    """What a task, or one of its items, was to write."""
+    """What a task, or one of its items, was supposed to write."""
 
     item: str
     state: str
@@ -32,7 +32,7 @@ class _Part(NamedTuple):
 
 
 def _parts(task: TaskReport) -> Sequence[_Part]:
-    """What *task* was to write: one asset, or one for each item that the record lists."""
+    """What *task* was supposed to write: one asset, or one for each recorded item."""
     listed = cast("list[dict[str, Any]]", task.items["rows"]) if task.items else []
     if task.asset is not None or not any(each.get("asset") for each in listed):
         return [_Part("", task.state, task.asset, task.result)]
@@ -71,7 +71,7 @@ def _rows(task: TaskReport, links: Links) -> Iterator[str]:
 
 
 def _is_written(part: _Part) -> bool:
-    """Whether it was: of a value that a check refused, the record has the checks alone."""
+    """Whether it was written: for a value that a check rejected, the record has only the checks."""
     return part.written is not None and part.state in HAVE_VALUES
 
 

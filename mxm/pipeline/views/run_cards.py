@@ -21,7 +21,7 @@ __all__ = ["bound_of_run", "edges_of_run", "sub_flows", "views_of_run"]
 
 
 def bound_of_run(run: Report) -> Bound | None:
-    """What bound *run*; None of one that is not over, or was cut short."""
+    """What bound *run*; None if it is not over, or was cancelled."""
     if run.state in (State.RUNNING, State.CRASHED, State.CANCELLED):
         return None
     spans = {
@@ -48,7 +48,7 @@ def edges_of_run(run: Report) -> list[Edge]:
 
 
 def sub_flows(run: Report) -> dict[str, list[str]]:
-    """What the table of *run* folds, as its drawing does: the members by the title."""
+    """The groups that the table of *run* folds, like its drawing: members by title."""
     return groups_of(list(run.tasks), edges_of_run(run))
 
 
@@ -62,7 +62,7 @@ def views_of_run(run: Report, bound: Bound | None, keys: Keys) -> list[View]:
     bound
         What bound it.
     keys
-        Gives the places of tasks and sub-flows in a page's address.
+        The parts of tasks and sub-flows in a page's address.
     """
     chain = bound.chain if bound else ()
     critical = set(chain)
@@ -144,7 +144,7 @@ def _item_counts(task: TaskReport) -> Mapping[str, int]:
 
 
 def _text(task: TaskReport) -> str:
-    """The second line: how long it took, and what it made or raised."""
+    """The second line: how long it took, and what it returned or raised."""
     took = lasted(task.took)
     if task.state == State.FAILED:
         kind = task.error.type if task.error else "failed"

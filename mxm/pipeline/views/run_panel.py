@@ -1,4 +1,4 @@
-"""What a report says of one task of a run, and of the run as a whole, beside the drawing."""
+"""What a report shows about one task, and about the run, next to the drawing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ORIGINS = {
 
 
 def run_panel(run: Report, links: Links) -> str:
-    """What is known of *run* as a whole."""
+    """What is known about *run* as a whole."""
     place = f'<code class="src">{escaped(shortened(run.source, 120))}</code>' if run.source else ""
     parts = [panel_head(run.flow, ["flow", place], run.doc)]
     timed = [(task.took, name) for name, task in run.tasks.items() if task.took]
@@ -51,7 +51,7 @@ def run_panel(run: Report, links: Links) -> str:
 
 
 def task_panel(task: TaskReport, run: Report, downstreams: Sequence[str], links: Links) -> str:
-    """All that is known of *task* of *run*; *downstreams* are the tasks that need it."""
+    """Everything known about *task* of *run*; *downstreams* are the tasks that need it."""
     parts = [_head(task, run, links)]
     if task.error is not None:
         parts.append(section("Error", error_html(task.error)))
@@ -88,7 +88,7 @@ def _head(task: TaskReport, run: Report, links: Links) -> str:
 
 
 def error_html(error: Failed) -> str:
-    """What was raised: its type and message, the code around it, its traceback folded."""
+    """An exception: its type and message, the code around it, and a folded traceback."""
     message = escaped(shortened(error.message, _LONGEST_MESSAGE))
     out = f'<p class="err" tabindex="0"><b>{escaped(shortened(error.type, 200))}</b> {message}</p>'
     out += _code_lines(error)
@@ -180,7 +180,7 @@ def _items(items: Mapping[str, Any]) -> str:
     total = sum(counts.values())
     said = " · ".join(f"{count:,} {word(state)}" for state, count in counts.items())
     listed = cast("list[dict[str, Any]]", items["rows"])
-    # What failed comes first, then what has no value, and each kind in the order of the list.
+    # Failed items first, then those without a value, each in the order of the list.
     listed = sorted(listed, key=_loudness)[:_MOST_ITEMS]
     rows = "".join(map(_item, listed))
     table = (

@@ -1,4 +1,4 @@
-"""Flows, tasks and runs as prompts and notebooks show them: in text, as a drawing and a table."""
+"""Flows, tasks and runs at prompts and in notebooks: as text, or as a drawing and a table."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _parameter(parameter: Parameter) -> str:
 
 
 def html_of(thing: object) -> str | None:
-    """A flow, a task or a run as HTML for a notebook; None where it is not valid.
+    """A flow, a task or a run as HTML for a notebook; None if it is invalid.
 
     The drawing is an image of its own, so that no style of it reaches the notebook.
     """
@@ -90,7 +90,7 @@ def html_of(thing: object) -> str | None:
 
 
 def _beside(view: View, name: str, rows: str) -> str:
-    """The drawing of *view* beside a table of *rows*; the table alone where there is too much."""
+    """The drawing of *view* next to a table of *rows*; only the table if there is too much."""
     table = f'<table style="font-size:12px;text-align:left">{rows}</table>'
     try:
         cards = [unlinked(card) for card in view.cards]
@@ -128,7 +128,7 @@ def _flow_rows(spec: FlowSpec) -> str:
 
 
 def _run_rows(run: Report) -> str:
-    """The tasks of *run*, what failed first, and how the run ended."""
+    """The tasks of *run*, failed ones first, and how the run ended."""
     counts = count_states(task.state for task in run.tasks.values())
     said = ", ".join(f"{count:,} {word(state)}" for state, count in counts.items())
     rows = [

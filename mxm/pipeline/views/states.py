@@ -1,4 +1,4 @@
-"""The states of tasks as they are named, ordered and summed up in drawings."""
+"""The states of tasks: their names, order and summaries in drawings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ORDER = (
     *(State.FAILED, State.CRASHED, State.RUNNING, State.SUCCEEDED, State.CACHED),
     *(State.OVERRIDDEN, State.SKIPPED, State.CANCELLED, State.PENDING),
 )
-"""The states, those that a reader looks for first."""
+"""The states, in the order in which a reader looks for them."""
 
 _LOUD = (State.FAILED, State.CRASHED, State.RUNNING, State.CANCELLED, State.PENDING)
 _QUIET = (State.SUCCEEDED, State.CACHED, State.OVERRIDDEN, State.SKIPPED)

@@ -1,4 +1,4 @@
-"""The tasks of a run as a table that is list and Gantt chart in one."""
+"""The tasks of a run as a table that is both a list and a Gantt chart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CRITICAL = '<td class="cm" title="on the critical chain">●'
 
 
 def timeline(run: Report, links: Links, critical: Collection[str]) -> str:
-    """The table of *run*; of a large one, the tasks of a sub-flow are folded beneath its row.
+    """The table of *run*; in a large one, the tasks of a sub-flow are folded below its row.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class _Rows:
         return escaped(shortened(in_one_line(task.reason), 120))
 
     def _band(self, title: str, tasks: Sequence[TaskReport]) -> str:
-        """The row of a sub-flow: how many, the worst state, its span and what is loud in it."""
+        """The row of a sub-flow: its size, worst state, span, and the tasks that stand out."""
         counts = count_states(task.state for task in tasks)
         state = worst(counts)
         said = f"{counts[state]:,} {word(state)}" if exceptions(counts) else word(state)

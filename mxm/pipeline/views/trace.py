@@ -44,7 +44,7 @@ def _at(task: TaskReport, seconds: float) -> dict[str, Any]:
 
 
 def _calls(task: TaskReport) -> Sequence[Tried]:
-    """The attempts of *task*; of a mapped one, whose items have them, the whole."""
+    """The attempts of *task*; for a mapped task, whose items have the attempts, the whole."""
     if not task.attempts and task.started is not None and task.ended is not None:
         return [Tried(task.started, task.ended, task.state)]
     return task.attempts

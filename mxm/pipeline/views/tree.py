@@ -29,7 +29,7 @@ _MOST_NAMES = 6
 def draw_tree(spec: FlowSpec, branches: tuple[str, str, str] = BOXES, *, width: int = WIDTH) -> str:
     """*spec* as text, downstream tasks indented below; ``<-`` names a task's other upstreams.
 
-    When a task runs, and that it may fail, is in brackets, where it is not the ordinary.
+    Brackets say when a task runs, or that it may fail, if that is not the default.
     """
     return "\n".join([in_one_line(spec.name), *tree_lines(spec, branches, width=width)])
 

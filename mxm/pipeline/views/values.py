@@ -1,4 +1,4 @@
-"""Results and parameters of a run, which are JSON, as they are shown in a page."""
+"""Shows the results and parameters of a run, which are JSON, in a page."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def in_short(value: Any, most: int = 200) -> str:
 
 
 def brief(value: Any, most: int) -> str:
-    """A result in one line: what is described by its type and shape, else its beginning."""
+    """A result in one line: its type and shape if it is described, or else its beginning."""
     return in_short(_described(value) or value, most)
 
 
 def item_text(value: Any, most: int = 40) -> str:
-    """The value of an item in one line; of what is described, the type without its module."""
+    """The value of an item in one line; if it is described, its type without the module."""
     shape = shape_of(value)
     return in_short(f"{value['type'].rpartition('.')[2]} {shape}" if shape else value, most)
 
@@ -67,7 +67,7 @@ def shape_of(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """*value* as JSON, in which what is described is named by its type and shape."""
+    """*value* as JSON; parts that are described show their type and shape."""
     try:
         return _named(value)
     except RecursionError:
@@ -96,7 +96,7 @@ def result_html(value: Any, returns: str) -> str:
     Parameters
     ----------
     value
-        As JSON has it.
+        As JSON.
     returns
         The declared type, for what the JSON does not say.
     """
