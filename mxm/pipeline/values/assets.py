@@ -113,6 +113,20 @@ class WrittenAsset:
         What its checks said.
     problems
         Warnings.
+
+    Examples
+    --------
+    >>> import mxm
+    >>> from mxm.pipeline import AssetDecl
+    >>> @mxm.task(produces=AssetDecl("closes", format="json", path_template="closes.json"))
+    ... def closes() -> list[float]:
+    ...     return [473.2, 475.1]
+    >>> @mxm.flow
+    ... def prices() -> None:
+    ...     closes()
+    >>> written = prices.with_options(backend="inline").run().tasks["closes"].asset
+    >>> written.id, written.path, written.by, written.size
+    ('closes', 'closes.json', 'value', 18)
     """
 
     id: str
