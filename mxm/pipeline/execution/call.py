@@ -173,7 +173,10 @@ class Call:
         if target is None:
             return _NOTHING_NOTED
         self.reads.clear()
-        self._aim = target.aim(self.args, self.kwargs)
+        # Loaded by runs that write assets.
+        from mxm.pipeline.execution.publishing import aim_of
+
+        self._aim = aim_of(target, self.args, self.kwargs)
         return noting_reads(self.reads)
 
     def _took(self) -> None:

@@ -259,11 +259,15 @@ class _Trial:
     def take_aim(self) -> None:
         """Find the file that the item writes, before its function may write it."""
         call = self.item.call
-        if call.step.target is not None:
-            try:
-                self._aim = call.step.target.aim(call.args, call.kwargs, self.item.key)
-            except AssetError as error:
-                self._aim = error
+        if call.step.target is None:
+            return
+        # Loaded by runs that write assets.
+        from mxm.pipeline.execution.publishing import aim_of
+
+        try:
+            self._aim = aim_of(call.step.target, call.args, call.kwargs, self.item.key)
+        except AssetError as error:
+            self._aim = error
 
     def begin(self, ago: float = 0.0) -> None:
         """Take note that the function is about to be called, or was so many seconds ago."""

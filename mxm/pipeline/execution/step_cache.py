@@ -217,11 +217,14 @@ class StepCache:
             return None
         if self.run_again is None and (entry.asset or {}).get("by") != "task":
             return None  # nothing runs, and nothing is written
+        # Loaded by runs that write assets.
+        from mxm.pipeline.execution.publishing import aim_of
+
         flow, run = self._plan.flow.name, self._observers.run
         try:
             if entry.asset is None:
                 raise AssetError("it was kept before its asset was declared")
-            aim = target.aim((), inputs(target.names), asked.item)
+            aim = aim_of(target, (), inputs(target.names), asked.item)
             if self.run_again is None:
                 aim.require_same(entry.asset)
                 return None
