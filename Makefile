@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 # files; `test-all` runs the others once, in `test`, and the slow ones in their suites.
 SUITES := store views scale server release
 STORE := store runs_command resume assets remote_assets catalogue backfill digest fingerprints \
-	fingerprint_edits cache cache_code cache_law nested_cache lost_values observing tables schemas pages
+	fingerprint_edits cache cache_code cache_law nested_cache lost_values observing own_threads tables schemas pages
 VIEWS := views labels layout pictures graph_command report live browser notebook notebook_apps printable site
 SCALE := places processes end width_law \
 	$(filter-out scale_prefect,$(patsubst tests/test_%.py,%,$(wildcard tests/test_scale_*.py)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import hashlib
 import json
 import os
@@ -94,7 +95,9 @@ def _settled(path: str) -> Hashed:
         except OSError as error:
             failed.append(error)
 
-    syncing = threading.Thread(target=sync, name="mxm-fsync", daemon=True)
+    # In the context of this task: in one of its own, it would seem to be a thread of them all.
+    here = contextvars.copy_context()
+    syncing = threading.Thread(target=here.run, args=(sync,), name="mxm-fsync", daemon=True)
     syncing.start()
     try:
         content = hash_of(path)

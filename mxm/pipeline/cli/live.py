@@ -34,6 +34,7 @@ from mxm.pipeline.execution.events import (
     StepWaits,
     Warned,
 )
+from mxm.pipeline.execution.observing import unobserved
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.printable import in_one_line, printable, without_sequences
 from mxm.pipeline.runs import FlowRun
@@ -195,7 +196,8 @@ class Live:
         self._block.show(self.frame)
 
     def _learn(self) -> None:
-        usual = self._ask_usual(self._flow)
+        with unobserved():  # tasks run meanwhile: what is read here is no input of theirs
+            usual = self._ask_usual(self._flow)
         with self._lock:
             self._usual = usual
             self._left = (-1, None)

@@ -237,10 +237,13 @@ class About:
         self._thread.start()
 
     def _look(self) -> None:
-        with contextlib.suppress(Exception):  # it must not disturb a run
-            self.sources = sources_of(self.root, {})
-        with contextlib.suppress(Exception):
-            self.git = git_state(self.root)
+        from mxm.pipeline.execution.observing import unobserved  # history needs none of it
+
+        with unobserved():  # tasks run meanwhile: what is read here is no input of theirs
+            with contextlib.suppress(Exception):  # it must not disturb a run
+                self.sources = sources_of(self.root, {})
+            with contextlib.suppress(Exception):
+                self.git = git_state(self.root)
 
     def wait(self, seconds: float) -> None:
         """Wait for the facts, for at most *seconds*."""

@@ -26,6 +26,7 @@ from mxm.pipeline.execution.events import (
     Warned,
 )
 from mxm.pipeline.execution.masking import Secrets, masked_command
+from mxm.pipeline.execution.observing import unobserved
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.execution.resources import active_resources
@@ -281,7 +282,8 @@ class Recording:
     def _background(self) -> None:
         """Write pending rows, and update the heartbeat."""
         try:
-            self._definition = self._defined_as()
+            with unobserved():  # tasks run meanwhile: what is read here is not an input of theirs
+                self._definition = self._defined_as()
         except BaseException as error:  # user code must not disturb a run
             let_signals_pass(error)
         self._defined.set()
