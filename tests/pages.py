@@ -81,6 +81,7 @@ def comparable(text: str) -> str:
     text = re.sub(r"just now|\d+ (second|minute)s? ago", "<ago>", text)
     text = re.sub(r"\b\d+(\.\d+)? k?B\b", "<size>", text)
     text = re.sub(r"<n> s to <n> s", "<n> s", text)
+    text = re.sub(r"(?<=\S) {2,}", "  ", text)  # columns are as wide as what differs
     return "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
 
 
