@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum, IntEnum
 from fractions import Fraction
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pytest
 from ids import stable_id
 from pydantic import BaseModel
 
-from mxm.pipeline.values.conversion import coerce
+from mxm.pipeline.values.conversion import Text, coerce
 
 BIG = 2**53 + 1  # the first whole number that a float does not hold
 
@@ -110,3 +111,66 @@ def test_a_scalar_of_another_library_keeps_its_value(
 def test_a_scalar_that_would_lose_its_meaning_is_refused(annotation: Any, value: Any) -> None:
     with pytest.raises(ValueError):
         coerce(value, annotation)
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Switch(Enum):
+    ON = True
+    OFF = False
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "why"),
+    [
+        (Level, "true", "true is not 1 or 2"),
+        (Literal[1, 2], "true", "true is not 1 or 2"),
+        (list[Literal[0, 1]], "[false]", "false is not 0 or 1"),
+        (dict[str, Level], '{"a": true}', "true is not 1 or 2"),
+        (list[int], "[9007199254740993.0]", "may have lost digits"),
+        (datetime, "2024-01-31T09:30:00.123456789", "finer than a microsecond"),
+        (time, "09:30:00.0000001Z", "finer than a microsecond"),
+        (list[timedelta], '["PT0.0000001S"]', "finer than a microsecond"),
+        (timedelta, "P1M", "years and months differ in length"),
+        (timedelta | None, "P1Y2DT3H", "years and months differ in length"),
+        (np.datetime64, "2024-01-31T00:00+02:00", "has an offset"),
+        (dict[str, int], '{"a": 1, "a": 2}', "duplicate key 'a'"),
+        (Any, '[{"a": 1, "a": 2}]', "duplicate key 'a'"),
+        (dict[str, int] | str, '{"a": 1, "a": 2}', "duplicate key 'a'"),
+        (dict[int, int], '{"1": 1, "01": 2}', "two of its keys are the same key"),
+        (dict[date, int], '{"2024-01-31": 1, "20240131": 2}', "two of its keys"),
+    ],
+    ids=stable_id,
+)
+def test_no_text_is_read_as_something_near_it(annotation: Any, text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        coerce(Text(text), annotation)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "read"),
+    [
+        (Switch, "true", Switch.ON),
+        (Literal[True, 2], "true", True),
+        (Level, "1", Level.LOW),
+        (datetime, "2024-01-31T09:30:00.123456000", datetime(2024, 1, 31, 9, 30, 0, 123456)),
+        (timedelta, "PT1M", timedelta(minutes=1)),
+        (timedelta, "P1DT30M", timedelta(days=1, minutes=30)),
+        (pd.Timestamp, "2024-01-31T09:30:00.123456789", pd.Timestamp(1706693400123456789)),
+        (list[int], "[9007199254740993]", [BIG]),
+    ],
+    ids=stable_id,
+)
+def test_exact_text_is_still_read(annotation: Any, text: str, read: Any) -> None:
+    assert coerce(Text(text), annotation) == read
+
+
+def test_a_set_is_not_put_into_an_order_that_differs_from_run_to_run() -> None:
+    for annotation in (list[str], tuple[str, ...], list[str] | None, dict[str, list[str]]):
+        value: Any = {"a", "b"}
+        with pytest.raises(ValueError, match="a set has no order"):
+            coerce({"x": value} if annotation == dict[str, list[str]] else value, annotation)
+    assert coerce({"a"}, list[str]) == ["a"]

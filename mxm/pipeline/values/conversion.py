@@ -90,10 +90,14 @@ def plain(value: Any) -> Any:
 def _json_or_text(value: str) -> Any:
     try:
         return _json(value)
-    except OverflowError as error:
+    except _MeantError as error:
         raise ValueError(str(error)) from None
     except ValueError:
         return str(value)
+
+
+class _MeantError(Exception):
+    """JSON that cannot be kept as it is: it must be neither changed nor read as mere text."""
 
 
 def _json(text: str, annotation: Any = None) -> Any:
@@ -101,8 +105,8 @@ def _json(text: str, annotation: Any = None) -> Any:
 
     Raises
     ------
-    OverflowError
-        A number is too large for a float: Python would make it infinite.
+    _MeantError
+        It is JSON, but Python's reader would change it silently.
     ValueError
         It is not JSON.
     """
@@ -110,13 +114,23 @@ def _json(text: str, annotation: Any = None) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")  # Python accepts NaN and Infinity
 
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise _MeantError(f"duplicate key {twice!r}")
+        return table
+
     number = Decimal if any(part is Decimal for part in parts_of(annotation)) else finite_float
     try:
-        return json.loads(text, parse_constant=refuse, parse_float=number)
+        return json.loads(
+            text, parse_constant=refuse, parse_float=number, object_pairs_hook=without_repeats
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    except OverflowError:
-        raise
+    except OverflowError as error:
+        raise _MeantError(str(error)) from error
     except ArithmeticError as error:
         raise ValueError("a number beyond a Decimal") from error
 
@@ -262,7 +276,7 @@ def _from_text(typed: Text, annotation: Any, read: Callable[[Any, Any], Any]) ->
         return read(text, annotation)
     try:
         parsed = _json(text, annotation)
-    except OverflowError as error:
+    except _MeantError as error:
         raise ValueError(str(error)) from None
     except ValueError:
         return read(text, annotation)
@@ -330,5 +344,5 @@ def as_json(text: Text, annotation: Any) -> Any:
     """
     try:
         return _json(text, annotation)
-    except OverflowError as error:
+    except _MeantError as error:
         raise ValueError(str(error)) from None

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Flag
+from enum import Enum, Flag
 from numbers import Number
 from typing import Any, NoReturn, cast
 from uuid import UUID
@@ -69,6 +69,9 @@ class _Strict:
                 strict["extra_behavior"] = "forbid" if self.closed else "allow"
         if kind == "union" and self.closed and not free:
             return _with_forms(schema, strict)
+        if kind == "dict":
+            function = {"type": "no-info", "function": _same_keys}
+            return {"type": "function-wrap", "function": function, "schema": strict}
         check = None if free else _check_of(strict, beside_number, self.closed)
         return strict if check is None else _before(strict, check)
 
@@ -166,13 +169,19 @@ def _check_of(schema: Schema, beside_number: bool, closed: bool) -> Callable[[An
     """The function that checks a value before *schema* converts it."""
     kind: str = schema["type"]
     if kind in _TEMPORAL:
-        return functools.partial(_temporal, kind, beside_number)
+        return functools.partial(_exact_temporal, kind, beside_number)
     if kind in _NUMBERS:
         return functools.partial(_number, kind, closed)
     if kind == "bool":
         return _of_numpy
     if kind == "enum" and issubclass(schema["cls"], Flag):
         return functools.partial(_flags, schema["cls"])
+    if kind in ("enum", "literal") and closed:
+        members = schema["members"] if kind == "enum" else schema["expected"]
+        values = [one.value if isinstance(one, Enum) else one for one in members]
+        return functools.partial(_choice, values)
+    if kind in ("list", "tuple"):
+        return functools.partial(_ordered, kind)
     if kind == "is-instance":
         return _other_library(schema["cls"])
     return None
@@ -180,6 +189,14 @@ def _check_of(schema: Schema, beside_number: bool, closed: bool) -> Callable[[An
 
 def _refuse(why: str) -> NoReturn:
     raise PydanticCustomError("mxm", "{why}", {"why": why})
+
+
+def _same_keys(value: Any, read: Callable[[Any], Any]) -> Any:
+    """What *read* makes of the dict *value*, unless two of its keys become one."""
+    made = read(value)
+    if isinstance(value, Mapping) and len(made) != len(cast("Any", value)):
+        _refuse("two of its keys are the same key: the second would replace the first")
+    return made
 
 
 # Dates and times
@@ -206,6 +223,21 @@ def _temporal(kind: str, beside_number: bool, value: Any) -> Any:
         _refuse(f"{text.strip()!r} is a number, not a {kind}; write {_literal(kind, text)}")
     if isinstance(value, Number):
         _refuse(f"{value!r} is a number, not a {kind}; write {_literal(kind, str(value))}")
+    return value
+
+
+_FINER = re.compile(r"[.,][0-9]{6}0*[1-9][0-9]*(?=$|[Zz+-]|[Ss])")
+_CALENDAR = re.compile(r"[+-]?P[^T]*[YM]", re.IGNORECASE)
+
+
+def _exact_temporal(kind: str, beside_number: bool, value: Any) -> Any:
+    """As `_temporal`; and text that only a rounded value could stand for is refused."""
+    value = _temporal(kind, beside_number, value)
+    text = value.strip() if isinstance(value, str) else ""
+    if _FINER.search(text):
+        _refuse(f"{text!r} is finer than a microsecond, which no {kind} is")
+    if kind == "timedelta" and _CALENDAR.match(text):
+        _refuse(f"{text!r}: years and months differ in length; write days, 'P30D'")
     return value
 
 
@@ -259,7 +291,12 @@ def _number(kind: str, closed: bool, value: Any) -> Any:
     value = _of_numpy(value)
     if closed and isinstance(value, bool):
         _refuse(f"{str(value).lower()} is not a number")
+    if closed and kind == "int" and isinstance(value, float) and abs(value) >= _FIRST_INEXACT:
+        _refuse(f"{value!r} may have lost digits; write it without a point or an exponent")
     return _finite(kind, value) if kind in ("float", "complex") else value
+
+
+_FIRST_INEXACT = 2**53  # from there on a float skips whole numbers
 
 
 def _finite(kind: str, value: Any) -> Any:
@@ -280,6 +317,21 @@ def _finite(kind: str, value: Any) -> Any:
         if math.isinf(number) and number != cast("Any", value):
             _refuse(f"{value} is too large for a {kind}")
     return value
+
+
+def _choice(values: list[Any], value: Any) -> Any:
+    """*value*, unless it is true or false and the *values* are numbers: True equals 1."""
+    if isinstance(value, bool) and not any(isinstance(one, bool) for one in values):
+        _refuse(f"{str(value).lower()} is not {' or '.join(map(repr_of, values))}")
+    return value
+
+
+def _ordered(kind: str, value: Any) -> Any:
+    """*value*, unless it is a set: the order of its members differs from run to run."""
+    members = value
+    if isinstance(value, set | frozenset) and len(members) > 1:
+        _refuse(f"a {type(members).__name__} has no order, and a {kind} has; give sorted(...)")
+    return members
 
 
 def _flags(kind: Any, value: Any) -> Any:
@@ -356,7 +408,13 @@ def _numpy_time(kind: Any, name: str, value: Any) -> Any:
     pandas = sys.modules.get("pandas")
     if name == "timedelta" and isinstance(value, str) and pandas is not None:
         return _converted(pandas.Timedelta, name, (str,), value).to_timedelta64()
+    aware = isinstance(value, datetime) and value.utcoffset()
+    if aware or (isinstance(value, str) and _OFFSET.search(value)):
+        _refuse(f"{repr_of(value)} has an offset, and a {kind.__name__} has none; give it in UTC")
     return _converted(kind, name, (str, date, datetime, timedelta), value)
+
+
+_OFFSET = re.compile(r"[T ].*[+-](?!00:?(00)?$)[0-9]{2}")
 
 
 def _numpy_bool(kind: Any, value: Any) -> Any:
