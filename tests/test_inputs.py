@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, TypedDict
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, FilePath, SecretStr
 
 import mxm
 from mxm.pipeline.checks.declarations import find_problems
@@ -190,6 +190,45 @@ def test_what_may_fit_is_no_problem() -> None:
         return [plus(True), plus(flag), plus(y), plus(z), maybe(None), shown("5"), total([])]
 
     assert [flow.name for flow in (wrapped, none, constants) if of(flow)] == []
+
+
+Window = Annotated[int, "days", Field(gt=0)]
+
+
+@mxm.task
+def smooth(window: Window) -> int:
+    return window
+
+
+def test_a_default_or_constant_outside_of_its_bounds_is_a_problem() -> None:
+    @mxm.flow
+    def default(window: Window = -5):
+        return smooth(window)
+
+    @mxm.flow
+    def constant():
+        return smooth(-5)
+
+    @mxm.flow
+    def items():
+        return smooth.map([5, -5])
+
+    for flow, code in ((default, "MXM404"), (constant, "MXM201"), (items, "MXM201")):
+        (problem,) = of(flow)
+        assert problem.code == code
+        assert "-5" in problem.message and "should be greater than 0" in problem.message
+
+
+def test_a_condition_that_may_hold_later_is_not_judged() -> None:
+    @mxm.task
+    def read(path: FilePath) -> int:
+        return 1
+
+    @mxm.flow
+    def later(path: FilePath = Path("written-later.csv"), window: Window = 5):
+        return [read(path), smooth(window), smooth(5)]
+
+    assert of(later) == []
 
 
 @pytest.mark.parametrize(

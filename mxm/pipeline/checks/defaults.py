@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import typing
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -11,14 +12,14 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from mxm.pipeline.errors import repr_of
-from mxm.pipeline.introspection.annotations import hints_of, type_text
+from mxm.pipeline.errors import repr_of, text_of
+from mxm.pipeline.introspection.annotations import hints_of, parts_of, type_text
 from mxm.pipeline.introspection.signatures import defaults_of, source_of
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["default_problems", "literal_of", "misfits"]
+__all__ = ["broken_condition", "default_problems", "literal_of", "misfits"]
 
 # Types of literal values. Anything else may be a marker, which is not a value.
 _WRITTEN = (
@@ -56,12 +57,20 @@ def _of_function(
             continue
         if name in secret_parameters(fn):
             continue
+        wanted = type_text(hints[name])
+        hint: str | None = None
         if misfits(default, hints[name]):
-            wanted = type_text(hints[name])
+            why = f"is not {wanted}"
+            hint = literal_of(default, hints[name]) or f"write a value that is {wanted}"
+        elif broken := broken_condition(default, hints[name]):
+            why = f"does not fit its annotation: {broken}"
+        else:
+            why = ""
+        if why:
             yield Problem(
                 "MXM404",
-                f"default {repr_of(default)} of parameter {name!r} of {owner} is not {wanted}",
-                literal_of(default, hints[name]) or f"write a value that is {wanted}",
+                f"default {repr_of(default)} of parameter {name!r} of {owner} {why}",
+                hint,
                 source=source_of(fn) or source,
                 flow=flow,
                 task=task,
@@ -83,6 +92,35 @@ def misfits(value: Any, annotation: Any) -> bool:
         return True
     readings = members_with_hints(value, annotation)
     return bool(readings) and all(any(itertools.starmap(misfits, one)) for one in readings)
+
+
+def broken_condition(value: Any, annotation: Any) -> str | None:
+    """Which condition in Annotated, such as ``Gt(0)``, the literal *value* breaks, if any."""
+    if not _is_written(value) or not _has_bounds(annotation):
+        return None
+    from mxm.pipeline.values.conversion import coerce  # loads pydantic, for these alone
+
+    try:
+        coerce(value, annotation)
+    except ValueError as error:
+        return text_of(error)
+    return None
+
+
+# What these refuse, they always refuse; another condition may ask for a file, or the time.
+_BOUNDS = ("annotated_types", "pydantic.fields")
+
+
+def _has_bounds(annotation: Any) -> bool:
+    """Whether *annotation* has conditions in Annotated, all of them fixed bounds."""
+    marks = [
+        mark
+        for part in parts_of(annotation)
+        if typing.get_origin(part) is typing.Annotated
+        for mark in part.__metadata__
+        if not isinstance(mark, str)
+    ]
+    return bool(marks) and all(type(mark).__module__ in _BOUNDS for mark in marks)
 
 
 def literal_of(default: Any, annotation: Any) -> str | None:

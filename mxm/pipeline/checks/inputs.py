@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Never, Optional
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, PerItem, Upstream
-from mxm.pipeline.checks.defaults import literal_of, misfits
+from mxm.pipeline.checks.defaults import broken_condition, literal_of, misfits
 from mxm.pipeline.checks.edges import inputs_of
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.interrupts import let_signals_pass
@@ -81,7 +81,9 @@ class _Inputs:
             except BaseException as error:  # MXM205, MXM306, or what the user's class raises
                 let_signals_pass(error)
                 return
-            bad = next((one for one in members if misfits(one, wanted)), None)
+            bad = next(
+                (m for m in members if misfits(m, wanted) or broken_condition(m, wanted)), None
+            )
             if bad is not None:
                 yield from self._constant(task, name, wanted, bad)
         elif isinstance(items, Param):
@@ -94,17 +96,26 @@ class _Inputs:
                 yield from self._parameter(task, name, wanted, items, made, element)
 
     def _constant(self, task: TaskSpec, name: str, wanted: Any, value: Any) -> Iterator[Problem]:
-        if type(value) is wanted or not misfits(value, wanted):
+        broken = None
+        if type(value) is wanted:
             return
+        if not misfits(value, wanted):
+            broken = broken_condition(value, wanted)
+            if broken is None:
+                return
         shown, hint = f"a {type(value).__name__}", None
         if not is_secret(wanted):
             shown = repr_of(value)[:200]
             hint = literal_of(value, wanted)
+        else:
+            broken = None  # its text may contain the value
         place = source_of(task.fn)
         yield self._problem(
             task,
             f"flow {self.spec.name!r} passes {shown}, and parameter {name!r} of task "
-            f"{task.name!r} takes {type_text(wanted)}" + (f" at {place}" if place else ""),
+            f"{task.name!r} takes {type_text(wanted)}"
+            + (f" at {place}" if place else "")
+            + (f": {broken}" if broken else ""),
             hint or "a constant is not converted: pass a value of that type",
             self.spec.source,
         )
