@@ -361,11 +361,30 @@ def test_an_asset_is_loaded_as_it_was_written(root: Path) -> None:
     pd.testing.assert_frame_equal(load_asset("a"), value, check_freq=False)
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_of_a_unit_that_parquet_lacks_are_refused_with_the_way_out(
+    root: Path, zone: str | None
+) -> None:
+    days = pd.DatetimeIndex(["2026-01-02"], tz=zone).as_unit("s")
+    value = pd.DataFrame({"day": days, "it's": days})
+    asset = AssetDecl("a", format="parquet", path_template="a.parquet")
+    for _ in value.columns:  # one at a time
+        error = run(one(functools.partial(lambda value: value, value), asset)).tasks["t"].error
+        assert isinstance(error, AssetError)
+        way = str(error.hint).removeprefix("convert it first: ")
+        value = eval(way, {"table": value})
+    run(one(functools.partial(lambda value: value, value), asset)).raise_for_failure()
+    pd.testing.assert_frame_equal(load_asset("a"), value)
+
+
 def test_a_partition_has_to_be_named(root: Path) -> None:
     for day in ("a", "b"):
         run(one(frame, DAILY), day=day)
-    with pytest.raises(PipelineError, match="has 2 partitions: name one"):
+    with pytest.raises(PipelineError, match="has 2 partitions: name one") as caught:
         load_asset("prices")
+    way = str(caught.value.hint).partition("all of them: ")[2]
+    tables = eval(way, {"load_asset": load_asset, "asset": asset})
+    assert [type(table) for table in tables] == [pd.DataFrame] * 2
     with pytest.raises(PipelineError, match="nothing is recorded of partition 'c'"):
         load_asset("prices", "c")
     with pytest.raises(PipelineError, match="nothing is recorded of asset 'price'"):

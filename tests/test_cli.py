@@ -800,6 +800,37 @@ def test_failing_async_tasks_traceback_starts_in_the_users_file(
     assert "During handling" not in ran.err
 
 
+def test_traceback_ends_in_the_users_file_where_a_call_of_ours_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import mxm
+        from mxm.pipeline import get_flow, load_asset, load_run
+
+        @mxm.task
+        def asset() -> object:
+            return load_asset("nothing")
+
+        @mxm.task
+        def run() -> object:
+            return load_run("nothing")
+
+        @mxm.task
+        def flow() -> object:
+            return get_flow("nothing")
+
+        @mxm.flow
+        def asking():
+            return asset(), run(), flow()
+        """
+    write(tmp_path, {"asking.py": text})
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("run", "asking", "--backend", "inline")
+    assert ran.code == 1
+    places = [line for line in ran.err.splitlines() if line.startswith('  File "')]
+    assert [place.rpartition("in ")[2] for place in places] == ["asset", "run", "flow"]
+
+
 def test_fail_fast_starts_nothing_more(project: Path) -> None:
     params = ("-p", "limit=2", "-p", "symbol=Q", "--backend", "inline", "--quiet")
     assert "load" in json.loads(invoke("run", "failing", *params).out)

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -78,8 +79,8 @@ class TableFormat:
             ) from error
         lost = _COMPARE[library](value, lambda names: self._read(library, path, names))
         if lost:
-            raise AssetError(f"{self._name} would not give it back unchanged: {lost[0]}",
-                             hint=_hint(value))  # fmt: skip
+            hint = _other_unit(lost[0]) or _hint(value)
+            raise AssetError(f"{self._name} would not give it back unchanged: {lost[0]}", hint=hint)
         return _lost_frequency(value) if library == "pandas" else ()
 
     def _write_pandas(self, value: Any, path: str) -> None:
@@ -130,6 +131,12 @@ def _not_a_table(value: Any) -> str | None:
         base = bases[0].__module__.partition(".")[0]
         return f"a {name} would be read back as a plain table of {base}: make one of it first"
     return f"a {name} is not a table of pandas, polars or pyarrow"
+
+
+def _other_unit(lost: str) -> str | None:
+    """What to write where times are read back in a finer unit, as parquet has no seconds."""
+    unit = re.fullmatch(r"column (.+) of (datetime64\[)s(.*\]) would be (\2ms\3)", lost)
+    return f"convert it first: table.astype({{{unit[1]}: {unit[4]!r}}})" if unit else None
 
 
 def _hint(value: Any) -> str:

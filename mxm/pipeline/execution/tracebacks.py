@@ -6,6 +6,7 @@ import linecache
 import os
 import traceback
 
+from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.problems import Source
 
 __all__ = ["lines_around", "users_place", "users_traceback"]
@@ -15,9 +16,12 @@ def users_traceback(error: BaseException) -> str:
     """The traceback of *error* from the user's frame on, without a final newline."""
     report = traceback.TracebackException.from_exception(error)
     frames = list(report.stack)
+    if isinstance(error, PipelineError):  # a call of ours says what is wrong, not where in ours
+        while frames and _OURS in frames[-1].filename:
+            frames.pop()
     first = next((i for i, f in enumerate(frames) if not _leads_in(f.filename)), len(frames))
     report.stack = traceback.StackSummary.from_list(frames[first:])
-    if first == len(frames) and not any(map(users_place, _causes_of(error))):
+    if first >= len(frames) and not any(map(users_place, _causes_of(error))):
         report.__cause__ = report.__context__ = None  # all of it is ours: the message says it
     return "".join(report.format()).rstrip()
 
@@ -52,6 +56,7 @@ def lines_around(place: Source) -> list[tuple[int, str]]:
     return [(number, line.rstrip("\n")) for number, line in lines]
 
 
+_OURS = f"{os.sep}{os.path.join('mxm', 'pipeline')}{os.sep}"
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 
 

@@ -657,7 +657,8 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
     if named is None and len(partitions) > 1:
         raise PipelineError(
             f"asset {asset!r} has {len(partitions):,} partitions: name one",
-            hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}",
+            hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}; all of them: "
+            f"[load_asset({asset!r}, each) for each in asset({asset!r}).partitions()]",
         )
     template = declarations(database).get(asset, {}).get("path_template")
     if template is not None:  # an earlier one's file is another file of the same thing
