@@ -25,7 +25,7 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def environment() -> dict[str, object]:
-    """What the numbers depend on and may be told."""
+    """What the numbers depend on, and may be published."""
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),

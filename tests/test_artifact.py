@@ -1,4 +1,4 @@
-"""The built wheel, as it is released: what it holds, and that it works wherever it may; slow."""
+"""The built wheel, as it is released: what it contains, and that it works everywhere it should; slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decorators and what they make: a task is still its function, misuse is told at once."""
+"""The decorators and what they make: a task is still its function, misuse is reported at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backfills: `run --for`, one run a partition."""
+"""Backfills: `run --for`, one run for each partition."""
 
 from __future__ import annotations
 

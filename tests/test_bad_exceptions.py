@@ -1,4 +1,4 @@
-"""Exceptions whose own code fails: the run says which they were, and goes on."""
+"""Exceptions whose own code fails: the run reports them, and continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor`: every fault has its remedy, and nothing that answers or hangs keeps it."""
+"""`doctor`: every fault has a fix, and nothing that hangs stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: their order, what observers may do, and that they tell all of a run."""
+"""Events: their order, what observers may do, and that they cover everything in a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exit code of every verb, one row a way to end: what scripts and CI go by."""
+"""The exit code of every verb, one row for each way to end: what scripts and CI go by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eleven pipelines of the field: what each gives, also where something fails, on every runner."""
+"""Eleven pipelines from other tools: what each returns, also after failures, on every runner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no instance; what is one is told in test_reading, where it passes by identity."""
+"""Values that are not instances; those that are pass by identity in test_conversion."""
 
 from __future__ import annotations
 

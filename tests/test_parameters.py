@@ -1,4 +1,4 @@
-"""Parameters from files and from the environment, and what is told where they cannot be used."""
+"""Parameters from files and from the environment, and what is reported if they cannot be used."""
 
 from __future__ import annotations
 

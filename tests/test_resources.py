@@ -1,4 +1,4 @@
-"""Resources: opened once a run and process, closed at its end, in the place of nothing else."""
+"""Resources: opened once per run and process, closed at its end, and never filled otherwise."""
 
 from __future__ import annotations
 

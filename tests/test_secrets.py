@@ -1,4 +1,4 @@
-"""A secret is shown nowhere: one test a place where a value might be told."""
+"""A secret is shown nowhere: one test for each place where a value might appear."""
 
 from __future__ import annotations
 

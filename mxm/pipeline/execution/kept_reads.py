@@ -119,7 +119,7 @@ def is_of_system(path: str, root: str) -> bool:
 
 
 def is_left_out(path: str, root: str) -> bool:
-    """Whether *path* is no input of the project in *root*: Python's own, a device, the store."""
+    """Whether *path* is not an input of the project in *root*: of Python, a device, the store."""
     if path.startswith(("/proc/", "/sys/", "/dev/")) or "/.mxm/" in path or path.endswith("/.mxm"):
         return True
     if path.endswith((".pyc", ".pyo")):

@@ -26,7 +26,7 @@ _LONGEST_LIST = 1_000
 _HEAD = 5
 
 NO_FORM: Any = object()
-"""What `array_items` gives where a value has none."""
+"""What `array_items` returns if a value has none."""
 
 
 def _library(value: object) -> str:

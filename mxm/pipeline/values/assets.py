@@ -38,7 +38,7 @@ class ReadAsset:
     content: str | None = None
 
     def to_dict(self) -> dict[str, JSONValue]:
-        """It in the form of its run's document."""
+        """The read in the form of its run's document."""
         return {
             "id": self.id,
             "what": self.what,
@@ -50,7 +50,7 @@ class ReadAsset:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check said of a value.
+    """The result of a check.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class CheckResult:
     severity
         ``block`` or ``warn``.
     passed
-        Whether the value is right.
+        Whether the value passed.
     message
         Why not.
     """

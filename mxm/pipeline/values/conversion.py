@@ -1,4 +1,4 @@
-"""Converts text from the command and Python values, as the annotation says."""
+"""Converts text from the command line and Python values to the annotated type."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class Text(str):
 
 
 class Written(float):
-    """A number of a file, with its digits: a Decimal takes all of them.
+    """A number in a file, with its digits: a Decimal keeps all of them.
 
     Parameters
     ----------
     digits
-        As they are in the file.
+        As in the file.
     """
 
     __slots__ = ("digits",)
 
     def __new__(cls, digits: str) -> Written:
-        """Keep *digits*; see `finite_float` for what is refused."""
+        """Keep *digits*; `finite_float` says which are refused."""
         made = super().__new__(cls, finite_float(digits))
         made.digits = digits
         return made
@@ -221,7 +221,7 @@ _TEXT_ONLY = (date, time, timedelta, UUID, Enum)
 def read_digits(value: Any, annotation: Any = None) -> Any:
     """*value* with a Decimal or a plain float in place of each `Written`, as *annotation* asks.
 
-    What contains none passes by identity.
+    A value without any passes by identity.
     """
     exact = any(part is Decimal for part in parts_of(annotation))
 
@@ -243,7 +243,7 @@ def read_digits(value: Any, annotation: Any = None) -> Any:
 
 
 def _takes_fewer(annotation: Any) -> bool:
-    """Whether some instances of *annotation* are not meant in a file: times as dates, true as 1."""
+    """Whether a file must not give some instances of *annotation*: times as dates, true as 1."""
     parts = set(map(id, parts_of(annotation)))
     has_number = any(id(kind) in parts for kind in (int, float, complex))
     return (id(date) in parts and id(datetime) not in parts) or (

@@ -30,7 +30,7 @@ def example_of(annotation: Any, name: str, wrong: object, *, typed: bool) -> str
     name
         The parameter's.
     wrong
-        What was given.
+        The value.
     typed
         Whether it was typed on the command line.
     """

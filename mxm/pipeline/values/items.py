@@ -1,4 +1,4 @@
-"""The items of a mapped task: taken out of the list that it is given, and named."""
+"""The items of a mapped task: taken from its list, and named."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def items_of(value: Any) -> list[Any]:
             f"{_article(kind)} {kind} cannot be mapped, because it can be read only once: "
             "make it a list: list(...)"
         )
-    return list(items)  # what its own code raises is raised as it is
+    return list(items)  # exceptions of its own code are raised unchanged
 
 
 def _keeps_order(kind: str) -> bool:
@@ -58,7 +58,7 @@ def _keeps_order(kind: str) -> bool:
 
 
 def _refusal(value: Any) -> str | None:
-    """Why *value* cannot be mapped, and what to write instead; None where it can."""
+    """Why *value* cannot be mapped, and what to write instead; None if it can."""
     kind = type(value).__name__
     if isinstance(value, str | bytes | bytearray | memoryview):
         return f"a {kind} cannot be mapped: for one item, write a list, [x]"
@@ -76,8 +76,8 @@ def _refusal(value: Any) -> str | None:
 def _in_order(members: Any, kind: str) -> list[Any]:
     """The *members* of a set, sorted.
 
-    What has only a partial order, frozensets or a NaN, is sorted without an error, into an order
-    that differs from run to run.
+    Members with only a partial order, such as frozensets or a NaN, are sorted without an error, but
+    in an order that differs between runs.
     """
     try:
         items = sorted(members)
@@ -118,8 +118,8 @@ def require_pairs(lengths: Mapping[str, int]) -> None:
 def item_keys(items: Sequence[Any], choose: Callable[[Any], object] | None = None) -> list[str]:
     """A name for each item, for people to read: it does not identify the item's content.
 
-    Text, numbers, dates, enums and tuples of these have their text, at most 80 characters of it;
-    everything else, secrets included, its index. A second one of a name is ``SPY#2``.
+    Text, numbers, dates, enums and tuples of these get their text, at most 80 characters of it;
+    everything else, including secrets, gets its index. A second item with a name is ``SPY#2``.
 
     Parameters
     ----------

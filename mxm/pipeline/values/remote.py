@@ -13,7 +13,7 @@ __all__ = ["Held", "RemoteValue", "fetched"]
 
 
 class Held(Protocol):
-    """What leads to a value on a cluster."""
+    """A reference to a value on a cluster."""
 
     @property
     def outlives_run(self) -> bool:
@@ -101,7 +101,7 @@ class RemoteValue:
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteValue, (self.type, self.nbytes, self.written, None)
 
-    # It is easily taken for the value itself, and must not answer for it.
+    # It is easily mistaken for the value itself, and must not act like it.
 
     def _is_not_the_value(self) -> NoReturn:
         raise TypeError(f"this is a RemoteValue, not the {self.type} itself: call get()")

@@ -19,7 +19,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 __all__ = ["LARGEST", "Snapshot"]
 
 LARGEST = 65_536
-"""Bytes up to which a value is copied without being asked for."""
+"""Values of up to so many bytes are copied by default."""
 
 # Types that cannot be changed in place, or are not data.
 _FIXED = frozenset(
@@ -67,7 +67,7 @@ class Snapshot:
             return False
         try:
             return not _same(self.restored(), value)
-        except BaseException as error:  # in code of libraries and users, or too deep
+        except BaseException as error:  # from code of libraries and users, or nested too deeply
             let_signals_pass(error)
             return True
 

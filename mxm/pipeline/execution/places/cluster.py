@@ -410,7 +410,7 @@ def require_socket(address: str, seconds: float, what: str) -> None:
     Raises
     ------
     BackendError
-        Nothing does, or this is no address.
+        Nothing does, or this is not an address.
     """
     import socket
     from urllib.parse import urlsplit

@@ -1,8 +1,8 @@
-"""The project's sources as a tree: shipped to a worker once, and imported there from its folder.
+"""The project's sources as a tree: sent to a worker once, and imported there from its folder.
 
-A worker of a cluster lives longer than the code: it imports a module once, and would go on with
-that after an edit. So each request names the tree that it was planned with, by digest. Another
-tree takes the place of the one that is imported, and forgets its modules.
+A worker of a cluster outlives the code: it imports a module once, and would still use it after an
+edit. So each request names, by digest, the tree that it was planned with. A different tree
+replaces the imported one, whose modules are forgotten.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from mxm.pipeline.problems import shown_path
 __all__ = ["Tree", "tree_of", "has_tree", "install", "zipped", "within_tree"]
 
 _OURS = os.path.realpath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 2))
-_LARGEST = 64_000_000  # bytes of sources: more is no project, but a folder of everything
+_LARGEST = (
+    64_000_000  # bytes of sources: with more, it is not a project, but a folder of everything
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Which sources a run was planned with.
+    """The sources that a run was planned with.
 
     Parameters
     ----------
     digest
-        Of their paths and contents.
+        The digest of their paths and contents.
     root
         The project's folder, where the run was planned.
     paths
@@ -52,7 +54,7 @@ class Tree:
 
 
 def _files(root: str, *, whole: bool = True) -> Iterator[str]:
-    """The Python files below *root*; else those there and in packages, as of a home folder."""
+    """The Python files below *root*; for a folder like a home, only modules and packages in it."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
             name
@@ -76,12 +78,12 @@ def tree_of(root: str, *, whole: bool = True) -> tuple[Tree, dict[str, bytes]]:
     root
         The folder.
     whole
-        Whether all of it is the project's; else only its modules and packages are taken.
+        Whether the whole folder is the project; otherwise only its modules and packages count.
 
     Raises
     ------
     BackendError
-        There is too much of it, or a file cannot be read.
+        It is too large, or a file cannot be read.
     """
     root = os.path.realpath(root)
     files: dict[str, bytes] = {}
@@ -129,7 +131,7 @@ _in_use = 0
 
 @functools.cache
 def _home() -> str:
-    """A folder of this process alone: nobody else may plant code there."""
+    """A folder of this process alone, so that nobody else can put code there."""
     home = tempfile.mkdtemp(prefix="mxm-code-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     return home
@@ -145,7 +147,7 @@ def has_tree(tree: Tree) -> bool:
 
 
 def install(tree: Tree, data: bytes) -> None:
-    """Unpack the sources for this process, which alone may write there."""
+    """Unpack the sources for this process; only it may write there."""
     folder = _folder(tree.digest)
     part = tempfile.mkdtemp(dir=_home())
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -156,11 +158,11 @@ def install(tree: Tree, data: bytes) -> None:
 
 @contextlib.contextmanager
 def within_tree(tree: Tree, run: str) -> Generator[str, None, None]:
-    """Let imports come from *tree* in this block, anew for each *run*; gives its folder.
+    """A block in which imports come from *tree*, anew for each *run*; yields its folder.
 
-    What the modules hold, such as a file that was read once, may be of another day in another run.
-    Calls of one run may be made at once. One of another run waits for them: a process has one
-    module of a name.
+    The state of a module, such as a file that it read once, may be outdated in another run. Calls
+    of one run may overlap; a call of another run waits for them, because a process has only one
+    module with a name.
     """
     global _in_use, _current
     folder = _folder(tree.digest)

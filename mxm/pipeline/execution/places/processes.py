@@ -81,7 +81,7 @@ class WorkerPool:
         self._ending: set[Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
-        self._noted = False  # what went wrong as workers closed their resources
+        self._noted = False  # what went wrong when workers closed their resources
         self._process = os.getpid()
         # Before multiprocessing's own handler, which would wait for them.
         atexit.register(self._kill)
@@ -131,11 +131,11 @@ class WorkerPool:
         task, timeout = calls[0].step.name, calls[0].step.task.timeout_s
         try:
             head, inputs, sent = chunk(calls, self._pack)
-        except FatalError as fatal:  # those behind it may be sent
+        except FatalError as fatal:  # the others may be sent
             yield Done(0, error=fatal)
             return
         worker, fresh = self._take()
-        number = -1  # of the last started call
+        number = -1  # for the last started call
         outcomes = worker.ask_many(head, inputs, sent, timeout)
         try:
             for kind, content in outcomes:
@@ -161,10 +161,10 @@ class WorkerPool:
             self._give_back(worker)
 
     def close(self) -> None:
-        """End every worker: idle ones as Python ends, busy ones by interrupting them.
+        """End every worker: idle ones normally, busy ones by interrupting them.
 
-        An idle one may take long, where a thread or an exit handler of the user's is at work. It is
-        not waited for here for more than a second; this process does not end before it has.
+        An idle worker may take long, if a thread or an exit handler of the user is at work. This
+        waits for it for at most a second; this process does not end before the worker has.
         """
         with self._lock:
             self._closed = True
@@ -190,9 +190,9 @@ class WorkerPool:
         self._let_go()
 
     def _pack(self, fn: Callable[..., Any]) -> bytes:
-        """*fn* as bytes, with what it looks up: a worker compares that with what it has.
+        """*fn* as bytes, with the names that it looks up, which a worker compares with its own.
 
-        What calls of any task change is among it, so that no warning depends on the order of calls.
+        Names that calls of any task change are included, so the order of calls changes no warning.
         """
         with self._lock:
             known = self._packed.get(id(fn))
@@ -221,7 +221,7 @@ class WorkerPool:
         self._let_go()
 
     def _kill(self) -> None:
-        if os.getpid() == self._process:  # a fork of this one leaves them alone
+        if os.getpid() == self._process:  # a fork of this process leaves them alone
             for worker in tuple(self._all):
                 worker.kill()
 
@@ -265,7 +265,7 @@ class WorkerPool:
         worker.kill()
         self._forget(worker)
         if self._closed:
-            raise KeyboardInterrupt  # it did not die by itself
+            raise KeyboardInterrupt  # it did not end by itself
         return worker.exitcode
 
     def _died(self, task: str, code: int | None, *, begun: bool) -> Exception:
@@ -314,7 +314,7 @@ def refuse_at_import(runner: str) -> Source | None:
             place = Source(frame.f_code.co_filename, frame.f_lineno)
             child = multiprocessing.current_process().name
             if module == "__mp_main__" and child.startswith((WORKER, _NANNYS)):
-                os._exit(UNGUARDED)  # the parent reports it, once for all workers
+                os._exit(UNGUARDED)  # the parent reports it once for all workers
             if module == "__main__":
                 called_at = place
             if module == "__mp_main__" or getattr(spec, "_initializing", False):
@@ -329,7 +329,7 @@ def refuse_at_import(runner: str) -> Source | None:
 
 
 def _pass_on(call: Invocation, worker: Worker) -> None:
-    """Keep what a worker noted; without notes, a task that this run is inside of is not kept."""
+    """Keep a worker's notes; without notes, the result of a task around this run is not kept."""
     call.reads.extend(worker.reads())
     if call.probe is None:
         unseen("worker processes")

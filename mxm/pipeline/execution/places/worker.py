@@ -1,7 +1,7 @@
-"""The worker's side of the place `processes`: answers one request after the other.
+"""The worker's side of the place `processes`: answers one request after another.
 
-Only functions, inputs and values cross over, so that a worker loads neither an engine nor a
-decorator's module twice. What a task logs and prints goes back, too, for the parent to show.
+Only functions, inputs and values are sent, so a worker loads neither an engine nor a decorator's
+module twice. What a task logs and prints goes back, for the parent to show.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ __all__ = [
 ]
 
 
-# What a worker tells. Each is one message of this name, and one with what there is to tell.
+# What a worker sends: one message with this name, and one with the content.
 READY = b"ready"  # the function and its inputs are here: nothing
 LOGGED = b"logged"  # the task, a record
 PRINTED = b"printed"  # the task, the stream's name, a text
 PROGRESSED = b"progressed"  # the task, how many are done, of how many
 RETURNED = b"returned"  # the value
-HELD = b"held"  # by a cluster, the value: its type, its size, and it as JSON
+HELD = b"held"  # on a cluster, the value: its type, its size, and its JSON
 UNREAD = b"unread"  # why an input cannot be taken from a value that the cluster holds
 UNSENT = b"unsent"  # why the value cannot be sent
 RAISED = b"raised"  # the exception
-OTHER = b"other"  # instead of a call: the names that are bound to something else here
-CALLED = b"called"  # before the notes of a cached call: its function returned in time
+OTHER = b"other"  # instead of a call: names that mean something else here
+CALLED = b"called"  # before the notes of a cached call: the function returned in time
 NOTED = b"noted"  # before the outcome of a cached call: what its attempt did, as Notes
 READ = b"read"  # before the outcome of a call: the assets that it loaded
-WARNED = b"warned"  # at its end: what went wrong as it closed a resource, a Problem
+WARNED = b"warned"  # at its end: what went wrong when it closed a resource, a Problem
 
 
 END = b"end"
@@ -86,13 +86,13 @@ UNGUARDED = 66
 
 
 class _Stopped(BaseException):
-    """The parent needs no answer any more."""
+    """The parent no longer needs an answer."""
 
 
 def serve(pipe: Connection) -> None:
-    """Answer requests until there are no more, and end as Python does; what a worker runs.
+    """Answer requests until there are no more, then end as Python does; the worker's main function.
 
-    SIGTERM interrupts what the worker does, and ends it in the same way.
+    SIGTERM interrupts the worker's current work, and ends it in the same way.
     """
     stopped = _stand_alone()
     parent = _Parent(pipe)
@@ -131,7 +131,7 @@ def _close(parent: _Parent, resources: Resources) -> None:
 
 
 def _next_request(pipe: Connection) -> tuple[Any, bytes, list[bytes] | None] | None:
-    """What is asked, the inputs, and for the calls of a chunk what each has of its own."""
+    """The request, the inputs, and for a chunk the inputs of each call."""
     try:
         first = pipe.recv_bytes()
         if first == END:
@@ -145,8 +145,8 @@ def _next_request(pipe: Connection) -> tuple[Any, bytes, list[bytes] | None] | N
 
 
 def _stand_alone() -> list[BaseException]:
-    """Be the first of a group of processes, which ends as one; what stopped it is listed."""
-    # The parent decides what Ctrl-C means, and what a task starts is not to outlive it.
+    """Become the leader of a process group, which ends as one; signals that stop it are listed."""
+    # The parent decides what Ctrl-C means, and what a task starts must not outlive it.
     if sys.platform != "win32":
         os.setsid()
     stopped: list[BaseException] = []
@@ -180,15 +180,15 @@ def _end_with_parent() -> None:
 
 
 class _Parent:
-    """The process that asks: it gets what is logged and printed here."""
+    """The asking process: it gets what is logged and printed here."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()  # threads that a task starts print, too
-        self._whole = True  # a signal may cut a message, and leave nothing to add to
+        self._whole = True  # a signal may cut a message, so the rest cannot be sent
         self._handling = logging.Logger.callHandlers
         logs = LogQueue(self.tell)
-        # Whatever loggers and handlers the user's module sets up: the parent has the same.
+        # Whatever loggers and handlers the user's module sets up, the parent has them, too.
         _set_handling(lambda _, record: logs.handle(record))
         sys.stdout, sys.stderr = self._streams = self._stream("stdout"), self._stream("stderr")
         send_progress(self._progressed)
@@ -196,7 +196,7 @@ class _Parent:
             os.register_at_fork(after_in_child=self._leave)
 
     def tell(self, kind: bytes, content: bytes) -> None:
-        """Send *content*, which is of this *kind*."""
+        """Send *content* of this *kind*."""
         with self._lock:
             if self._whole and not self._pipe.closed:
                 self._whole = False
@@ -208,7 +208,7 @@ class _Parent:
         self.tell(PROGRESSED, pack((current_task(), done, total)))
 
     def flush(self) -> None:
-        """Tell the lines that have no end."""
+        """Send unfinished lines."""
         for stream in self._streams:
             if not stream.closed:
                 stream.flush()
@@ -221,7 +221,7 @@ class _Parent:
         return io.TextIOWrapper(beneath, "utf-8", "backslashreplace", line_buffering=True)
 
     def _leave(self) -> None:
-        """In a fork of this process: it may not write to this one's pipe, nor keep it open."""
+        """For a fork of this process: it must not write to this pipe, nor keep it open."""
         self._lock = threading.Lock()  # another thread may have held it
         self._pipe.close()
         _set_handling(self._handling)
@@ -229,17 +229,17 @@ class _Parent:
 
 
 class LogQueue(logging.handlers.QueueHandler):
-    """Makes records fit to be sent, and sends them."""
+    """Prepares log records for sending, and sends them."""
 
     def __init__(self, tell: Callable[[bytes, bytes], None]) -> None:
         super().__init__(queue.SimpleQueue())
         self._tell = tell
 
     def prepare(self, record: logging.LogRecord) -> Any:
-        """*record* with its text alone."""
+        """*record* with only its text."""
         try:
             return super().prepare(record)
-        except BaseException as error:  # of a value that has no text: the task goes on
+        except BaseException as error:  # from a value without a text: the task continues
             let_signals_pass(error)
             record.msg, record.args = text_of(record.msg), None
             return super().prepare(record)
@@ -254,7 +254,7 @@ def _set_handling(handling: Callable[[logging.Logger, logging.LogRecord], object
 
 
 def _set_levels(levels: Mapping[str, int]) -> None:
-    """Log what the parent would."""
+    """Set the levels at which the parent logs."""
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
@@ -262,9 +262,9 @@ def _set_levels(levels: Mapping[str, int]) -> None:
 def _answer_each(
     parent: _Parent, resources: Resources, fn: bytes, shared: bytes, parts: list[bytes]
 ) -> None:
-    """Answer the calls of a chunk in turn; the inputs that they share are read for each anew.
+    """Answer the calls of a chunk in turn; shared inputs are unpickled anew for each.
 
-    So no item finds in them what another one changed.
+    So no item sees what another item changed in them.
     """
     try:
         function = _function(parent, fn)
@@ -303,7 +303,7 @@ def _value(
     kwargs: Mapping[str, Any],
     probe: Noting | None,
 ) -> Any:
-    """What *function* returns, called with the resources that it asks for."""
+    """The value that *function* returns when called with the resources that it asks for."""
     filled, named = resources.filled(function, args, kwargs)
     loop = resources.loop or EventLoop()
     called = functools.partial(call_function, function, filled, named, loop)
@@ -324,7 +324,7 @@ def _noted(
     probe: Noting | None,
     called: Callable[[], Any],
 ) -> Any:
-    """What *called* returns; its *probe* is read, and sent."""
+    """The value that *called* returns; the notes of its *probe* are sent."""
     if probe is None:
         return called()
     try:
@@ -360,13 +360,13 @@ def _answer(parent: _Parent, resources: Resources, fn: bytes, inputs: bytes) -> 
 
 
 class _OtherError(Exception):
-    """The function would read something else here than in the parent."""
+    """The function would read something different here from in the parent."""
 
 
 def _function(parent: _Parent, packed: bytes) -> Callable[..., Any]:
-    """The function that was sent, if the modules here are those of the parent.
+    """The function that was sent, if the modules here match the parent's.
 
-    They are compared before anything of them is called here.
+    They are compared before anything in them is called here.
     """
     fn, lookups = unpack(packed)
     function: Callable[..., Any] = unpack(fn)
@@ -404,7 +404,7 @@ _in_use: set[str] = set()
 
 
 def returned(value: Any) -> tuple[bytes, bytes]:
-    """The message that has *value* whole, or says why it cannot be sent."""
+    """The message with the whole *value*, or the reason why it cannot be sent."""
     try:
         return RETURNED, pack(value)
     except BaseException as error:  # any type may refuse to be pickled, in its own way

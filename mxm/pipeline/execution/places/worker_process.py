@@ -38,8 +38,8 @@ from mxm.pipeline.problems import Problem
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of", "show"]
 
 SECONDS_TO_END = 1.0
-"""How long a worker that is interrupted may take to end, and how long one that ends by itself is
-waited for at once."""
+"""How many seconds an interrupted worker may take to end, and how many to wait at once for one that
+ends by itself."""
 
 WORKER = "mxm-worker"
 """The name of each of these processes."""
@@ -48,11 +48,11 @@ _LOOK_S = 0.2
 
 
 class LateError(Exception):
-    """An attempt took longer than it may."""
+    """An attempt took longer than allowed."""
 
 
 class DiedError(Exception):
-    """The worker is gone; *begun* where it had called the function."""
+    """The worker is gone; *begun* says whether it had called the function."""
 
     begun = False
 
@@ -60,8 +60,8 @@ class DiedError(Exception):
 class Worker:
     """One process and the pipe to it.
 
-    It is spawned: a fork of this process may copy a lock that is held, and a child of a fork server
-    does not end as Python does.
+    It is spawned, because a fork may copy a held lock, and a child of a fork server does not end as
+    Python does.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         try:
             self._pipe, theirs = context.Pipe()
-            # Not a daemon, which could start no processes of its own.
+            # Not a daemon, which could not start processes of its own.
             self._process = context.Process(target=serve, args=(theirs,), name=WORKER, daemon=False)
             with theirs:
                 self._process.start()
@@ -91,12 +91,12 @@ class Worker:
         self._reads: list[ReadAsset] = []
 
     def problems(self) -> list[Problem]:
-        """What went wrong as it closed its resources, each once."""
+        """What went wrong when it closed its resources, each once."""
         problems, self._problems = self._problems, []
         return problems
 
     def notes(self) -> list[Any]:
-        """What was noted of attempts of cached calls, each once."""
+        """The notes on attempts of cached calls, each once."""
         notes, self._notes = self._notes, []
         return notes
 
@@ -106,7 +106,7 @@ class Worker:
         return reads
 
     def ask(self, head: bytes, inputs: bytes, timeout: float | None) -> tuple[bytes, bytes]:
-        """What the worker answers to a request; shows what it logs and prints meanwhile.
+        """The worker's answer to a request; meanwhile, show what it logs and prints.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Worker:
                     self.used = True
                     return kind, content
                 begun = True
-                # What it took to start the worker, and to import a module, is not counted.
+                # Starting the worker and importing a module do not count.
                 deadline = None if timeout is None else time.monotonic() + timeout
         except DiedError as died:
             died.begun = begun
@@ -166,14 +166,14 @@ class Worker:
                 self._pipe.send_bytes(message)
 
     def _answer(self, deadline: float | None) -> tuple[bytes, bytes]:
-        """What the worker answers next, once what it logged and printed before is shown."""
+        """The worker's next answer, after showing what it logged and printed before."""
         while (message := self._next(deadline)) is not None:
             if not self._show(*message):
                 return message
         raise LateError
 
     def end(self) -> None:
-        """Let it end as Python does, however long that takes; it is idle."""
+        """Let the idle worker end as Python does, however long that takes."""
         with contextlib.suppress(OSError):
             self._pipe.send_bytes(END)
         self._see_off(None)
@@ -187,30 +187,30 @@ class Worker:
         self.kill()
 
     def interrupt(self) -> None:
-        """Ask it to stop what it does and to end; where there are no signals, kill it."""
+        """Ask it to stop its work and end; without signals, kill it."""
         if sys.platform == "win32":
             self.kill()
         else:
             self._process.terminate()
 
     def stop(self) -> bool:
-        """End it, within a second or by force; whether it ended by itself."""
+        """End it within a second, or by force; return whether it ended by itself."""
         self.interrupt()
         gone = self._see_off(SECONDS_TO_END)
         self.kill()
         return gone
 
     def kill(self) -> None:
-        """End it at once, with all that it started."""
+        """End it at once, with everything that it started."""
         self._killed = True
         if sys.platform != "win32" and self._process.pid is not None:
-            with contextlib.suppress(OSError):  # it is no group yet, or no more
+            with contextlib.suppress(OSError):  # it is not a group yet, or not any more
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
 
     def join(self, seconds: float) -> None:
-        """Wait until it is gone, while another thread reads what it says."""
+        """Wait until it is gone, while another thread reads its messages."""
         self._process.join(seconds)
 
     @property
@@ -224,7 +224,7 @@ class Worker:
         return self._process.exitcode
 
     def _see_off(self, seconds: float | None) -> bool:
-        """Show what it still logs and prints, until it is gone or *seconds* are over."""
+        """Show what it still logs and prints, until it is gone or *seconds* have passed."""
         deadline = None if seconds is None else time.monotonic() + seconds
         try:
             while (message := self._next(deadline)) is not None:
@@ -234,7 +234,7 @@ class Worker:
         return False
 
     def _next(self, deadline: float | None) -> tuple[bytes, bytes] | None:
-        """The next message; None where there is none until *deadline*."""
+        """The next message; None if there is none by *deadline*."""
         with self._dying():
             while True:
                 left = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
@@ -247,7 +247,7 @@ class Worker:
                     return None
 
     def _show(self, kind: bytes, content: bytes) -> bool:
-        """Log or print what the worker says, and keep what it warns of; whether it is such."""
+        """If this is a line or a warning of the worker, show or keep it; return whether it is."""
         if kind == WARNED:
             self._problems.append(unpack(content))
         elif kind == NOTED:
@@ -263,7 +263,7 @@ class Worker:
         try:
             yield
         except (EOFError, OSError):
-            self._process.join(SECONDS_TO_END)  # by itself: it has an exit code of its own
+            self._process.join(SECONDS_TO_END)  # it ended by itself, with an exit code of its own
             raise DiedError from None
 
 
@@ -280,7 +280,7 @@ def _way_out(error: Exception) -> str:
 
 
 def show(kind: bytes, content: bytes) -> None:
-    """Log or print what a worker says, as its task's."""
+    """Log or print a worker's message as output of its task."""
     if kind == LOGGED:
         _log(*unpack(content))
     elif kind == PRINTED:

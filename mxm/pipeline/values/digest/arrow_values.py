@@ -79,14 +79,14 @@ def chunked_part(walk: Walk, array: Any) -> bytes:
     parts: list[bytes] = []
     for start in range(0, len(array), _ROWS):
         rows = array.slice(start, _ROWS).combine_chunks()
-        # Of texts of more than 2 GB, several are left.
+        # With more than 2 GB of text, several are left.
         chunks = rows.chunks if isinstance(rows, pa.ChunkedArray) else [rows]
         parts += [_rows(walk, pa, chunk) for chunk in chunks]
     return part("arrow", _type(walk, array.type), b"%d" % len(array), *parts)
 
 
 def _rows(walk: Walk, pa: Any, rows: Any) -> bytes:
-    """Which *rows* are missing, and the content of the others."""
+    """Which *rows* are missing, and the content of the other rows."""
     if pa.types.is_null(rows.type):
         return part("null", b"%d" % len(rows))
     missing = b""
@@ -101,7 +101,7 @@ def _content(walk: Walk, pa: Any, rows: Any) -> bytes:
     if isinstance(kind, pa.BaseExtensionType):
         return _rows(walk, pa, rows.storage)
     if types.is_dictionary(kind):
-        # What no row refers to counts, too, like the order.
+        # Values that no row refers to count, too, as does the order.
         return _rows(walk, pa, rows.indices) + chunked_part(
             walk, pa.chunked_array([rows.dictionary])
         )

@@ -26,7 +26,7 @@ _OF_RUNS = {".mxm", "__pycache__"}
 def digest_of_names(folder: str | os.PathLike[str]) -> str:
     """The digest of the names in *folder*, whatever their order.
 
-    Those of the store and of Python's compiled files, which come with a run, do not count.
+    Names of the store and of Python's compiled files do not count, because runs create them.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def kinds_of(walk: Walk) -> dict[type, tuple[str, Callable[[Any], bytes]]]:
     Parameters
     ----------
     walk
-        What reads their parts.
+        The reader of their parts.
     """
 
     def moments(items: Sequence[datetime | time]) -> bytes:

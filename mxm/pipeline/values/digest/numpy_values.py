@@ -38,7 +38,7 @@ def _way_of_arrays(np: Any, kind: type) -> Callable[[Walk, Any], bytes] | None:
     if any(
         name in vars(base) for base in _own(np, kind) for name in ("__reduce__", "__reduce_ex__")
     ):
-        return None  # it says itself what it consists of
+        return None  # it lists its own parts
     return _derived
 
 
@@ -75,7 +75,7 @@ def _dtype(walk: Walk, dtype: Any) -> bytes:
 
 
 def type_part(walk: Walk, dtype: Any) -> bytes:
-    """The part for a dtype: its text, its class, and the fields and what else it holds."""
+    """The part for a dtype: its text, its class, its fields and its other contents."""
     kind = dtype.type
     dtype = _native(dtype)
     parts = [dtype.str.encode(), b";", f"{kind.__module__}.{kind.__qualname__}".encode(), b";"]
@@ -97,7 +97,7 @@ def type_part(walk: Walk, dtype: Any) -> bytes:
 
 
 def _native(dtype: Any) -> Any:
-    """*dtype* in this machine's order of bytes: pickle keeps no other."""
+    """*dtype* in this machine's byte order, the only one that pickle keeps."""
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
@@ -110,7 +110,7 @@ def array_part(walk: Walk, array: Any) -> bytes:
 
 def _content(walk: Walk, array: Any) -> bytes:
     dtype = array.dtype
-    if dtype.names is not None:  # between fields there may be bytes of any value
+    if dtype.names is not None:  # bytes between fields may have any value
         return b"".join([_content(walk, array[name]) for name in dtype.names])
     if dtype.hasobject or dtype.kind == "T":
         return walk.items(array.reshape(-1).tolist())
@@ -143,13 +143,13 @@ def _pieces(array: Any) -> Iterator[Any]:
 
 
 def _cleaner(dtype: Any) -> Callable[[Any], Any]:
-    """What makes the bytes of a piece the same for equal numbers: there are many NaN."""
+    """A function that makes the bytes of equal numbers equal: there are many NaN."""
     np: Any = sys.modules["numpy"]
     native = _native(dtype)
     if dtype.kind not in "fc":
         return lambda piece: piece.astype(native, copy=False).view(np.uint8)
     real = np.empty(0, native).real.dtype
-    # An x87 number has ten bytes, and others that are never set.
+    # An x87 number has ten bytes; its other bytes are never set.
     padded = real.type is np.longdouble and np.finfo(np.longdouble).nmant == 63
 
     def clean(piece: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Digests of any other object: its class, and what pickle would read of it."""
+"""Digests of other objects: their class, and what pickle would read from them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read(walk: Walk, value: Any) -> bytes:
     Raises
     ------
     RefusedError
-        It has no content to go by.
+        It has no content to compare.
     """
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, BuiltinFunctionType) and not _is_of_module(value):
@@ -73,12 +73,12 @@ def read(walk: Walk, value: Any) -> bytes:
         return part("named", walk.named(value))
     if isinstance(value, MethodType):
         return part("method", walk.value(value.__self__, ".__self__"), walk.named(value.__func__))
-    if kind is functools.partial:  # which pickle reads in another way once it has attributes
+    if kind is functools.partial:  # pickle reads it differently once it has attributes
         parts: list[Any] = [value.func, value.args, value.keywords, vars(value)]
         return part("partial", walk.value(parts))
-    if isinstance(value, enum.Enum):  # of combined flags, the value says it all
+    if isinstance(value, enum.Enum):  # for combined flags, the value is enough
         return part("enum", walk.named(kind), walk.value(value.value, ".value"))
-    if kind is ContextVar:  # what code that reads it gets here, now
+    if kind is ContextVar:  # what code that reads it gets here and now
         with contextlib.suppress(LookupError):
             return part("variable", value.name.encode(), walk.value(value.get(), ".get()"))
         return part("variable", value.name.encode())
@@ -87,7 +87,7 @@ def read(walk: Walk, value: Any) -> bytes:
     if hasattr(kind, "get_secret_value"):
         return walk.secret(value)
     if (kind.__module__, kind.__qualname__) == _RUN and value.id:
-        return part("run", value.id.encode())  # as it is compared; its values may be of any size
+        return part("run", value.id.encode())  # as it is compared; its values may have any size
     if kind is object or isinstance(value, ModuleType):
         raise RefusedError(f"{called(value)} has no content")
     if hasattr(kind, "__next__"):
@@ -100,7 +100,7 @@ def _is_of_module(function: Any) -> bool:
 
 
 def _reduced(walk: Walk, value: Any, kind: Any) -> bytes:
-    """The part for what pickle would write."""
+    """The part for the data that pickle would write."""
     if kind.__reduce__ in _SETS:
         own: Any = getattr(value, "__dict__", {})
         return part("set", walk.named(kind), walk.value(frozenset(value)), walk.state(value, own))
@@ -139,7 +139,7 @@ def _reduced(walk: Walk, value: Any, kind: Any) -> bytes:
 def _left_out(walk: Walk, value: Any, kind: Any, args: Any, state: Any) -> list[bytes]:
     """The parts for attributes that the pickle of a user's class leaves out, but its code reads.
 
-    Those that have no content, such as a lock, are left out for that.
+    Attributes without content, such as a lock, are skipped.
     """
     made = (kind.__getstate__, kind.__reduce__, kind.__reduce_ex__)
     if not any(map(_is_of_user, (*made, copyreg.dispatch_table.get(kind)))):
@@ -185,7 +185,7 @@ def _reduction(value: Any, kind: Any) -> Any:
 
 
 def _is_plain(kind: Any) -> bool:
-    """Whether *kind* leaves to Python what pickle reads."""
+    """Whether *kind* lets Python decide what pickle reads."""
     made = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
     return made and kind not in copyreg.dispatch_table
 
@@ -203,7 +203,7 @@ def _state(walk: Walk, value: Any, kind: Any, state: Any) -> bytes:
 
 
 def _global(walk: Walk, value: Any, name: str) -> bytes:
-    """The part for what is read again by its name."""
+    """The part for an object that pickle stores by name."""
     if callable(value) and hasattr(value, "__qualname__"):
         return part("named", walk.named(value))
     find: Any = vars(pickle)["whichmodule"]  # of no stubs

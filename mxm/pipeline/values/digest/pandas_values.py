@@ -35,7 +35,7 @@ def way_of(kind: type) -> Callable[[Walk, Any], bytes] | None:
 
 
 def _about(walk: Walk, value: Any) -> bytes:
-    """What tables and series say about themselves."""
+    """The metadata of tables and series."""
     own = {name: getattr(value, name, None) for name in value._metadata if name != "_name"}
     flags = b"unique" if not value.flags.allows_duplicate_labels else b""
     attrs = walk.value(value.attrs, ".attrs")
@@ -59,7 +59,7 @@ def _column(walk: Walk, array: Any, step: str) -> bytes:
     """The part for the array of a series or an index."""
     if hasattr(array.dtype, "newbyteorder"):  # NumPy's own
         if array.dtype.hasobject:
-            # As a value, so that errors lead to it, and for what it may contain: itself.
+            # As a value, so that errors name it, and because it may contain itself.
             return walk.value(array.to_numpy(), step)
         return array_part(walk, array.to_numpy())
     return walk.value(array, step)
@@ -140,7 +140,7 @@ def _arrow(walk: Walk, array: Any) -> bytes:
 
 
 def _nullable(walk: Walk, array: Any) -> bytes:
-    """Numbers, some missing: what is in the memory of those does not count."""
+    """Numbers, some of them missing; the memory of missing ones does not count."""
     missing, numbers = array._mask, array._data
     if missing.any():
         numbers = numbers.copy()
@@ -155,7 +155,7 @@ def _texts(walk: Walk, array: Any) -> bytes:
 
 
 def _dtype(walk: Walk, dtype: Any) -> bytes:
-    """The part for a dtype: what its text leaves out are categories, zones and storage."""
+    """The part for a dtype; its text leaves out categories, zones and storage."""
     parts = [walk.named(type(dtype)), str(dtype).encode(), b";"]
     for name in _SAID:
         if hasattr(dtype, name):
@@ -170,7 +170,7 @@ _SAID = (
 
 
 def _offset(walk: Walk, offset: Any) -> bytes:
-    """A frequency, without what it keeps of its results."""
+    """A frequency, without its cached results."""
     about = {"n": offset.n, "normalize": offset.normalize, **offset.kwds}
     return part("offset", walk.named(type(offset)), walk.value(about))
 

@@ -1,4 +1,4 @@
-"""The typed stream: each part says its type and its length, so that no two values look the same."""
+"""The typed stream: each part has its type and length, so that no two values look the same."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class UndigestibleError(Exception):
     Attributes
     ----------
     path
-        Where in the value: ``value.config.lock``.
+        The place in the value: ``value.config.lock``.
     reason
-        Why that has none.
+        Why that part has none.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -42,7 +42,7 @@ class UndigestibleError(Exception):
 class RefusedError(Exception):
     """A part of a value has no digest; *steps* lead to it, the last one first.
 
-    *number* is its place in the list that is being read, until this has a step of its own.
+    *number* is its place in the list being read, until the list has a step of its own.
     """
 
     def __init__(self, reason: str) -> None:
@@ -53,14 +53,14 @@ class RefusedError(Exception):
 
 
 class Walk(Protocol):
-    """The reader of a value, as the readers of single libraries see it."""
+    """The reader of a value; the interface for the readers of single libraries."""
 
     def value(self, value: Any, step: str = "") -> bytes:
         """The part of the stream for *value*, to which *step* leads."""
         ...
 
     def attempt(self, owner: Any, name: str, value: Any) -> bytes | None:
-        """The part for *value*, the attribute *name* of *owner*; None where it has no content."""
+        """The part for *value*, the attribute *name* of *owner*; None if it has no content."""
         ...
 
     def items(self, items: list[Any], step: Callable[[int], str] | None = None) -> bytes:
@@ -68,7 +68,7 @@ class Walk(Protocol):
         ...
 
     def state(self, owner: Any, state: dict[str, Any]) -> bytes:
-        """The part for the attributes of *owner*, without those that are only kept results."""
+        """The part for the attributes of *owner*, without cached results."""
         ...
 
     def named(self, thing: Any) -> bytes:
@@ -76,7 +76,7 @@ class Walk(Protocol):
         ...
 
     def secret(self, value: Any) -> bytes:
-        """The part for a value that holds a secret."""
+        """The part for a value that contains a secret."""
         ...
 
     def texts(self, items: Sequence[str]) -> bytes:
@@ -93,7 +93,7 @@ def called(value: Any) -> str:
 
 
 def part(tag: str, *body: bytes) -> bytes:
-    """A part of the stream: its type, its length and its bytes; of a long one their hash."""
+    """A part of the stream: its type, its length and its bytes, or the hash of long ones."""
     data = body[0] if len(body) == 1 else b"".join(body)
     if len(data) > _INLINE:
         return b"%s#%s" % (tag.encode(), hashlib.sha256(data).digest())

@@ -40,7 +40,7 @@ Code = Callable[[object], str]
 
 _SCHEME = b"mxm.digest/1"
 _CHUNK = 65_536  # items that are read at once
-_REPEATS = 200_000  # parts of circles that are read again, because where they are counts
+_REPEATS = 200_000  # parts of cycles are read again, because their place counts
 _STEPS = 12  # that an error shows
 
 
@@ -97,7 +97,7 @@ def digest_of(
     False
     """
     plain = plain_kinds.get(type(value))  # pyright: ignore[reportUnknownArgumentType]
-    if plain is not None:  # as the reader would read it
+    if plain is not None:  # as the reader would
         return _sealed(part(plain[0], plain[1]([value])), key)
     reader = _Reader(code, key, root, limit)
     try:
@@ -132,10 +132,12 @@ class _Reader:
         self._kinds = {**plain_kinds, **kinds_of(self)}
         self._ways: dict[type, _Way] = dict(_CONTAINERS)
         self.kinds: set[type] = set()  # of the values with parts that were read
-        self._done: dict[int, tuple[Any, bytes]] = {}  # holds what it knows: ids are used again
+        self._done: dict[
+            int, tuple[Any, bytes]
+        ] = {}  # keeps known objects alive, because ids are reused
         self._names: dict[int, tuple[Any, bytes]] = {}
         # Containers that are being read, with their depth, and the outermost that one inside them
-        # refers to: where it does, its part of the stream is right in this place alone.
+        # refers to: then its part of the stream is valid only in this place.
         self._open: dict[int, int] = {}
         self._outermost = sys.maxsize
         self._repeats = 0
@@ -155,7 +157,7 @@ class _Reader:
             raise
         except RecursionError:
             raise RefusedError(f"{called(value)} is nested too deep") from None
-        except BaseException as error:  # in code of users and libraries
+        except BaseException as error:  # from code of users and libraries
             let_signals_pass(error)
             why = f"{called(value)} cannot be read: {described(error)}"
             raise RefusedError(why[:500]) from None
@@ -209,7 +211,7 @@ class _Reader:
         try:
             return self.value(value)
         except RefusedError:
-            if self._left < 0:  # whatever comes first would decide what counts
+            if self._left < 0:  # otherwise the first one would decide what counts
                 raise
             self._outermost = outermost
             return None
@@ -259,7 +261,7 @@ class _Reader:
         return b"".join(parts)
 
     def _alike(self, kind: type, items: list[Any]) -> bytes:
-        """Read *items*, all of *kind*; those of one shape column by column."""
+        """Read *items*, all of *kind*; items of one shape are read column by column."""
         plain = self._kinds.get(kind)
         if plain is not None:
             return part(plain[0], plain[1](items))
@@ -284,7 +286,7 @@ class _Reader:
         return part("each", *parts)
 
     def _dicts(self, dicts: list[dict[Any, Any]]) -> bytes | None:
-        """Dicts with the same texts for keys; None for others."""
+        """Dicts with the same strings as keys; None for other items."""
         if not set(map(type, chain.from_iterable(dicts))) <= {str}:
             return None  # such as 1 and True, which are equal
         shapes = set(map(tuple, dicts))
@@ -305,7 +307,7 @@ class _Reader:
         return part(f"{kind.__name__}s", b"%d;" % len(columns), self._columns(rows, columns, steps))
 
     def _is_open(self, items: Sequence[Any]) -> bool:
-        """Whether one of *items* is being read: it is inside itself."""
+        """Whether one of *items* is being read, so that it contains itself."""
         return not self._open.keys().isdisjoint(map(id, items))
 
     def _columns(self, owners: Sequence[Any], columns: list[list[Any]], steps: list[str]) -> bytes:
@@ -373,7 +375,7 @@ _FLAGS = ("_has_canonical_format", "_has_sorted_indices")
 
 
 def _is_derived(kind: type, name: str) -> bool:
-    """Whether the attribute *name* is the kept value of a ``functools.cached_property``, say."""
+    """Whether the attribute *name* is a cached value, such as that of a ``cached_property``."""
     if name in _FLAGS and kind.__module__.startswith("scipy.sparse"):
         return True  # what a look at a matrix found out
     return type(getattr(kind, name, None)).__name__ == "cached_property"

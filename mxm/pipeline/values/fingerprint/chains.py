@@ -1,4 +1,4 @@
-"""Resolves names without running code of users."""
+"""Resolves names without running user code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def module_name(value: Any) -> str | None:
 
 
 def values_of(chain: Chain, value: Any) -> list[Any]:
-    """The values of the names in *chain*, without running users' code."""
+    """The values of the names in *chain*, without running user code."""
     values = [value]
     for name in chain.names[1:]:
         if isinstance(value, ModuleType):
@@ -64,7 +64,7 @@ def resolved(names: tuple[str, ...], space: Any) -> Any:
 
 
 def names_of(imported: Import, module: str) -> dict[str, str]:
-    """The full names of what an import binds."""
+    """The full names that an import binds."""
     if imported.names:
         return {
             variable: f"{module}.{name}"
@@ -102,7 +102,7 @@ def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
             else:
                 spec = importlib.machinery.PathFinder.find_spec(part, path)
                 path = spec.submodule_search_locations if spec is not None else None
-        except Exception:  # of somebody's finder
+        except Exception:  # from a custom finder
             return None
         if spec is None:
             return None

@@ -1,4 +1,4 @@
-"""Reads classes: their statement, bases, methods, and what their attributes are now."""
+"""Reads classes: their statement, bases, methods and current attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIMPLE = (int, float, complex, str, bytes, bool, type(None), tuple, frozenset,
 _SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
-# Classes that their functions make have their name for a module.
+# Classes made by these functions have this name as their module.
 _MAKERS = ("abc", "dataclasses", "types")
 
 
@@ -55,7 +55,7 @@ def home_of_class(cls: type, scope: Any, places: Places) -> tuple[Origin, str, A
 
 
 def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> None:
-    """Make *node* count as *cls*, which the module of the namespace *space* defines."""
+    """Fill *node* with *cls*, which the module of the namespace *space* defines."""
     facts = graph.file(path) if path else None
     node.path = path
     definitions = facts.classes.get(cls.__qualname__, []) if facts is not None else []
@@ -92,7 +92,7 @@ def fill_class(graph: Graphed, node: Node, cls: type, path: str, space: Any) -> 
         if not _is_written(name, value, cls):  # pyright: ignore[reportUnknownArgumentType]
             continue
         if foreign and not (accessors_of(value) or isinstance(value, _SIMPLE)):
-            continue  # state of a library, whose statement counts
+            continue  # a library's state; its statement counts
         graph.bind(node, vars(cls), name, value)  # pyright: ignore[reportUnknownArgumentType]
         graph.link(node, f".{name}", value, vars(cls))  # pyright: ignore[reportUnknownArgumentType]
 

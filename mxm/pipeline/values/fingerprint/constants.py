@@ -1,4 +1,4 @@
-"""Constants: what their content is, whether it can change, and which names it holds."""
+"""Constants: their content, whether it can change, and the names in it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_fixed(value: Any) -> bool:
 
 
 def _has_state(value: Any) -> bool:
-    """Whether it is of a class that adds attributes to a plain one."""
+    """Whether its class adds attributes to a plain type."""
     own: Any = getattr(value, "__dict__", None)
     plain = isinstance(value, type | types.FunctionType | enum.Enum)
     return bool(own) and not plain
@@ -76,7 +76,7 @@ def is_used_up(value: Any) -> bool:
 
 
 def words_of(value: Any) -> Iterator[str]:
-    """The words of a text, or of the texts in a container, that may be names."""
+    """The words in a string, or in the strings of a container, that may be names."""
     texts: list[Any] = [value]
     if isinstance(value, list | tuple | set | frozenset):
         texts = list(cast("list[Any]", value))[:_SOME]
@@ -89,7 +89,7 @@ def words_of(value: Any) -> Iterator[str]:
 
 
 class Content(NamedTuple):
-    """What is known of the content of a value.
+    """What is known about the content of a value.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Content(NamedTuple):
     kinds
         The types in it.
     is_large
-        Whether it holds so many objects that they were not all read.
+        Whether it contains too many objects to read them all.
     """
 
     digest: str | None
@@ -113,7 +113,7 @@ def content_of(value: Any, code: Callable[[object], str], key: bytes | None, roo
         digest = digest_of(value, code=code, key=key, root=root, types=kinds, limit=_MOST)
     except UndigestibleError as error:
         return Content(None, (type(value),), "too many" in error.reason)
-    except BaseException as error:  # code of users and libraries
+    except BaseException as error:  # user and library code
         let_signals_pass(error)
         return Content(None, (type(value),))
     kinds.add(type(value))  # pyright: ignore[reportUnknownArgumentType]

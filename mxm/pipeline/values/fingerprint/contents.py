@@ -33,7 +33,7 @@ __all__ = ["Contents"]
 
 
 def _bound_name(scope: Any, name: str) -> str:
-    """The name that *scope* binds, where it was read as an attribute of it: `lib.LIMIT`."""
+    """The name that *scope* binds, if it was read as its attribute: `lib.LIMIT`."""
     is_attribute = (type(scope) is dict and name not in scope) or not isinstance(
         scope, Mapping | FunctionType | CellType | None
     )
@@ -54,7 +54,7 @@ class Contents:
         self._divided = 0  # values that count by their parts
 
     def constant(self, node: Node, name: str, value: Any, scope: Any) -> None:
-        """Make *node* depend on a value, which it calls *name* and *scope* binds to it."""
+        """Make *node* depend on a value, which *scope* binds to *name*."""
         edge, name = name, _bound_name(scope, name)
         key: Any = (
             ("constant", id(scope), name) if scope is not None else ("constant", id(node), name)
@@ -118,7 +118,7 @@ class Contents:
             self._by_statements(node, name, scope, path, 0)
 
     def _parts(self, node: Node, value: Any) -> None:
-        """Let a value without content count by its parts that have content."""
+        """Make a value without content count by its parts with content."""
         if type(value) is partial:
             for name in ("func", "args", "keywords"):
                 self._graph.link(node, f".{name}", getattr(value, name))  # pyright: ignore[reportUnknownArgumentType]
@@ -133,7 +133,7 @@ class Contents:
                     self._graph.link(node, f".{name}", part, own)
 
     def _spaces(self, value: Any) -> Iterator[Any]:
-        """What holds the parts of *value*; nothing for an object of a library: it is its own."""
+        """The namespaces with the parts of *value*; none for a library's object."""
         if isinstance(value, dict | list | tuple | deque):
             yield value
             return
@@ -158,7 +158,7 @@ class Contents:
         return label
 
     def _by_statements(self, node: Node, name: str, space: Any, path: str, depth: int) -> None:
-        """Let *name*, whose value has no content, count by the statements that bind it."""
+        """Make *name*, whose value has no content, count by the statements that bind it."""
         if not path or depth > _DEPTH:
             return
         try:

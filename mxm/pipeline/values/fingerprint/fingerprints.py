@@ -1,4 +1,4 @@
-"""Fingerprints of functions: all that their results depend on, before and at a call."""
+"""Fingerprints of functions: everything that their results depend on, before and at a call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCHEME = "mxm.fingerprint/1"
 
 
 class Fingerprint:
-    """All that a function's result depends on, as far as code can tell.
+    """Everything that a function's result depends on, as far as the code shows.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Fingerprint:
         return hash_of(*(f"{item.kind} {item.label} {item.digest}" for item in self.call_items()))
 
     def call_items(self) -> tuple[Item, ...]:
-        """What can change during a run, as it is now: constants, and names bound to other objects.
+        """What can change during a run, in its current state: constants, and rebound names.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class Fingerprint:
         return tuple(sorted(items, key=lambda item: item[:3]))
 
     def functions(self) -> Iterator[FunctionType]:
-        """The functions that a call may lead to; of this process alone."""
+        """The functions that a call may lead to; only in this process."""
         for _, kept in self._kept():
             if isinstance(kept, FunctionType):
                 yield kept
@@ -166,7 +166,7 @@ class Fingerprint:
     def looked_up(self) -> Iterator[tuple[Any, tuple[str, ...]]]:
         """The namespaces of modules that a call looks into, and the names there; of classes too.
 
-        What code of the project put into an installed module is among them.
+        Names that the project's code put into an installed module are included.
         """
         for node, kept in self._kept():
             for binding in node.bindings:
@@ -186,7 +186,7 @@ class Fingerprint:
                     yield space, (*kept.__qualname__.split("."), binding.name)
 
     def _kept(self) -> Iterator[tuple[Node, Any]]:
-        """The nodes that a call leads to, not an import, each with what it was made of."""
+        """The nodes that a call, not an import, leads to, each with its source."""
         owner = self._owner
         if owner is None:
             raise RuntimeError("a fingerprint of another process; make it anew in this one")
@@ -195,7 +195,7 @@ class Fingerprint:
             yield node, kept.get(id(node))
 
     def recheck(self) -> tuple[Reason, ...]:
-        """Modules that were not imported when the function was read, and that differ since."""
+        """Modules that were not imported when the function was read, and have changed since."""
         return tuple(
             Reason("edited", f"{name} was edited before it was imported", path)
             for name, (path, digest) in sorted(self._unloaded.items())
@@ -237,7 +237,7 @@ def _items(
             content = hash_of(content, node.annotations)
         if node.path in texts:
             content = hash_of(content, texts[node.path])
-        if node.kind in _OF_CODE:  # which may hold a password
+        if node.kind in _OF_CODE:  # which may contain a password
             content = keyed(content)
         by_label[label] = Item(label, content, node.kind, node.file, node.line)
     return tuple(sorted(by_label.values(), key=lambda item: item[:3]))
@@ -314,14 +314,14 @@ class Fingerprints:
             return made
 
     def keyed(self, digest: str) -> str:
-        """*digest* with the key of the store; most are those of many functions."""
+        """*digest* with the key of the store; many functions share most of them."""
         made = self._keyed.get(digest)
         if made is None:
             made = self._keyed[digest] = _keyed(digest, self.key)
         return made
 
     def of_types(self, types: Iterable[type]) -> tuple[Item, ...]:
-        """What values of *types* bring with them: classes of the project, distributions."""
+        """What values of *types* depend on: classes of the project, distributions."""
         items: dict[Item, None] = {}
         for each in types:
             items.update(dict.fromkeys(self.of(each).items))
@@ -337,7 +337,7 @@ class Fingerprints:
         )
 
     def anew(self) -> Fingerprints:
-        """The same for the objects as they are now."""
+        """Fingerprints of the objects as they are now."""
         return Fingerprints(self._root, self._memory, key=self.key, also=self._also)
 
     def digest_now(self, value: Any, root: str) -> str | None:
@@ -349,5 +349,5 @@ class Fingerprints:
         return content_of(value, code, self.key, root).digest
 
     def save(self) -> None:
-        """Write what is known of files for later runs, where the memory has a place for it."""
+        """Write what is known about files for later runs, if the memory has a path."""
         self._memory.save()

@@ -33,7 +33,7 @@ class Functions:
         self._graph = graph
 
     def function(self, node: Node, name: str, fn: FunctionType) -> str:
-        """Make *node* depend on *fn*, which it calls *name*; what it counts as in a digest."""
+        """Make *node* depend on *fn* under *name*; return what it counts as in a digest."""
         target = self._graph.known(id(fn))
         if target is None:
             space = fn.__globals__
@@ -84,7 +84,7 @@ class Functions:
     def _facts_of(
         self, node: Node, code: CodeType, path: str
     ) -> tuple[CodeFacts, FileFacts | None]:
-        """The facts of loaded *code*, and its file, if that still compiles to it."""
+        """The facts about loaded *code*, and its file, if the file still compiles to it."""
         if not path:
             return facts_of(code), None
         file = self._graph.file(path)
@@ -121,7 +121,7 @@ class Functions:
         node.edges[f"decorator {number}"] = inner
 
     def _foreign_function(self, node: Node, name: str, fn: FunctionType) -> str:
-        """A function of an installed module: its distribution, and what of the project it wraps."""
+        """A function of an installed module: its distribution, and project code that it wraps."""
         self._graph.foreign_module(node, str(fn.__globals__.get("__name__", fn.__module__)))
         for number, inner in enumerate(self._wrapped(fn, 0)):
             self._graph.link(node, f"{name} wraps {number}", inner)

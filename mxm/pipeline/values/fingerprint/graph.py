@@ -1,4 +1,4 @@
-"""The graph of a project's definitions, found through the objects that are loaded."""
+"""The graph of a project's definitions, found through the loaded objects."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Graph:
     root
         The project's folder.
     memory
-        What is known of files.
+        What is known about files.
     key
-        Of the store: constants are digested with it.
+        The key of the store, used in digests of constants.
     """
 
     def __init__(self, root: str, memory: FileMemory, key: bytes | None) -> None:
@@ -78,7 +78,7 @@ class Graph:
         self.imported: Callable[..., Any] = lazy.imported
         self.unloaded_module: Callable[..., Any] = lazy.unloaded
 
-    # What is asked of it.
+    # Its interface.
 
     def root(self, value: Any) -> Node:
         """The node that depends on *value* alone."""
@@ -91,18 +91,18 @@ class Graph:
         return node
 
     def drain(self) -> None:
-        """Read what was found and not yet read."""
+        """Read the nodes that are not read yet."""
         while self._todo:
             node, fill = self._todo.popleft()
             try:
                 fill()
-            except BaseException as error:  # of objects of users and libraries
+            except BaseException as error:  # from objects of users and libraries
                 let_signals_pass(error)
                 text = f"{node.label or 'code'} cannot be read: {described(error)}"
                 node.reasons.append(Reason("dynamic", text[:300], node.file, node.line))
 
     def file(self, path: str) -> FileFacts | None:
-        """What a source file holds; None if it cannot be read or is not Python."""
+        """The facts about a source file; None if it cannot be read or is not Python."""
         if path not in self._files:
 
             def read() -> FileFacts | None:
@@ -128,14 +128,16 @@ class Graph:
     # Links.
 
     def link(self, node: Node, name: str, value: Any, scope: Any = None) -> str:
-        """Make *node* depend on *value*, which it calls *name*.
+        """Make *node* depend on *value* under *name*.
 
         Returns
         -------
         str
-            What it counts as where a value contains it.
+            What it counts as inside a value.
         """
-        if isinstance(value, FlowBase):  # one that runs in a task, with the tasks that it declares
+        if isinstance(
+            value, FlowBase
+        ):  # a flow that runs in a task, with the tasks that it declares
             for task in getattr(getattr(value, "spec", None), "tasks", ()):
                 self.link(node, f"{name} {task.name}", task.fn)
         if isinstance(value, TaskBase | FlowBase | ResourceBase):
@@ -176,7 +178,7 @@ class Graph:
         """Note that *node* looked up *name* in *scope*."""
         node.bindings.append(Binding(scope, name, value, foreign))
 
-    # What those who read a kind of definition ask of it.
+    # The interface for the readers of definitions.
 
     def add(self, key: Any, keep: Any, node: Node, fill: Callable[[], None] | None = None) -> Node:
         """Keep *node* under *key* while *keep* lives; *fill* reads it later."""

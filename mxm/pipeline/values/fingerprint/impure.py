@@ -1,4 +1,4 @@
-"""Knows which names of Python and libraries differ each time: clock, random, network."""
+"""Lists names of Python and libraries that differ on each call: clock, random, network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Reach = tuple[str, str]
-"""Kind and name of what is reached."""
+"""The kind and the name of an impure object."""
 
 _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
     "time": (
@@ -105,17 +105,17 @@ _MEMBERS: dict[str, tuple[str, frozenset[str]]] = {
     ),
 }
 _MEMBERS["numpy.random.mtrand"] = _MEMBERS["numpy.random"]
-# What opens files in compiled code, in an object that cannot be watched.
+# Objects that open files in compiled code and cannot be watched.
 _MEMBERS["pyarrow"] = ("files", frozenset({"OSFile", "MemoryMappedFile"}))
 _MEMBERS["pyarrow.fs"] = (
     "files",
     frozenset({"FileSystem", "LocalFileSystem", "SubTreeFileSystem"}),
 )
-# Where names are known by another module than the one that people import them from.
+# Names whose module is not the one that people import them from.
 _PUBLIC = {"posix": "os", "nt": "os", "pyarrow.lib": "pyarrow", "pyarrow._fs": "pyarrow.fs"}
-_GENERATORS = ("random", "numpy.random")  # modules that hold one for all
+_GENERATORS = ("random", "numpy.random")  # modules with one object for all callers
 _CLOCKS = frozenset({"now", "utcnow", "today"})
-_DATES = frozenset({"Timestamp", "datetime64", "to_datetime"})  # of a text, which may say now
+_DATES = frozenset({"Timestamp", "datetime64", "to_datetime"})  # of a string, which may mean now
 _UNSEEDED = frozenset(
     ["default_rng", "Random", "RandomState", "SeedSequence", "SystemRandom", "PCG64", "PCG64DXSM",
      "MT19937", "Philox", "SFC64"]
@@ -176,11 +176,11 @@ _PACKAGES = {
     "loky": "process",
 }
 _HARMLESS = frozenset({"urllib", "urllib.parse", "http", "http.cookies"})
-# The code of what they make is not named anywhere.
+# The code that they make is not named anywhere.
 _UNPICKLES = frozenset({"load", "loads", "Unpickler"})
 _PICKLES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "joblib"})
 _SYSTEM = frozenset({"system", "popen", "fork", "posix_spawn", "posix_spawnp"})
-_POOL = "ProcessPoolExecutor"  # of a package whose other parts stay in this process
+_POOL = "ProcessPoolExecutor"  # in a package whose other parts stay in this process
 
 
 def kind_of_package(name: str) -> str | None:
@@ -190,7 +190,7 @@ def kind_of_package(name: str) -> str | None:
 
 
 def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | None:
-    """What the attribute *name* of *owner*, which is *value*, gives, if not the same each time.
+    """The kind of impurity of *value*, the attribute *name* of *owner*; None if it is pure.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
     value
         What it is.
     chain
-        By which it was reached, if that ends with it.
+        The chain by which it was reached, if it ends with it.
     """
     called_bare = chain is not None and chain.after == ("()",)
     module = owner.__name__ if isinstance(owner, ModuleType | type) else ""
@@ -246,7 +246,7 @@ def kind_of(owner: Any, name: str, value: Any, chain: Chain | None) -> Reach | N
 
 
 def kind_of_name(name: str, chain: Chain) -> Reach | None:
-    """What *name* gives, of a module that is not loaded: ``uuid.uuid4``, ``httpx.get``."""
+    """The kind of *name* in a module that is not loaded: ``uuid.uuid4``, ``httpx.get``."""
     steps = name.split(".")
     for end in range(len(steps), 1, -1):
         of, own = ".".join(steps[: end - 1]), steps[end - 1]
@@ -277,7 +277,7 @@ def kind_of_name(name: str, chain: Chain) -> Reach | None:
 def is_shared(value: Any) -> bool:
     """Whether *value* is the generator behind ``random.random`` or ``numpy.random.rand``.
 
-    What it gives is reported; its state is not that of the code.
+    Its use is reported; its state is not part of the code.
     """
     numpy = sys.modules.get("numpy.random.mtrand")
     shared = (
@@ -309,7 +309,7 @@ def environment_of(chain: Chain, values: list[Any]) -> str | None:
     chain
         Names.
     values
-        What each of its names is, as far as that is known.
+        The value of each of its names, as far as is known.
     """
     for number, value in enumerate(values):
         last = number == len(chain.names) - 1
@@ -327,7 +327,7 @@ _DYNAMIC = {id(builtins.eval): "eval", id(builtins.exec): "exec", id(builtins.co
 
 
 def is_dynamic(value: Any) -> str | None:
-    """``eval`` or ``exec`` if *value* is that, since it makes code unknowable; else None."""
+    """``eval`` or ``exec`` if *value* is one, because then the code cannot be known; else None."""
     return _DYNAMIC.get(id(value))
 
 
@@ -348,7 +348,7 @@ LOADERS = frozenset(
         "runpy.run_path",
     ]
 )
-"""What loads code that is named nowhere."""
+"""Functions that load code that is not named anywhere."""
 
 
 def loaders() -> dict[int, str]:

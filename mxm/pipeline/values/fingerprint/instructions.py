@@ -26,7 +26,7 @@ WORD = re.compile(r"[^\W\d]\w*")
 
 
 class Chain(NamedTuple):
-    """A name and the attributes read of it: ``os.environ.get``.
+    """A name and the attributes read from it: ``os.environ.get``.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Chain(NamedTuple):
 
 
 class Import(NamedTuple):
-    """An import: its module, its level, the names taken of it, the variables they are bound to."""
+    """An import: its module, level and names, and the variables that they are bound to."""
 
     module: str
     level: int
@@ -54,16 +54,16 @@ class Import(NamedTuple):
 
 
 class CodeFacts(NamedTuple):
-    """What a code object and those inside it do and read.
+    """What a code object, with those inside it, does and reads.
 
     Parameters
     ----------
     digest
         Of what it does: no positions, no docstrings.
     chains
-        Every name that it reads, with the attributes read of it.
+        Every name that it reads, with the attributes read from it.
     attributes
-        Every attribute that it reads or sets of anything.
+        Every attribute that it reads or sets on anything.
     stored
         The globals that it binds.
     imports
@@ -106,7 +106,7 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
 
 
 def raw_digest(code: CodeType) -> str:
-    """A quick digest of all of *code* but its place in a file, docstrings included."""
+    """A quick digest of *code*, including docstrings, but not its place in a file."""
     return hashlib.sha256(_raw(code).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -130,7 +130,7 @@ _DOCUMENTED = 0x4000000  # CO_HAS_DOCSTRING, since Python 3.13
 def _constant(value: Any, of_code: Any) -> str:
     if isinstance(value, CodeType):
         return str(of_code(value))
-    if isinstance(value, frozenset):  # in no order of its own
+    if isinstance(value, frozenset):  # without an order of its own
         members = sorted(_constant(each, of_code) for each in value)  # pyright: ignore[reportUnknownVariableType]
         return f"frozenset{members}"
     return f"{type(value).__name__} {value!r}"
@@ -143,7 +143,7 @@ _LOCAL = frozenset(dis.haslocal)
 _FREE = frozenset(dis.hasfree)
 _SILENT = {dis.opmap[name] for name in ("NOP", "CACHE", "EXTENDED_ARG") if name in dis.opmap}
 _EXTENDED = dis.opmap["EXTENDED_ARG"]
-# How far the index of a name is shifted: the low bits of the argument say something else.
+# How far the index of a name is shifted: the low bits of the argument have another meaning.
 _SHIFT = {
     dis.opmap[name]: bits
     for name, bits in (
@@ -157,16 +157,16 @@ _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"}
 _OTHER_ATTRIBUTE = {"STORE_ATTR", "DELETE_ATTR", "IMPORT_FROM"}
 _STORED = {"STORE_GLOBAL", "DELETE_GLOBAL"}
-# What classes hold beside what their authors wrote.
+# What classes contain in addition to what their authors wrote.
 _WRITTEN_BY_PYTHON = {"__doc__", "__firstlineno__", "__static_attributes__"}
 _WHILE_IMPORTING = {"IMPORT_FROM", "POP_TOP", "SWAP", "COPY", "ROT_TWO"}
 _TAKES_NAMES = {"CALL_KW", "IMPORT_NAME"}
-# What is given the name of something as a text.
+# Functions that take a name as a string.
 _BY_TEXT = {
     "environ", "environb", "getenv", "getenvb", "import_module", "__import__", "modules",
 }  # fmt: skip
 MOMENTS = frozenset({"now", "today"})
-"""Texts that stand for the time where something reads a date."""
+"""Strings that mean the current time to a date parser."""
 _BETWEEN = {"PUSH_NULL", "PRECALL", "COPY"}
 
 
@@ -196,7 +196,7 @@ def _steps(code: CodeType) -> list[_Step]:
 
 
 def facts_of(code: CodeType) -> CodeFacts:
-    """What *code* does and reaches, with the code inside it."""
+    """The facts about *code*, with the code inside it."""
     return _Reading().facts(code)
 
 
@@ -268,7 +268,7 @@ class _Reading:
             end += 1
         after = _after(steps, at, end)
         if after and after[0] != "()" and _BY_TEXT.isdisjoint(names) and after[1] not in MOMENTS:
-            after = ()  # a text may be a secret, and nobody asks for it
+            after = ()  # a string may be a secret, and is not needed
         self.chains[Chain(tuple(names), scope, after)] = None
 
     def _import(self, code: CodeType, steps: list[_Step], at: int, module: str) -> None:
@@ -303,7 +303,7 @@ _DEREFERENCED = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 def _variables(code: CodeType, name: str, number: int) -> list[str]:
     """The variables that an operation loads, or the one that it stores first."""
     local = code.co_varnames
-    if name == "STORE_FAST_LOAD_FAST":  # the caller wants one of them, and both is harmless
+    if name == "STORE_FAST_LOAD_FAST":  # the caller wants one of them; both are harmless
         return [local[number >> 4], local[number & 15]]
     if name == "STORE_FAST_STORE_FAST":
         return [local[number >> 4]]
@@ -350,7 +350,7 @@ def _calls_with_one(steps: list[_Step], at: int) -> bool:
 
 
 def line_of(code: CodeType, name: str) -> int:
-    """The first line of *code* that reads *name*; where it starts if none does."""
+    """The first line of *code* that reads *name*, or else its first line."""
     for each in codes_in(code):
         if name in each.co_names or name in each.co_varnames or name in each.co_freevars:
             for instruction in dis.get_instructions(each):

@@ -1,4 +1,4 @@
-"""What a fingerprint is made of, and how two of them differ."""
+"""The items of a fingerprint, and how two fingerprints differ."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Difference(NamedTuple):
 
 
 def differences(before: Iterable[Item], after: Iterable[Item]) -> list[Difference]:
-    """The items that differ, those that changed first, then new ones, then those that are gone."""
+    """The items that differ: first changed ones, then new ones, then removed ones."""
     one, other = ({(i.kind, i.label): i for i in items} for items in (before, after))
     differing = [
         Difference(label, kind, one.get((kind, label)), other.get((kind, label)))
@@ -112,7 +112,7 @@ def _digest(item: Item | None) -> str | None:
 
 
 def hash_of(*parts: str) -> str:
-    """The digest of some texts, in their order."""
+    """The digest of strings, in their order."""
     stream = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

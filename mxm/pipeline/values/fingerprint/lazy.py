@@ -23,13 +23,13 @@ from mxm.pipeline.values.fingerprint.sources import module_facts
 
 __all__ = ["LazyImports", "is_lazy"]
 
-# Modules that were not imported when they were read first stay so for the process: a task that
-# imports them must not change what counts for the next run.
+# A module that was not imported when it was first read counts as such for the whole process: a task
+# that imports it must not change what counts for the next run.
 _lazy: dict[str, str] = {}  # by name, the file
 
 
 class LazyImports:
-    """Links nodes with what functions import.
+    """Links nodes with the imports in functions.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class LazyImports:
     def imported(
         self, node: Node, facts: CodeFacts, space: Any
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the imports in a function bind; of modules that are not loaded, the full names.
+        """What the imports in a function bind; for modules that are not loaded, the full names.
 
-        Such a module of the project counts by its file.
+        A project module that is not loaded counts by its file.
         """
         local: dict[str, Any] = {}
         named: dict[str, str] = {}
@@ -94,7 +94,7 @@ class LazyImports:
             self._graph.link(node, label, value, vars(module))
 
     def unloaded(self, node: Node, name: str) -> bool:
-        """Make *node* depend on a module that is not imported yet; whether it is found."""
+        """Make *node* depend on a module that is not imported yet; return whether it is found."""
         spec = spec_of(name)
         if spec is None:
             return False

@@ -1,7 +1,7 @@
-"""The names that a function looks up, for another process to compare what it has under them.
+"""The names that a function looks up, so that another process can compare their values.
 
-A worker imports the modules anew. What a program changed in them since its own import is not
-there: ``lib.RATE = 7``, a patched function, an edited file.
+A worker imports the modules anew. It lacks what a program has changed in them since its own
+import: ``lib.RATE = 7``, a patched function, an edited file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Lookup", "differing", "lookups_of"]
 
 
 class Lookup(NamedTuple):
-    """A name of a module, and what it is bound to.
+    """A name in a module, and what it is bound to.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class Lookup(NamedTuple):
     path
         The name, after those of the classes that it is in.
     digest
-        Of what it is bound to.
+        The digest of what it is bound to.
     stays
-        Whether calls leave it as it is: it is not a counter, and not a cache that they fill.
+        Whether calls leave it unchanged: it is neither a counter nor a cache that they fill.
     """
 
     module: str
@@ -56,7 +56,7 @@ def lookups_of(
     fn: Callable[..., Any],
     digests: dict[tuple[str, tuple[str, ...]], str | None],
 ) -> tuple[Lookup, ...]:
-    """What *fn* looks up in modules of the project, directly or not, as it is now.
+    """What *fn* looks up in the project's modules, directly or not, as of now.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def lookups_of(
     fn
         The function.
     digests
-        Those that other functions have needed; a large table is read once.
+        The digests that other functions needed; a large table is read only once.
     """
     made: dict[tuple[str, tuple[str, ...]], Lookup] = {}
     changed = set(_changed(fingerprint.functions()))
@@ -90,9 +90,9 @@ def lookups_of(
 
 
 def differing(lookups: Iterable[Lookup]) -> list[Lookup]:
-    """Those of *lookups* that are bound to something else in this process.
+    """Those of *lookups* that have a different value in this process.
 
-    Modules that are not imported yet are: the function that looks into them would do so.
+    Modules that are not imported yet are imported, as the function would do.
     """
     others: list[Lookup] = []
     for each in lookups:
@@ -101,7 +101,7 @@ def differing(lookups: Iterable[Lookup]) -> list[Lookup]:
             name = "__mp_main__"  # multiprocessing's name for the parent's main module in a child
         try:
             space = vars(importlib.import_module(name))
-        except BaseException as error:  # the call will say so, if it gets there
+        except BaseException as error:  # the call will report it, if it gets there
             let_signals_pass(error)
             continue
         digest = _digest(_value_at(space, each.path), has_plain_code=True)
@@ -111,7 +111,7 @@ def differing(lookups: Iterable[Lookup]) -> list[Lookup]:
 
 
 def _changed(functions: Iterable[FunctionType]) -> Iterator[str]:
-    """The names of what *functions* themselves may change: ``global COUNT``, ``CACHE[key] = 1``."""
+    """The names that *functions* themselves may change: ``global COUNT``, ``CACHE[key] = 1``."""
     for fn in functions:
         yield from _changed_by(fn.__code__)
 
@@ -143,12 +143,12 @@ _CHANGING = {
 
 
 def _is_plain(module: ModuleType) -> bool:
-    """Whether its code is what Python makes of its file, and not what an import hook does."""
+    """Whether its code comes from Python's own compiler, not from an import hook."""
     return type(getattr(module, "__loader__", None)) is importlib.machinery.SourceFileLoader
 
 
 def _value_at(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """What *path* leads to, without running code that computes attributes."""
+    """The value at *path*, without running code that computes attributes."""
     *classes, name = path
     for each in classes:
         inner = space.get(each, MISSING)
@@ -163,7 +163,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_data(value: Any) -> bool:
-    """Whether only a program that means to changes it: it has no state that reading it moves."""
+    """Whether it only changes on purpose: reading it does not change its state."""
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     if kind.__module__.startswith("numpy.random"):
         return False
@@ -178,7 +178,7 @@ def _is_data(value: Any) -> bool:
 
 
 def _digest(value: Any, *, has_plain_code: bool) -> str | None:
-    """A digest of *value*; None where another process may have an equal one of another digest."""
+    """A digest of *value*; None if an equal value elsewhere may have a different digest."""
     if value is MISSING:
         return "missing"
     if isinstance(value, ModuleType):

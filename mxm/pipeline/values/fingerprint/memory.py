@@ -1,4 +1,4 @@
-"""Remembers what files hold, so that a file is read again only when it changed."""
+"""Remembers facts about files, so that a file is read again only if it changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["FileMemory", "stamp_of"]
 
 _SCHEME = 2
-_SETTLED_NS = 2_000_000_000  # a file that is younger may change again within one tick of its clock
+_SETTLED_NS = 2_000_000_000  # a younger file may change again within one tick of its clock
 _MOST = 20_000
 
 Stamp = list[int]
@@ -30,13 +30,13 @@ def stamp_of(path: str) -> Stamp | None:
 
 
 class FileMemory:
-    """What is known of files, in this process and, where it has a path, for later ones.
+    """What is known about files, in this process and, with a path, for later ones.
 
     Parameters
     ----------
     path
         A JSON file; None to keep it in this process only. One that cannot be read is ignored:
-        everything is worked out again.
+        everything is computed again.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:

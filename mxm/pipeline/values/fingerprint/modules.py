@@ -30,7 +30,7 @@ class Modules:
     graph
         What asks it.
     memory
-        What is known of files.
+        What is known about files.
     """
 
     def __init__(self, graph: Graphed, memory: FileMemory) -> None:
@@ -40,9 +40,7 @@ class Modules:
         self._others: set[str] = set()  # files that are not the project's
         self._patches: dict[int, list[tuple[str, Any, Any, str]]] = {}
         self._package_nodes: dict[str, Node] = {}
-        self._foreign: dict[
-            str, str | None
-        ] = {}  # by name of a module, the file of an installed one
+        self._foreign: dict[str, str | None] = {}  # by name, the file of an installed module
 
     def module(
         self,
@@ -103,7 +101,7 @@ class Modules:
         return self._patches[id(module)]
 
     def foreign_class(self, node: Node, cls: type) -> None:
-        """Make *node* depend on a class of an installed module, and on what was put into it."""
+        """Make *node* depend on a class of an installed module, and on patches to it."""
         self.foreign_module(node, cls.__module__)
         for base in cls.__mro__:
             for label, value, scope, attribute in self._patches_of(base):
@@ -123,7 +121,7 @@ class Modules:
         return known
 
     def _is_patch(self, value: Any) -> bool:
-        """Whether a function is of the project, or one behind a property or an accessor."""
+        """Whether a function, or the one behind a property or accessor, is the project's."""
         if type(value) is not FunctionType:
             inner = [each for _, each in accessors_of(value)]
             if not inner and not isinstance(value, type):

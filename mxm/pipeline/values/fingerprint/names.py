@@ -26,7 +26,7 @@ _READS_ANNOTATIONS = {
     "__annotations__", "get_type_hints", "get_annotations", "signature", "getfullargspec",
     "__signature__", "__annotate__",
 }  # fmt: skip
-# Docstrings, source and lines count for nobody else.
+# Docstrings, source and lines do not count anywhere else.
 _READS_TEXT = frozenset(
     ["__doc__", "getdoc", "getsource", "getsourcelines", "getcomments", "findsource",
      "co_firstlineno", "co_lines", "co_positions", "f_lineno", "tb_lineno", "getline", "getlines"]
@@ -52,12 +52,12 @@ class Names:
     def __init__(self, graph: Graphed) -> None:
         self._graph = graph
         self._loaders = impure.loaders()
-        self._quiet: set[tuple[Chain, int]] = set()  # of which there is nothing to note
+        self._quiet: set[tuple[Chain, int]] = set()  # nothing to record about these
 
     def follow(
         self, node: Node, facts: CodeFacts, namespace: Any, code: Any = None, *, cells: Any = None
     ) -> None:
-        """Make *node* depend on all that *facts* reach from *namespace*."""
+        """Make *node* depend on everything that *facts* reach from *namespace*."""
         local, named = self._graph.imported(node, facts, namespace)
         held: dict[str, CellType] = cells or {}
         for name, cell in held.items():
@@ -188,7 +188,7 @@ class Names:
                 modules.append(module_name(value) or "")
             owner = value
         if len(values) < len(chain.names) and isinstance(owner, ModuleType):
-            rest = chain.names[len(values) :]  # its module makes it when it is asked for
+            rest = chain.names[len(values) :]  # its module creates it on demand
             late = impure.kind_of_name(".".join((owner.__name__, *rest)), chain)
             if late is not None:
                 self._reason(node, late[0], late[1], code, rest[-1])

@@ -1,4 +1,4 @@
-"""The nodes of the graph of definitions, and the graph's interface for those who fill them."""
+"""The nodes of the graph of definitions, and the graph's interface for their readers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
-"""What a name is bound to that has no value."""
+"""The value of an unbound name."""
 
 
 NAMES = ""
@@ -39,7 +39,7 @@ NAMES = ""
 
 
 class Binding(NamedTuple):
-    """A name that was looked up.
+    """A lookup of a name.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Binding(NamedTuple):
     value
         What it was.
     foreign
-        Whether the namespace is that of installed code, which binds its own names as it likes.
+        Whether the namespace belongs to installed code, which may rebind its own names.
     """
 
     scope: Any
@@ -61,7 +61,7 @@ class Binding(NamedTuple):
 
 
 def value_in(scope: Any, name: str) -> Any:
-    """What *name* is now; `MISSING` for nothing."""
+    """The current value of *name*; `MISSING` if it is unbound."""
     if isinstance(scope, FunctionType):
         return getattr(scope, name)
     if isinstance(scope, CellType):
@@ -110,7 +110,7 @@ def attribute_of(value: Any, name: str) -> Any:
         if hasattr(kind, "__getattr__"):
             return cast("dict[str, Any]", object.__getattribute__(value, "__dict__")).get(name)
         return getattr(value, name, None)
-    except Exception:  # a property of the user's
+    except Exception:  # a user's property
         return None
 
 
@@ -167,9 +167,9 @@ class Node:
 
 
 def reachable(root: Node, *, without: str | None = None) -> Iterator[Node]:
-    """*root* and all that it depends on, each once, in an order that only the code decides.
+    """*root* and everything that it depends on, each once, in an order that only the code decides.
 
-    Nodes of the kind *without* are left out, and what only they lead to.
+    Nodes of the kind *without*, and what only they lead to, are left out.
     """
     seen = {id(root)}
     stack = [root]
@@ -184,7 +184,7 @@ def reachable(root: Node, *, without: str | None = None) -> Iterator[Node]:
 
 
 class Graphed(Protocol):
-    """What reads a kind of definition asks of the graph."""
+    """The graph's interface for the readers of definitions."""
 
     places: Places
     key: bytes | None
@@ -192,7 +192,7 @@ class Graphed(Protocol):
     unloaded: dict[str, tuple[str, str]]
 
     def link(self, node: Node, name: str, value: Any, scope: Any = None) -> str:
-        """Make *node* depend on *value*, which it calls *name*; what it counts as in a digest."""
+        """Make *node* depend on *value* under *name*; return what it counts as in a digest."""
         ...
 
     def bind(self, node: Node, scope: Any, name: str, value: Any, *, foreign: bool = False) -> None:
@@ -202,7 +202,7 @@ class Graphed(Protocol):
     def follow(
         self, node: Node, facts: CodeFacts, namespace: Any, code: Any = None, *, cells: Any = None
     ) -> None:
-        """Make *node* depend on all that *facts* reach from *namespace*."""
+        """Make *node* depend on everything that *facts* reach from *namespace*."""
         ...
 
     def note(self, node: Node, chain: Chain, values: list[Any], space: Any, code: Any) -> None:
@@ -210,11 +210,11 @@ class Graphed(Protocol):
         ...
 
     def note_named(self, node: Node, chain: Chain, name: str, code: Any) -> None:
-        """Note what *chain* is, of a module that is not loaded yet."""
+        """Note the same for a name of a module that is not loaded yet."""
         ...
 
     def file(self, path: str) -> FileFacts | None:
-        """What a source file holds; None if it cannot be read."""
+        """The facts about a source file; None if it cannot be read."""
         ...
 
     def add(self, key: Any, keep: Any, node: Node, fill: Callable[[], None] | None = None) -> Node:
@@ -233,7 +233,7 @@ class Graphed(Protocol):
         facts: CodeFacts | None,
         bare: ModuleType | None = None,
     ) -> None:
-        """Make *node* depend on what *facts* take of *module*."""
+        """Make *node* depend on what *facts* use of *module*."""
         ...
 
     def widen(self, node: Node, name: str, space: Any) -> None:
@@ -259,7 +259,7 @@ class Graphed(Protocol):
         ...
 
     def unloaded_module(self, node: Node, name: str) -> bool:
-        """Make *node* depend on a module that is not imported yet; whether it is found."""
+        """Make *node* depend on a module that is not imported yet; return whether it is found."""
         ...
 
     def origin_of(self, value: Any) -> Origin | None:

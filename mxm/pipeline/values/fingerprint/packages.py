@@ -35,7 +35,7 @@ class Package(NamedTuple):
 
 _NAME = re.compile(r"[-_.]+")
 _REQUIRED = re.compile(r"^Requires-Dist: *([A-Za-z0-9._-]+)([^\n]*)$", re.MULTILINE)
-# They say how and where it was installed, not what.
+# They say how and where it was installed, not its content.
 _OF_INSTALLER = ("/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json", "/uv_cache.json")
 
 
@@ -44,12 +44,12 @@ def _normal(name: str) -> str:
 
 
 class Packages:
-    """The distributions beside the modules that are asked for.
+    """The distributions of modules that are looked up.
 
     Parameters
     ----------
     memory
-        Remembers what their files say.
+        Remembers facts about their files.
     """
 
     def __init__(self, memory: FileMemory) -> None:
@@ -83,7 +83,7 @@ class Packages:
         return self._of_file[file]
 
     def with_required(self, package: Package) -> list[Package]:
-        """*package* and all that it requires and that is installed."""
+        """*package* and everything installed that it requires."""
         by_name: dict[str, Package] = {}
         stack = [package]
         while stack:

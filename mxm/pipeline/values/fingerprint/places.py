@@ -26,7 +26,7 @@ class Origin(enum.Enum):
 
 
 OF_PROJECT = (Origin.PROJECT, Origin.TYPED)
-"""What is followed."""
+"""The origins whose code is followed."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _OWN = os.path.dirname(os.path.abspath(mxm.pipeline.__file__)) + os.sep
@@ -42,7 +42,7 @@ _STANDARD = tuple(
 
 
 class Places:
-    """Tells where files come from, and names those of the project.
+    """Finds where files come from, and names those of the project.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Places:
         origin, path = self.of_file(code.co_filename)
         if origin is not Origin.TYPED:
             return origin, path
-        # Written by dataclasses, attrs or a decorator's library: what it belongs to decides.
+        # Written by dataclasses, attrs or a decorator's library: its owner decides.
         around, _ = self.of_file(namespace.get("__file__"))
         return (origin if around is Origin.PROJECT else around), ""
 

@@ -1,4 +1,4 @@
-"""Reads a source file: what it compiles to, its classes, decorators, imports and side effects."""
+"""Reads a source file: its compiled code, classes, decorators, imports and side effects."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Statement(NamedTuple):
     digest
         Of its syntax.
     root
-        What it calls, as names: ``("pd", "set_option")``; empty for anything else.
+        The call as names: ``("pd", "set_option")``; empty for anything else.
     guarded
-        Whether it runs only where the file is the program.
+        Whether it runs only if the file is the main program.
     facts
         What it reaches.
     """
@@ -54,7 +54,7 @@ class _Class(NamedTuple):
 
 
 class FileFacts(NamedTuple):
-    """What a source file holds.
+    """The facts about a source file.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _read(data: list[Any]) -> Statement:
 
 
 def module_facts(source: bytes, file: str) -> CodeFacts:
-    """What a file reaches as a whole: for one that is not imported yet.
+    """Everything that a file reaches, for one that is not imported yet.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def module_facts(source: bytes, file: str) -> CodeFacts:
 
 
 def read_source(source: bytes, file: str) -> FileFacts:
-    """What is in *source*, the text of *file*.
+    """The facts in *source*, the text of *file*.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _hash(node: ast.AST) -> str:
 
 
 def _bound(module: CodeType, tree: ast.Module) -> set[str] | None:
-    """The names that the module binds; None where they are not known."""
+    """The names that the module binds; None if they are not known."""
     names: set[str] = set()
     for code in codes_in(module):
         names.update(code.co_names)
@@ -252,7 +252,7 @@ class _Reading:
         self._bound = bound
 
     def prepare(self, tree: ast.Module) -> None:
-        """Remove docstrings and what the annotations of local variables say."""
+        """Remove docstrings and the annotations of local variables."""
         for node in ast.walk(tree):
             if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
                 first = node.body[0]
@@ -366,7 +366,7 @@ def _may_change(value: ast.expr) -> bool:
 
 
 def _root(node: ast.AST) -> tuple[str, ...]:
-    """The names of what *node* calls or is."""
+    """The names in *node* or in what it calls."""
     names: list[str] = []
     while True:
         match node:

@@ -1,4 +1,4 @@
-"""Reads what the statements of modules do when they are imported."""
+"""Reads what the statements of modules do at import."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mxm.pipeline.values.fingerprint.sources import FileFacts
 __all__ = ["Statements"]
 
 
-# Their decorators change nothing but what they decorate.
+# Their decorators change only what they decorate.
 _PURE = {
     "functools", "contextlib", "dataclasses", "typing", "typing_extensions", "abc", "enum",
     "builtins", "types", "collections", "_functools", "staticmethod",
 }  # fmt: skip
-# By the namespace of a module, what its file was when it was seen first: the statements of a module
-# are gone once they ran.
+# By the namespace of a module, its file when it was first seen: the statements of a module are gone
+# once they have run.
 _first_seen: dict[int, tuple[Any, Any, str]] = {}
 atexit.register(_first_seen.clear)  # so that the user's objects end as if nothing held them
 
@@ -46,7 +46,7 @@ class Statements:
         self._graph = graph
 
     def of(self, node: Node, space: Any, path: str) -> None:
-        """Make *node* depend on what importing its module does beside binding names."""
+        """Make *node* depend on what importing its module does in addition to binding names."""
         if not path:
             return
         key = ("statements", id(space))
