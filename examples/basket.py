@@ -2,8 +2,8 @@
 
 The index is a basket of all currencies for which the European Central Bank publishes a rate, with
 equal weights. It is seen from the euro, and its rates of 2018 are in `data/`. The tasks are mapped
-over the currencies; `mxm-pipeline schedule` says when the flow is to run, and
-`-p day=2018-08-13` runs it for another day. Standard library alone.
+over the currencies; `mxm-pipeline schedule` says when the flow runs, and `-p day=2018-08-13` runs
+it for another day. It needs only the standard library.
 """
 
 from __future__ import annotations

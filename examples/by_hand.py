@@ -1,7 +1,7 @@
 """A flow written by hand: mxm-pipeline run example --param limit=100 --param mode="fast"
 
-Ordinary functions become tasks where the FlowSpec names them; `upstream` says whose result each
-one takes. Both modes add the same amounts; only the exact one ends at 5149.00.
+The FlowSpec makes tasks of ordinary functions; `upstream` says whose results each task takes. Both
+modes add the same amounts; only the exact one ends at 5149.00.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Orders are written into a table of SQLite through SQLAlchemy, and the positions are read from it.
 The engine is opened once and disposed of when the run ends. For another database:
 --resource ledger_db.url=postgresql://..., or [tool.mxm.pipeline.resources.ledger_db] in
-pyproject.toml. However many tasks run at once, one of them asks the database:
---runner threads --limit ledger_db=2 lets two.
+pyproject.toml. Only one task at a time queries the database; with
+--runner threads --limit ledger_db=2, two do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Who is notified when a flow fails: python notify.py https://hooks.example.org/...
+"""Notify somebody when a flow fails: python notify.py https://hooks.example.org/...
 
-An observer is called with each event of a run. This one posts a message to a webhook once a run has
-failed, with the tasks that did; what it raises itself is logged and changes nothing. Standard
-library alone.
+An observer is called with each event of a run. This one posts a message to a webhook when a run
+has failed, and names the failed tasks. If the observer itself raises, that is logged and changes
+nothing. It needs only the standard library.
 """
 
 from __future__ import annotations

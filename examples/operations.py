@@ -1,7 +1,7 @@
-"""Tasks that pass nothing on, only wait: mxm-pipeline run operations -p folder=out -p free_mb=500
+"""Tasks that only wait for each other: mxm-pipeline run operations -p folder=out -p free_mb=500
 
-`after=` orders tasks without handing over a result, as operations work through files and not
-through values. The star makes every parameter keyword-only. Standard library alone.
+`after=` orders tasks without passing results, because operations work on files, not on values. The
+star makes every parameter keyword-only. It needs only the standard library.
 """
 
 from __future__ import annotations

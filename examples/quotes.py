@@ -1,7 +1,7 @@
-"""Quotes over HTTP, all asked for at once: mxm-pipeline run quotes -p end=2018-11-30
+"""Quotes over HTTP, all requested at once: mxm-pipeline run quotes -p end=2018-11-30
 
 What four markets did between two days. The quotes are real and come with the package `arch`; the
-vendor that is asked for them is a server on this machine, started here: nothing is downloaded.
+vendor is a server that the example starts on this machine, so nothing is downloaded.
 """
 
 # pandas brings no type stubs; what it returns is named here.

@@ -1,8 +1,8 @@
 """One HTTP client for all tasks of a run: mxm-pipeline run rates -p amount=250
 
-What an amount of euros is in other currencies. The rates are the European Central Bank's of 31
-December 2018; who is asked for them is a server on this machine, a resource too, so that nothing
-is downloaded. The client is opened once, keeps its connections, and is closed when the run ends.
+An amount of euros in other currencies. The rates are those of the European Central Bank on 31
+December 2018. They come from a server on this machine, which is also a resource, so nothing is
+downloaded. The client is opened once, keeps its connections, and is closed when the run ends.
 """
 
 from __future__ import annotations

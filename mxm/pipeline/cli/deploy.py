@@ -42,7 +42,7 @@ def deploy(
             metavar="NAME",
             show_default=False,
             callback=present,
-            help="The pool whose workers run them; required.",
+            help="The pool whose workers run the flows; required.",
         ),
     ] = "",
     cron: CronText = None,
@@ -68,7 +68,9 @@ def deploy(
     ] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option("--env", metavar="NAME=VALUE", help="A variable; secrets as @block:NAME."),
+        typer.Option(
+            "--env", metavar="NAME=VALUE", help="An environment variable; secrets as @block:NAME."
+        ),
     ] = None,
     git: Annotated[
         str | None,
@@ -79,23 +81,25 @@ def deploy(
     ] = None,
     git_token: Annotated[
         str | None,
-        typer.Option("--git-token", metavar="BLOCK", help="The Secret block with its token."),
+        typer.Option(
+            "--git-token", metavar="BLOCK", help="The Secret block with the token for --git."
+        ),
     ] = None,
     runner: Annotated[
-        str | None, typer.Option("--runner", metavar="NAME", help="As for `run`, for its runs.")
+        str | None, typer.Option("--runner", metavar="NAME", help="For the runs, as in `run`.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="As for `run`, for its runs.")
+        int | None, typer.Option("--workers", metavar="N", help="For the runs, as in `run`.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", metavar="URL", help="As for `run`, for its runs.")
+        str | None, typer.Option("--address", metavar="URL", help="For the runs, as in `run`.")
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=N", help="As for `run`, for its runs."),
+        typer.Option("--limit", metavar="NAME=N", help="For the runs, as in `run`."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent; ask no server.")
+        bool, typer.Option("--dry-run", help="Print what would be sent; contact no server.")
     ] = False,
     module: Modules = None,
     as_json: AsJson = False,

@@ -61,7 +61,7 @@ def plan(
     ] = False,
     force_task: Annotated[
         list[str] | None,
-        typer.Option("--force-task", metavar="TASKS", help="The same for these tasks."),
+        typer.Option("--force-task", metavar="TASKS", help="Like --force, for these tasks."),
     ] = None,
     resume: Annotated[
         str | None,

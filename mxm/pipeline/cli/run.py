@@ -447,7 +447,7 @@ def run(
     ] = False,
     force_task: Annotated[
         list[str] | None,
-        typer.Option("--force-task", metavar="TASKS", help="The same for these tasks."),
+        typer.Option("--force-task", metavar="TASKS", help="Like --force, for these tasks."),
     ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start no more tasks after a failure.")

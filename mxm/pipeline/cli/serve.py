@@ -41,17 +41,17 @@ def serve(
         ),
     ] = 1,
     runner: Annotated[
-        str | None, typer.Option("--runner", metavar="NAME", help="As for `run`, for its runs.")
+        str | None, typer.Option("--runner", metavar="NAME", help="For the runs, as in `run`.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="As for `run`, for its runs.")
+        int | None, typer.Option("--workers", metavar="N", help="For the runs, as in `run`.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", metavar="URL", help="As for `run`, for its runs.")
+        str | None, typer.Option("--address", metavar="URL", help="For the runs, as in `run`.")
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=N", help="As for `run`, for its runs."),
+        typer.Option("--limit", metavar="NAME=N", help="For the runs, as in `run`."),
     ] = None,
     module: Modules = None,
 ) -> None:
