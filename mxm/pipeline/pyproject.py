@@ -12,7 +12,7 @@ __all__ = ["table_in"]
 
 
 def table_in(file: str, number: Callable[[str], Any] = float) -> Mapping[str, Any] | None:
-    """``[tool.mxm.pipeline]`` of *file*, or None where it has none.
+    """``[tool.mxm.pipeline]`` of *file*, or None if it has none.
 
     Parameters
     ----------

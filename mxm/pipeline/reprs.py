@@ -26,7 +26,7 @@ def bundle(thing: object, short: str) -> dict[str, Any]:
 
 
 def _made(function: str, thing: object) -> str | None:
-    """What *function* makes of *thing*; None where it makes nothing of it."""
+    """The result of *function* for *thing*; None if it has none."""
     try:
         text: str | None = getattr(importlib.import_module(_MODULE), function)(thing)
     except BaseException as error:  # a repr never raises, although the user's code may

@@ -56,7 +56,7 @@ class TableFormat:
         self._name = name
 
     def refusal(self, value: Any) -> str | None:
-        """Why *value* cannot be written; None where it can be."""
+        """Why *value* cannot be written; None if it can be."""
         return _not_a_table(value)
 
     def write(self, value: Any, path: str) -> Sequence[str]:
@@ -306,7 +306,7 @@ class CsvFormat:
     """CSV: text only, so it keeps what it can, and reports what it cannot keep."""
 
     def refusal(self, value: Any) -> str | None:
-        """Why *value* cannot be written; None where it can be."""
+        """Why *value* cannot be written; None if it can be."""
         return _not_a_table(value)
 
     def write(self, value: Any, path: str) -> Sequence[str]:

@@ -23,7 +23,7 @@ class Asked:
     step, item
         The step, and the key of the item where it is mapped.
     key
-        The key; None where there can be none.
+        The key; None if the call has none.
     entry
         The result of an earlier run that is used.
     unused

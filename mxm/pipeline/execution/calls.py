@@ -35,7 +35,7 @@ class Calls:
     ledger, maps
         Those of the run.
     watch
-        Looks for results that change while they are used; None where nothing is shared.
+        Looks for results that change while they are used; None if nothing is shared.
     ready_at
         By step, when everything that it needs had ended.
 

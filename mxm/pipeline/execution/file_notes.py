@@ -43,7 +43,7 @@ class FileNote:
 
 
 def unchanged_note(notes: Iterable[FileNote], root: str, folder: str) -> FileNote | None:
-    """The first of *notes* that is not what it was; None where all are."""
+    """The first of *notes* that has changed; None if none has."""
     bases = {"root": root, "folder": folder}
     for note in notes:
         path = os.path.join(bases.get(note.base, ""), note.path)
@@ -53,7 +53,7 @@ def unchanged_note(notes: Iterable[FileNote], root: str, folder: str) -> FileNot
 
 
 def stat_of(path: str) -> Stat | None:
-    """The stat of *path*, links followed; None where there is nothing."""
+    """The stat of *path*, links followed; None if there is nothing."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):

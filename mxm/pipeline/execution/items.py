@@ -379,7 +379,7 @@ def _last_lines(text: str) -> str:
 
 
 def _wrong_count(step: Step, value: Any) -> BaseException | None:
-    """What is wrong with *value*, which the body of a mapped flow unpacks; None where it fits."""
+    """What is wrong with *value*, which the body of a mapped flow unpacks; None if it fits."""
     try:
         for one in step.unpacked:
             part = value_of(one.binding, lambda _: value)

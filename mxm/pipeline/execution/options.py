@@ -165,7 +165,7 @@ class RunOptions:
         Megabytes up to which the results of a recorded run are kept, for `resume` and to be loaded
         later; 0 for none. Results of cached tasks are kept whatever their size.
     record
-        Whether the run is recorded in the project's store; None where there is a store already.
+        Whether the run is recorded in the project's store; None: only if there is a store already.
     select
         Which tasks run; None for all: expressions as in `mxm.pipeline.execution.selection`, one or
         a list of them.

@@ -72,7 +72,7 @@ class Step:
     outcome
         The outcome, if it is known before the run; then the step does not run.
     target
-        Where it writes its asset; None where nothing is written for it.
+        Where its asset is written; None if nothing is written.
     """
 
     task: TaskSpec

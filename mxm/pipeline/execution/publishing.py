@@ -337,7 +337,7 @@ class Aim:
         )
 
     def _reject(self, value: Any) -> str | None:
-        """Keep *value* for looking; its path, or None where it could not be written."""
+        """Keep *value* for looking; its path, or None if it could not be written."""
         chosen, real = format_named(self.target.asset.format), rejected_path(self.real)
         try:
             if chosen.refusal(value) is not None:

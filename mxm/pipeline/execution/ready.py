@@ -28,7 +28,7 @@ class Ready:
     awaits
         The numbers of the steps that the runner awaits, and that hold no worker.
     limits
-        Those of the run; None where no step has one.
+        Those of the run; None if no step has one.
     """
 
     def __init__(self, ledger: Ledger) -> None:

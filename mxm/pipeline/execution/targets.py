@@ -67,7 +67,7 @@ class Target:
     asset
         The asset.
     template
-        Its path template; None where nothing is written, and the value only checked.
+        Its path template; None if nothing is written, and the value only checked.
     task
         The task that writes it.
     root
@@ -79,7 +79,7 @@ class Target:
     reads
         The assets that it is made from.
     last_rows
-        Gives the number of rows of the last time; None where nothing is recorded.
+        Gives the number of rows of the last time; None if nothing is recorded.
     """
 
     asset: AssetDecl

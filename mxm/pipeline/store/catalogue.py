@@ -58,7 +58,7 @@ class Materialisation:
     run, flow, task, item
         What wrote it.
     path
-        The file, or the object at a URL that holds the content; None where the declaration has no
+        The file, or the object at a URL that holds the content; None if the declaration has no
         path.
     relative
         The file relative to the project's root, or the URL.

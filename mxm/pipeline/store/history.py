@@ -304,7 +304,7 @@ def usual_seconds(store: str, flow: str, *, last: int = 10) -> dict[str, float]:
 
 
 def read_document(database: Database, digest: str | None) -> Any:
-    """The document that runs name by its digest; None where there is none."""
+    """The document that runs name by its digest; None if there is none."""
     rows = database.read("SELECT text FROM document WHERE digest = ?", (digest,)) if digest else []
     return json.loads(rows[0]["text"]) if rows else None
 
@@ -319,7 +319,7 @@ def document_of(
     row, tasks
         As they are read.
     definition
-        What the flow was, as its run has it; None where that was not recorded.
+        The definition of the flow in its run; None if it was not recorded.
     """
     definition = definition or {}
     defined = {task["name"]: task for task in definition.get("tasks", ())}

@@ -166,7 +166,7 @@ def current(made: Iterable[Materialisation], asset: AssetDecl | None) -> list[Ma
     made
         The writes of an asset, the oldest first.
     asset
-        Its declaration now; None where no flow has one.
+        Its declaration now; None if no flow has one.
     """
     newest = {(row.partition, row.path): row for row in made}
     if asset is None:

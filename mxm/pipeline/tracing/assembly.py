@@ -63,7 +63,7 @@ class _Member:
     each
         The lists that it is mapped over, as a `TaskSpec` takes them.
     resolved
-        By reference, in order, the member that it means; None where there is none.
+        By reference, in order, the member that it means; None if there is none.
     """
 
     def __init__(self, task: TaskBase | TaskSpec, name: str, node: Node | None = None) -> None:

@@ -67,7 +67,7 @@ class Node:
     outcomes
         Whether it is a map whose result holds failures in their places.
     over
-        The list that its flow is mapped over, marked; None where it is not.
+        The list that its flow is mapped over, marked; None if it is not.
     by_item
         Nodes of the same mapped flow whose results it takes item by item, or waits for so.
     item_key

@@ -28,7 +28,7 @@ class ReadAsset:
     partition, run
         The partition and the run that were asked for.
     content
-        What was there: partitions and digests of files. None where that is not known.
+        What was there: partitions and digests of files; None if that is not known.
     """
 
     id: str

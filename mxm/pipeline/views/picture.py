@@ -109,7 +109,7 @@ class Card:
     is_asset
         Whether it is an asset itself.
     state
-        That of the task in a run; empty where nothing ran.
+        The state of the task in a run; empty without a run.
     attempts
         How many calls it took.
     counts

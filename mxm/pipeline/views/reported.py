@@ -61,11 +61,11 @@ class TaskReport:
     upstream, after
         The tasks that it takes results of, and that it only follows.
     returns, signature, doc, source
-        What its function is, as text; empty where it was not recorded.
+        Facts about its function, as text; empty if not recorded.
     arguments
         Where each argument comes from, as the record of a run has it.
     ready, started, ended
-        Seconds from the run's start; None where it never was. A task that runs has no end.
+        Seconds from the run's start; None if it never was. A task that runs has no end.
     attempts
         Its calls, in order.
     result, has_result

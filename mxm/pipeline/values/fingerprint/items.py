@@ -21,7 +21,7 @@ class Item(NamedTuple):
     kind
         ``function``, ``class``, ``constant``, ``statement``, ``module``, ``package`` or ``file``.
     file
-        Relative to its project; None where it has none.
+        Relative to its project; None if it has none.
     line
         In that file, from 1; it does not count.
     """
@@ -45,7 +45,7 @@ class Reason(NamedTuple):
     text
         What the code does: ``reads time.time``.
     file, line
-        Where; None where that is not known.
+        The line; None if it is not known.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Difference(NamedTuple):
     kind
         Of the item.
     before, after
-        The items; None where there is none.
+        The items; None if there is none.
     """
 
     label: str
