@@ -188,7 +188,7 @@ class Call:
             self._asset = self._aim.publish(self.value, self.flow, run, reads=self.reads)
 
     def _open_attempt(self) -> None:
-        """Take note that an attempt begins, once its limits are free.
+        """Record that an attempt begins, once its limits are free.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Call:
         self._token = output_to(self._output)
 
     def _close_attempt(self, raised: BaseException | None) -> bool:
-        """Take note how an attempt ended; whether what it *raised* is no error.
+        """Record how an attempt ended; return whether what it *raised* is not an error.
 
         Raises
         ------

@@ -217,7 +217,7 @@ class _Drive:
         return task
 
     def _took_step(self, task: TaskRun) -> None:
-        """Take note of a step that ended."""
+        """Record a step that ended."""
         call = self.running.pop(task.name)
         call.give_back()
         heapq.heappush(self.slots, call.slot)
@@ -298,7 +298,7 @@ class _Drive:
         self.maps.add(mapped)
 
     def _offer(self, mapped: MappedStep) -> None:
-        """Take note that *mapped* has items which may start."""
+        """Record that *mapped* has items that may start."""
         if mapped.ready and not mapped.offered:
             mapped.offered = True
             number = self.index[mapped.step.name]
@@ -358,7 +358,7 @@ class _Drive:
         return call
 
     def _took(self, ended: ItemsEnded) -> None:
-        """Take note of items that ended, and let what continues them start."""
+        """Record items that ended, and let the items after them start."""
         mapped = self.maps.open[ended.step]
         heapq.heappush(self.slots, ended.slot)
         hold = self.holds.pop(ended.slot, None)

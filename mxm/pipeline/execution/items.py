@@ -270,7 +270,7 @@ class _Trial:
             self._aim = error
 
     def begin(self, ago: float = 0.0) -> None:
-        """Take note that the function is about to be called, or was so many seconds ago."""
+        """Record that the function is about to be called, or was so many seconds ago."""
         run, self._began = self.run, datetime.now(UTC) - timedelta(seconds=ago)
         self.item.begun.add(self.item.place)
         run.attempts += 1
@@ -285,7 +285,7 @@ class _Trial:
         self._token = output_to(self._output)
 
     def end(self, value: Any, raised: BaseException | None, ago: float = 0.0) -> float | None:
-        """Take note how the call ended; seconds until the next attempt, None for none.
+        """Record how the call ended; return the seconds until the next attempt, or None.
 
         Raises
         ------

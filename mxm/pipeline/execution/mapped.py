@@ -44,7 +44,7 @@ class MappedStep(ItemPlaces):
     sources
         By upstream, the mapped steps whose places this one goes on with.
     take
-        Gives the value of a binding.
+        Returns the value of a binding.
     flow
         Name of the flow.
     is_later

@@ -179,7 +179,7 @@ class RunOptions:
     last_rows
         Gives checks of assets the number of rows of the last time; `compile_flow` sets it.
     past
-        Gives what is known of a flow's earlier runs; `compile_flow` sets it.
+        Returns what is known about a flow's earlier runs; `compile_flow` sets it.
     root
         The folder that assets are written to in place of the project's, and none of them to a URL;
         `mxm.pipeline.testing.run_flow` sets it.

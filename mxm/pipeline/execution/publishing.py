@@ -231,7 +231,7 @@ class Aim:
             return FileState.of(self.real) != self.before and read_description(self.real) is None
 
     def _taken(self, value: Any, maker: Mapping[str, Any]) -> WrittenAsset:
-        """Take note of the file that the function has written."""
+        """Record the file that the function has written."""
         returned = "None" if value is None else "the path"
         try:
             with locked(os.path.dirname(self.real)):

@@ -69,15 +69,15 @@ class Sink(Protocol):
         ...
 
     def read(self, path: str, *, names: bool = False) -> None:
-        """Take note that *path* is read, or the *names* in it."""
+        """Record that *path* is read, or the *names* in it."""
         ...
 
     def link(self, path: str, folder: int) -> None:
-        """Take note that it is looked up where *path*, in the open *folder* (or -1), leads."""
+        """Record that the target of *path*, in the open *folder* (or -1), is looked up."""
         ...
 
     def write(self, path: str) -> None:
-        """Take note that *path* is written."""
+        """Record that *path* is written."""
         ...
 
 

@@ -44,7 +44,7 @@ class Ready:
         return bool(self._numbers or self._awaited)
 
     def prepare(self, runner: Runner) -> None:
-        """Take note of what *runner* awaits, and of the limits in the plan."""
+        """Record what *runner* awaits, and the limits in the plan."""
         if runner.awaits:
             self.awaits = frozenset(
                 i

@@ -209,7 +209,7 @@ class StepCache:
         asked
             What was asked.
         inputs
-            Gives the arguments of these names.
+            Returns the arguments of these names.
         """
         step, entry = asked.step, asked.entry
         target = step.target

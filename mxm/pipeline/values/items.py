@@ -126,7 +126,7 @@ def item_keys(items: Sequence[Any], choose: Callable[[Any], object] | None = Non
     items
         What is named.
     choose
-        Gives the key of an item, as the option ``item_key`` has it.
+        The function under ``item_key``, which returns the key of an item.
 
     Raises
     ------
