@@ -372,9 +372,31 @@ def f(): return plus.map([1, 2, 3])
         os.environ["BROKEN"] = "yes"
         project.run()
         os.environ["BROKEN"] = "yes"
-        assert project.run().items("plus") == {"1": "cached", "2": "failed", "3": "cached"}
+        again = project.run()
+        assert again.items("plus") == {"1": "cached", "2": "failed", "3": "cached"}
+        assert again.states == {"plus": "succeeded"}  # not cached: an item of it ran
     finally:
         del os.environ["BROKEN"]
+
+
+def test_a_map_of_which_an_item_ran_is_not_cached_and_its_followers_run(project: Project) -> None:
+    project.write("""
+from mxm.pipeline import Skip
+@mxm.task(cache=True)
+def plus(x: int) -> int:
+    if x == 2: raise Skip("closed")
+    return x
+
+@mxm.task(cache=True, after=plus)
+def follows() -> int: return 1
+
+@mxm.flow
+def f(): return [plus.map([1, 2, 3]), follows()]
+""")
+    project.run()
+    again = project.run()
+    assert again.items("plus") == {"1": "cached", "2": "skipped", "3": "cached"}
+    assert again.states == {"plus": "succeeded", "follows": "succeeded"}
 
 
 # What is never kept

@@ -128,7 +128,8 @@ class TaskSpec(_Spec):
     retry_on
         Types of exceptions to retry on, or a function that gets the exception.
     timeout_s
-        Seconds after which an attempt is abandoned and counts as failed; None for no limit.
+        Seconds after which an attempt is abandoned and counts as failed; None for no limit. The
+        time that checks of its asset take does not count.
     tags
         Words to find the task by, for example at a Prefect server.
     run_if

@@ -323,7 +323,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Types of exceptions to retry after, or a function that gets the exception and says whether
         to retry.
     timeout_s
-        Seconds after which an attempt is abandoned and counts as failed.
+        Seconds after which an attempt is abandoned and counts as failed. The time that checks of
+        its asset take does not count.
     tags
         Words to find the task by, for example with ``--select tag:eod`` or at a Prefect server.
     run_if

@@ -497,6 +497,7 @@ def _names_of(fn: Callable[..., Any]) -> Collection[str]:
 
 def _said(reason: CodeReason) -> str:
     """*reason* with its place as people read it."""
-    place = f" at {reason.file}:{reason.line}" if reason.file else ""
+    line = "" if reason.line is None else f":{reason.line}"
+    place = f" at {reason.file}{line}" if reason.file else ""
     it = "" if reason.kind == "edited" else "it "
     return f"{it}{reason.text}{place}"

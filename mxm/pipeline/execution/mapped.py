@@ -267,11 +267,11 @@ class MappedStep(ItemPlaces):
         """The results and the state, where an earlier run kept some of them; else None."""
         if self.cache is None:
             return None
-        runs = [run for run in items.values() if run.has_value]
-        cached = [run for run in runs if isinstance(run, CachedItem)]
-        if not cached:
+        if not any(isinstance(run, CachedItem) for run in items.values()):
             return None
-        state = State.CACHED if len(cached) == len(runs) else State.SUCCEEDED
+        # One that ran and failed, or raised `Skip`, ran as well.
+        ran = any(run.attempts and not isinstance(run, CachedItem) for run in items.values())
+        state = State.SUCCEEDED if ran else State.CACHED
         return Later(self.values), self.written(), state
 
     def kept(self, items: ItemRuns) -> TaskRun:

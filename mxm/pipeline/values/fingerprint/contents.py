@@ -88,9 +88,6 @@ class Contents:
         if without_content(value):
             node.content = type(value).__qualname__
             return
-        if is_used_up(value) and not self._graph.is_of_project(type(value)):
-            text = f"reads {node.label}, which does not say what it will give next"
-            node.reasons.append(Reason("used up", text, node.file, node.line))
         wrapped = attribute_of(value, "__wrapped__")
         if wrapped is not None:
             self._graph.link(node, "__wrapped__", wrapped)
@@ -116,6 +113,9 @@ class Contents:
         self._parts(node, value)
         if isinstance(scope, dict):
             self._by_statements(node, name, scope, path, 0)
+        if is_used_up(value) and not self._graph.is_of_project(type(value)):
+            text = f"reads {node.label}, which does not say what it will give next"
+            node.reasons.append(Reason("used up", text, node.file, node.line))
 
     def _parts(self, node: Node, value: Any) -> None:
         """Make a value without content count by its parts with content."""
