@@ -47,6 +47,14 @@ def fail(x: int) -> int:
     raise ValueError("no prices")
 
 @mxm.task
+def leak(key: SecretStr) -> int:
+    raise ValueError(f"key {key.get_secret_value()} is too old")
+
+@mxm.flow
+def leaking(key: SecretStr):
+    return leak(key)
+
+@mxm.task
 def doze(seconds: int) -> int:
     time.sleep(seconds)
     return seconds
@@ -277,6 +285,19 @@ def test_a_failed_run_says_why_and_keeps_what_succeeded(at: Site) -> None:
     ended = at.ended(run)
     assert (ended["state_type"], ended["state"]["message"]) == ("FAILED", "ValueError: no prices")
     assert at.results(run) == {"doze": 0}
+    ends = "Finished in state Failed('ValueError: no prices')"
+
+    def logged() -> str:
+        text = "\n".join(line["message"] for line in at.logs(run))
+        return text if ends in text else ""
+
+    text = wait_for("its last line", logged)
+    assert "flows.py" in text  # the task's own traceback, from the user's line on
+    for log in (text, (at.folder.parent / "worker.log").read_text()):
+        assert "no prices" in log
+        assert "unexpected exception" not in log
+        assert "task_engine" not in log
+        assert "mxm/pipeline/" not in log
 
 
 def test_a_secret_is_read_where_the_run_is_and_is_nowhere_else(at: Site) -> None:
@@ -287,6 +308,9 @@ def test_a_secret_is_read_where_the_run_is_and_is_nowhere_else(at: Site) -> None
     lost = at.ended(at.start(made["id"], key="@env:NOT_SET_HERE"))
     assert lost["state_type"] == "FAILED"
     assert "NOT_SET_HERE is not set" in lost["state"]["message"]
+    [made] = at.deployed("leaking", "-p", "key=@env:VENDOR_KEY")
+    failed = at.ended(at.start(made["id"]))
+    assert failed["state"]["message"] == "ValueError: key ********** is too old"
     files = [path for path in at.folder.parent.rglob("*") if path.is_file()]
     assert [p for p in files if CANARY.encode() in p.read_bytes()] == []
 

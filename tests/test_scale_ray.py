@@ -219,6 +219,7 @@ def test_task_that_kills_its_worker_runs_once_and_once_a_retry(
     done = call(*command(address, "--workers", "1", "-p", f"path={path}"), cwd=tmp_path)
     assert done.code == 1
     assert "WorkerDiedError: task 'dies' was lost: its Ray worker ended" in done.err
+    assert "actor_id" not in done.err
     assert path.read_text() == "x" * (retries + 1)
 
 

@@ -22,7 +22,15 @@ with prefect_fit.known_prefect():
     from prefect.states import Cancelled, Completed, Failed
     from pydantic_core import to_jsonable_python
 
-    from mxm.pipeline.adapters.prefect_leaving import dereferenced, keep_results, lines_to_server
+    from mxm.pipeline.adapters.prefect_leaving import (
+        Carried,
+        dereferenced,
+        keep_results,
+        lines_to_server,
+        mask_with,
+        masked,
+        speak_plainly,
+    )
     from mxm.pipeline.adapters.prefect_worker import state_of_runs
 
 from mxm.pipeline.bindings import Binding, upstreams_in
@@ -145,6 +153,7 @@ def deployed_prefect_flow(spec: FlowSpec, options: RunOptions) -> prefect.Flow[.
     with prefect_api.quiet():
         flow = _Flow(require_valid(spec), typed=True)
     flow.options, flow.is_deployed = options, True
+    speak_plainly()
     return flow
 
 
@@ -314,7 +323,7 @@ class _Flow(prefect.Flow[..., Any]):
             if not self.is_deployed:
                 raise
             # As text: Prefect would pickle it, with everything it holds, where the worker is.
-            return Failed(message=described(error))
+            return Failed(message=masked(described(error)))
 
     def _driven(self, params: dict[str, Any]) -> Any:
         if self.is_deployed:
@@ -324,7 +333,8 @@ class _Flow(prefect.Flow[..., Any]):
         ids = {step.name: uuid4() for step in plan.steps}
         observers = [keep_json, *options.observers]
         if self.is_deployed:
-            observers.append(lines_to_server(ids, Secrets(plan).masked))
+            mask_with(Secrets(plan).masked)
+            observers.append(lines_to_server(ids))
         changed = options.changed({"observers": observers, "fetches": False})
         options = changed.recording(plan, params)
         course = Course(plan, options, "prefect")
@@ -333,7 +343,7 @@ class _Flow(prefect.Flow[..., Any]):
         if self.is_deployed:
             keep_results(self.name, run)
         if run.error is not None:
-            return Failed(message=described(run.error[1]))
+            return Failed(message=masked(described(run.error[1])))
         return run.results
 
 
@@ -427,9 +437,9 @@ def _prefect_task(
         try:
             call.attempt()
         except Exception as error:
-            if _fit_for_prefect(error):
+            if _fit_for_prefect(error) and masked(described(error)) == described(error):
                 raise
-            raise _Carried(error) from None
+            raise Carried(error) from None
         if call.skipped is not None:
             return Completed(name="Skipped", message=call.skipped.reason or None)
         return None if call.message is None else Completed(message=call.message)
@@ -469,14 +479,6 @@ def _retried_by(task: prefect.Task[..., Any], call: Call) -> prefect.Task[..., A
 
     mine.retry_condition_fn = retryable
     return cast("prefect.Task[..., Any]", mine)
-
-
-class _Carried(Exception):  # noqa: N818 - wraps another
-    """Carries an exception that Prefect itself would fail on."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(described(error))
-        self.error = error
 
 
 def _fit_for_prefect(error: Exception) -> bool:

@@ -11,21 +11,78 @@ from typing import Any
 from uuid import UUID
 
 from prefect.context import FlowRunContext
+from prefect.exceptions import FailedRun
 
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.events import Event, Observer, OutputLine, Warned
+from mxm.pipeline.execution.tracebacks import users_traceback
+from mxm.pipeline.logs import logger
 from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.conversion import Sourced, Text
 
-__all__ = ["REFERENCE", "dereferenced", "keep_results", "lines_to_server"]
+__all__ = [
+    "Carried",
+    "REFERENCE",
+    "dereferenced",
+    "keep_results",
+    "lines_to_server",
+    "mask_with",
+    "masked",
+    "speak_plainly",
+]
 
 REFERENCE = r"^@(env:[A-Za-z_][A-Za-z0-9_]*|block:[a-z0-9][a-z0-9-]*)$"
 """What replaces a secret on a server: a variable of the worker, or one of Prefect's blocks."""
 
 _MOST = 400_000  # characters of an artifact
 _TASKS, _FLOWS = logging.getLogger("prefect.task_runs"), logging.getLogger("prefect.flow_runs")
+
+
+class Carried(Exception):  # noqa: N818 - wraps another
+    """Carries an exception that Prefect itself would fail on, or that has a secret in its text."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(masked(described(error)))
+        self.error = error
+
+
+def speak_plainly() -> None:
+    """Let Prefect log a failure once, with the user's part of its traceback, and no secret.
+
+    A failed run ends with the state Failed and its message, which Prefect logs. Then it raises what
+    stands for this state, and logs that twice more, as a fault of its engine.
+    """
+    for log in (_TASKS, _FLOWS, logging.getLogger("prefect.engine"), logger):
+        log.addFilter(_plain)
+
+
+def _plain(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, FailedRun):
+        return False
+    if error is not None:
+        raised = error.error if isinstance(error, Carried) else error
+        record.exc_info, record.exc_text = None, masked(users_traceback(raised))
+    text = record.getMessage()
+    if masked(text) != text:
+        record.msg, record.args = masked(text), ()
+    return True
+
+
+def masked(text: str) -> str:
+    """*text* without the secrets of the run; the process of a deployed run has no other."""
+    return _mask(text)
+
+
+_mask: Callable[[str], str] = str
+
+
+def mask_with(mask: Callable[[str], str]) -> None:
+    """Let `masked` hide what *mask* hides."""
+    global _mask
+    _mask = mask
 
 
 def dereferenced(spec: FlowSpec, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,15 +125,13 @@ def _secret(name: str, value: Any) -> Any:
     return Sourced(Text(str(loaded.get())), f"the Secret block {place}")
 
 
-def lines_to_server(ids: Mapping[str, UUID], masked: Callable[[str], str]) -> Observer:
+def lines_to_server(ids: Mapping[str, UUID]) -> Observer:
     """An observer that sends what tasks print and log to the logs of their runs at the server.
 
     Parameters
     ----------
     ids
         The id of each step's task run.
-    masked
-        A text without the secrets of the run.
     """
     context = FlowRunContext.get()
     run: Any = context.flow_run if context else None

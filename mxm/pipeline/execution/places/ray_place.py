@@ -110,7 +110,9 @@ class RayPlace(ClusterPlace):
             self._replace(actor)
             if self._closed:
                 raise KeyboardInterrupt from None
-            raise LostError(f"its Ray worker ended: {described(error):.200}") from None
+            # The lines after the first one are ids of Ray's.
+            why = described(error).partition("\n")[0].rstrip(".")
+            raise LostError(f"its Ray worker ended: {why:.200}") from None
         except self._ray.exceptions.RayError as error:
             self._idle.put(actor)
             if self._closed:
