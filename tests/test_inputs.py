@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, TypedDict
@@ -13,6 +14,7 @@ import mxm
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.checks.defaults import misfits
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.views.calls import call_text, item_sources
 
 Days = NewType("Days", int)
 
@@ -130,13 +132,42 @@ def test_a_constant_that_is_not_of_the_inputs_type_is_a_problem() -> None:
     assert of(constant)[0].hint == "write the value itself: 5"
 
 
-def test_no_constant_for_a_secret_is_shown() -> None:
+def test_text_for_a_secret_of_a_called_flow_must_become_one_in_its_tasks() -> None:
     @mxm.flow
-    def leaking():
-        return connect("hunter2")
+    def wrapping(token: SecretStr):
+        return connect(token)
 
-    (problem,) = of(leaking)
-    assert "hunter2" not in f"{problem.message}{problem.hint}"
+    @mxm.flow
+    def showing(token: SecretStr):
+        return shown(token)  # would be the text itself, recorded unmasked
+
+    @mxm.flow
+    def wrapped(x: str):
+        return wrapping(x)
+
+    @mxm.flow
+    def open_(x: str):
+        return showing(x)
+
+    @mxm.flow
+    def constant():
+        return showing("hunter2")
+
+    assert of(wrapped) == []
+    for flow in (open_, constant):
+        (problem,) = of(flow)
+        assert "parameter 'token' of flow 'showing' takes SecretStr" in problem.message
+        assert "hunter2" not in f"{problem.message}{problem.hint}"
+
+
+def test_no_drawing_shows_a_constant_for_a_secret() -> None:
+    @mxm.flow
+    def leaking(x: str = "y"):
+        return [connect("hunter2"), connect.map(["hunter2"]), connect.map(["hunter2", x])]
+
+    for task in leaking.spec.tasks:
+        assert "hunter2" not in f"{call_text(task)}{item_sources(task)}"
+        assert "*****" in call_text(task)
 
 
 def test_an_argument_of_a_called_flow_must_fit_its_signature() -> None:
@@ -174,6 +205,60 @@ def test_an_argument_of_a_called_flow_must_fit_its_signature() -> None:
         return [inner(n), inner(plus(1)), inner.map(xs), inner(5)]
 
     assert of(fitting) == []
+
+
+@mxm.task
+def variadic(n: int, *more: int, k: int = 1, **rest: int) -> int:
+    return n
+
+
+def test_inputs_of_variadic_parameters_are_judged_too() -> None:
+    @mxm.flow
+    def by_place():
+        return variadic(1, 2, "a")
+
+    @mxm.flow
+    def by_name():
+        return variadic(1, z="a")
+
+    @mxm.flow
+    def parameter(s: str):
+        return variadic(1, k=2, z=s)
+
+    @mxm.flow
+    def result():
+        return variadic(1, z=text())
+
+    for flow in (by_place, by_name, parameter, result):
+        (problem,) = of(flow)
+        assert problem.code == "MXM201" and "takes int" in problem.message
+
+
+@mxm.resource
+def number(setting: str = 5) -> Iterator[int]:  # type: ignore[assignment]
+    yield 1
+
+
+@mxm.task
+def asking(e: str = mxm.use(number)) -> int:
+    return 1
+
+
+@mxm.task
+def asking_well(e: float = mxm.use(number)) -> int:
+    return 1
+
+
+def test_what_a_resource_yields_must_fit_and_so_must_its_defaults() -> None:
+    @mxm.flow
+    def unfit():
+        return [asking(), asking_well()]
+
+    first, second = of(unfit)
+    assert (first.code, second.code) == ("MXM201", "MXM404")
+    assert "resource 'number' yields int at " in first.message
+    assert "parameter 'e' of task 'asking' takes str: no value can be both" in first.message
+    assert "default 5 of parameter 'setting' of resource 'number' is not str" in second.message
 
 
 def test_what_may_fit_is_no_problem() -> None:

@@ -19,7 +19,7 @@ from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.secrets import secret_parameters
 
-__all__ = ["broken_condition", "default_problems", "literal_of", "misfits"]
+__all__ = ["broken_condition", "default_problems", "defaults_in", "literal_of", "misfits"]
 
 # Types of literal values. Anything else may be a marker, which is not a value.
 _WRITTEN = (
@@ -31,18 +31,19 @@ _WRITTEN = (
 def default_problems(spec: FlowSpec) -> Iterator[Problem]:
     """The defaults of *spec* and its tasks that do not fit their annotations."""
     if spec.fn is not None:
-        yield from _of_function(spec.fn, f"flow {spec.name!r}", spec.source, spec.name, None)
+        yield from defaults_in(spec.fn, f"flow {spec.name!r}", spec.source, spec.name, None)
     seen: set[int] = set()
     for task in spec.tasks:
         if id(task.fn) not in seen:
             seen.add(id(task.fn))
             owner = f"task {task.name!r}"
-            yield from _of_function(task.fn, owner, task.source, spec.name, task.name)
+            yield from defaults_in(task.fn, owner, task.source, spec.name, task.name)
 
 
-def _of_function(
+def defaults_in(
     fn: Callable[..., Any], owner: str, source: Source | None, flow: str, task: str | None
 ) -> Iterator[Problem]:
+    """The defaults of *fn* that do not fit their annotations."""
     raw = getattr(fn, "__annotations__", {})
     doubtful = {
         name: default

@@ -71,8 +71,12 @@ def inputs_of(task: TaskSpec) -> Iterator[tuple[str, Any, Binding]]:
             at = shape.name_at(i)
             if at is not None:
                 yield at, hints.get(at, Any), binding
+    rest = shape.var_keyword if shape is not None else None
+    known = {*shape.positional, *shape.keyword_only} if shape is not None and rest else ()
     for name, binding in bindings.kwargs.items():
-        yield name, hints.get(name, Any), binding
+        hint = hints.get(rest, Any) if rest and name not in known else hints.get(name, Any)
+        # **options: Unpack[Options] annotates all keys together, not each one.
+        yield name, Any if typing.get_origin(hint) is typing.Unpack else hint, binding
 
 
 class _Edges:

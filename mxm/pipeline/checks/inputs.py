@@ -36,6 +36,8 @@ def input_problems(spec: FlowSpec) -> Iterator[Problem]:
     """
     inputs = _Inputs(spec)
     for task in spec.tasks:
+        if all(type(binding) is Upstream for binding in task.bindings):
+            continue
         for name, wanted, binding in inputs_of(task):
             if type(binding) is not Upstream and wanted is not Any:
                 yield from inputs.problems(task, name, wanted, binding)
@@ -96,27 +98,21 @@ class _Inputs:
                 yield from self._parameter(task, name, wanted, items, made, element)
 
     def _constant(self, task: TaskSpec, name: str, wanted: Any, value: Any) -> Iterator[Problem]:
-        broken = None
-        if type(value) is wanted:
+        if type(value) is wanted or is_secret(wanted):  # a secret may be tried with plain text
             return
+        broken = None
         if not misfits(value, wanted):
             broken = broken_condition(value, wanted)
             if broken is None:
                 return
-        shown, hint = f"a {type(value).__name__}", None
-        if not is_secret(wanted):
-            shown = repr_of(value)[:200]
-            hint = literal_of(value, wanted)
-        else:
-            broken = None  # its text may contain the value
         place = source_of(task.fn)
         yield self._problem(
             task,
-            f"flow {self.spec.name!r} passes {shown}, and parameter {name!r} of task "
-            f"{task.name!r} takes {type_text(wanted)}"
+            f"flow {self.spec.name!r} passes {repr_of(value)[:200]}, and parameter {name!r} of "
+            f"task {task.name!r} takes {type_text(wanted)}"
             + (f" at {place}" if place else "")
             + (f": {broken}" if broken else ""),
-            hint or "a constant is not converted: pass a value of that type",
+            literal_of(value, wanted) or "a constant is not converted: pass a value of that type",
             self.spec.source,
         )
 

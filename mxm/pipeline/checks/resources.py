@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mxm.pipeline.bindings import Const, by_parameter, free_parameters, parts_in
+from mxm.pipeline.checks.defaults import defaults_in
 from mxm.pipeline.errors import repr_of
-from mxm.pipeline.introspection.annotations import hints_of
+from mxm.pipeline.introspection.annotations import hints_of, texts_apart
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import (
     VARIADIC,
@@ -29,6 +31,7 @@ from mxm.pipeline.introspection.uses import (
 )
 from mxm.pipeline.problems import Problem, Source
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.values.compatibility import Fit, fit
 
 __all__ = ["async_problems", "resource_problems"]
 
@@ -50,12 +53,51 @@ def resource_problems(spec: FlowSpec) -> Iterator[Problem]:
             yield from _filled(spec, task)
     for task in first:
         yield from _asked(task.fn, f"task {task.name!r}", spec, task.name)
+        yield from _unfit(task.fn, f"task {task.name!r}", task.source, spec, task.name)
     resources = used_by(task.fn for task in first)
     for resource in resources:
-        yield from _asked(resource.fn, f"resource {resource.name!r}", spec, None)
+        owner = f"resource {resource.name!r}"
+        yield from _asked(resource.fn, owner, spec, None)
+        yield from _unfit(resource.fn, owner, resource.source, spec, None)
+        yield from defaults_in(resource.fn, owner, resource.source, spec.name, None)
     yield from _cycles(spec, resources)
     yield from _duplicates(spec, resources)
     yield from async_problems(spec, first)
+
+
+def _unfit(
+    fn: Callable[..., Any], owner: str, source: Source | None, spec: FlowSpec, task: str | None
+) -> Iterator[Problem]:
+    """Parameters of *fn* that cannot be what their resource yields."""
+    hints = hints_of(fn)
+    for name, resource in resources_of(fn).items():
+        made, wanted = _yielded(resource), hints.get(name, Any)
+        if fit(made, wanted) is Fit.NEVER:
+            texts = texts_apart(made, wanted)
+            place = source_of(resource.fn) or resource.source
+            yield Problem(
+                "MXM201",
+                f"resource {resource.name!r} yields {texts[0]}"
+                + (f" at {place}" if place else "")
+                + f", and parameter {name!r} of {owner} takes {texts[1]}: no value can be both",
+                "change one of the two annotations",
+                source=source,
+                flow=spec.name,
+                task=task,
+            )
+
+
+def _yielded(resource: ResourceBase) -> Any:
+    """What *resource* yields, by its return annotation."""
+    returned = hints_of(unwrapped(resource.fn)).get("return", Any)
+    args = typing.get_args(returned)
+    return args[0] if typing.get_origin(returned) in _GENERATORS and args else Any
+
+
+_GENERATORS = (
+    *(abc.Iterator, abc.Generator, abc.Iterable),
+    *(abc.AsyncIterator, abc.AsyncGenerator, abc.AsyncIterable),
+)
 
 
 def _has_any(fn: Callable[..., Any]) -> bool:

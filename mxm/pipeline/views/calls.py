@@ -69,14 +69,16 @@ def inputs_text(task: TaskSpec) -> str:
     used = resources_of(task.fn)
     if not task.bindings.args and not task.bindings.kwargs and not used and not task.over:
         return ""
-    constants = constants_of(task)
+    secrets = secret_parameters(task.fn)
     inputs: list[str] = []
     for parameter, binding in by_parameter(task.fn, task.bindings).items():
-        text = value_text(constants[parameter]) if parameter in constants else _text(binding)
+        text = _text(binding, hidden=parameter in secrets)
         if text and text != parameter:
             inputs.append(f"{in_one_line(parameter)}={text}")
     if task.over is not None and not any(_list_in(each) for each in task.bindings):
-        inputs.append(_text(task.over))  # its flow is mapped, and it takes results of others
+        inputs.append(
+            _text(task.over, hidden=bool(secrets))
+        )  # its flow is mapped, and it takes results of others
     inputs += [in_one_line(f"{name}=use({one.name})") for name, one in used.items()]
     shown = ", ".join(inputs)
     if len(shown) > _LONGEST:
@@ -86,9 +88,15 @@ def inputs_text(task: TaskSpec) -> str:
 
 def item_sources(task: TaskSpec) -> list[str]:
     """Where the items of a mapped task come from, one text per list; empty for other tasks."""
-    lists = [each for each in map(_list_in, task.bindings) if each]
-    lists += [task.over] if task.over else []
-    return list(dict.fromkeys(map(_source, lists)))
+    secrets = secret_parameters(task.fn)
+    named = {id(one): name for name, one in by_parameter(task.fn, task.bindings).items()}
+    lists = [
+        (each, named.get(id(one), "") in secrets)
+        for one in task.bindings
+        if (each := _list_in(one))
+    ]
+    lists += [(task.over, bool(secrets))] if task.over else []
+    return list(dict.fromkeys(_source(each, hidden) for each, hidden in lists))
 
 
 def _list_in(binding: Binding) -> Each | None:
@@ -97,9 +105,10 @@ def _list_in(binding: Binding) -> Each | None:
     return inner if isinstance(inner, Each) else None
 
 
-def _source(each: Each) -> str:
+def _source(each: Each, hidden: bool) -> str:
     over = each.items
-    return in_one_line(str(over) if isinstance(over, Upstream) else _text(over)) or "a list"
+    text = str(over) if isinstance(over, Upstream) else _text(over, hidden=hidden)
+    return in_one_line(text) or "a list"
 
 
 def rules_of(task: TaskSpec) -> list[str]:
@@ -133,19 +142,19 @@ _RULES = {
 }
 
 
-def _text(binding: Binding) -> str:
-    """*binding* as written in a body; empty if it consists of results."""
+def _text(binding: Binding, *, hidden: bool) -> str:
+    """*binding* as written in a body, constants masked if *hidden*; empty if all are results."""
     if isinstance(binding, PerItem):
-        return _text(binding.binding)
+        return _text(binding.binding, hidden=hidden)
     if isinstance(binding, Each):
         part = "".join(f"[{key!r}]" for key in binding.path)
-        return in_one_line(f"each{part} of {_source(binding)}")
+        return in_one_line(f"each{part} of {_source(binding, hidden)}")
     if isinstance(binding, Param):
         return binding.name + "".join(f"[{key!r}]" for key in binding.path)
     if isinstance(binding, Const):
-        return value_text(binding.value)
+        return value_text(mask(binding.value) if hidden else binding.value)
     if isinstance(binding, Collection):
-        items = [_text(item) for item in binding.items]
+        items = [_text(item, hidden=hidden) for item in binding.items]
         if all(items) and binding.kind in (list, tuple):
             return _within(items, "[]" if binding.kind is list else "()")
     return ""
