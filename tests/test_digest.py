@@ -238,7 +238,7 @@ DIFFERENT: list[Any] = [
     np.empty((0, 2)), np.empty((2, 0)), np.array([0.0]), np.array([-0.0]), np.array([np.nan]), np.array([np.nan], "f4"),
     np.array([1j]), np.array([True]), np.array(["a"]), np.array(["ab"]), np.array([b"a"]), np.array(["a"], object),
     np.array([1, "a"], object), np.array([None], object), np.array([1], object), np.array([True], object), np.array([[1]], object),
-    NANO, NANO.astype("M8[us]"), NANO.astype("M8[D]"), np.datetime64("NaT"), np.datetime64("NaT", "ns"), np.timedelta64(1, "D"),
+    NANO, NANO.astype("M8[us]"), NANO.astype("M8[D]"), np.datetime64("NaT", "s"), np.datetime64("NaT", "ns"), np.timedelta64(1, "D"),
     np.timedelta64(1, "h"), np.array([NANO]), np.array([NANO.astype("M8[s]")]), np.zeros(2, POINT), np.ones(2, POINT),
     np.zeros(2, [("y", "f8"), ("x", "i4")]), np.zeros(2, [("x", "f8"), ("y", "i4")]), np.zeros(2, [("x", "f8", 2)]),
     np.zeros(2, [("x", object)]), np.dtype("f8"), np.dtype("f4"), np.dtype(">f8"), POINT, np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0]),

@@ -102,7 +102,7 @@ def test_a_scalar_of_another_library_keeps_its_value(
         *((kind, np.float32(2.5)) for kind in (int, datetime, timedelta, time)),
         (timedelta | date, np.int64(20240131)),
         (datetime, Fraction(5)),
-        (datetime, np.timedelta64("NaT")),
+        (datetime, np.timedelta64("NaT", "ns")),
         (np.int64, Decimal("2.5")),
         (np.int8 | None, Decimal("0.1")),
     ],
