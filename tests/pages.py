@@ -71,13 +71,13 @@ def program(text: str, folder: Path) -> str:
 
 def comparable(text: str) -> str:
     """*text* without what differs from run to run."""
+    text = re.sub(
+        r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d \w\w\w (\d{4} )?\d\d:\d\d(:\d\d)?", "<day>", text
+    )
     text = re.sub(r"\b\d\d:\d\d:\d\d\b", "<clock>", text)
     text = re.sub(r"\b\d{8}-\d{6}-[0-9a-f]{8}\b", "<run>", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.]*(\+00:00|Z)?", "<when>", text)
     text = re.sub(r"\b\d+(\.\d+)? ?s\b|\b\d+ ms\b", "<n> s", text)
-    text = re.sub(
-        r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d \w\w\w (\d{4} )?\d\d:\d\d(:\d\d)?", "<day>", text
-    )
     text = re.sub(r"just now|\d+ (second|minute)s? ago", "<ago>", text)
     text = re.sub(r"\b\d+(\.\d+)? k?B\b", "<size>", text)
     text = re.sub(r"<n> s to <n> s", "<n> s", text)

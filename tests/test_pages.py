@@ -38,6 +38,7 @@ def test_page_shows_what_is_printed(
         ("a\n...\nd\n", "a\nb\nc\nd\n", True),
         ("a\n...\nd\n", "a\nb\nc\nx\n", False),
         ("ran in 0.02 s\n", "ran in 1.50 s\n", True),
+        ("Sat 28 Nov 2026 16:35:22\n", "Sun 29 Nov 2026 00:18:19\n", True),
         ("3 tasks\n", "4 tasks\n", False),
     ],
 )
