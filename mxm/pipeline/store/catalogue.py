@@ -580,7 +580,8 @@ def load_asset(
     """
     with Database(_store_here()) as database:
         require_asset(database, id)
-        made = _chosen(database, id, partition, run)
+        every = f"; all of them: [load_asset({id!r}, each) for each in asset({id!r}).partitions()]"
+        made = _chosen(database, id, partition, run, every)
     return load_value(made, changed=changed, asked=(partition, run))
 
 
@@ -635,7 +636,9 @@ def _title(made: Materialisation) -> str:
     return f"asset {made.asset!r}{where}"
 
 
-def _chosen(database: Database, asset: str, partition: object, run: str | None) -> Materialisation:
+def _chosen(
+    database: Database, asset: str, partition: object, run: str | None, every: str = ""
+) -> Materialisation:
     """The newest write of *partition* of *asset*, by *run*.
 
     Raises
@@ -657,8 +660,7 @@ def _chosen(database: Database, asset: str, partition: object, run: str | None) 
     if named is None and len(partitions) > 1:
         raise PipelineError(
             f"asset {asset!r} has {len(partitions):,} partitions: name one",
-            hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}; all of them: "
-            f"[load_asset({asset!r}, each) for each in asset({asset!r}).partitions()]",
+            hint=f"the newest is {str(writes[-1].partition).partition(':')[2]!r}{every}",
         )
     template = declarations(database).get(asset, {}).get("path_template")
     if template is not None:  # an earlier one's file is another file of the same thing
