@@ -48,6 +48,21 @@ def test_pytest_is_installed_before_it_runs(folder: Path, monkeypatch: pytest.Mo
     assert last == "next: mxm-pipeline run daily && pip install pytest && python -m pytest"
 
 
+@pytest.mark.parametrize("modules", ["['own']", "['nothing_else']", None])
+def test_next_command_runs_in_a_project_that_was_there(folder: Path, modules: str | None) -> None:
+    """Also where that has a flow of the same name, or looks for its flows elsewhere."""
+    table = f"[tool.mxm.pipeline]\nmodules = {modules}\n" if modules else "[project]\nname = 'a'\n"
+    (folder / "pyproject.toml").write_text(table, "utf-8")
+    for name in ("own", "nothing_else"):
+        text = (
+            "import mxm\n@mxm.task\ndef a() -> int: return 1\n@mxm.flow\ndef daily(): return a()\n"
+        )
+        (folder / f"{name}.py").write_text(text if name == "own" else "", "utf-8")
+    command = invoke("init").out.splitlines()[-1].removeprefix("next: ").split(" && ")[0]
+    ran = invoke(*command.split()[1:], "--backend", "inline", "--quiet")
+    assert (ran.code, list(json.loads(ran.out))) == (0, ["load", "returns", "volatility"])
+
+
 def test_files_that_exist_are_kept(folder: Path) -> None:
     mine = "[project]\nname = 'mine'\n"
     (folder / "pyproject.toml").write_text(mine, "utf-8")

@@ -132,7 +132,9 @@ def init(
         return
     go_there = [] if root == working_directory() else [shlex.join(["cd", shown_path(root)])]
     tests = ["pip install pytest"] if find_spec("pytest") is None else []
-    steps = [*go_there, "mxm-pipeline run daily", *tests, "python -m pytest"]
+    # A project that was here may have a flow of that name, or look for flows elsewhere.
+    flow = "flows.py:daily" if "pyproject.toml" in kept else "daily"
+    steps = [*go_there, f"mxm-pipeline run {flow}", *tests, "python -m pytest"]
     say(f"next: {' && '.join(steps)}")
 
 
