@@ -114,7 +114,7 @@ def shows_a_part(n: int = N) -> Any:
 
 @mxm.task
 def sleeps(data: dict[str, Any]) -> None:
-    time.sleep(60)
+    time.sleep(20)
 
 
 @mxm.task(run_if="always")
@@ -126,3 +126,33 @@ def reports(data: Any, slept: Any) -> float:
 def interrupted(n: int = N) -> float:
     data = make(n)
     return reports(data, sleeps(data))
+
+
+class Row:
+    """A value of a class of the project."""
+
+
+@mxm.task(cache=True)
+def cached(n: int) -> dict[str, Any]:
+    return {**make(n), "row": Row()}
+
+
+@mxm.task(cache=True)
+def summed(data: dict[str, Any], part: Any, both: list[Any]) -> float:
+    return float(data["a"].sum() + part[3] + both[0][1] + len(both[1]["a"]))
+
+
+@mxm.task(cache=True)
+def shifted(data: dict[str, Any]) -> Any:
+    return data["a"] + 1.0
+
+
+@mxm.flow
+def caches(n: int = N) -> Any:
+    plain, kept = make(n), cached(n)
+    return summed(plain, kept["a"], [kept["a"], plain]), shifted(kept), kept
+
+
+@mxm.task(cache=True)
+def has_rows(data: dict[str, Any]) -> int:
+    return len(data["a"])

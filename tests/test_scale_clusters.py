@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mxm.pipeline.api import compile_flow
-from mxm.pipeline.execution import driver
+from mxm.pipeline.execution import fetching
 from mxm.pipeline.execution.options import BACKENDS
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.testing.conformance import *  # noqa: F403
@@ -44,7 +44,7 @@ def compiled(request: pytest.FixtureRequest, clusters: Any, monkeypatch: pytest.
     """Compiles for a cluster; ``held`` leaves each result there that may stay, however small."""
     backend, runner, size = request.param
     if size == "held":
-        monkeypatch.setattr(driver, "_STAYS", -1)
+        monkeypatch.setattr(fetching, "STAYS", -1)
         monkeypatch.setattr(FlowRun, "values", property(_fetched_values))
     return lambda spec, **options: compile_flow(
         spec, backend=backend, **{"runner": runner, "workers": 3, **options}

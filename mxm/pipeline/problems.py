@@ -109,6 +109,7 @@ CODES: dict[str, str] = {
     "MXM933": "an ambiguous schedule",
     "MXM934": "a time zone that may be a mistake",
     "MXM935": "a value that worker processes do not have",
+    "MXM936": "cached results that stay on a cluster",
 }
 """Every code with its title; a page each in docs/errors."""
 

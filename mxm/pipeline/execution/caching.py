@@ -22,6 +22,7 @@ from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.probe import Probe, digest_of_code, environment_of, fingerprints_of
 from mxm.pipeline.execution.reasons import Reason, package_text, reasons_between, short_text
 from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.introspection.uses import used_by
@@ -91,6 +92,7 @@ class Caching:
         self._sealed_by_step: dict[str, list[Item]] = {}
         self._digests: dict[str, str] = {}
         self._keys: dict[str, dict[int, str]] = {}  # by step and place
+        self._taken = _taken(plan, cached)
         self._resources: dict[str, str] = {}
         self.keeper: Keeper = Keeper(
             plan,
@@ -110,6 +112,21 @@ class Caching:
         for step in plan.steps:
             if step.name in steps:
                 self._read(step)
+
+    def stay(self, step: Step, above: int, fetched: int) -> Stay:
+        """When the result of *step* stays on a cluster, and what its worker does for the cache."""
+        is_cached = step.name in self.cached
+        paths = self._taken.get(step.name, {})
+        if is_cached:
+            paths = dict.fromkeys([(), *paths, *self.keeper.projected.get(step.name, ())])
+        return Stay(
+            above,
+            fetched if is_cached else 0,
+            self._entries.key,
+            self._root,
+            tuple(paths),
+            self._entries.writer() if is_cached else None,
+        )
 
     def _digest_of_code(self, thing: Any) -> str:
         return digest_of_code(self._prints, thing)
@@ -488,6 +505,16 @@ class Caching:
         """Close what is open: the run is over."""
         self._prints.save()
         self._entries.close()
+
+
+def _taken(plan: Plan, cached: Collection[str]) -> dict[str, dict[tuple[str | int, ...], None]]:
+    """By step, the parts of its result that steps take which are *cached*."""
+    paths: dict[str, dict[tuple[str | int, ...], None]] = {}
+    for step in plan.steps:
+        if step.name in cached:
+            for one in upstreams_in((*step.args, *step.kwargs.values())):
+                paths.setdefault(one.name, {})[one.path] = None
+    return paths
 
 
 def _names_of(fn: Callable[..., Any]) -> Collection[str]:

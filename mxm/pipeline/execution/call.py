@@ -34,6 +34,7 @@ from mxm.pipeline.values.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.publishing import Aim
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = ["Call"]
 
@@ -66,8 +67,7 @@ class Call:
     probe
         Notes what its attempts do, where the result may be kept for later runs.
     stays
-        The size in bytes from which on the result may stay on the cluster where it was made; None
-        where this process needs it.
+        When the result stays on the cluster where it was made; None where this process needs it.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Call:
         items: int | None = None,
         hold: Hold | None = None,
         probe: Noting | None = None,
-        stays: int | None = None,
+        stays: Stay | None = None,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -115,7 +115,7 @@ class Call:
         self.is_cleanup: bool = is_cleanup
         self._hold = hold
         self.probe: Noting | None = probe
-        self.stays: int | None = stays
+        self.stays: Stay | None = stays
         self.reads: list[ReadAsset] = []
         self._history: list[Attempt] = []
         self._open: datetime | None = None  # start of the current attempt

@@ -117,7 +117,7 @@ class Calls:
             is_cleanup=is_cleanup,
             hold=hold,
             probe=probe,
-            stays=self._stays(step),
+            stays=self._fetching.stays(step, self.cache),
         )
 
     def again(self, step: Step) -> Call | TaskRun:
@@ -143,10 +143,6 @@ class Calls:
     def fetch_value(self) -> None:
         """Fetch the value of the flow, as far as it stayed on a cluster that ends with the run."""
         self._fetching.fetch_value()
-
-    def _stays(self, step: Step) -> int | None:
-        is_cached = self.cache is not None and self.cache.is_cached(step)
-        return self._fetching.stays(step, is_cached=is_cached)
 
     def _inputs(
         self, step: Step, values: Mapping[str, Any]

@@ -23,13 +23,14 @@ from mxm.pipeline.failure import Failure
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.taskruns import ItemRun, TaskRun
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
-from mxm.pipeline.values.remote import fetched
+from mxm.pipeline.values.remote import RemoteValue, fetched
 
 __all__ = [
     "Content",
     "Digested",
     "Fresh",
     "ListOf",
+    "OnCluster",
     "Looks",
     "Sealer",
     "Shape",
@@ -122,7 +123,7 @@ class Digested(NamedTuple):
     shape
         How it was made.
     packages
-        Versions of what kept values are made of, by distribution.
+        Versions of what values that are not here are made of, by distribution.
     """
 
     digest: str
@@ -173,6 +174,23 @@ class Stored:
 
 
 @dataclass(slots=True)
+class OnCluster:
+    """A result that stays on a cluster, of which its worker has said the digests."""
+
+    value: RemoteValue
+
+    def digest(self, path: tuple[str | int, ...], sealer: Sealer, types: set[type]) -> Digested:
+        """The digest of the part at *path*; one that was not asked for is fetched."""
+        facts = self.value.facts
+        part = None if facts is None else facts.parts.get(part_of(path))
+        if part is None:
+            return Fresh(self.value.get()).digest(path, sealer, types)
+        if part.refused is not None:
+            raise UndigestibleError(*part.refused)
+        return Digested(part.digest, None, part.packages)
+
+
+@dataclass(slots=True)
 class ListOf:
     """The list that a mapped step returns, known item by item."""
 
@@ -210,7 +228,10 @@ def content_of_task(task: TaskRun, *, mapped: bool) -> Content:
             return stored(task.entry, lambda: task.value)
         runs: list[ItemRun] = list(task.items.values()) if task.items is not None else []
         return ListOf([content_of_item(run) for run in runs if run.has_value])
-    value: Any = fetched(task.value)
+    value: Any = task.value
+    if type(value) is RemoteValue and not value.is_here:
+        return OnCluster(value)
+    value = fetched(value)
     if mapped and type(value) is list:
         return ListOf([Fresh(item) for item in cast("Any", value)])
     return Fresh(value)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.execution.keys import Key
 from mxm.pipeline.execution.observing import FileNote
 from mxm.pipeline.values.fingerprint import FileMemory, Item
 from mxm.pipeline.values.jsonvalue import Written
+from mxm.pipeline.values.remote import KeptElsewhere
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.staying import Writer
 
 __all__ = ["Entries", "Entry", "NewEntry", "UnkeptError"]
 
@@ -147,6 +151,20 @@ class Entries(Protocol):
         ------
         UnkeptError
             It cannot be kept.
+        """
+        ...
+
+    def writer(self) -> Writer | None:
+        """Keeps values from another process that has the same folder; None where none may."""
+        ...
+
+    def keep_written(self, entry: NewEntry, written: KeptElsewhere) -> Callable[[], Any]:
+        """Keep a value that a `writer` has written; what loads it.
+
+        Raises
+        ------
+        UnkeptError
+            It is not there.
         """
         ...
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from mxm.pipeline.bindings import upstreams_in
 from mxm.pipeline.errors import BackendError
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.staying import MOST_FETCHED, STAYS, Stay
 from mxm.pipeline.logs import logger
 from mxm.pipeline.spec import last_of
 
-__all__ = ["Fetching"]
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.step_cache import StepCache
 
-_STAYS = 1_000_000
-"""Bytes from which on a result stays on a cluster."""
-_MOST_FETCHED = 1_000_000_000
-"""Bytes up to which one is fetched to be kept, or because it is the value of the flow."""
+__all__ = ["Fetching"]
 
 
 class Fetching:
@@ -33,23 +33,24 @@ class Fetching:
         self._plan = ledger.plan
         self._options = ledger.options
 
-    def stays(self, step: Step, *, is_cached: bool) -> int | None:
-        """The size in bytes from which on the result of *step* may stay on a cluster.
+    def stays(self, step: Step, cache: StepCache | None) -> Stay | None:
+        """When the result of *step* stays on a cluster; None for never.
 
         Parameters
         ----------
         step
             The step.
-        is_cached
-            Whether later runs may use its result.
+        cache
+            That of the run; None where it has none.
         """
         if not self._options.is_elsewhere or step.name in self._needed_here:
             return None
-        if is_cached:
-            return _MOST_FETCHED
-        if self._options.is_recorded or self._options.resumes:
-            return max(_STAYS, int(self._options.keep_results * 1e6))
-        return _STAYS
+        above = STAYS
+        if cache is None:
+            return Stay(above)
+        if not cache.is_cached(step) and (self._options.is_recorded or self._options.resumes):
+            above = max(STAYS, int(self._options.keep_results * 1e6))
+        return cache.stay(step, above, MOST_FETCHED)
 
     @functools.cached_property
     def _needed_here(self) -> set[str]:
@@ -75,7 +76,7 @@ class Fetching:
             names = {part.name for part in upstreams_in([output])}
         for name in held.keys() & names:
             value = self._ledger.ended[name].value
-            if value.nbytes > _MOST_FETCHED or held[name].outlives_run:
+            if value.nbytes > MOST_FETCHED or held[name].outlives_run:
                 continue
             try:
                 value.get()

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import Unpacked, require_count, value_of
@@ -18,6 +18,9 @@ from mxm.pipeline.execution.plan import Step
 from mxm.pipeline.execution.resources import Resources, active_resources, using
 from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.logs import within_task
+
+if TYPE_CHECKING:
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = [
     "Invocation",
@@ -68,7 +71,7 @@ class Invocation(Protocol):
     kwargs: dict[str, Any]
     probe: Noting | None
     reads: list[ReadAsset]
-    stays: int | None
+    stays: Stay | None
 
 
 Invoke: TypeAlias = Callable[[Invocation], Any]

@@ -36,6 +36,7 @@ from mxm.pipeline.taskruns import Attempt, ItemRun, State
 if TYPE_CHECKING:
     from mxm.pipeline.execution.invocation import Noting
     from mxm.pipeline.execution.publishing import Aim
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = ["Item", "ItemCall", "await_items", "many_now", "many_with", "run_items"]
 
@@ -50,7 +51,7 @@ class ItemCall:
     kwargs: dict[str, Any]
     probe: Noting | None = None
     reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
-    stays: int | None = None
+    stays: Stay | None = None
 
 
 @dataclass(slots=True)

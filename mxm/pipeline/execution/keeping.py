@@ -27,7 +27,7 @@ from mxm.pipeline.values.fingerprint import Item
 from mxm.pipeline.values.jsonvalue import Written
 from mxm.pipeline.values.remote import RemoteValue
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "is_plain"]
 
 
 @dataclass(slots=True)
@@ -59,6 +59,8 @@ class Keeper:
     ----------
     large
         The steps that are not cached, of which a result is too large to be kept.
+    projected
+        By step, the parts of its result that others take.
     """
 
     plan: Plan
@@ -72,11 +74,11 @@ class Keeper:
     code: Callable[[str], Sequence[Item]]
     packages: Callable[[set[type]], Mapping[str, str]]
     notices: Notices
-    _projected: dict[str, list[tuple[str | int, ...]]] = field(init=False)
+    projected: dict[str, list[tuple[str | int, ...]]] = field(init=False)
     large: set[str] = field(init=False, default_factory=set[str])
 
     def __post_init__(self) -> None:
-        self._projected = _projected(self.plan)
+        self.projected = _projected(self.plan)
 
     def keep(
         self, asked: Asked, value: Any, written: Callable[[], Written], started: datetime | None,
@@ -104,11 +106,12 @@ class Keeper:
         step = asked.step
         if step.target is not None and asset is None:
             return
-        if type(value) is RemoteValue:
+        facts = value.facts if type(value) is RemoteValue else None
+        if type(value) is RemoteValue and (facts is None or facts.kept is None):
             self.large.add(step.name)
             if step.name in self.cached:
-                size = f"{value.nbytes / 1e9:,.1f} GB"
-                self._unkept(step, f"its {size} stay on the cluster where it was made")
+                why = facts.unkept if facts is not None else None
+                self._unkept(step, why or _stays(value), None if why else _SHARE)
             return
         try:
             probe = asked.probe
@@ -119,18 +122,23 @@ class Keeper:
             if observed is None:
                 return
             is_cached = step.name in self.cached
-            if not is_cached and not self.entries.fits(value):
+            if facts is None and not is_cached and not self.entries.fits(value):
                 self.large.add(step.name)
                 return
             reads = self._read(asked, probe.notes)
             if reads is None:
                 return
+            paths = self.projected.get(step.name, ())
             types: set[type] = set()
-            content = self.sealer.value(value, types)
-            parts = {
-                part_of(path): self.sealer.value(projected(value, path))
-                for path in self._projected.get(step.name, ())
-            }
+            if facts is None:
+                content = self.sealer.value(value, types)
+                plain, packages = all(map(is_plain, types)), self.packages(types)
+                parts = {part_of(p): self.sealer.value(projected(value, p)) for p in paths}
+            else:  # its worker has looked
+                whole = facts.parts[part_of(())]
+                content, plain, packages = whole.digest, whole.is_plain, whole.packages
+                known = {part_of(p): facts.parts[part_of(p)] for p in paths}
+                parts = {name: part.digest for name, part in known.items() if not part.refused}
             new = NewEntry(
                 asked.key,
                 self.plan.flow.name,
@@ -140,16 +148,19 @@ class Keeper:
                 started,
                 content,
                 parts,
-                self.packages(types),
+                packages,
                 self.code(step.name),
                 observed,
                 reads,
                 None if asset is None or step.target is None else asset.to_dict(),
                 written(),
-                all(map(_is_plain, types)),
+                plain,
                 is_cached,
                 asked.shown,
             )
+            if facts is not None and facts.kept is not None:
+                value.kept = self.entries.keep_written(new, facts.kept)
+                return
             self.entries.keep(new, value, lambda copy: self.sealer.value(copy) == content)
         except UndigestibleError as error:
             self._unkept(step, str(error))
@@ -176,12 +187,12 @@ class Keeper:
             return None
         return list(reads)
 
-    def _unkept(self, step: Step, why: str) -> None:
+    def _unkept(self, step: Step, why: str, hint: str | None = None) -> None:
         self.notices.say(
             "MXM704",
             step,
             f"the result of task {step.name!r} is not kept, so it runs again next time: {why}",
-            "return what can be pickled: data, not connections",
+            hint or "return what can be pickled: data, not connections",
         )
 
     def _accepted(self, asked: Asked, notes: Sequence[Notes]) -> list[FileNote] | None:
@@ -309,6 +320,16 @@ class Keeper:
         return path if inside.startswith("..") else inside
 
 
+_SHARE = "keep the store on a folder that all workers have: MXM_HOME names it"
+
+
+def _stays(value: RemoteValue) -> str:
+    return (
+        f"its {value.nbytes / 1e9:,.1f} GB stay on the cluster, whose workers have not got the "
+        "store's folder"
+    )
+
+
 def _projected(plan: Plan) -> dict[str, list[tuple[str | int, ...]]]:
     """By step, the parts of its result that others take."""
     paths: dict[str, list[tuple[str | int, ...]]] = {}
@@ -327,5 +348,6 @@ _PLAIN = ("builtins", "datetime", "decimal", "uuid", "collections", "fractions",
 _NOT_DATA = ("function", "builtin_function_or_method", "method", "type", "module")
 
 
-def _is_plain(kind: type) -> bool:
+def is_plain(kind: type) -> bool:
+    """Whether any process can load values of this *kind*."""
     return kind.__module__.partition(".")[0] in _PLAIN and kind.__name__ not in _NOT_DATA

@@ -11,6 +11,8 @@ from mxm.pipeline.execution.partial import Past
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.reasons import Reason
 from mxm.pipeline.execution.runners import worker_count
+from mxm.pipeline.execution.staying import outlook_of
+from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import State
 
@@ -75,13 +77,18 @@ def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
     """What a run of *plan* with *options* would do."""
     looked: dict[str, Looked] = {}
     problems: list[Problem] = []
+    cached: frozenset[str] = frozenset()
     if options.keeps_results(plan):
         # Loaded only if there may be results.
         from mxm.pipeline.execution.forecast import forecast
 
         steps, problems = forecast(plan, options)
         looked = {one.name: one for one in steps}
+        cached = cached_tasks(plan.flow, options.cache)
     tasks = tuple(_planned(plan, step, past, looked.get(step.name)) for step in plan.steps)
+    runs = [task.name for task in tasks if task.name in cached and task.verdict in ("RUN", "MAYBE")]
+    if runs and options.runner in ("dask", "ray"):
+        problems.append(outlook_of(plan, options.runner, runs))
     workers = 1 if options.runner == "sequential" else worker_count(options)
     return Outlook(plan, tasks, _time(plan, tasks, workers), (*plan.warnings, *problems))
 

@@ -21,7 +21,14 @@ from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import FileMemory, Fingerprint, Fingerprints
 
-__all__ = ["Notes", "Probe", "digest_of_code", "environment_of", "fingerprints_of"]
+__all__ = [
+    "Notes",
+    "Probe",
+    "digest_of_code",
+    "environment_of",
+    "fingerprints_of",
+    "forget_fingerprints",
+]
 
 
 @dataclass(slots=True)
@@ -223,6 +230,12 @@ def fingerprints_of(
         if prints is None or anew:
             prints = _prints[root] = Fingerprints(root, memory, key=key)
         return prints
+
+
+def forget_fingerprints() -> None:
+    """Let go of all fingerprints: another run imports the modules anew."""
+    with _lock:
+        _prints.clear()
 
 
 def digest_of_code(prints: Fingerprints, thing: Any) -> str:

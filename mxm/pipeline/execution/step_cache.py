@@ -24,6 +24,7 @@ from mxm.pipeline.execution.observing import also_observed, unobserved
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.reasons import Reason
 from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import logger
 from mxm.pipeline.params.caching import cached_tasks
@@ -151,6 +152,20 @@ class StepCache:
     def serves(self, step: Step) -> bool:
         """Whether results of *step* may be reused."""
         return step.name in self._caching.steps
+
+    def stay(self, step: Step, above: int, fetched: int) -> Stay:
+        """When the result of *step* stays on a cluster, and what its worker does for the cache.
+
+        Parameters
+        ----------
+        step
+            The step.
+        above
+            Bytes from which on it may.
+        fetched
+            Bytes up to which a cached one is fetched, where its worker cannot keep it.
+        """
+        return self._caching.stay(step, above, fetched)
 
     def is_cached(self, step: Step) -> bool:
         """Whether any run may use them, not only a resume of this one."""
@@ -336,7 +351,8 @@ class StepCache:
         for name in step.needs:
             task = self._ended.get(name)
             # A kept one is not loaded for this.
-            if task is not None and type(vars(task).get("value")) is RemoteValue:
+            value = None if task is None else vars(task).get("value")
+            if type(value) is RemoteValue and (value.facts is None or value.facts.kept is None):
                 self._caching.keeper.large.add(name)
 
     def _whole(self, origin: Upstream | Param) -> Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -23,12 +24,14 @@ from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.code import memory_in
 from mxm.pipeline.store.database import Database, Statement
+from mxm.pipeline.store.elsewhere import SharedStore, holds
 from mxm.pipeline.store.places import distrust, root_of, store_of
 from mxm.pipeline.store.recorder import recording_of
 from mxm.pipeline.store.rows import Document, document
 from mxm.pipeline.taskruns import iso_time
 from mxm.pipeline.values.fingerprint import FileMemory, Item
 from mxm.pipeline.values.jsonvalue import Written
+from mxm.pipeline.values.remote import KeptElsewhere
 
 __all__ = ["open_entries"]
 
@@ -104,6 +107,7 @@ class StoredEntries:
         self._code: dict[str, Document] = {}  # by step: it does not change during a run
         self._is_quiet = is_quiet
         self._most = most
+        self._shared: SharedStore | None = None
 
     def masked(self, text: str) -> str:
         """*text* without the secrets of the run."""
@@ -175,9 +179,37 @@ class StoredEntries:
             return
         if not entry.is_plain:
             self._read_back(digest, data, same)
-        rows = [*([statement] if statement else []), *self._rows(entry, packed, digest, data)]
+        folders = tuple(path for path in (self.root, self._folder) if holds(packed, path))
+        made = self._rows(entry, packed.size, digest, data, folders)
+        rows = [*([statement] if statement else []), *made]
         if self._recording is None or not self._recording.add(rows, value, packed, digest):
             self._write(rows)
+
+    def writer(self) -> SharedStore | None:
+        """Keeps values from another process that has the same folder; None where none may."""
+        with self._lock:
+            if self._is_over or self._secrets:  # which are not sent to look for them in a value
+                return None
+            if self._shared is None:
+                folders = self.root, self._folder
+                with contextlib.suppress(OSError):  # of one that cannot be written: `keep` says so
+                    self._shared = SharedStore.opened(self._store, folders, _LARGEST)
+            return self._shared
+
+    def keep_written(self, entry: NewEntry, written: KeptElsewhere) -> Callable[[], Any]:
+        """Keep a value that a worker has written; what loads it."""
+        path = kept.path_of(self._store, written.name)
+        try:
+            if os.path.getsize(path) != written.size:
+                raise UnkeptError("the file that its worker wrote is not whole")
+        except OSError:
+            raise UnkeptError("the file that its worker wrote is not in the store") from None
+        rows = [
+            kept.named(written.name, written.size),
+            *self._rows(entry, written.size, written.name, None, written.folders),
+        ]
+        self._write(rows)
+        return functools.partial(kept.load, self._store, written.name, None)
 
     def content(self, read: ReadAsset) -> str | None:
         """The content now of the asset that *read* was a read of; None if it is not known."""
@@ -220,7 +252,12 @@ class StoredEntries:
             raise UnkeptError("its pickle leaves out a part of it")
 
     def _rows(
-        self, entry: NewEntry, packed: kept.Kept, digest: str, data: bytes | None
+        self,
+        entry: NewEntry,
+        size: int,
+        digest: str,
+        data: bytes | None,
+        folders: Sequence[str],
     ) -> list[Statement]:
         masked = self._secrets.masked
         known = self._code.get(entry.step)
@@ -230,7 +267,6 @@ class StoredEntries:
         items, is_new = known, entry.step not in self._code
         self._code[entry.step] = known
         written = json.dumps(self._secrets.masked_json(list(entry.written or ())))
-        here = (self.root, self._folder)
         row: dict[str, Any] = {
             "key": entry.key.digest if entry.is_cached else _of_run(entry.key.digest, entry.run),
             "flow": masked(entry.flow),
@@ -254,9 +290,9 @@ class StoredEntries:
             "plain": entry.is_plain,
             "value": digest,
             "data": data,
-            "size": packed.size,
+            "size": size,
             "stat": None if data is not None else _stat(kept.path_of(self._store, digest)),
-            "root": json.dumps([path for path in here if _holds(packed, path)]),
+            "root": json.dumps(folders),
         }
         names, marks = ", ".join(row), ", ".join("?" * len(row))
         sql = f"INSERT OR REPLACE INTO entry ({names}) VALUES ({marks})"  # noqa: S608
@@ -343,6 +379,8 @@ class StoredEntries:
                 sql = "UPDATE entry SET used = ? WHERE key = ?"
                 self._write([(sql, (now, key)) for key in self._used])
             self._is_over = True
+            if self._shared is not None:
+                self._shared.close()
             self._database.close()
 
 
@@ -373,18 +411,6 @@ def _stat(path: str) -> str | None:
         return None
     parts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
     return " ".join(map(str, parts))
-
-
-def _holds(packed: kept.Kept, root: str) -> bool:
-    """Whether the bytes of *packed* contain the path *root*."""
-    return any(text in bytes(part) for part in packed.parts for text in _texts(root))
-
-
-@functools.lru_cache(maxsize=8)
-def _texts(root: str) -> tuple[bytes, ...]:
-    """The forms that *root* may have in the bytes of a pickle or a buffer."""
-    wide = [root.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-32-le")]
-    return (root.encode("utf-8", "surrogateescape"), *wide)
 
 
 def _warn(text: str) -> None:

@@ -18,7 +18,8 @@ from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.places import distrust
 
 __all__ = ["IN_THE_ROW", "LARGEST", "Kept", "UnkeptError", "bytes_of", "digest_of", "is_whole",
-           "keep", "load", "pack", "path_of", "require_trust", "store_key", "unpack"]  # fmt: skip
+           "keep", "load", "named", "pack", "path_of", "require_trust", "store_key",
+           "unpack"]  # fmt: skip
 
 LARGEST = 16_000_000
 """Bytes of a value that is kept."""
@@ -182,7 +183,12 @@ def keep(store: str, kept: Kept, digest: str) -> Statement | None:
             with contextlib.suppress(OSError):
                 os.unlink(own)
             raise
-    return _NAMED, (digest, kept.size, time.time())
+    return named(digest, kept.size)
+
+
+def named(digest: str, size: int) -> Statement:
+    """The statement that records a value of *size* bytes, which is a file."""
+    return _NAMED, (digest, size, time.time())
 
 
 _NAMED = """

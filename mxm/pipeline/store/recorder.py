@@ -353,6 +353,9 @@ class Recording:
         if state is State.OVERRIDDEN or self._options.overrides:
             return KeptValue(unkept="the run has overrides")
         if type(value) is RemoteValue:
+            own = None if value.facts is None else value.facts.kept
+            if own is not None and own.size <= kept.bytes_of(self._options.keep_results):
+                return KeptValue(own.name, None, None, (kept.named(own.name, own.size),))
             return KeptValue(unkept=f"its {value.nbytes / 1e6:,.0f} MB stayed on the cluster")
         try:
             most = kept.bytes_of(self._options.keep_results)

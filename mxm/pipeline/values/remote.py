@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from mxm.pipeline.errors import BackendError
+from mxm.pipeline.errors import BackendError, StoreError
 from mxm.pipeline.values.jsonvalue import JSONValue, Written
 
-__all__ = ["Held", "RemoteValue", "fetched"]
+__all__ = ["Facts", "Held", "KeptElsewhere", "PartFacts", "RemoteValue", "fetched"]
 
 
 class Held(Protocol):
@@ -29,6 +30,66 @@ class Held(Protocol):
             It is gone, or cannot be loaded.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """What a worker says of a part of a value, for the cache.
+
+    Parameters
+    ----------
+    digest
+        That of its content.
+    packages
+        Versions of what it is made of, by distribution.
+    is_plain
+        Whether it is made of nothing but types that any process can load.
+    refused
+        Where in it something has no digest, and why; None where it has one.
+    """
+
+    digest: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_plain: bool = False
+    refused: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptElsewhere:
+    """A value that a worker has kept in the folder of the store.
+
+    Parameters
+    ----------
+    name
+        What names it in the store.
+    size
+        In bytes.
+    folders
+        Those folders of the run whose paths it holds.
+    """
+
+    name: str
+    size: int
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a worker says of a value that stays there, for the cache.
+
+    Parameters
+    ----------
+    parts
+        By path as JSON, of the parts that were asked for.
+    kept
+        Where it is kept; None where the worker has not got the folder of the store.
+    unkept
+        Why it cannot be kept at all; None where it can.
+    """
+
+    parts: Mapping[str, PartFacts]
+    kept: KeptElsewhere | None = None
+    unkept: str | None = None
 
 
 class RemoteValue:
@@ -52,6 +113,10 @@ class RemoteValue:
     ----------
     type
         As *kind*.
+    facts
+        What its worker says of it for the cache.
+    kept
+        Loads the copy that the store keeps; None where it keeps none.
     description
         The value as JSON has it: for a table its shape, columns and first rows.
 
@@ -68,6 +133,8 @@ class RemoteValue:
         self.description: JSONValue = written.value
         self.written: Written = written
         self.held: Held | None = held
+        self.facts: Facts | None = None
+        self.kept: Callable[[], Any] | None = None
         self._lock = threading.Lock()
         self._values: list[Any] = []
 
@@ -91,8 +158,19 @@ class RemoteValue:
                         f"this {self.type} stayed on the cluster of a run of another process",
                         hint="call get() in the process of the run, and pass on what it returns",
                     )
-                self._values.append(self.held.fetch())
+                self._values.append(self._fetched(self.held))
             return self._values[0]
+
+    def _fetched(self, held: Held) -> Any:
+        try:
+            return held.fetch()
+        except BackendError as error:
+            if self.kept is None:
+                raise
+            try:
+                return self.kept()
+            except StoreError:
+                raise error from None
 
     def __repr__(self) -> str:
         where = "fetched" if self.is_here else "on the cluster"

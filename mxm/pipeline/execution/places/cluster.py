@@ -334,9 +334,11 @@ class ClusterPlace:
             call.probe.take(unpack(content) for kind, content in before if kind == NOTED)
         kind, content = last
         if kind == HELD:
-            kind_of_value, size, written = unpack(content)
+            kind_of_value, size, written, facts = unpack(content)
             held = HeldPart(self, reference, task)
-            return RemoteValue(kind_of_value, size, written, held), None
+            value = RemoteValue(kind_of_value, size, written, held)
+            value.facts = facts
+            return value, None
         if kind == UNREAD:
             _, error = outcome(task, RAISED, content)
             if error is not None and not isinstance(error, FatalError):

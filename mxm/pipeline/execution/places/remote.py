@@ -25,6 +25,7 @@ from mxm.pipeline.execution.invocation import Noting, call_here, require_counts
 from mxm.pipeline.execution.pickling import pack, pack_apart, pack_error, unpack
 from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_tree
 from mxm.pipeline.execution.places.engine_state import known_to_engine
+from mxm.pipeline.execution.places.facts import facts_of
 from mxm.pipeline.execution.places.held import InputError, Packed, arrived
 from mxm.pipeline.execution.places.worker import (
     HELD,
@@ -38,7 +39,9 @@ from mxm.pipeline.execution.places.worker import (
     LogQueue,
     returned,
 )
+from mxm.pipeline.execution.probe import forget_fingerprints
 from mxm.pipeline.execution.resources import Resources, using
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.logs import DecodedBytes, current_task, within_task
@@ -70,7 +73,7 @@ class Request:
     head, inputs, parts
         As in `mxm.pipeline.execution.places.requests`; *parts* is None for a single call.
     stays
-        The size in bytes from which on the value of a single call may stay here; None for never.
+        When the value of a single call stays here; None for never.
     unpacked
         The parts of it that the flow's body unpacks, which are checked before it stays.
     lookups
@@ -85,7 +88,7 @@ class Request:
     head: bytes
     inputs: bytes
     parts: tuple[bytes, ...] | None
-    stays: int | None
+    stays: Stay | None
     unpacked: tuple[Unpacked, ...]
     lookups: tuple[Lookup, ...]
 
@@ -213,7 +216,7 @@ class _Call:
     kwargs: dict[str, Any]
     probe: Noting | None
     reads: list[ReadAsset]
-    stays: int | None = None
+    stays: Stay | None = None
 
 
 def _outcome(
@@ -239,7 +242,8 @@ def _outcome(
         return UNREAD, pack_error(error.__cause__ or error)
     except BaseException as error:
         return _raised(error)
-    if request.stays is None:
+    stay = request.stays
+    if stay is None:
         return returned(value)
     try:
         data, apart = pack_apart(value)
@@ -247,17 +251,18 @@ def _outcome(
     except BaseException as error:  # any type may refuse to be pickled, in its own way
         let_signals_pass(error)
         return UNSENT, pack(described(error))
-    if packed.nbytes <= request.stays:
+    if packed.nbytes <= stay.above:
         return returned(value) if packed.apart else (RETURNED, packed.data)
     try:
         require_counts(request.unpacked, value)
         written = _short(value)
+        facts = None if written is None else facts_of(stay, value, packed.nbytes)
     except BaseException as error:
         return _raised(error)
-    if written is None:
+    if facts is None:
         return returned(value) if packed.apart else (RETURNED, packed.data)
     kept.append(packed)
-    return HELD, pack((type_name(value), packed.nbytes, written))
+    return HELD, pack((type_name(value), packed.nbytes, written, facts))
 
 
 _LONGEST = 100_000  # characters
@@ -289,6 +294,7 @@ def _is_checked(fn: bytes, request: Request) -> bool:
     """Whether the function is known to be that of the run's own process."""
     if request.run not in _checked:
         _checked.clear()
+        forget_fingerprints()
         _checked[request.run] = set()
     return request.digest is None or fn in _checked[request.run]
 

@@ -21,6 +21,7 @@ from mxm.pipeline.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.invocation import Noting
+    from mxm.pipeline.execution.staying import Stay
 
 PackFunction: TypeAlias = Callable[[Callable[..., Any]], bytes]
 
@@ -146,7 +147,7 @@ class ItemInputs:
     kwargs: dict[str, Any]
     probe: Noting | None = None
     reads: list[ReadAsset] = field(default_factory=list[ReadAsset])
-    stays: int | None = None
+    stays: Stay | None = None
 
 
 _LARGEST_CHUNK = 4_000_000  # bytes of inputs
