@@ -18,6 +18,7 @@ from scale_flows import (
     N,
     chain,
     interrupted,
+    looks_up,
     lossy,
     maps,
     no_such_part,
@@ -30,6 +31,7 @@ from mxm.pipeline import RemoteValue, State, compile_flow, execute_flow
 from mxm.pipeline.errors import BackendError
 from mxm.pipeline.execution.events import AttemptStarted, StepEnded
 from mxm.pipeline.execution.places.cluster import ClusterPlace
+from mxm.pipeline.execution.places.dask_place import DaskPlace
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -176,6 +178,27 @@ def test_what_the_runs_process_needs_comes_to_it(joined: Any) -> None:
     assert run.to_dict()["value"] == {"type": "numpy.ndarray", "shape": [N], "dtype": "float64"}
     strict = chain.with_options(**options, strict_json=True).run()
     assert type(strict.values["make"]) is dict
+
+
+def test_large_inputs_of_items_are_sent_once_and_again_when_they_are_lost(
+    joined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    put = DaskPlace.put
+
+    def counted(self: DaskPlace, packed: Any) -> Any:
+        sent.append(packed.nbytes)
+        return put(self, packed)
+
+    monkeypatch.setattr(DaskPlace, "put", counted)
+    tries = tmp_path / "tries"
+    run = looks_up.with_options(runner="dask", backend="inline").run(tries=str(tries))
+    assert run.value() == [x + 1.0 for x in range(1, 81)]
+    called = tries.read_text().split()
+    assert max(map(called.count, called)) == 2
+    assert called.count("40") == 2
+    assert sent
+    assert len(sent) < 20  # of some 40 chunks: again for those that had lost them
 
 
 CACHED = """

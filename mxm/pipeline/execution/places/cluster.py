@@ -6,6 +6,7 @@ by itself, one message is one call of a worker: only a task's `retries` calls it
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import pickle
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
     from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["ClusterPlace", "LostError", "LostValueError", "require_same", "require_socket"]
+
+
+_LARGE_INPUTS = 100_000
+"""Bytes of common inputs of items that are not sent again with each chunk."""
+_MOST_INPUTS = 8
 
 
 class LostError(Exception):
@@ -96,6 +102,8 @@ class ClusterPlace:
         # By id, because a callable object may have no hash; the steps keep them alive.
         self._functions: dict[int, _Sent] = {}
         self._digests: dict[tuple[str, tuple[str, ...]], str | None] = {}
+        self._firsts: dict[str, Invocation] = {}  # by step, the first call of an item
+        self._inputs: dict[bytes, Any] = {}  # by digest, what was put
         self._closed = False
 
     # What dask_place and ray_place do
@@ -125,6 +133,19 @@ class ClusterPlace:
             The place was closed meanwhile.
         """
         raise NotImplementedError
+
+    def put(self, packed: Packed) -> Any:
+        """A reference to *packed*, which is sent once to each worker that asks for it.
+
+        None where this place has no such thing.
+        """
+        del packed
+        return None
+
+    def has(self, reference: Any) -> bool:
+        """Whether what `put` gave is still there, as far as this process knows."""
+        del reference
+        return True
 
     def load(self, reference: Any) -> Packed:
         """A value that stayed on the cluster.
@@ -201,8 +222,13 @@ class ClusterPlace:
         task = calls[0].step.name
         sent = 1
         try:
-            head, (inputs, *parts), sent = chunk(calls, self._packed)
-            answer, _ = self._asked(calls[0], head, inputs, tuple(parts))
+            head, (inputs, *parts), sent = chunk(calls, self._packed, self._first(calls[0]))
+            put = self._put(inputs)
+            if put is None:
+                answer, _ = self._asked(calls[0], head, inputs, tuple(parts))
+            else:
+                held = [HeldPart(self, put, task)]
+                answer, _ = self._asked(calls[0], head, None, tuple(parts), held)
         except FatalError as fatal:
             yield Done(0, error=fatal)
             return
@@ -222,6 +248,8 @@ class ClusterPlace:
             if self._closed:
                 return
             self._closed = True
+            self._inputs.clear()
+            self._firsts.clear()
         problems: list[Problem] = []
         try:
             for wrong, said in self.close_run():
@@ -267,7 +295,7 @@ class ClusterPlace:
         self,
         call: Invocation,
         head: bytes,
-        inputs: bytes,
+        inputs: bytes | None,
         parts: tuple[bytes, ...] | None,
         held: Sequence[HeldPart] = (),
     ) -> tuple[Answer, Any]:
@@ -294,6 +322,8 @@ class ClusterPlace:
             try:
                 said, reference = self.ask(data, call.step.name, references)
             except LostValueError as lost:
+                if inputs is None:  # the common inputs of items: perhaps some had begun
+                    raise LostError("the worker that had its inputs ended") from None
                 task_lost = held[lost.number].task
                 raise FatalError(_lost_value(task_lost, "the worker that had it ended")) from None
             answer: Answer = pickle.loads(said)  # noqa: S301 - ours
@@ -306,6 +336,27 @@ class ClusterPlace:
         if answer.differ:
             raise not_the_same(call.step.name, answer.differ)
         return answer, reference
+
+    def _first(self, call: Invocation) -> Invocation:
+        with self._lock:
+            return self._firsts.setdefault(call.step.name, call)
+
+    def _put(self, inputs: bytes) -> Any:
+        """A reference to the common *inputs* of items, if they are large."""
+        if len(inputs) <= _LARGE_INPUTS:
+            return None
+        digest = hashlib.blake2b(inputs).digest()
+        with self._lock:
+            known = self._inputs.get(digest)
+            if known is None or not self.has(known):
+                try:
+                    known = self._inputs[digest] = self.put(Packed(inputs))
+                except Exception:  # of the cluster: they go with the chunk, which says more
+                    return None
+                # Equal values may have more than one pickle, and a run may map many steps.
+                for old in list(self._inputs)[:-_MOST_INPUTS]:
+                    del self._inputs[old]
+            return known
 
     def _refuse_code(self, task: str, ours: Iterable[Item], theirs: Iterable[Item]) -> NoReturn:
         changed = "; ".join(map(str, [*differences(ours, theirs)][:3]))

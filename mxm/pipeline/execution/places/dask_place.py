@@ -110,6 +110,14 @@ class DaskPlace(ClusterPlace):
         short.release()
         return said, future
 
+    def put(self, packed: Packed) -> Any:
+        """A reference to *packed*: Dask sends it once to each worker that needs it."""
+        return self._client.scatter(packed, hash=False)
+
+    def has(self, reference: Any) -> bool:
+        """Whether it is there, as far as the scheduler has said."""
+        return bool(reference.status == "finished")
+
     def load(self, reference: Any) -> Packed:
         """A value that stayed on the cluster."""
         answered: _Answered = self._client.gather(reference, direct=self._cluster is not None)

@@ -72,6 +72,7 @@ class Request:
         Seconds that one call may take.
     head, inputs, parts
         As in `mxm.pipeline.execution.places.requests`; *parts* is None for a single call.
+        *inputs* is None where they are the first of the values on the cluster.
     stays
         When the value of a single call stays here; None for never.
     unpacked
@@ -86,7 +87,7 @@ class Request:
     digest: str | None
     timeout: float | None
     head: bytes
-    inputs: bytes
+    inputs: bytes | None
     parts: tuple[bytes, ...] | None
     stays: Stay | None
     unpacked: tuple[Unpacked, ...]
@@ -177,11 +178,12 @@ def _answer(request: Request, folder: str, held: Sequence[Packed], kept: list[Pa
         resources = _resources_of(request.run, shared)
         known = known_to_engine(engine, then=lambda: _set_levels(levels))
         with within_task(flow, task), using(resources), known:
+            inputs = held[0].data if request.inputs is None else request.inputs
             for part in request.parts or (None,):
                 started = time.perf_counter()
                 step = _Step(task, _Task(function, request.timeout))
                 with arrived(held):
-                    came = _outcome(flow, step, request, part, kept)
+                    came = _outcome(flow, step, request, (inputs, part), kept)
                 times.append((started, time.perf_counter()))
                 before, said.messages = said.messages, []
                 calls.append((*before, came))
@@ -220,11 +222,16 @@ class _Call:
 
 
 def _outcome(
-    flow: str, step: _Step, request: Request, part: bytes | None, kept: list[Packed]
+    flow: str,
+    step: _Step,
+    request: Request,
+    sent: tuple[bytes, bytes | None],
+    kept: list[Packed],
 ) -> tuple[bytes, bytes]:
     """Call the function once; what came of it, as a message. *kept* gets a value that stays."""
+    inputs, part = sent
     try:
-        args, kwargs, probe = unpack(request.inputs)
+        args, kwargs, probe = unpack(inputs)
         if part is not None:
             own_args, own_names, probe = unpack(part)
             args = tuple(own_args.get(i, value) for i, value in enumerate(args))

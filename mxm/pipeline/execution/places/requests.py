@@ -96,17 +96,21 @@ def request_held(
 
 
 def chunk(
-    calls: Sequence[Invocation], pack_fn: PackFunction = pack_function
+    calls: Sequence[Invocation],
+    pack_fn: PackFunction = pack_function,
+    before: Invocation | None = None,
 ) -> tuple[bytes, list[bytes], int]:
     """Like `request`, for calls that differ in some inputs; common inputs are sent once.
 
-    The inputs of each call follow, for as many calls as fit into one chunk.
+    The inputs of each call follow, for as many calls as fit into one chunk. What a call of an
+    earlier chunk, *before*, has not got is not common.
     """
     first = calls[0]
+    each = calls if before is None else (before, *calls)
     same_args = tuple(
-        i for i, value in enumerate(first.args) if all(c.args[i] is value for c in calls)
+        i for i, value in enumerate(first.args) if all(c.args[i] is value for c in each)
     )
-    same_names = [k for k, v in first.kwargs.items() if all(c.kwargs[k] is v for c in calls)]
+    same_names = [k for k, v in first.kwargs.items() if all(c.kwargs[k] is v for c in each)]
     head, shared = request(
         ItemInputs(
             first.flow,
