@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import Parameter
-from types import MappingProxyType
+from inspect import CO_VARKEYWORDS, Parameter
+from types import FunctionType, MappingProxyType
 from typing import Any, TypeAlias, TypeVar, cast
 
 from mxm.pipeline.introspection.signatures import POSITIONAL, VARIADIC, shape_of, signature_of
@@ -315,10 +315,15 @@ def free_parameters(fn: Callable[..., Any], bindings: Bindings) -> Iterator[Para
 
     Those that take a resource are not: nothing else fills them.
     """
+    filled = len(bindings.args)
+    if type(fn) is FunctionType and not fn.__dict__:  # nearly all, and nearly all are full
+        code = fn.__code__
+        others = code.co_kwonlyargcount or code.co_flags & CO_VARKEYWORDS
+        if filled >= code.co_argcount and not others:
+            return
     signature = signature_of(fn)
     if signature is None:
         return
-    filled = len(bindings.args)
     for index, parameter in enumerate(signature.parameters.values()):
         if parameter.kind is Parameter.VAR_POSITIONAL:
             continue

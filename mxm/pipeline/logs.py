@@ -37,6 +37,8 @@ class within_task:  # noqa: N801 - read as a statement
 
     # Not a generator: `contextmanager` assigns to passing exceptions, which frozen ones reject.
 
+    __slots__ = ("_task", "_token")
+
     def __init__(self, flow: str, task: str) -> None:
         self._task = (flow, task)
 

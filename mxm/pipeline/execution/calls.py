@@ -53,6 +53,7 @@ class Calls:
         self._watch = watch
         self._ready_at = ready_at
         self._fetching = Fetching(ledger)
+        self._is_elsewhere = ledger.options.is_elsewhere
         self.cache: StepCache | None = None
 
     def heed(self) -> None:
@@ -117,7 +118,7 @@ class Calls:
             is_cleanup=is_cleanup,
             hold=hold,
             probe=probe,
-            stays=self._fetching.stays(step, self.cache),
+            stays=self._fetching.stays(step, self.cache) if self._is_elsewhere else None,
         )
 
     def again(self, step: Step) -> Call | TaskRun:
@@ -148,8 +149,10 @@ class Calls:
         self, step: Step, values: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         params = self._ledger.plan.params
-        args = tuple(gather(b, values, params) for b in step.args)
-        return args, {k: gather(b, values, params) for k, b in step.kwargs.items()}
+        # Lists, as generators cost a third more; most steps have one input, or two.
+        args = tuple([gather(b, values, params) for b in step.args])
+        kwargs = step.kwargs
+        return args, {k: gather(kwargs[k], values, params) for k in kwargs} if kwargs else {}
 
     def _values_for(self, step: Step) -> Mapping[str, Any]:
         ledger, chains = self._ledger, self._maps.chains

@@ -170,7 +170,7 @@ class Course:
         """Run the steps; see `mxm.pipeline.execution.driver.drive`."""
 
         def step(call: Call) -> TaskRun:
-            if not call.is_cleanup:
+            if self._signal is not None and not call.is_cleanup:
                 self._heed()  # the previous task may have swallowed it
             return perform(call)
 
@@ -181,11 +181,16 @@ class Course:
             def call(call: Invocation) -> Any:
                 if threading.current_thread() is not self._thread:  # signals go to that thread
                     return invoke(call)
-                before = self.enter(False)
+                # What `enter` does, without two calls more for each attempt.
+                before, self._in_engine = self._in_engine, False
+                if self._signal is not None:
+                    self._heed()
                 try:
                     return invoke(call)
                 finally:
-                    self.enter(before)
+                    self._in_engine = before
+                    if self._signal is not None:
+                        self._heed()
 
             return call
 

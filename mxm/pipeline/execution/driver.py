@@ -164,7 +164,7 @@ class _Drive:
                 self._decided(first)
         self._check()
         while self.running or self.at_work or self.ready:
-            while self._start_one(runner):
+            while self.ready and self._start_one(runner):
                 pass
             if self.running or self.at_work:
                 ended = runner.next()
@@ -174,7 +174,8 @@ class _Drive:
                     self._took_step(ended)
                 if self.maps.checks:
                     self._check()
-                self.ready.readmit()
+                if self.ready.limits is not None:
+                    self.ready.readmit()
 
     def _start_one(self, runner: Runner) -> bool:
         """Give a step that may start to *runner*; whether there is one, and room for it."""

@@ -231,7 +231,7 @@ def _step(
     values = {name: Const(value) for name, value in resolved.tasks[task.name].items()}
     own = task.bindings
     args, kwargs = with_named(task.fn, own.args, own.kwargs, values, Const)
-    if not args and hasattr(task.fn, "dispatch") and hasattr(task.fn, "registry"):
+    if kwargs and not args and hasattr(task.fn, "dispatch") and hasattr(task.fn, "registry"):
         # functools.singledispatch dispatches on the first positional argument.
         signature = signature_of(task.fn)
         first = next(iter(signature.parameters), None) if signature else None

@@ -50,6 +50,8 @@ class Watch:
         values
             The results of steps, by name.
         """
+        if not self._seen and not step.kwargs and {*map(type, step.args)} <= _RESULTS:
+            return  # nearly all: results of others, none of which can change
         inputs: list[_Input] = []
         places: Iterable[tuple[int | str, Binding]] = (*enumerate(step.args), *step.kwargs.items())
         for place, binding in places:
@@ -134,6 +136,8 @@ class Watch:
             severity="warning",
         )
 
+
+_RESULTS = {Upstream}
 
 # The argument, its binding, and the key of the value.
 _Input = tuple[int | str, Upstream | Param | Const, int]

@@ -211,7 +211,10 @@ class _Reading:
 
     def _read_here(self, task: TaskSpec) -> Iterator[tuple[str, Any]]:
         """Values passed on by a body that *task* converts by its annotation: text and secrets."""
-        bound = by_parameter(task.fn, task.bindings)
+        own = task.bindings
+        if Param not in map(type, own.args) and Param not in map(type, own.kwargs.values()):
+            return
+        bound = by_parameter(task.fn, own)
         passed = [(k, b) for k, b in bound.items() if isinstance(b, Param) and not b.path]
         signature = signature_of(task.fn) if passed else None
         if signature is None:
