@@ -50,7 +50,10 @@ def test_the_table_of_codes_has_the_title_of_each_page() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(PAGES))
-def test_the_program_of_each_page_has_its_problem(code: str, project: Path) -> None:
+def test_the_program_of_each_page_has_its_problem(
+    code: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MXM_HOME", str(project / ".mxm"))  # `plan` shows what others recorded
     programs, commands, output, _ = parts(PAGES[code])
     write(project, programs)
     said = [run(*command.split()) for command in commands]
