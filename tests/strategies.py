@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mxm.pipeline.bindings import Binding, Bindings, Collection, Const, Param, Upstream
-from mxm.pipeline.retries import backoff
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.task_options import RUN_RULES
+from mxm.pipeline.timing.retries import backoff
 
 
 def take(*args: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ import pytest
 import mxm
 from mxm.pipeline import State, compile_flow
 from mxm.pipeline.errors import TaskTimeoutError
-from mxm.pipeline.execution.carriers import Carriers, Wait, Waits
+from mxm.pipeline.execution.attempts.carriers import Carriers, Wait, Waits
 from mxm.pipeline.testing import guarded_inputs
 
 _SOON_S = 20.0  # far more than anything here takes

@@ -11,7 +11,7 @@ import pytest
 from command import call, write
 
 from mxm.pipeline.errors import described, repr_of, text_of
-from mxm.pipeline.interrupts import ends_the_run, forget_signal, note_signal
+from mxm.pipeline.process.interrupts import ends_the_run, forget_signal, note_signal
 
 FLOWS = """
     import logging

@@ -338,7 +338,7 @@ def f(): return load()
 def test_files_of_the_system_count_and_are_not_asked_for(
     project: Project, edit: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from mxm.pipeline.execution import kept_reads
+    from mxm.pipeline.execution.files import kept_reads
 
     shared = tmp_path / "shared" / "zones"
     shared.parent.mkdir()
@@ -420,7 +420,7 @@ def test_a_package_that_a_result_is_made_of_counts(
 ) -> None:
     import numpy as np
 
-    from mxm.pipeline.execution import caching
+    from mxm.pipeline.execution.cache import run_cache as caching
 
     project.write("""
 import numpy as np

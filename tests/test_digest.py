@@ -39,7 +39,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mxm
-from mxm.pipeline.interrupts import note_signal
+from mxm.pipeline.process.interrupts import note_signal
 from mxm.pipeline.values.digest import (
     UndigestibleError,
     digest_of,

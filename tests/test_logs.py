@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mxm.pipeline.logs import TaskFilter, TaskLines, current_task, within_task
+from mxm.pipeline.process.logs import TaskFilter, TaskLines, current_task, within_task
 
 
 def test_a_record_knows_its_flow_and_task() -> None:

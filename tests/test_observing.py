@@ -24,9 +24,11 @@ from typing import Any
 
 import pytest
 
-from mxm.pipeline.execution import file_log, observing
-from mxm.pipeline.execution.loop import EventLoop
-from mxm.pipeline.execution.observing import (
+from mxm.pipeline.execution.attempts.loop import EventLoop
+from mxm.pipeline.execution.cache.probe import Notes, Probe
+from mxm.pipeline.execution.files import log as file_log
+from mxm.pipeline.execution.files import observing
+from mxm.pipeline.execution.files.observing import (
     FileNote,
     Observed,
     also_observed,
@@ -36,7 +38,6 @@ from mxm.pipeline.execution.observing import (
     unchanged,
     unobserved,
 )
-from mxm.pipeline.execution.probe import Notes, Probe
 
 
 @pytest.fixture
@@ -522,7 +523,7 @@ def test_a_change_that_no_stat_shows_is_seen_where_the_clock_is_coarse(folder: P
 def test_a_stat_is_trusted_only_of_a_file_at_rest(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mxm.pipeline.execution import file_notes
+    from mxm.pipeline.execution.files import notes as file_notes
 
     (folder / "a").write_text("1")
     counted: list[str] = []
@@ -578,7 +579,7 @@ def test_what_a_module_reads_at_import_counts_for_those_who_reach_it(
 COMMAND = """
 import sys
 from mxm.pipeline.cli.start import main
-from mxm.pipeline.execution import file_log
+from mxm.pipeline.execution.files import log as file_log
 sys.argv = ["mxm-pipeline", "run", "flows.py:flow", "--no-record", "--backend", "inline", "--quiet"]
 try:
     main()

@@ -11,9 +11,9 @@ from bodies import HEAD, the_problem
 from modules import module_of
 
 import mxm
-from mxm.pipeline import other_engines
 from mxm.pipeline.authoring.tasks import TaskOptions
 from mxm.pipeline.execution.options import RunOptions
+from mxm.pipeline.introspection import other_engines
 
 
 @mxm.task

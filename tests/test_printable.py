@@ -12,7 +12,7 @@ from command import invoke, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxm.pipeline.printable import in_json, in_one_line, printable, without_sequences
+from mxm.pipeline.process.printable import in_json, in_one_line, printable, without_sequences
 
 UNSAFE = "\x1b[31m \x9b2J \x07 \x00 \x7f \r \u202e \u2028 \u200f"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e]")

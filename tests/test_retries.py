@@ -23,8 +23,8 @@ from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import BackendError, GraphError, TaskTimeoutError
 from mxm.pipeline.execution.events import AttemptEnded, Event, OutputLine
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.retries import Backoff
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
+from mxm.pipeline.timing.retries import Backoff
 
 
 class BusyError(Exception):

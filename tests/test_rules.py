@@ -18,10 +18,10 @@ from mxm.pipeline import Failure, FlowSpec, PipelineError, Skip, TaskSpec
 from mxm.pipeline.api import compile_flow
 from mxm.pipeline.bindings import Bindings, Upstream
 from mxm.pipeline.checks.declarations import find_problems
-from mxm.pipeline.failure import FailureUsedError
 from mxm.pipeline.runs import State
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 from mxm.pipeline.task_options import RUN_RULES
+from mxm.pipeline.values.failure import FailureUsedError
 from mxm.pipeline.values.jsonvalue import to_json
 
 # The reference interpreter: the rules as they are written down, one step after the other.

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from mxm.pipeline import FlowSpec, TaskSpec
 from mxm.pipeline.checks.declarations import find_problems
-from mxm.pipeline.cron import CronError, parse_cron
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
-from mxm.pipeline.zones import alike, local_zone, zone_named
+from mxm.pipeline.timing.cron import CronError, parse_cron
+from mxm.pipeline.timing.zones import alike, local_zone, zone_named
 
 LONDON, NEW_YORK = zone_named("Europe/London"), zone_named("America/New_York")
 

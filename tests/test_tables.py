@@ -98,7 +98,7 @@ import os
 
 import pandas as pd
 
-from mxm.pipeline.execution.observing import observed
+from mxm.pipeline.execution.files.observing import observed
 
 pd.DataFrame({"x": [1, 2]}).to_csv("a.csv", index=False)
 

@@ -140,7 +140,7 @@ def history() -> dict[str, float]:
 
 def reads() -> dict[str, float]:
     """Seconds of CPU to open 1,000 files, noted and not."""
-    from mxm.pipeline.execution.observing import observed
+    from mxm.pipeline.execution.files.observing import observed
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, f"{number}.txt") for number in range(1_000)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.2.0"
+from mxm.pipeline.version import __version__ as __version__
+
 __all__ = [
     "Asset",
     "AssetDecl",
@@ -60,14 +61,14 @@ if TYPE_CHECKING:
     from mxm.pipeline.authoring import Flow, Task, each, flow, task, use
     from mxm.pipeline.errors import PipelineError, Skip
     from mxm.pipeline.execution.progressing import progress
-    from mxm.pipeline.failure import Failure
     from mxm.pipeline.registry import collecting, get_flow, list_flows, register_flow
     from mxm.pipeline.resources import Resource, resource
-    from mxm.pipeline.retries import RetryAfter, backoff
     from mxm.pipeline.runs import FlowRun, State, TaskRun
     from mxm.pipeline.spec import FlowSpec, TaskSpec
     from mxm.pipeline.store.catalogue import Asset, asset, load_asset
     from mxm.pipeline.store.history import load_run, runs_of
+    from mxm.pipeline.timing.retries import RetryAfter, backoff
+    from mxm.pipeline.values.failure import Failure
     from mxm.pipeline.values.remote import RemoteValue
 else:
     _HOMES = {
@@ -77,14 +78,14 @@ else:
         "authoring": ("Flow", "Task", "each", "flow", "task", "use"),
         "errors": ("PipelineError", "Skip"),
         "execution.progressing": ("progress",),
-        "failure": ("Failure",),
         "registry": ("collecting", "get_flow", "list_flows", "register_flow"),
         "resources": ("Resource", "resource"),
-        "retries": ("RetryAfter", "backoff"),
         "runs": ("FlowRun", "State", "TaskRun"),
         "spec": ("FlowSpec", "TaskSpec"),
         "store.catalogue": ("Asset", "asset", "load_asset"),
         "store.history": ("load_run", "runs_of"),
+        "timing.retries": ("RetryAfter", "backoff"),
+        "values.failure": ("Failure",),
         "values.remote": ("RemoteValue",),
     }
 

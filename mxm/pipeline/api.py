@@ -18,7 +18,7 @@ from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.entries import Entries
+    from mxm.pipeline.execution.cache.entries import Entries
     from mxm.pipeline.execution.outlook import Outlook
     from mxm.pipeline.execution.partial import Past
     from mxm.pipeline.execution.plan import Plan

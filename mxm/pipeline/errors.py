@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = [
     "AmbiguousFlowError",

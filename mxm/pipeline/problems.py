@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 from types import FrameType
 from typing import Any, Literal
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 
 __all__ = [
     "CODES",

@@ -16,7 +16,7 @@ from mxm.pipeline.problems import Source
 __all__ = ["Opening", "Resource", "resource"]
 
 # By name, because a resource lies beneath what opens it.
-_MODULE, _CLASS = "mxm.pipeline.execution.plain_resources", "ByHand"
+_MODULE, _CLASS = "mxm.pipeline.execution.resources.plain", "ByHand"
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

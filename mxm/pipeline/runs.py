@@ -23,10 +23,10 @@ from mxm.pipeline.bindings import (
     value_of,
 )
 from mxm.pipeline.errors import PipelineError, ResultError, add_note, described, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import logger
+from mxm.pipeline.introspection.reprs import bundle
 from mxm.pipeline.problems import Problem
-from mxm.pipeline.reprs import bundle
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import logger
 from mxm.pipeline.spec import FlowSpec, last_of
 from mxm.pipeline.taskruns import (
     Attempt,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias, cast
 
-from mxm.pipeline import reprs
 from mxm.pipeline.assets.declared import AssetDecl, asset_ids
 from mxm.pipeline.bindings import Binding, Bindings, Each, Unpacked, Upstream, upstreams_in
 from mxm.pipeline.errors import SpecError, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.introspection import reprs
 from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoint
 from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.task_options import (
     CodeDep,
     OnItemError,

@@ -26,9 +26,9 @@ from mxm.pipeline.introspection.entrypoints import entrypoint, resolve_entrypoin
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import secret_names
 from mxm.pipeline.problems import Problem, Source
-from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.task_options import CodeDep
+from mxm.pipeline.timing.retries import Backoff
 from mxm.pipeline.values.secrets import secret_parameters
 
 __all__ = ["flow_from_dict", "flow_to_dict", "task_to_dict"]

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from mxm.pipeline.errors import ResultError, described
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.jsonvalue import JSONValue, Written, to_json
 from mxm.pipeline.values.remote import RemoteValue, fetched

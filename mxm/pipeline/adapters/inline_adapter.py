@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.attempts.call import Call
+from mxm.pipeline.execution.attempts.carriers import Wait, Waits
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course
-from mxm.pipeline.execution.carriers import Wait, Waits
 from mxm.pipeline.runs import FlowRun, TaskRun
 
 __all__ = ["InlineFlow"]

@@ -36,17 +36,17 @@ with prefect_fit.known_prefect():
 from mxm.pipeline.bindings import Binding, upstreams_in
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import BackendError, ResultError, described, repr_of
-from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.attempts.call import Call
 from mxm.pipeline.execution.cancellation import CompiledFlow, Course, keep_json
 from mxm.pipeline.execution.masking import Secrets
+from mxm.pipeline.execution.openfiles import require_files
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.engine_state import reporting
 from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.execution.planning import plan_with
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import shape_of
-from mxm.pipeline.openfiles import require_files
 from mxm.pipeline.params.declared import Parameter, parameters_of
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.runs import FlowRun, TaskRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.jsonvalue import JSONValue, to_json

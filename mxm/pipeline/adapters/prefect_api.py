@@ -36,9 +36,9 @@ from mxm.pipeline.adapters.prefect_fit import (
     unfit,
 )
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
+from mxm.pipeline.execution.openfiles import files_hint
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.logs import current_task
-from mxm.pipeline.openfiles import files_hint
+from mxm.pipeline.process.logs import current_task
 from mxm.pipeline.values.validation import SecretStr
 
 __all__ = [

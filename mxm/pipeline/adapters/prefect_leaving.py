@@ -16,8 +16,8 @@ from prefect.exceptions import FailedRun
 from mxm.pipeline.errors import BackendError, described
 from mxm.pipeline.execution.events import Event, Observer, OutputLine, Warned
 from mxm.pipeline.execution.tracebacks import users_traceback
-from mxm.pipeline.logs import logger
 from mxm.pipeline.params.declared import secret_names
+from mxm.pipeline.process.logs import logger
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.conversion import Sourced, Text

@@ -13,7 +13,7 @@ from mxm.pipeline.assets.formats import facts_of
 from mxm.pipeline.assets.ready import RowsWithin
 from mxm.pipeline.assets.tables import library_of
 from mxm.pipeline.errors import text_of
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.assets import CheckResult
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
 from mxm.pipeline.values.snapshot import Snapshot

@@ -13,7 +13,7 @@ from typing import Any
 
 from mxm.pipeline.assets.remote import is_url
 from mxm.pipeline.errors import described, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["Field", "PathError", "Template", "TemplateError", "fields_of", "read_template",
            "within"]  # fmt: skip

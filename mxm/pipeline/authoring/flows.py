@@ -17,15 +17,15 @@ from typing import (
     overload,
 )
 
-from mxm.pipeline import reprs
 from mxm.pipeline.authoring.mappable import Mappable
+from mxm.pipeline.authoring.misuse import check_function, check_given, no_attribute, no_positional
 from mxm.pipeline.authoring.plain import called_plainly
 from mxm.pipeline.authoring.tasks import OPTIONS, AnyTask, remade
 from mxm.pipeline.errors import repr_of
+from mxm.pipeline.execution.resources.plaincalls import outermost
+from mxm.pipeline.introspection import reprs
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of, source_of
-from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_positional
-from mxm.pipeline.plaincalls import outermost
 from mxm.pipeline.problems import Source
 from mxm.pipeline.registry import Place, Registration, enter
 from mxm.pipeline.spec import FlowSpec

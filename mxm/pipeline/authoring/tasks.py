@@ -18,14 +18,14 @@ from typing import (
     overload,
 )
 
-from mxm.pipeline import reprs
 from mxm.pipeline.authoring.mappable import Mappable, Untyped
+from mxm.pipeline.authoring.misuse import check_function, check_given, no_attribute, no_operator
 from mxm.pipeline.authoring.plain import body_runs, called_plainly, nothing
+from mxm.pipeline.execution.resources.plaincalls import outermost
+from mxm.pipeline.introspection import reprs
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import source_of, unwrapped
 from mxm.pipeline.introspection.uses import uses_of
-from mxm.pipeline.misuse import check_function, check_given, no_attribute, no_operator
-from mxm.pipeline.plaincalls import outermost
 from mxm.pipeline.problems import Source
 from mxm.pipeline.spec import AssetDecl, TaskSpec
 from mxm.pipeline.task_options import (
@@ -44,7 +44,7 @@ from mxm.pipeline.tracing.placeholders import StandIn
 from mxm.pipeline.tracing.recorder import active_trace
 
 if TYPE_CHECKING:
-    from mxm.pipeline.failure import Failure
+    from mxm.pipeline.values.failure import Failure
 
 __all__ = ["OPTIONS", "AnyTask", "Task", "TaskOptions", "remade", "task"]
 
@@ -163,7 +163,7 @@ class Task(Mappable[P, R_co], TaskBase):
             if not self._asks:
                 return called_plainly(self.fn, args, kwargs, in_body=False)
             # Loaded where something is opened.
-            from mxm.pipeline.execution.plain_resources import call_plainly
+            from mxm.pipeline.execution.resources.plain import call_plainly
 
             called = functools.partial(called_plainly, self.fn, in_body=False)
             return cast("R_co", call_plainly(self.fn, args, kwargs, called))

@@ -20,8 +20,6 @@ from mxm.pipeline.bindings import (
     Upstream,
     upstreams_in,
 )
-from mxm.pipeline.failure import Failure
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
     Unresolved,
     field_hints,
@@ -33,8 +31,10 @@ from mxm.pipeline.introspection.annotations import (
 )
 from mxm.pipeline.introspection.signatures import shape_of, source_of, unwrapped
 from mxm.pipeline.problems import Problem, Source, did_you_mean
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.compatibility import Fit, element_of, fit, part_of, union_of
+from mxm.pipeline.values.failure import Failure
 from mxm.pipeline.values.items import items_of
 from mxm.pipeline.values.iterators import read_once
 

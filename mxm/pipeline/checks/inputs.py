@@ -9,7 +9,6 @@ from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, PerIt
 from mxm.pipeline.checks.defaults import broken_condition, literal_of, misfits
 from mxm.pipeline.checks.edges import inputs_of
 from mxm.pipeline.errors import repr_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
     Unresolved,
     field_hints,
@@ -20,6 +19,7 @@ from mxm.pipeline.introspection.annotations import (
 )
 from mxm.pipeline.introspection.signatures import defaults_of, source_of, unwrapped
 from mxm.pipeline.problems import Problem, Source, did_you_mean
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.compatibility import Fit, element_of, fit, part_of
 from mxm.pipeline.values.items import items_of

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias, cast
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.signatures import signature_of, unwrapped
 from mxm.pipeline.problems import Problem
-from mxm.pipeline.retries import Backoff, backoff
-from mxm.pipeline.seconds import wrong_seconds
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.task_options import ANY_EXCEPTION
+from mxm.pipeline.timing.retries import Backoff, backoff
+from mxm.pipeline.timing.seconds import wrong_seconds
 
 __all__ = ["retry_problems"]
 

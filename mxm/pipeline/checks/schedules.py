@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mxm.pipeline.cron import CronError, parse_cron
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.zones import doubt, zone_named
+from mxm.pipeline.timing.cron import CronError, parse_cron
+from mxm.pipeline.timing.zones import doubt, zone_named
 
 __all__ = ["schedule_problems"]
 

@@ -24,10 +24,10 @@ from mxm.pipeline.errors import (
     UnknownFlowError,
     described,
 )
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.execution.openfiles import files_hint
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.openfiles import files_hint
-from mxm.pipeline.printable import printable
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.printable import printable
 
 __all__ = [
     "AsJson",

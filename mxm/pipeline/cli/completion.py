@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
     from mxm.pipeline.params.declared import Parameter

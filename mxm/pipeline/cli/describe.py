@@ -17,8 +17,8 @@ from mxm.pipeline.introspection.uses import ResourceBase, resources_of, settings
 from mxm.pipeline.params.declared import Parameter, annotation_of, parameters_of
 from mxm.pipeline.problems import Problem, shown_path
 from mxm.pipeline.registry import Registration
-from mxm.pipeline.retries import Backoff
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.timing.retries import Backoff
 from mxm.pipeline.values.jsonvalue import to_json
 from mxm.pipeline.values.secrets import mask, secret_parameters
 from mxm.pipeline.views.calls import call_text, constants_of, delays_of, rules_of, seconds_text

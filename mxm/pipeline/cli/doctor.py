@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mxm.pipeline import __version__
 from mxm.pipeline.adapters.answering import ask_server, require_port, shown_url
 from mxm.pipeline.cli.command import AsJson, Verb, verb_app
 from mxm.pipeline.cli.output import ExitCode, print_json, say
@@ -21,10 +20,11 @@ from mxm.pipeline.discovery.settings import Settings, read_settings, working_dir
 from mxm.pipeline.errors import PipelineError, described
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.introspection.shadows import shadows_in
-from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import shown_path
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.store.places import distrust, has_store, store_of_file
-from mxm.pipeline.zones import local_zone, zone_named
+from mxm.pipeline.timing.zones import local_zone, zone_named
+from mxm.pipeline.version import __version__
 
 __all__ = ["app"]
 

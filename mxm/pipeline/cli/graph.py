@@ -26,8 +26,8 @@ from mxm.pipeline.discovery.search import discover, find_flow, find_flows
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.uses import resources_of
-from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.calls import constants_of
 from mxm.pipeline.views.tree import ASCII, BOXES, WIDTH, draw_tree

@@ -15,7 +15,7 @@ from mxm.pipeline.cli.output import say, tell
 from mxm.pipeline.discovery.settings import working_directory
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.problems import shown_path
-from mxm.pipeline.pyproject import table_in
+from mxm.pipeline.project.pyproject import table_in
 
 __all__ = ["app"]
 

@@ -27,7 +27,7 @@ from mxm.pipeline.execution.events import (
     Warned,
 )
 from mxm.pipeline.execution.tracebacks import users_place, users_traceback
-from mxm.pipeline.printable import in_one_line, printable, without_sequences
+from mxm.pipeline.process.printable import in_one_line, printable, without_sequences
 from mxm.pipeline.runs import NOT_SELECTED, FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 

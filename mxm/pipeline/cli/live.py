@@ -34,9 +34,9 @@ from mxm.pipeline.execution.events import (
     StepWaits,
     Warned,
 )
-from mxm.pipeline.execution.observing import unobserved
+from mxm.pipeline.execution.files.observing import unobserved
 from mxm.pipeline.graph import FlowGraph
-from mxm.pipeline.printable import in_one_line, printable, without_sequences
+from mxm.pipeline.process.printable import in_one_line, printable, without_sequences
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 from mxm.pipeline.views.bound import Span, bound_of, shown_steps

@@ -85,7 +85,7 @@ app: typer.Typer = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from mxm.pipeline import __version__
+        from mxm.pipeline.version import __version__
 
         print(f"mxm-pipeline {__version__}", flush=True)
         raise typer.Exit

@@ -15,8 +15,8 @@ from enum import IntEnum
 from typing import Any, TextIO
 
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.printable import in_json, in_one_line, printable
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.printable import in_json, in_one_line, printable
 
 __all__ = [
     "ExitCode",

@@ -10,8 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from mxm.pipeline.errors import PipelineError, described
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["partitions_of"]
 

@@ -14,7 +14,7 @@ from mxm.pipeline.cli.parameters import given_params, given_settings
 from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store.places import store_of
 from mxm.pipeline.taskruns import rounded

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Generator
 
 from mxm.pipeline.execution.output import is_passed_on
-from mxm.pipeline.logs import TaskLines, current_task
-from mxm.pipeline.printable import in_one_line, printable, without_sequences
+from mxm.pipeline.process.logs import TaskLines, current_task
+from mxm.pipeline.process.printable import in_one_line, printable, without_sequences
 
 __all__ = ["is_warning", "logged", "printed"]
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 from mxm.pipeline.cli.lines import duration
 from mxm.pipeline.cli.output import print_table, say, tell
 from mxm.pipeline.errors import PipelineError, described
-from mxm.pipeline.printable import in_one_line
 from mxm.pipeline.problems import shown_path
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.store.differences import Difference
 from mxm.pipeline.taskruns import State
 

@@ -34,8 +34,8 @@ from mxm.pipeline.discovery.settings import Settings, read_settings, working_dir
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RUNNERS
 from mxm.pipeline.execution.output import pass_on_open_lines
-from mxm.pipeline.interrupts import note_signal
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.interrupts import note_signal
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import FlowSpec
 
@@ -121,7 +121,7 @@ def run_flow(
         with _terminal(-1 if wanted else verbosity) as block, logged(verbosity), printed(verbosity):
             user_code_begins()
             try:
-                from mxm.pipeline.execution.observing import loading
+                from mxm.pipeline.execution.files.observing import loading
 
                 with loading():  # what modules read at import counts for cached tasks
                     spec = find_flow(name, modules, warn=print_warning).spec()

@@ -31,14 +31,14 @@ from mxm.pipeline.cli.scheduled import (
     schedule_of,
 )
 from mxm.pipeline.cli.written import written
-from mxm.pipeline.cron import Cron
 from mxm.pipeline.discovery.search import discover, find_flow
 from mxm.pipeline.discovery.settings import working_directory
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.printable import in_one_line, printable
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.process.printable import in_one_line, printable
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.zones import alike, local_zone
+from mxm.pipeline.timing.cron import Cron
+from mxm.pipeline.timing.zones import alike, local_zone
 
 __all__ = ["app"]
 

@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mxm.pipeline.cron import Cron, CronError, parse_cron
 from mxm.pipeline.errors import PipelineError
 from mxm.pipeline.params.declared import parameters_of
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.spec import FlowSpec
-from mxm.pipeline.zones import local_zone, zone_named
+from mxm.pipeline.timing.cron import Cron, CronError, parse_cron
+from mxm.pipeline.timing.zones import local_zone, zone_named
 
 __all__ = ["Schedule", "command_line", "moment_text", "require_complete", "schedule_of"]
 

@@ -17,7 +17,7 @@ from mxm.pipeline.cli.output import (
 )
 from mxm.pipeline.discovery.search import find_flow
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = ["app"]

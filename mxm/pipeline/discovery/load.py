@@ -17,10 +17,10 @@ from typing import ClassVar
 from mxm.pipeline.discovery.naming import Home, Naming, provides
 from mxm.pipeline.discovery.settings import Settings, read_settings
 from mxm.pipeline.errors import PipelineError, described, text_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import module_from_file
 from mxm.pipeline.problems import Source, shown_path
-from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.project.roots import nearest_project
 from mxm.pipeline.registry import current_registry
 
 __all__ = ["Failure", "Loader", "is_librarys"]

@@ -14,7 +14,7 @@ from mxm.pipeline.discovery.scan import LeftOut, read, scan
 from mxm.pipeline.discovery.settings import read_settings, working_directory
 from mxm.pipeline.errors import AmbiguousFlowError, LoadError, PipelineError, UnknownFlowError
 from mxm.pipeline.problems import Source, did_you_mean, drawn_places, shown_path
-from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.project.roots import nearest_project
 from mxm.pipeline.registry import FlowRegistry, Registration, ambiguous, collecting
 
 __all__ = ["WAY_OUT", "Failure", "Discovery", "discover", "find_flow", "find_flows"]

@@ -11,8 +11,8 @@ from typing import Any, cast
 from mxm.pipeline.errors import BackendError, PipelineError
 from mxm.pipeline.execution.options import BACKENDS, RunOptions, backend_names
 from mxm.pipeline.problems import did_you_mean, shown_path
-from mxm.pipeline.projects import nearest_project
-from mxm.pipeline.pyproject import table_in
+from mxm.pipeline.project.pyproject import table_in
+from mxm.pipeline.project.roots import nearest_project
 
 __all__ = ["KEYS", "Settings", "read_settings", "working_directory"]
 

@@ -14,18 +14,18 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from mxm.pipeline.assets.reading import of_flow
-from mxm.pipeline.execution.call import Call
-from mxm.pipeline.execution.carriers import Waits
+from mxm.pipeline.execution.attempts.call import Call
+from mxm.pipeline.execution.attempts.carriers import Waits
+from mxm.pipeline.execution.attempts.invocation import Invocation, Invoke, invoking
 from mxm.pipeline.execution.driver import Perform, PerformAwaited, drive
 from mxm.pipeline.execution.events import Event, StepEnded
-from mxm.pipeline.execution.invocation import Invocation, Invoke, invoking
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.execution.planning import plan_with
-from mxm.pipeline.execution.resources import Resources, using
-from mxm.pipeline.execution.run_resources import resources_for
-from mxm.pipeline.interrupts import forget_signal, note_signal
+from mxm.pipeline.execution.resources.of_run import resources_for
+from mxm.pipeline.execution.resources.opening import Resources, using
 from mxm.pipeline.params.limits import settle_limits
+from mxm.pipeline.process.interrupts import forget_signal, note_signal
 from mxm.pipeline.runs import FlowRun, State, TaskRun, new_run_id
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue

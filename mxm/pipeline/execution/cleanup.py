@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from mxm.pipeline.errors import BackendError
-from mxm.pipeline.execution.call import Call
+from mxm.pipeline.execution.attempts.call import Call
+from mxm.pipeline.execution.items.mapped import MappedStep
+from mxm.pipeline.execution.items.mapped_call import MappedCall
+from mxm.pipeline.execution.items.maps import Maps
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.mapped import MappedStep
-from mxm.pipeline.execution.mapped_call import MappedCall
-from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.plan import Step
-from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.taskruns import State, TaskRun
 

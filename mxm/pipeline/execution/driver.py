@@ -9,31 +9,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.call import Call
-from mxm.pipeline.execution.calls import Calls, unread
-from mxm.pipeline.execution.carriers import Waits
+from mxm.pipeline.execution.attempts.call import Call
+from mxm.pipeline.execution.attempts.calls import Calls, unread
+from mxm.pipeline.execution.attempts.carriers import Waits
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
-from mxm.pipeline.execution.item_outcomes import left_out
+from mxm.pipeline.execution.items.mapped import MappedStep
+from mxm.pipeline.execution.items.mapped_call import MappedCall
+from mxm.pipeline.execution.items.maps import Maps
+from mxm.pipeline.execution.items.outcomes import left_out
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold
-from mxm.pipeline.execution.mapped import MappedStep
-from mxm.pipeline.execution.mapped_call import MappedCall
-from mxm.pipeline.execution.maps import Maps
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.ready import Ready
-from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.execution.rules import Verdict, decide
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner, worker_count
 from mxm.pipeline.execution.watch import Watch
-from mxm.pipeline.interrupts import ends_the_run, let_signals_pass
-from mxm.pipeline.logs import logger
+from mxm.pipeline.process.interrupts import ends_the_run, let_signals_pass
+from mxm.pipeline.process.logs import logger
 from mxm.pipeline.runs import FlowRun, attach_run
 from mxm.pipeline.taskruns import State, TaskRun
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.step_cache import StepCache
+    from mxm.pipeline.execution.cache.step_cache import StepCache
 
 __all__ = ["Perform", "PerformAwaited", "drive"]
 
@@ -145,7 +145,7 @@ class _Drive:
         if not self.options.keeps_results(self.plan):
             return None
         # Loaded by runs that are recorded, or have cached tasks.
-        from mxm.pipeline.execution.step_cache import open_cache
+        from mxm.pipeline.execution.cache.step_cache import open_cache
 
         return open_cache(self.ledger)
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.tracebacks import users_traceback
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import logger, outside_tasks
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import logger, outside_tasks
 from mxm.pipeline.runs import FlowRun, State, TaskRun, WrittenAsset
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.taskruns import ItemRun

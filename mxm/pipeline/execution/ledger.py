@@ -11,6 +11,7 @@ from typing import Any
 
 from mxm.pipeline.bindings import Absent
 from mxm.pipeline.errors import TaskCancelledError
+from mxm.pipeline.execution.cache.later import Results
 from mxm.pipeline.execution.events import (
     Observers,
     RunEnded,
@@ -19,16 +20,15 @@ from mxm.pipeline.execution.events import (
     StepWaits,
     Warned,
 )
-from mxm.pipeline.execution.later import Results
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.publishing.written import announce, asset_warnings
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
-from mxm.pipeline.execution.written import announce, asset_warnings
-from mxm.pipeline.failure import Failure
-from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.logs import logger
 from mxm.pipeline.runs import FlowRun, new_run_id
 from mxm.pipeline.taskruns import State, TaskRun
+from mxm.pipeline.values.failure import Failure
 
 __all__ = ["Ledger"]
 

@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from mxm.pipeline.errors import BackendError, repr_of
-from mxm.pipeline.other_engines import option_hint
+from mxm.pipeline.introspection.other_engines import option_hint
 from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.resources import Resource
-from mxm.pipeline.seconds import wrong_seconds
+from mxm.pipeline.timing.seconds import wrong_seconds
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.entries import Entries
+    from mxm.pipeline.execution.cache.entries import Entries
     from mxm.pipeline.execution.events import Observer
     from mxm.pipeline.execution.partial import Past
     from mxm.pipeline.execution.plan import LastRows, Plan

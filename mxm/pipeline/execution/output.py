@@ -13,8 +13,8 @@ from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from mxm.pipeline.errors import text_of
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import current_task
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import current_task
 
 __all__ = [
     "LIMIT",

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, NoReturn, cast
 from mxm.pipeline.bindings import require_count, upstreams_in, value_of
 from mxm.pipeline.errors import BackendError, repr_of, text_of
 from mxm.pipeline.execution.plan import Plan, Step
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import Unresolved, result_hint, type_text
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import State, TaskRun
 from mxm.pipeline.tracing.assembly import current
 from mxm.pipeline.values.iterators import read_once

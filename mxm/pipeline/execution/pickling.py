@@ -14,10 +14,10 @@ from types import FunctionType
 from typing import Any
 
 from mxm.pipeline.errors import SpecError, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.entrypoints import entrypoint, module_from_file, resolve_entrypoint
 from mxm.pipeline.introspection.signatures import source_of
 from mxm.pipeline.introspection.uses import ResourceBase
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["files_are_at", "pack", "pack_apart", "pack_error", "pack_function", "unpack"]
 

@@ -30,7 +30,7 @@ from mxm.pipeline.taskruns import TaskRun
 from mxm.pipeline.values.secrets import mask
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.targets import Target
+    from mxm.pipeline.execution.publishing.targets import Target
 
 LastRows: TypeAlias = Callable[[FlowSpec, str, str | None, str | None], int | None]
 """The rows of the last recorded write of an asset's partition, for flows of a project."""
@@ -179,7 +179,7 @@ def _with_targets(spec: FlowSpec, steps: tuple[Step, ...], resolved: Resolved) -
         A value cannot be part of a path.
     """
     # Loaded only where something is written.
-    from mxm.pipeline.execution.targets import targets_of
+    from mxm.pipeline.execution.publishing.targets import targets_of
 
     targets, problems = targets_of(
         spec, {step.name: (step.args, step.kwargs) for step in steps}, resolved.flow

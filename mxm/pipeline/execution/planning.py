@@ -63,7 +63,7 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
 
 def _changed(plan: Plan, options: RunOptions) -> set[str]:
     """The steps whose code is not what it was when a result of theirs was last kept."""
-    from mxm.pipeline.execution.caching import Caching
+    from mxm.pipeline.execution.cache.run_cache import Caching
 
     names = frozenset(step.name for step in plan.steps)
     entries = options.entries(plan, is_quiet=True) if options.entries else None
@@ -84,7 +84,7 @@ def _require_kept(plan: Plan, options: RunOptions) -> None:
     SelectionError
         Of one there is none.
     """
-    from mxm.pipeline.execution.forecast import forecast
+    from mxm.pipeline.execution.cache.forecast import forecast
 
     looked = {one.name: one for one in forecast(plan, options)[0]}
     name = next(

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
-from mxm.pipeline.execution.carriers import Carriers, Waits
-from mxm.pipeline.execution.invocation import invoke_with
-from mxm.pipeline.execution.items import many_with
+from mxm.pipeline.execution.attempts.carriers import Carriers, Waits
+from mxm.pipeline.execution.attempts.invocation import invoke_with
+from mxm.pipeline.execution.items.calling import many_with
 from mxm.pipeline.execution.options import RunOptions, place_target
 from mxm.pipeline.execution.places.base import Place
-from mxm.pipeline.interrupts import AT_ONCE_S
+from mxm.pipeline.process.interrupts import AT_ONCE_S
 from mxm.pipeline.runs import TaskRun
 from mxm.pipeline.spec import FlowSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Const, Param, Upstream, parts_in
-from mxm.pipeline.execution.later import Results
+from mxm.pipeline.execution.cache.later import Results
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem

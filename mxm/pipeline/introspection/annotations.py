@@ -14,8 +14,8 @@ from types import CodeType, CoroutineType, FunctionType, MethodType, UnionType
 from typing import Any, cast
 
 from mxm.pipeline.errors import described, text_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.signatures import unwrapped
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = [
     "Unresolved",

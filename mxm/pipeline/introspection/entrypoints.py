@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from mxm.pipeline.errors import SpecError, described
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.uses import ResourceBase
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["entrypoint", "module_from_file", "resolve_entrypoint"]
 

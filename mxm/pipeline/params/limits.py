@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from mxm.pipeline.errors import ParameterError, PipelineError, repr_of
 from mxm.pipeline.problems import Problem, closest, did_you_mean, shown_path
-from mxm.pipeline.projects import nearest_project
-from mxm.pipeline.pyproject import table_in
+from mxm.pipeline.project.pyproject import table_in
+from mxm.pipeline.project.roots import nearest_project
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 
 __all__ = ["limit_problems", "settle_limits"]

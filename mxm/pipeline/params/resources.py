@@ -11,8 +11,8 @@ from mxm.pipeline.introspection.annotations import Unresolved, type_text
 from mxm.pipeline.introspection.uses import ResourceBase, settings_of
 from mxm.pipeline.params.declared import annotation_of
 from mxm.pipeline.problems import Problem, closest, did_you_mean, shown_path
-from mxm.pipeline.projects import nearest_project
-from mxm.pipeline.pyproject import table_in
+from mxm.pipeline.project.pyproject import table_in
+from mxm.pipeline.project.roots import nearest_project
 from mxm.pipeline.values.conversion import Sourced, Text, Written
 from mxm.pipeline.values.parts import (
     MISSING,

@@ -164,7 +164,7 @@ _OF_DATA = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn"
 
 def versions_of(root: str, backend: str) -> dict[str, str]:
     """The versions of Python, this package, the engine, and the packages that the project uses."""
-    from mxm.pipeline import __version__
+    from mxm.pipeline.version import __version__
 
     versions = {"python": platform.python_version(), "mxm-pipeline": __version__}
     engine = engine_version(backend)
@@ -237,7 +237,7 @@ class About:
         self._thread.start()
 
     def _look(self) -> None:
-        from mxm.pipeline.execution.observing import unobserved  # history needs none of it
+        from mxm.pipeline.execution.files.observing import unobserved  # history needs none of it
 
         with unobserved():  # tasks run meanwhile: what is read here is no input of theirs
             with contextlib.suppress(Exception):  # it must not disturb a run

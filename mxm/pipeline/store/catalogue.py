@@ -18,8 +18,8 @@ from mxm.pipeline.assets.reading import ReadAsset, flow_file, note_read
 from mxm.pipeline.assets.remote import content_at, is_url, object_of, read_at, remove_at
 from mxm.pipeline.assets.templates import read_template
 from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
-from mxm.pipeline.logs import current_task
 from mxm.pipeline.problems import Source, did_you_mean, shown_path
+from mxm.pipeline.process.logs import current_task
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store.database import Database
 from mxm.pipeline.store.places import has_store, store_of, store_of_file

@@ -13,7 +13,7 @@ from typing import Any
 
 from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.execution.masking import Secrets
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.store.places import distrust
 

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 
-from mxm.pipeline.projects import folder_of, nearest_project, project_root
+from mxm.pipeline.project.roots import folder_of, nearest_project, project_root
 from mxm.pipeline.spec import FlowSpec
 
 __all__ = [

@@ -25,15 +25,15 @@ from mxm.pipeline.execution.events import (
     StepStarted,
     Warned,
 )
+from mxm.pipeline.execution.files.observing import unobserved
 from mxm.pipeline.execution.masking import Secrets, masked_command
-from mxm.pipeline.execution.observing import unobserved
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.plan import Plan
-from mxm.pipeline.execution.resources import active_resources
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import current_task, logger
+from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.params.caching import cached_tasks
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import current_task, logger
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.about import About, process_start, sources_of, user_name, versions_of

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
 from mxm.pipeline.errors import described, repr_of, text_of
+from mxm.pipeline.execution.cache.later import CachedItem, LaterTask
 from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
-from mxm.pipeline.execution.later import CachedItem, LaterTask
 from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.plan import Plan, Step
 from mxm.pipeline.execution.tracebacks import lines_around, users_place, users_traceback
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import result_hint, type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.problems import Problem, Source
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.code import code_of

@@ -12,7 +12,7 @@ from typing import Any
 from mxm.pipeline.assets.declared import AssetDecl
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.assets.templates import TemplateError, read_template
-from mxm.pipeline.execution.lineage import made_from
+from mxm.pipeline.execution.publishing.lineage import made_from
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.catalogue import (

@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.replacements import replaced
+    from mxm.pipeline.execution.resources.replacements import replaced
     from mxm.pipeline.registry import collecting
     from mxm.pipeline.testing.graphs import assert_flows_valid, assert_graph
     from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
     from mxm.pipeline.testing.running import assert_same_everywhere, no_delays, run_flow
 else:
     _HOMES = {
-        "execution.replacements": ("replaced",),
+        "execution.resources.replacements": ("replaced",),
         "registry": ("collecting",),
         "testing.graphs": ("assert_flows_valid", "assert_graph"),
         "testing.guard": ("InputChangedError", "guarded_inputs"),

@@ -45,12 +45,12 @@ from mxm.pipeline.execution.events import (
     StepEnded,
     StepStarted,
 )
-from mxm.pipeline.logs import TaskFilter, TaskLines
+from mxm.pipeline.process.logs import TaskFilter, TaskLines
 from mxm.pipeline.resources import resource
-from mxm.pipeline.retries import RetryAfter, backoff
 from mxm.pipeline.runs import FlowRun, State
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.testing.guard import InputChangedError, guarded_inputs
+from mxm.pipeline.timing.retries import RetryAfter, backoff
 
 Compiled: TypeAlias = Callable[..., MXMFlow]
 

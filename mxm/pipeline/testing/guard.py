@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.execution.invocation import Invocation, Invoke, invoking
+from mxm.pipeline.execution.attempts.invocation import Invocation, Invoke, invoking
 from mxm.pipeline.values.snapshot import Snapshot
 
 __all__ = ["InputChangedError", "guarded_inputs"]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.failure import Failure
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase
 from mxm.pipeline.introspection.signatures import shape_of, unwrapped
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.tracing.marks import NO_ITEMS, Mark
+from mxm.pipeline.values.failure import Failure
 from mxm.pipeline.values.items import item_keys, items_of, require_pairs
 
 __all__ = [

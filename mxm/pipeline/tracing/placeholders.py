@@ -13,9 +13,9 @@ from typing import Any, NoReturn, Protocol, cast
 
 from mxm.pipeline.bindings import Binding, Collection, Const, Each, Param, Upstream
 from mxm.pipeline.errors import PipelineError, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.other_engines import attribute_hint
+from mxm.pipeline.introspection.other_engines import attribute_hint
 from mxm.pipeline.problems import Source
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.tracing.marks import ItemMark, Mark
 
 __all__ = [

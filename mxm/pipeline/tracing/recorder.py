@@ -11,11 +11,11 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from mxm.pipeline.errors import PipelineError, described
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import TaskBase, tasks_beside
+from mxm.pipeline.introspection.other_engines import argument_hint
 from mxm.pipeline.introspection.signatures import VARIADIC, shape_of, signature_of, source_of
-from mxm.pipeline.other_engines import argument_hint
 from mxm.pipeline.problems import Problem, Source, closest
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.tracing.blocks import IN_PARALLEL, Handlers, block_error, calls_in_blocks
 from mxm.pipeline.tracing.marks import Mark, MisplacedEachError, refuse_each

@@ -15,8 +15,8 @@ from types import NoneType, UnionType
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import Unresolved, named_type, parts_of
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.forms import is_exactly, members_of
 from mxm.pipeline.values.membership import is_instance, unknown_keys
 

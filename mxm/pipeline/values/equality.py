@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["alike", "alike_mappings"]
 

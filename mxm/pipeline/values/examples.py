@@ -12,9 +12,9 @@ from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any
 
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import is_typed_dict, named_type
 from mxm.pipeline.problems import closest
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.conversion import Text, coerce, plain
 
 __all__ = ["choices_of", "example_of"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from mxm.pipeline.errors import described, text_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import entries_of, field_hints, is_typed_dict
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["decides_itself", "fields_of", "key_of", "takes_more", "with_field"]
 

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, cast
 from uuid import UUID
 
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.arrays import is_table
 from mxm.pipeline.values.iterators import read_once
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from mxm.pipeline.errors import ResultError, described
-from mxm.pipeline.failure import Failure
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.arrays import (
     NO_FORM,
     array_items,
@@ -27,6 +26,7 @@ from mxm.pipeline.values.arrays import (
     table_parts,
     type_name,
 )
+from mxm.pipeline.values.failure import Failure
 
 __all__ = ["JSONValue", "Written", "to_json"]
 

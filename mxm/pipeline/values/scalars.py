@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from pydantic_core import PydanticCustomError
 
 from mxm.pipeline.errors import repr_of, text_of
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["TEMPORAL", "exact_temporal", "of_numpy", "other_library", "refuse"]
 

@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any, cast
 from uuid import UUID
 
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["LARGEST", "Snapshot"]
 

@@ -16,7 +16,6 @@ from pydantic import ConfigDict, PydanticUserError, SecretStr, TypeAdapter, Vali
 from pydantic_core import SchemaValidator
 
 from mxm.pipeline.errors import PipelineError, described, text_of
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.annotations import (
     entries_of,
     field_hints,
@@ -24,6 +23,7 @@ from mxm.pipeline.introspection.annotations import (
     parts_of,
 )
 from mxm.pipeline.problems import did_you_mean
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.strictness import strict_schema
 
 __all__ = ["NoSchemaError", "SecretStr", "read"]

@@ -23,10 +23,10 @@ from mxm.pipeline.bindings import (
 )
 from mxm.pipeline.errors import repr_of
 from mxm.pipeline.introspection.uses import resources_of
-from mxm.pipeline.printable import in_one_line
-from mxm.pipeline.retries import Backoff
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.task_options import as_sequence
+from mxm.pipeline.timing.retries import Backoff
 from mxm.pipeline.values.secrets import mask, secret_parameters
 
 __all__ = [

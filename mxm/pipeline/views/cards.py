@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from mxm.pipeline.graph import FlowGraph
 from mxm.pipeline.introspection.annotations import result_hint, type_text
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.views.calls import item_sources, rules_of
 from mxm.pipeline.views.layers import Edge

@@ -12,7 +12,7 @@ from mxm.pipeline.introspection.annotations import hints_of, result_hint, type_t
 from mxm.pipeline.introspection.signatures import VARIADIC, signature_of
 from mxm.pipeline.introspection.uses import resources_of
 from mxm.pipeline.params.declared import Parameter, parameters_of
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.secrets import secret_parameters
 from mxm.pipeline.views.calls import constants_of, item_sources, rules_of, seconds_text, value_text

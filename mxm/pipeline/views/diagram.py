@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mxm.pipeline.graph import FlowGraph
-from mxm.pipeline.printable import printable
+from mxm.pipeline.process.printable import printable
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.calls import inputs_text, rules_of

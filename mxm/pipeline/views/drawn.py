@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from mxm.pipeline.checks.declarations import require_valid
 from mxm.pipeline.errors import PipelineError
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.cards import overview, views_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.fragments import Links, code
 from mxm.pipeline.views.markup import escaped, shortened

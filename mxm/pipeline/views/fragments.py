@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.views.markup import Keys, escaped, shortened
 from mxm.pipeline.views.picture import icon
 from mxm.pipeline.views.states import word

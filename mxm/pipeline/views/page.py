@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mxm.pipeline import __version__
 from mxm.pipeline.graph import FlowGraph
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec, TaskSpec
+from mxm.pipeline.version import __version__
 from mxm.pipeline.views.bodies import band_name, bodies_of
 from mxm.pipeline.views.cards import (
     FOLD,

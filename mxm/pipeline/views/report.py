@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mxm.pipeline import __version__
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.taskruns import State
+from mxm.pipeline.version import __version__
 from mxm.pipeline.views.bound import Bound, shown_steps
 from mxm.pipeline.views.failures import failure_cards
 from mxm.pipeline.views.fragments import TIMES, Links, code, counted, pill

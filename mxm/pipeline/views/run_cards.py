@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.bound import Bound, Span, bound_of
 from mxm.pipeline.views.cards import View, groups_of, views_of_cards

@@ -9,7 +9,7 @@ import itertools
 from mxm.pipeline.checks.declarations import find_errors
 from mxm.pipeline.introspection.annotations import type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.taskruns import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.taskruns import State
 from mxm.pipeline.views.bodies import band_name, bodies_of
 from mxm.pipeline.views.cards import FOLD

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.views.reported import Report, TaskReport, Tried
 from mxm.pipeline.views.run_cards import bound_of_run
 

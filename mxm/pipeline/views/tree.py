@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from mxm.pipeline.graph import FlowGraph
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.views.calls import call_text, inputs_text, rules_of
 from mxm.pipeline.views.names import follows, grouped, stem, wrapped

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from mxm.pipeline.printable import in_one_line
+from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.values.secrets import MASK
 from mxm.pipeline.views.fragments import TIMES
 from mxm.pipeline.views.markup import escaped, shortened

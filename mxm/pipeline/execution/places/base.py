@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mxm.pipeline.execution.invocation import Invocation
+from mxm.pipeline.execution.attempts.invocation import Invocation
 
 __all__ = ["Begun", "Done", "Place"]
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from mxm.pipeline.errors import BackendError, SpecError, WorkerDiedError, add_note, described
-from mxm.pipeline.execution.fatal import FatalError
-from mxm.pipeline.execution.invocation import Invocation
-from mxm.pipeline.execution.observing import unseen
+from mxm.pipeline.execution.attempts.fatal import FatalError
+from mxm.pipeline.execution.attempts.invocation import Invocation
+from mxm.pipeline.execution.files.observing import unseen
 from mxm.pipeline.execution.pickling import pack_function, unpack
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.code import Tree, tree_of, zipped
@@ -27,12 +27,12 @@ from mxm.pipeline.execution.places.remote import Answer, Request, about
 from mxm.pipeline.execution.places.requests import chunk, not_the_same, outcome, request_held
 from mxm.pipeline.execution.places.worker import HELD, LOGGED, NOTED, PRINTED, RAISED, READ, UNREAD
 from mxm.pipeline.execution.places.worker_process import show
-from mxm.pipeline.execution.resources import active_resources
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.introspection.entrypoints import entrypoint
-from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
-from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import logger
+from mxm.pipeline.project.roots import nearest_project
 from mxm.pipeline.values.fingerprint import Fingerprints, Item, Lookup, differences, lookups_of
 from mxm.pipeline.values.remote import RemoteValue
 

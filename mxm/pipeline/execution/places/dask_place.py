@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
-from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.attempts.fatal import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
     LostError,
@@ -27,9 +27,9 @@ from mxm.pipeline.execution.places.cluster import (
 from mxm.pipeline.execution.places.held import Packed
 from mxm.pipeline.execution.places.processes import refuse_at_import
 from mxm.pipeline.execution.places.remote import about, answer, close_run
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import logger
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions

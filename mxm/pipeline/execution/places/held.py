@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from mxm.pipeline.bindings import projected
 from mxm.pipeline.errors import BackendError, SpecError, described
 from mxm.pipeline.execution.pickling import unpack
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 __all__ = ["HeldPart", "InputError", "Packed", "arrived", "sending"]
 

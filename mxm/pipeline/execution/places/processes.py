@@ -20,9 +20,9 @@ from mxm.pipeline.errors import (
     TaskTimeoutError,
     WorkerDiedError,
 )
-from mxm.pipeline.execution.fatal import FatalError
-from mxm.pipeline.execution.invocation import Invocation
-from mxm.pipeline.execution.observing import unseen
+from mxm.pipeline.execution.attempts.fatal import FatalError
+from mxm.pipeline.execution.attempts.invocation import Invocation
+from mxm.pipeline.execution.files.observing import unseen
 from mxm.pipeline.execution.pickling import pack, pack_function
 from mxm.pipeline.execution.places.base import Begun, Done
 from mxm.pipeline.execution.places.requests import chunk, outcome, request
@@ -35,11 +35,11 @@ from mxm.pipeline.execution.places.worker_process import (
     Worker,
     ending_of,
 )
-from mxm.pipeline.execution.resources import active_resources
+from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.logs import logger
 from mxm.pipeline.problems import Source
-from mxm.pipeline.projects import project_root
+from mxm.pipeline.process.logs import logger
+from mxm.pipeline.project.roots import project_root
 from mxm.pipeline.values.fingerprint import Fingerprints, Lookup, lookups_of
 
 if TYPE_CHECKING:

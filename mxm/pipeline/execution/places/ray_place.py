@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mxm.pipeline.errors import BackendError, EngineMissingError, described
-from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.attempts.fatal import FatalError
 from mxm.pipeline.execution.places.cluster import (
     ClusterPlace,
     LostError,
@@ -28,8 +28,8 @@ from mxm.pipeline.execution.places.cluster import (
 )
 from mxm.pipeline.execution.places.held import Packed
 from mxm.pipeline.execution.places.remote import about, answer, close_run
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.options import RunOptions

@@ -21,12 +21,14 @@ from typing import Any, TextIO
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.bindings import Unpacked
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.invocation import Noting, call_here, require_counts
+from mxm.pipeline.execution.attempts.invocation import Noting, call_here, require_counts
+from mxm.pipeline.execution.cache.probe import forget_fingerprints
 from mxm.pipeline.execution.pickling import pack, pack_apart, pack_error, unpack
 from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_tree
 from mxm.pipeline.execution.places.engine_state import known_to_engine
 from mxm.pipeline.execution.places.facts import facts_of
 from mxm.pipeline.execution.places.held import InputError, Packed, arrived
+from mxm.pipeline.execution.places.staying import Stay
 from mxm.pipeline.execution.places.worker import (
     HELD,
     NOTED,
@@ -39,13 +41,11 @@ from mxm.pipeline.execution.places.worker import (
     LogQueue,
     returned,
 )
-from mxm.pipeline.execution.probe import forget_fingerprints
-from mxm.pipeline.execution.resources import Resources, using
-from mxm.pipeline.execution.staying import Stay
+from mxm.pipeline.execution.resources.opening import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
-from mxm.pipeline.interrupts import let_signals_pass
-from mxm.pipeline.logs import DecodedBytes, current_task, within_task
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass
+from mxm.pipeline.process.logs import DecodedBytes, current_task, within_task
 from mxm.pipeline.values.arrays import type_name
 from mxm.pipeline.values.fingerprint import Fingerprints, Item, Lookup, differing
 from mxm.pipeline.values.jsonvalue import Written, to_json
@@ -121,7 +121,7 @@ class Answer:
 
 def about() -> dict[str, str]:
     """What must be the same here and where the run was planned."""
-    from mxm.pipeline import __version__
+    from mxm.pipeline.version import __version__
 
     return {"Python": "{}.{}".format(*sys.version_info), "mxm-pipeline": __version__}
 

@@ -23,20 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described, text_of
-from mxm.pipeline.execution.invocation import call_function
-from mxm.pipeline.execution.loop import EventLoop
+from mxm.pipeline.execution.attempts.invocation import call_function
+from mxm.pipeline.execution.attempts.loop import EventLoop
 from mxm.pipeline.execution.output import send_progress
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.places.engine_state import known_to_engine
-from mxm.pipeline.execution.resources import Resources, using
+from mxm.pipeline.execution.resources.opening import Resources, using
 from mxm.pipeline.execution.tracebacks import users_traceback
-from mxm.pipeline.interrupts import let_signals_pass, note_signal
-from mxm.pipeline.logs import DecodedBytes, TaskLines, current_task, within_task
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.interrupts import let_signals_pass, note_signal
+from mxm.pipeline.process.logs import DecodedBytes, TaskLines, current_task, within_task
 from mxm.pipeline.values.fingerprint import Lookup, differing
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.invocation import Noting
+    from mxm.pipeline.execution.attempts.invocation import Noting
 
 __all__ = [
     "CALLED",

@@ -15,7 +15,8 @@ from typing import Any
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import BackendError, described
-from mxm.pipeline.execution.fatal import FatalError
+from mxm.pipeline.execution.attempts.fatal import FatalError
+from mxm.pipeline.execution.openfiles import files_hint
 from mxm.pipeline.execution.output import pass_on_progress
 from mxm.pipeline.execution.pickling import unpack
 from mxm.pipeline.execution.places.worker import (
@@ -31,9 +32,8 @@ from mxm.pipeline.execution.places.worker import (
     serve,
 )
 from mxm.pipeline.introspection.shadows import shadow_hint
-from mxm.pipeline.logs import logger, within_task
-from mxm.pipeline.openfiles import files_hint
 from mxm.pipeline.problems import Problem
+from mxm.pipeline.process.logs import logger, within_task
 
 __all__ = ["SECONDS_TO_END", "WORKER", "DiedError", "LateError", "Worker", "ending_of", "show"]
 

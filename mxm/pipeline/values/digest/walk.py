@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mxm.pipeline.errors import described, repr_of
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import (
     arrow_values,
     numpy_values,

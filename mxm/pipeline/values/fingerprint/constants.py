@@ -17,7 +17,7 @@ import zoneinfo
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
-from mxm.pipeline.interrupts import let_signals_pass
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError, digest_of
 from mxm.pipeline.values.fingerprint.instructions import WORD
 

@@ -17,9 +17,9 @@ from types import (
 from typing import Any
 
 from mxm.pipeline.errors import described
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.uses import ResourceBase, Use
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.fingerprint import impure
 from mxm.pipeline.values.fingerprint.chains import module_name
 from mxm.pipeline.values.fingerprint.classes import accessors_of, fill_class, home_of_class

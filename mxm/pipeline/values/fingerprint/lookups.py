@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-from mxm.pipeline.interrupts import let_signals_pass
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.uses import ResourceBase
+from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.fingerprint.classes import accessors_of
 from mxm.pipeline.values.fingerprint.constants import content_of, is_fixed, without_content
 from mxm.pipeline.values.fingerprint.fingerprints import Fingerprint

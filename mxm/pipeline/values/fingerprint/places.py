@@ -9,8 +9,7 @@ import sysconfig
 from types import CodeType
 from typing import Any
 
-import mxm.pipeline
-from mxm.pipeline.projects import nearest_project
+from mxm.pipeline.project.roots import nearest_project
 
 __all__ = ["OF_PROJECT", "Origin", "Places"]
 
@@ -29,7 +28,7 @@ OF_PROJECT = (Origin.PROJECT, Origin.TYPED)
 """The origins whose code is followed."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_OWN = os.path.dirname(os.path.abspath(mxm.pipeline.__file__)) + os.sep
+_OWN = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)) + os.sep
 _FRONT = os.path.join(os.path.dirname(_OWN.rstrip(os.sep)), "__init__.py")
 _STANDARD = tuple(
     {

@@ -1,0 +1,1 @@
+"""One step or call during a run: its attempts, its function, its deadline."""

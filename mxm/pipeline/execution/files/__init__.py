@@ -1,0 +1,1 @@
+"""The files that tasks read and write, seen while they run."""

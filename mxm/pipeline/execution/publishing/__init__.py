@@ -1,0 +1,1 @@
+"""Assets that steps write: where, made from what, and whole or not at all."""

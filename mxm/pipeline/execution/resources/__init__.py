@@ -1,0 +1,1 @@
+"""Resources of a run: opened once, closed at its end, replaced in tests."""

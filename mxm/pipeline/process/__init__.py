@@ -1,0 +1,1 @@
+"""What belongs to the process: its signals, its terminal, its log."""

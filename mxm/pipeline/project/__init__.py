@@ -1,0 +1,1 @@
+"""The project of a user: its root, its pyproject.toml."""
