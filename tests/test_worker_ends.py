@@ -242,3 +242,24 @@ def test_a_run_has_written_its_files_when_it_returns(tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["_Parent", "_next_request", "_close", "_answer_all"])
+def test_sigterm_at_any_moment_ends_a_worker_without_a_traceback(moment: str) -> None:
+    # Also as it starts, and once it has nothing more to answer.
+    code = f"""
+import multiprocessing, os, signal
+from mxm.pipeline.execution.places import worker
+worker._end_with_parent = lambda: None
+original = worker.{moment}
+def stopped_after(*args):
+    made = original(*args)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return made
+worker.{moment} = stopped_after
+ours, theirs = multiprocessing.Pipe()
+ours.close()
+worker.serve(theirs)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (143, "", "")

@@ -7,6 +7,7 @@ module twice. What a task logs and prints goes back, for the parent to show.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import io
 import logging
@@ -94,7 +95,22 @@ def serve(pipe: Connection) -> None:
 
     SIGTERM interrupts the worker's current work, and ends it in the same way.
     """
-    stopped = _stand_alone()
+    stopped: list[BaseException] = []
+    # It may be raised from the line that sets the handler to the one that sets it back.
+    with contextlib.suppress(_Stopped):
+        _stand_alone(stopped)
+        _answer_all(pipe, stopped)
+        if not stopped and sys.platform != "win32":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Now, because multiprocessing ends its own things after this function, and Python does first
+    # what the user's threads and exit handlers may need those for.
+    threading._shutdown()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    if stopped:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _answer_all(pipe: Connection, stopped: list[BaseException]) -> None:
     parent = _Parent(pipe)
     resources = Resources.of_process("the run")
     try:
@@ -115,14 +131,6 @@ def serve(pipe: Connection) -> None:
         _close(parent, resources)
     except _Stopped:
         _close(parent, resources)
-    if not stopped and sys.platform != "win32":
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Now, because multiprocessing ends its own things after this function, and Python does first
-    # what the user's threads and exit handlers may need those for.
-    threading._shutdown()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
-    if stopped:
-        sys.exit(128 + signal.SIGTERM)
 
 
 def _close(parent: _Parent, resources: Resources) -> None:
@@ -144,12 +152,11 @@ def _next_request(pipe: Connection) -> tuple[Any, bytes, list[bytes] | None] | N
         return None
 
 
-def _stand_alone() -> list[BaseException]:
-    """Become the leader of a process group, which ends as one; signals that stop it are listed."""
+def _stand_alone(stopped: list[BaseException]) -> None:
+    """Become the leader of a process group, which ends as one; a signal that stops it is listed."""
     # The parent decides what Ctrl-C means, and what a task starts must not outlive it.
     if sys.platform != "win32":
         os.setsid()
-    stopped: list[BaseException] = []
 
     def stop(*_: object) -> None:
         if not stopped:
@@ -161,7 +168,6 @@ def _stand_alone() -> list[BaseException]:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return stopped
 
 
 def _interrupt(*_: object) -> None:
