@@ -73,8 +73,9 @@ examples: .venv/examples  ## every example through Prefect
 	$(BIN)/mxm-pipeline run fixings --for day=2018-12-24..2018-12-31 --every weekday
 	$(BIN)/mxm-pipeline schedule
 
-bench: .venv/dev  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md
+bench: .venv/scale  ## measures beside plain Prefect; writes benchmarks/results and docs/benchmarks.md; then Dask and Ray
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/clusters.py
 
 docs: .venv/docs  ## the site of the docs, in out/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,7 +1,9 @@
 """Tasks on Dask and Ray beside the same functions submitted by hand; needs the extras of both.
 
     python benchmarks/clusters.py        # two workers of this machine, each case once
-    python benchmarks/clusters.py Ray
+    python benchmarks/clusters.py Ray    # or Dask, or processes
+
+The case "busy", 200 tasks of 50 ms of CPU, is beside a plain loop over them, also on `processes`.
 
 Ratios of wall time in one run. The cluster is started once, before anything is measured. The first
 run of a case starts actors, or sends workers the code; its time is printed apart.
@@ -20,7 +22,15 @@ WORKLOADS = str(Path(__file__).parent / "workloads")
 sys.path.insert(0, WORKLOADS)
 os.environ["PYTHONPATH"] = WORKLOADS  # Ray's workers import by name what is submitted by hand
 
-from cluster_tasks import doubled, first_of, frame, increment, numbers, spread  # noqa: E402 - needs the path above
+from cluster_tasks import (  # noqa: E402 - needs the path above
+    busy,
+    doubled,
+    first_of,
+    frame,
+    increment,
+    numbers,
+    spread,
+)
 
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow  # noqa: E402
 
@@ -52,6 +62,15 @@ def large() -> FlowSpec:
     return FlowSpec("large", tasks)
 
 
+def working() -> FlowSpec:
+    return FlowSpec("working", [TaskSpec(f"t{n}", busy) for n in range(WIDE)])
+
+
+def in_turn() -> None:
+    for _ in range(WIDE):
+        busy()
+
+
 def ours(flow: Any, runner: str, **params: Any) -> tuple[float, float]:
     """The seconds of a run, and of the first one before it."""
 
@@ -62,6 +81,10 @@ def ours(flow: Any, runner: str, **params: Any) -> tuple[float, float]:
 
     first = seconds(run)
     return seconds(run), first
+
+
+def on_processes() -> dict[str, tuple[tuple[float, float], float]]:
+    return {"busy": (ours(working(), "processes"), seconds(in_turn))}
 
 
 def on_dask() -> dict[str, tuple[tuple[float, float], float]]:
@@ -95,6 +118,7 @@ def on_dask() -> dict[str, tuple[tuple[float, float], float]]:
             "chain": (ours(chain(), "dask"), seconds(by_hand)),
             "fan-out": (ours(wide(), "dask"), seconds(all_at_once)),
             "items": (ours(spread, "dask", n=ITEMS), seconds(each_item)),
+            "busy": (ours(working(), "dask"), seconds(in_turn)),
         }
 
 
@@ -126,19 +150,21 @@ def on_ray() -> dict[str, tuple[tuple[float, float], float]]:
         "chain": (ours(chain(), "ray"), seconds(by_hand)),
         "fan-out": (ours(wide(), "ray"), seconds(all_at_once)),
         "items": (ours(spread, "ray", n=ITEMS), seconds(each_item)),
+        "busy": (ours(working(), "ray"), seconds(in_turn)),
     }
     ray.shutdown()
     return taken
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or ["Dask", "Ray"]
-    for name, measure in (("Dask", on_dask), ("Ray", on_ray)):
+    places = {"processes": on_processes, "Dask": on_dask, "Ray": on_ray}
+    chosen = sys.argv[1:] or [*places]
+    for name, measure in places.items():
         if name not in chosen:
             continue
         for case, ((here, first), raw) in measure().items():
             ratio = f"{here / raw:.2f}x (first run {first:.2f} s)"
-            print(f"{name:5} {case:8} {here:7.2f} s, by hand {raw:7.2f} s: {ratio}")
+            print(f"{name:9} {case:8} {here:7.2f} s, by hand {raw:7.2f} s: {ratio}")
 
 
 if __name__ == "__main__":

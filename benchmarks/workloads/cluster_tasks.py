@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import mxm
@@ -13,6 +14,14 @@ def numbers() -> int:
 
 def increment(value: int) -> int:
     return value + 1
+
+
+def busy() -> float:
+    """Work for 50 ms of CPU."""
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    return until
 
 
 @mxm.task
