@@ -125,6 +125,18 @@ def test_front_doors_are_passed_from_outside_only() -> None:
                 } == set(), f"{name}:{node.lineno}"
 
 
+def test_rooms_inside_execution_have_no_circles() -> None:
+    # A folder there stands for its modules, as in LAYERS; a module beside them for itself.
+    inside = "mxm.pipeline.execution."
+    edges: dict[str, set[str]] = {}
+    for name, target, _ in own_imports():
+        here, there = (n.removeprefix(inside).partition(".")[0] for n in (name, target))
+        if name.startswith(inside) and target.startswith(inside) and here != there:
+            edges.setdefault(here, set()).add(there)
+    assert "items" in edges
+    graphlib.TopologicalSorter(edges).prepare()
+
+
 def test_imports_have_no_circles() -> None:
     edges: dict[str, set[str]] = {name: set() for name in modules()}
     for name, target, _ in own_imports():

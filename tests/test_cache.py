@@ -18,9 +18,9 @@ from modules import module_of
 import mxm
 from mxm.pipeline import FlowSpec, TaskSpec, compile_flow
 from mxm.pipeline.checks.declarations import find_problems
-from mxm.pipeline.execution.cache.forecast import forecast
+from mxm.pipeline.execution.forecast import forecast
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.execution.plans.plan import make_plan
 from mxm.pipeline.params.caching import cache_notes, cached_tasks
 from mxm.pipeline.specdict import flow_from_dict, flow_to_dict
 from mxm.pipeline.store.entries import open_entries

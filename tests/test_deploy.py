@@ -274,7 +274,7 @@ def secret_flow() -> FlowSpec:
 
 def test_a_reference_becomes_the_secret_where_the_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
     from mxm.pipeline.adapters.prefect_leaving import dereferenced
-    from mxm.pipeline.execution.plan import make_plan
+    from mxm.pipeline.execution.plans.plan import make_plan
 
     monkeypatch.setenv("VENDOR_KEY", "canary")
     spec = secret_flow()

@@ -23,7 +23,7 @@ from mxm.pipeline.adapters.prefect_adapter import (
     execute_prefect_flow,
 )
 from mxm.pipeline.api import compile_flow, execute_flow
-from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.execution.plans.plan import make_plan
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.values.fields import with_field
 

@@ -24,7 +24,6 @@ from typing import Any
 
 import pytest
 
-from mxm.pipeline.execution.attempts.loop import EventLoop
 from mxm.pipeline.execution.cache.probe import Notes, Probe
 from mxm.pipeline.execution.files import log as file_log
 from mxm.pipeline.execution.files import observing
@@ -38,6 +37,7 @@ from mxm.pipeline.execution.files.observing import (
     unchanged,
     unobserved,
 )
+from mxm.pipeline.execution.loop import EventLoop
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from mxm.pipeline.api import compile_flow
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import ParameterError
-from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.execution.plans.plan import make_plan
 from mxm.pipeline.introspection.annotations import Unresolved
 from mxm.pipeline.params.declared import parameters_of
 from mxm.pipeline.params.resolve import Resolved, resolve

@@ -7,7 +7,7 @@ import pytest
 
 from mxm.pipeline.bindings import Bindings, Const, Param, Upstream
 from mxm.pipeline.errors import ParameterError
-from mxm.pipeline.execution.plan import Step, make_plan
+from mxm.pipeline.execution.plans.plan import Step, make_plan
 from mxm.pipeline.spec import AssetDecl, FlowSpec, TaskSpec
 from mxm.pipeline.values.conversion import Text
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mxm.pipeline.errors import BackendError, SpecError
-from mxm.pipeline.execution.cache.later import Results
+from mxm.pipeline.execution.kept.later import Results
 from mxm.pipeline.execution.pickling import pack, pack_apart, unpack
 from mxm.pipeline.execution.places.held import HeldPart, InputError, Packed, arrived, sending
 from mxm.pipeline.taskruns import State, TaskRun

@@ -31,7 +31,7 @@ from mxm.pipeline.errors import (
     TaskTimeoutError,
     UseError,
 )
-from mxm.pipeline.execution.attempts.loop import EventLoop
+from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.testing import replaced
 
 events: list[str] = []

@@ -15,7 +15,7 @@ from scale_flows import N, cached, caches, has_rows
 
 import mxm
 from mxm.pipeline import RemoteValue, State
-from mxm.pipeline.execution.places import fetching
+from mxm.pipeline.execution import fetching
 from mxm.pipeline.execution.places.cluster import ClusterPlace
 from mxm.pipeline.store import elsewhere
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mxm.pipeline.api import compile_flow
+from mxm.pipeline.execution import fetching
 from mxm.pipeline.execution.options import BACKENDS
-from mxm.pipeline.execution.places import fetching
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.testing.conformance import *  # noqa: F403
 from mxm.pipeline.values.remote import fetched

@@ -26,7 +26,7 @@ from mxm.pipeline.adapters.prefect_answers import Answers
 from mxm.pipeline.bindings import Bindings, Collection, Param
 from mxm.pipeline.checks.declarations import find_problems
 from mxm.pipeline.errors import ParameterError, SpecError
-from mxm.pipeline.execution.plan import make_plan
+from mxm.pipeline.execution.plans.plan import make_plan
 from mxm.pipeline.introspection.annotations import Unresolved
 from mxm.pipeline.params.declared import parameters_of, secret_names
 from mxm.pipeline.params.resolve import resolve

@@ -16,7 +16,7 @@ import mxm
 from mxm.pipeline import FlowRun, FlowSpec, TaskSpec, compile_flow, execute_flow
 from mxm.pipeline.authoring import Flow
 from mxm.pipeline.errors import BackendError, NothingSelectedError, SelectionError
-from mxm.pipeline.execution.selection import selected
+from mxm.pipeline.execution.plans.selection import selected
 from mxm.pipeline.testing import collecting
 
 # The grammar

@@ -18,10 +18,10 @@ from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.values.jsonvalue import JSONValue
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.cache.entries import Entries
+    from mxm.pipeline.execution.kept.entries import Entries
     from mxm.pipeline.execution.outlook import Outlook
-    from mxm.pipeline.execution.partial import Past
-    from mxm.pipeline.execution.plan import Plan
+    from mxm.pipeline.execution.plans.partial import Past
+    from mxm.pipeline.execution.plans.plan import Plan
 
 __all__ = [
     "HasSpec",

@@ -42,8 +42,8 @@ from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.openfiles import require_files
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.places.engine_state import reporting
-from mxm.pipeline.execution.plan import Step, make_plan
 from mxm.pipeline.execution.planning import plan_with
+from mxm.pipeline.execution.plans.plan import Step, make_plan
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.params.declared import Parameter, parameters_of
 from mxm.pipeline.process.interrupts import let_signals_pass

@@ -155,7 +155,7 @@ class Backfill:
 
     def _shape(self, task: TaskSpec) -> re.Pattern[str] | None:
         """A pattern for the files of *task* in this backfill, as far as its parameters decide."""
-        from mxm.pipeline.execution.plan import make_plan
+        from mxm.pipeline.execution.plans.plan import make_plan
 
         if task.produces is None or task.produces.path_template is None:
             return None

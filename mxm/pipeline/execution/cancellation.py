@@ -20,8 +20,8 @@ from mxm.pipeline.execution.attempts.invocation import Invocation, Invoke, invok
 from mxm.pipeline.execution.driver import Perform, PerformAwaited, drive
 from mxm.pipeline.execution.events import Event, StepEnded
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan
 from mxm.pipeline.execution.planning import plan_with
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.execution.resources.of_run import resources_for
 from mxm.pipeline.execution.resources.opening import Resources, using
 from mxm.pipeline.params.limits import settle_limits

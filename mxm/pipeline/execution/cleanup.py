@@ -16,7 +16,7 @@ from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.mapped_call import MappedCall
 from mxm.pipeline.execution.items.maps import Maps
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.execution.runners import ItemsEnded, Runner, make_runner
 from mxm.pipeline.process.interrupts import let_signals_pass

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.attempts.call import Call
-from mxm.pipeline.execution.attempts.calls import Calls, unread
 from mxm.pipeline.execution.attempts.carriers import Waits
+from mxm.pipeline.execution.calls import Calls, unread
 from mxm.pipeline.execution.cleanup import Cleanup, Perform
 from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.mapped_call import MappedCall
@@ -21,7 +21,7 @@ from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.options import RunOptions
 from mxm.pipeline.execution.output import captured
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.ready import Ready
 from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.execution.rules import Verdict, decide

@@ -11,7 +11,7 @@ from typing import Any
 
 from mxm.pipeline.bindings import Absent
 from mxm.pipeline.errors import TaskCancelledError
-from mxm.pipeline.execution.cache.later import Results
+from mxm.pipeline.execution.attempts.written import announce, asset_warnings
 from mxm.pipeline.execution.events import (
     Observers,
     RunEnded,
@@ -20,9 +20,9 @@ from mxm.pipeline.execution.events import (
     StepWaits,
     Warned,
 )
+from mxm.pipeline.execution.kept.later import Results
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, Step
-from mxm.pipeline.execution.publishing.written import announce, asset_warnings
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.rules import RUNS, Fate, Verdict, decide
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.process.logs import logger

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, cast
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, by_parameter
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.introspection.signatures import signature_of
 from mxm.pipeline.runs import FlowRun
 from mxm.pipeline.spec import FlowSpec

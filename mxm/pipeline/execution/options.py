@@ -15,10 +15,10 @@ from mxm.pipeline.resources import Resource
 from mxm.pipeline.timing.seconds import wrong_seconds
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.cache.entries import Entries
     from mxm.pipeline.execution.events import Observer
-    from mxm.pipeline.execution.partial import Past
-    from mxm.pipeline.execution.plan import LastRows, Plan
+    from mxm.pipeline.execution.kept.entries import Entries
+    from mxm.pipeline.execution.plans.partial import Past
+    from mxm.pipeline.execution.plans.plan import LastRows, Plan
     from mxm.pipeline.spec import FlowSpec
 
 __all__ = [
@@ -167,8 +167,8 @@ class RunOptions:
     record
         Whether the run is recorded in the project's store; None: only if there is a store already.
     select
-        Which tasks run; None for all: expressions as in `mxm.pipeline.execution.selection`, one or
-        a list of them.
+        Which tasks run; None for all: expressions as in
+        `mxm.pipeline.execution.plans.selection`, one or a list of them.
     exclude
         Which of them do not: expressions of the same kind.
     force

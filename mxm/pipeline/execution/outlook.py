@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mxm.pipeline.execution.cache.reasons import Reason
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.partial import Past
-from mxm.pipeline.execution.places.staying import outlook_of
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.partial import Past
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.runners import worker_count
+from mxm.pipeline.execution.staying import outlook_of
 from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import State
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.cache.forecast import Looked
+    from mxm.pipeline.execution.forecast import Looked
 
 __all__ = ["Outlook", "Planned", "Verdict", "outlook"]
 
@@ -80,7 +80,7 @@ def outlook(plan: Plan, options: RunOptions, past: Past) -> Outlook:
     cached: frozenset[str] = frozenset()
     if options.keeps_results(plan):
         # Loaded only if there may be results.
-        from mxm.pipeline.execution.cache.forecast import forecast
+        from mxm.pipeline.execution.forecast import forecast
 
         steps, problems = forecast(plan, options)
         looked = {one.name: one for one in steps}

@@ -9,7 +9,7 @@ from typing import Any
 
 from mxm.pipeline.errors import SelectionError
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import (
+from mxm.pipeline.execution.plans.plan import (
     Plan,
     make_plan,
     with_history,
@@ -38,7 +38,7 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
     plan = make_plan(spec, params, strict_params=options.strict_params)
     # What a run seldom has is loaded only where it has it.
     if options.overrides:
-        from mxm.pipeline.execution.overrides import with_overrides
+        from mxm.pipeline.execution.plans.overrides import with_overrides
 
         plan = with_overrides(plan, options.overrides)
     if options.overrides or options.resources:
@@ -48,7 +48,7 @@ def plan_with(spec: FlowSpec, params: Mapping[str, Any], options: RunOptions) ->
     if options.root is not None:
         plan = with_root(plan, options.root)
     if options.select is not None or options.exclude or options.force:
-        from mxm.pipeline.execution.partial import forced_steps, with_selection
+        from mxm.pipeline.execution.plans.partial import forced_steps, with_selection
 
         past = options.past(spec) if options.past and _asks_for_states(options) else None
         changed = functools.partial(_changed, plan, options)
@@ -84,7 +84,7 @@ def _require_kept(plan: Plan, options: RunOptions) -> None:
     SelectionError
         Of one there is none.
     """
-    from mxm.pipeline.execution.cache.forecast import forecast
+    from mxm.pipeline.execution.forecast import forecast
 
     looked = {one.name: one for one in forecast(plan, options)[0]}
     name = next(

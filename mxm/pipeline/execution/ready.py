@@ -8,7 +8,7 @@ import time
 
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold, Limits
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.runners import Runner
 from mxm.pipeline.introspection.signatures import unwrapped
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mxm.pipeline.bindings import Binding, Const, Param, Upstream, parts_in
-from mxm.pipeline.execution.cache.later import Results
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.kept.later import Results
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import TaskRun

@@ -13,7 +13,7 @@ from mxm.pipeline.assets.remote import is_url
 from mxm.pipeline.errors import AssetCheckError
 from mxm.pipeline.execution.events import AssetWritten
 from mxm.pipeline.execution.masking import Secrets
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.spec import TaskSpec
 from mxm.pipeline.store.database import Statement
 from mxm.pipeline.taskruns import ItemRun, TaskRun, iso_time

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.execution.publishing.lineage import tasks_behind
 from mxm.pipeline.spec import FlowSpec, TaskSpec
 from mxm.pipeline.store.places import distrust

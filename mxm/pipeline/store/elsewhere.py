@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mxm.pipeline.errors import StoreError
-from mxm.pipeline.execution.cache.entries import UnkeptError
+from mxm.pipeline.execution.kept.entries import UnkeptError
 from mxm.pipeline.store import kept
 from mxm.pipeline.store.places import distrust
 from mxm.pipeline.values.remote import KeptElsewhere
@@ -71,7 +71,7 @@ class SharedStore:
     def __call__(
         self, value: Any, key: bytes, same: Callable[[Any], bool] | None, /
     ) -> KeptElsewhere | None:
-        """Keep *value*; see `mxm.pipeline.execution.places.staying.Writer`."""
+        """Keep *value*; see `mxm.pipeline.execution.staying.Writer`."""
         if not self._is_here():
             return None
         try:

@@ -15,10 +15,10 @@ from typing import Any
 
 from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.errors import StoreError
-from mxm.pipeline.execution.cache.entries import Entry, NewEntry, UnkeptError
 from mxm.pipeline.execution.files.observing import FileNote
+from mxm.pipeline.execution.kept.entries import Entry, NewEntry, UnkeptError
 from mxm.pipeline.execution.masking import Secrets
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.process.logs import logger
 from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.store import kept
@@ -158,7 +158,7 @@ class StoredEntries:
         return [Item(*one) for one in json.loads(rows[0]["text"])] if rows else None
 
     def keep(self, entry: NewEntry, value: Any, same: Callable[[Any], bool]) -> None:
-        """Keep *value*; see `mxm.pipeline.execution.cache.entries.Entries`."""
+        """Keep *value*; see `mxm.pipeline.execution.kept.entries.Entries`."""
         try:
             limit = _LARGEST if entry.is_cached else self._most
             packed = self._taken(value) or kept.pack(value, self._secrets, limit)

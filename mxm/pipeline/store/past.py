@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 
-from mxm.pipeline.execution.partial import Past
+from mxm.pipeline.execution.plans.partial import Past
 from mxm.pipeline.runs import NOT_SELECTED
 from mxm.pipeline.spec import FlowSpec
 from mxm.pipeline.store.database import Database

@@ -28,7 +28,7 @@ from mxm.pipeline.execution.events import (
 from mxm.pipeline.execution.files.observing import unobserved
 from mxm.pipeline.execution.masking import Secrets, masked_command
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.process.interrupts import let_signals_pass

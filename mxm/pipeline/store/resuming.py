@@ -13,7 +13,7 @@ from typing import Any
 from mxm.pipeline.errors import PipelineError, StoreError, described
 from mxm.pipeline.execution.masking import Secrets
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.runs import NOT_SELECTED
 from mxm.pipeline.spec import FlowSpec

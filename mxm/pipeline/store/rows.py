@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mxm.pipeline.bindings import Bindings, Collection, Const, Param, by_parameter, upstreams_in
 from mxm.pipeline.errors import described, repr_of, text_of
-from mxm.pipeline.execution.cache.later import CachedItem, LaterTask
 from mxm.pipeline.execution.events import AttemptEnded, ItemEnded, StepStarted
+from mxm.pipeline.execution.kept.later import CachedItem, LaterTask
 from mxm.pipeline.execution.masking import Secrets
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.tracebacks import lines_around, users_place, users_traceback
 from mxm.pipeline.introspection.annotations import result_hint, type_text
 from mxm.pipeline.params.declared import Parameter, parameters_of

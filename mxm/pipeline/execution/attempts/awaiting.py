@@ -13,7 +13,7 @@ from mxm.pipeline.errors import TaskTimeoutError
 from mxm.pipeline.execution.attempts.carriers import Wait, Waits
 from mxm.pipeline.execution.attempts.deadline import LateError, within_seconds
 from mxm.pipeline.execution.attempts.invocation import Invocation, call_here, invoke, is_watched
-from mxm.pipeline.execution.attempts.loop import Started
+from mxm.pipeline.execution.loop import Started
 from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.process.logs import within_task

@@ -16,6 +16,7 @@ from mxm.pipeline.execution.attempts.carriers import Waits
 from mxm.pipeline.execution.attempts.fatal import FatalError, attempt_error
 from mxm.pipeline.execution.attempts.invocation import Noting, invoke, require_counts
 from mxm.pipeline.execution.attempts.retrying import NO_RETRY, Retry, decide_retry
+from mxm.pipeline.execution.attempts.written import declared_only, rejected_asset
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -26,15 +27,14 @@ from mxm.pipeline.execution.events import (
 )
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output, output_to, restore_output
-from mxm.pipeline.execution.plan import Step
-from mxm.pipeline.execution.publishing.written import declared_only, rejected_asset
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.taskruns import Attempt, State, TaskRun, WrittenAsset
 from mxm.pipeline.values.remote import RemoteValue
 from mxm.pipeline.values.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.places.staying import Stay
     from mxm.pipeline.execution.publishing.writing import Aim
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = ["Call"]
 

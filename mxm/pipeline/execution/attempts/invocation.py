@@ -13,14 +13,14 @@ from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import Unpacked, require_count, value_of
 from mxm.pipeline.errors import TaskTimeoutError
 from mxm.pipeline.execution.attempts.deadline import LateError, within_seconds
-from mxm.pipeline.execution.attempts.loop import EventLoop, Started
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.loop import EventLoop, Started
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.resources.opening import Resources, active_resources, using
 from mxm.pipeline.introspection.uses import uses_of
 from mxm.pipeline.process.logs import within_task
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.places.staying import Stay
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = [
     "Invocation",

@@ -6,7 +6,7 @@ import inspect
 from typing import Any, NamedTuple, Protocol, cast
 
 from mxm.pipeline.errors import described, repr_of
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.process.logs import within_task
 from mxm.pipeline.spec import TaskSpec

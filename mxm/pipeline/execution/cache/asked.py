@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mxm.pipeline.assets.reading import ReadAsset
-from mxm.pipeline.execution.cache.entries import Entry
-from mxm.pipeline.execution.cache.keys import Key
 from mxm.pipeline.execution.cache.probe import Probe
 from mxm.pipeline.execution.cache.reasons import Reason
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.kept.entries import Entry
+from mxm.pipeline.execution.kept.keys import Key
+from mxm.pipeline.execution.plans.plan import Step
 
 __all__ = ["Asked"]
 

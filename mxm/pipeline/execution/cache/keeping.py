@@ -12,14 +12,14 @@ from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import projected, upstreams_in
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.cache.asked import Asked
-from mxm.pipeline.execution.cache.contents import Sealer, part_of
-from mxm.pipeline.execution.cache.entries import Entries, NewEntry, UnkeptError
-from mxm.pipeline.execution.cache.keys import Files
 from mxm.pipeline.execution.cache.notices import Notices
 from mxm.pipeline.execution.cache.probe import Notes
 from mxm.pipeline.execution.files.kept_reads import is_of_system
 from mxm.pipeline.execution.files.observing import IN_FOLDER, FileNote, Observed, joined
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.kept.contents import Sealer, part_of
+from mxm.pipeline.execution.kept.entries import Entries, NewEntry, UnkeptError
+from mxm.pipeline.execution.kept.keys import Files
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.assets import WrittenAsset
 from mxm.pipeline.values.digest import UndigestibleError

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from typing import Literal
 
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.problems import Problem
 
 __all__ = ["Notices"]

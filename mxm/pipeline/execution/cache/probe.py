@@ -14,9 +14,9 @@ from typing import Any
 
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.cache.contents import Sealer, Shape, named, redigested
 from mxm.pipeline.execution.cache.generators import moved_since, states_now
 from mxm.pipeline.execution.files.observing import Observed, also_observed, observed, unseen
+from mxm.pipeline.execution.kept.contents import Sealer, Shape, named, redigested
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.fingerprint import FileMemory, Fingerprint, Fingerprints

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from mxm.pipeline.errors import repr_of
-from mxm.pipeline.execution.cache.keys import Key
+from mxm.pipeline.execution.kept.keys import Key
 from mxm.pipeline.process.printable import in_one_line
 from mxm.pipeline.values.fingerprint import Difference
 

@@ -11,11 +11,7 @@ from mxm.pipeline.assets.reading import ReadAsset
 from mxm.pipeline.bindings import Binding, Const, Param, upstreams_in
 from mxm.pipeline.errors import StoreError, described
 from mxm.pipeline.execution.cache.asked import Asked
-from mxm.pipeline.execution.cache.contents import Looks, Sealer, digested, named, part_of
-from mxm.pipeline.execution.cache.entries import Entries, Entry
 from mxm.pipeline.execution.cache.keeping import Keeper
-from mxm.pipeline.execution.cache.keys import Files, Key, installed, make_key
-from mxm.pipeline.execution.cache.later import CachedItem
 from mxm.pipeline.execution.cache.notices import Notices
 from mxm.pipeline.execution.cache.probe import (
     Probe,
@@ -25,9 +21,13 @@ from mxm.pipeline.execution.cache.probe import (
 )
 from mxm.pipeline.execution.cache.reasons import Reason, package_text, reasons_between, short_text
 from mxm.pipeline.execution.files.observing import unchanged
-from mxm.pipeline.execution.places.staying import Stay
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.kept.contents import Looks, Sealer, digested, named, part_of
+from mxm.pipeline.execution.kept.entries import Entries, Entry
+from mxm.pipeline.execution.kept.keys import Files, Key, installed, make_key
+from mxm.pipeline.execution.kept.later import CachedItem
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.resources.opening import active_resources
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.introspection.uses import used_by
 from mxm.pipeline.problems import Problem

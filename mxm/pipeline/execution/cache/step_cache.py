@@ -14,17 +14,17 @@ from mxm.pipeline.bindings import Binding, Each, Param, Upstream, upstreams_in
 from mxm.pipeline.errors import AssetError, PipelineError, StoreError, described
 from mxm.pipeline.execution.attempts.invocation import Noting
 from mxm.pipeline.execution.cache.asked import Asked
-from mxm.pipeline.execution.cache.contents import Content, Fresh, Looks, content_of_task, named
-from mxm.pipeline.execution.cache.entries import Entry
-from mxm.pipeline.execution.cache.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.cache.reasons import Reason
 from mxm.pipeline.execution.cache.run_cache import Caching
 from mxm.pipeline.execution.events import Observers, StepLooked
 from mxm.pipeline.execution.files.observing import also_observed, unobserved
+from mxm.pipeline.execution.kept.contents import Content, Fresh, Looks, content_of_task, named
+from mxm.pipeline.execution.kept.entries import Entry
+from mxm.pipeline.execution.kept.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.places.staying import Stay
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.resources.opening import active_resources
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.params.caching import cached_tasks
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.process.interrupts import let_signals_pass

@@ -18,6 +18,7 @@ from mxm.pipeline.execution.attempts.carriers import Wait, Waits
 from mxm.pipeline.execution.attempts.fatal import attempt_error
 from mxm.pipeline.execution.attempts.invocation import Invocation, invoke
 from mxm.pipeline.execution.attempts.retrying import NO_RETRY, decide_retry
+from mxm.pipeline.execution.attempts.written import announce, rejected_asset
 from mxm.pipeline.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -28,15 +29,14 @@ from mxm.pipeline.execution.events import (
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import OnLine, Output, output_to, restore_output
 from mxm.pipeline.execution.places.base import Begun, Done
-from mxm.pipeline.execution.plan import Step
-from mxm.pipeline.execution.publishing.written import announce, rejected_asset
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import Attempt, ItemRun, State
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.attempts.invocation import Noting
-    from mxm.pipeline.execution.places.staying import Stay
     from mxm.pipeline.execution.publishing.writing import Aim
+    from mxm.pipeline.execution.staying import Stay
 
 __all__ = ["Item", "ItemCall", "await_items", "many_now", "many_with", "run_items"]
 

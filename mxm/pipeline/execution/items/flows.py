@@ -12,14 +12,14 @@ from mxm.pipeline.execution.items.inputs import ItemList
 from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.outcomes import Outcome, clashes_in, note_failed
 from mxm.pipeline.execution.items.places import ItemPlaces, PlaceState
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.rules import Fate, decide
 from mxm.pipeline.taskruns import ItemRun, State
 from mxm.pipeline.values.failure import Failure
 from mxm.pipeline.values.items import items_of
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.cache.contents import Content
+    from mxm.pipeline.execution.kept.contents import Content
 
 __all__ = ["FlowItems"]
 
@@ -165,7 +165,7 @@ class FlowItems(MappedStep):
     def content_at(self, origin: Upstream, place: int) -> Content | None:
         """The content of a result for the item at *place*; None if the whole result counts."""
         # Loaded by runs that have cached tasks.
-        from mxm.pipeline.execution.cache.contents import Fresh, content_of_item
+        from mxm.pipeline.execution.kept.contents import Fresh, content_of_item
 
         if origin.name in self._as_lists:
             return Fresh(self._as_lists[origin.name].at(place))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mxm.pipeline.bindings import Binding, Collection, Each, Param, PerItem, Upstream
 from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.places import PlaceState
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.problems import Problem
 
 __all__ = ["gap_problem"]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mxm.pipeline.bindings import Const, Each, Param, Upstream
-from mxm.pipeline.execution.cache.later import Later
 from mxm.pipeline.execution.items.places import ItemPlaces
+from mxm.pipeline.execution.kept.later import Later
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.cache.contents import Content
+    from mxm.pipeline.execution.kept.contents import Content
 
 __all__ = ["ItemList", "Same", "SameLater", "described_list"]
 
@@ -64,7 +64,7 @@ class ItemList:
     def content_at(self, place: int) -> Content:
         """The content of the item at *place*."""
         # Loaded by runs that have cached tasks.
-        from mxm.pipeline.execution.cache.contents import Fresh, content_of_item
+        from mxm.pipeline.execution.kept.contents import Fresh, content_of_item
 
         run = self.source.runs[place] if self.source is not None else None
         return content_of_item(run) if run and run.has_value else Fresh(self.at(place))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from mxm.pipeline.bindings import Binding, Each, Upstream
 from mxm.pipeline.errors import described
 from mxm.pipeline.execution.attempts.carriers import Wait, Waits
-from mxm.pipeline.execution.cache.later import CachedItem, Later, LaterTask
+from mxm.pipeline.execution.attempts.written import announce
 from mxm.pipeline.execution.events import ItemEnded, Observers
 from mxm.pipeline.execution.items.calling import Item, ItemCall, await_items, run_items
 from mxm.pipeline.execution.items.inputs import ItemList, Same, SameLater, described_list
 from mxm.pipeline.execution.items.outcomes import Outcome, outcome_of
 from mxm.pipeline.execution.items.places import ItemPlaces, PlaceState
+from mxm.pipeline.execution.kept.later import CachedItem, Later, LaterTask
 from mxm.pipeline.execution.limits import Hold
 from mxm.pipeline.execution.output import Output
-from mxm.pipeline.execution.plan import Step, chained_to
-from mxm.pipeline.execution.publishing.written import announce
+from mxm.pipeline.execution.plans.plan import Step, chained_to
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.taskruns import ItemRun, ItemRuns, State, TaskRun
@@ -28,8 +28,8 @@ from mxm.pipeline.values.jsonvalue import Written, to_json
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.cache.asked import Asked
-    from mxm.pipeline.execution.cache.contents import Content
     from mxm.pipeline.execution.cache.step_cache import StepCache
+    from mxm.pipeline.execution.kept.contents import Content
 
 __all__ = ["MappedStep"]
 

@@ -12,12 +12,12 @@ from typing import Any
 from mxm.pipeline.errors import Skip, TaskCancelledError, described
 from mxm.pipeline.execution.attempts.call import Call
 from mxm.pipeline.execution.attempts.invocation import invoke_now, invoke_with
-from mxm.pipeline.execution.cache.later import Later, LaterTask
+from mxm.pipeline.execution.attempts.written import declared_only
 from mxm.pipeline.execution.items.calling import many_now, many_with
 from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.outcomes import Outcome
+from mxm.pipeline.execution.kept.later import Later, LaterTask
 from mxm.pipeline.execution.output import Output
-from mxm.pipeline.execution.publishing.written import declared_only
 from mxm.pipeline.process.interrupts import wait
 from mxm.pipeline.taskruns import ItemRuns, State, TaskRun
 from mxm.pipeline.values.jsonvalue import Written

@@ -11,7 +11,7 @@ from mxm.pipeline.execution.items.flows import FlowItems
 from mxm.pipeline.execution.items.mapped import MappedStep
 from mxm.pipeline.execution.items.mapped_call import MappedCall
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.plan import Step, chained_to
+from mxm.pipeline.execution.plans.plan import Step, chained_to
 from mxm.pipeline.execution.rules import Verdict, decide
 from mxm.pipeline.runs import gather
 

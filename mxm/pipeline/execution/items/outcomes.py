@@ -8,7 +8,7 @@ from typing import cast
 
 from mxm.pipeline.errors import AssetClashError, add_note, described
 from mxm.pipeline.execution.items.places import ItemPlaces, PlaceState
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.taskruns import ItemRun, State
 

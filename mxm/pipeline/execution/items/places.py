@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any, cast
 
 from mxm.pipeline.errors import Skip
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.rules import Fate
 from mxm.pipeline.taskruns import ItemRun, ItemRuns, State
 from mxm.pipeline.values.failure import Failure

@@ -6,12 +6,12 @@ import functools
 
 from mxm.pipeline.bindings import projected
 from mxm.pipeline.errors import described
-from mxm.pipeline.execution.cache.contents import Sealer, part_of
-from mxm.pipeline.execution.cache.entries import UnkeptError
 from mxm.pipeline.execution.cache.keeping import is_plain
-from mxm.pipeline.execution.cache.keys import installed
 from mxm.pipeline.execution.cache.probe import digest_of_code, fingerprints_of
-from mxm.pipeline.execution.places.staying import Stay
+from mxm.pipeline.execution.kept.contents import Sealer, part_of
+from mxm.pipeline.execution.kept.entries import UnkeptError
+from mxm.pipeline.execution.kept.keys import installed
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.values.digest import UndigestibleError
 from mxm.pipeline.values.remote import Facts, PartFacts

@@ -28,7 +28,6 @@ from mxm.pipeline.execution.places.code import Tree, has_tree, install, within_t
 from mxm.pipeline.execution.places.engine_state import known_to_engine
 from mxm.pipeline.execution.places.facts import facts_of
 from mxm.pipeline.execution.places.held import InputError, Packed, arrived
-from mxm.pipeline.execution.places.staying import Stay
 from mxm.pipeline.execution.places.worker import (
     HELD,
     NOTED,
@@ -42,6 +41,7 @@ from mxm.pipeline.execution.places.worker import (
     returned,
 )
 from mxm.pipeline.execution.resources.opening import Resources, using
+from mxm.pipeline.execution.staying import Stay
 from mxm.pipeline.execution.tracebacks import users_traceback
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.process.interrupts import let_signals_pass

@@ -15,13 +15,13 @@ from mxm.pipeline.execution.pickling import pack, pack_function, unpack
 from mxm.pipeline.execution.places.engine_state import engine_state
 from mxm.pipeline.execution.places.held import HeldPart, sending
 from mxm.pipeline.execution.places.worker import OTHER, RAISED, UNSENT
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.resources.opening import active_resources
 from mxm.pipeline.process.interrupts import let_signals_pass
 
 if TYPE_CHECKING:
     from mxm.pipeline.execution.attempts.invocation import Noting
-    from mxm.pipeline.execution.places.staying import Stay
+    from mxm.pipeline.execution.staying import Stay
 
 PackFunction: TypeAlias = Callable[[Callable[..., Any]], bytes]
 

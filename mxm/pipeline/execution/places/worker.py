@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from mxm.pipeline.assets.reading import ReadAsset, noting_reads
 from mxm.pipeline.errors import described, text_of
 from mxm.pipeline.execution.attempts.invocation import call_function
-from mxm.pipeline.execution.attempts.loop import EventLoop
+from mxm.pipeline.execution.loop import EventLoop
 from mxm.pipeline.execution.output import send_progress
 from mxm.pipeline.execution.pickling import pack, pack_error, unpack
 from mxm.pipeline.execution.places.engine_state import known_to_engine

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from mxm.pipeline.errors import ResourceError, described
-from mxm.pipeline.execution.attempts.loop import EventLoop, result_of
+from mxm.pipeline.execution.loop import EventLoop, result_of
 from mxm.pipeline.introspection.uses import ResourceBase
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.process.interrupts import let_signals_pass

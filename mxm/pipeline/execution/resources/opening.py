@@ -13,7 +13,7 @@ from typing import Any
 
 from mxm.pipeline.bindings import with_named
 from mxm.pipeline.errors import ResourceError, repr_of
-from mxm.pipeline.execution.attempts.loop import EventLoop, Started, result_of
+from mxm.pipeline.execution.loop import EventLoop, Started, result_of
 from mxm.pipeline.execution.resources.opened import (
     OpenedResource,
     ServedResource,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mxm.pipeline.execution.plan import Plan
+from mxm.pipeline.execution.plans.plan import Plan
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.values.remote import KeptElsewhere
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mxm.pipeline.errors import add_note, described
 from mxm.pipeline.execution.attempts.call import Call
+from mxm.pipeline.execution.fetching import Fetching
 from mxm.pipeline.execution.items.gaps import gap_problem
 from mxm.pipeline.execution.items.maps import Maps
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.limits import Hold
-from mxm.pipeline.execution.places.fetching import Fetching
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.execution.watch import Watch
 from mxm.pipeline.process.interrupts import let_signals_pass
 from mxm.pipeline.runs import gather

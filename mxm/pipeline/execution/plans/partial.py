@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from mxm.pipeline.errors import NothingSelectedError, SelectionError
-from mxm.pipeline.execution.plan import Plan, Step
-from mxm.pipeline.execution.selection import selected
+from mxm.pipeline.execution.plans.plan import Plan, Step
+from mxm.pipeline.execution.plans.selection import selected
 from mxm.pipeline.problems import did_you_mean
 from mxm.pipeline.runs import NOT_SELECTED
 from mxm.pipeline.taskruns import State, TaskRun
@@ -56,7 +56,7 @@ def with_selection(
     plan
         The plan; steps whose outcome is known, of overrides, stay as they are.
     select, exclude
-        As in `mxm.pipeline.execution.selection.selected`.
+        As in `mxm.pipeline.execution.plans.selection.selected`.
     past
         What ``state:`` goes by.
     changed

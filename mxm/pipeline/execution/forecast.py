@@ -13,7 +13,7 @@ from mxm.pipeline.execution.items.maps import Maps
 from mxm.pipeline.execution.items.places import PlaceState
 from mxm.pipeline.execution.ledger import Ledger
 from mxm.pipeline.execution.options import RunOptions
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.execution.resources.of_run import resources_for
 from mxm.pipeline.execution.resources.opening import using
 from mxm.pipeline.problems import Problem

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mxm.pipeline.execution.cache.contents import Sealer
+from mxm.pipeline.execution.kept.contents import Sealer
 from mxm.pipeline.values.digest import digest_of_file, digest_of_names
 
 __all__ = ["SCHEME", "Files", "Key", "installed", "make_key", "surroundings"]

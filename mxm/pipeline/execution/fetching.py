@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mxm.pipeline.bindings import upstreams_in
 from mxm.pipeline.errors import BackendError
 from mxm.pipeline.execution.ledger import Ledger
-from mxm.pipeline.execution.places.staying import MOST_FETCHED, STAYS, Stay
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
+from mxm.pipeline.execution.staying import MOST_FETCHED, STAYS, Stay
 from mxm.pipeline.process.logs import logger
 from mxm.pipeline.spec import last_of
 

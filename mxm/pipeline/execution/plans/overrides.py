@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from mxm.pipeline.bindings import require_count, upstreams_in, value_of
 from mxm.pipeline.errors import BackendError, repr_of, text_of
-from mxm.pipeline.execution.plan import Plan, Step
+from mxm.pipeline.execution.plans.plan import Plan, Step
 from mxm.pipeline.introspection.annotations import Unresolved, result_hint, type_text
 from mxm.pipeline.introspection.decorated import FlowBase, TaskBase
 from mxm.pipeline.introspection.signatures import signature_of

@@ -18,7 +18,7 @@ from mxm.pipeline.bindings import (
     Upstream,
     projected,
 )
-from mxm.pipeline.execution.cache.later import CachedItem, LaterTask
+from mxm.pipeline.execution.kept.later import CachedItem, LaterTask
 from mxm.pipeline.introspection.signatures import shape_of
 from mxm.pipeline.taskruns import ItemRun, TaskRun
 from mxm.pipeline.values.digest import UndigestibleError, digest_of

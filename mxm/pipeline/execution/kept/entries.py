@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mxm.pipeline.assets.reading import ReadAsset
-from mxm.pipeline.execution.cache.keys import Key
 from mxm.pipeline.execution.files.observing import FileNote
+from mxm.pipeline.execution.kept.keys import Key
 from mxm.pipeline.values.fingerprint import FileMemory, Item
 from mxm.pipeline.values.jsonvalue import Written
 from mxm.pipeline.values.remote import KeptElsewhere
 
 if TYPE_CHECKING:
-    from mxm.pipeline.execution.places.staying import Writer
+    from mxm.pipeline.execution.staying import Writer
 
 __all__ = ["Entries", "Entry", "NewEntry", "UnkeptError"]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from mxm.pipeline.errors import AssetCheckError
 from mxm.pipeline.execution.events import AssetWritten, Observers
-from mxm.pipeline.execution.plan import Step
+from mxm.pipeline.execution.plans.plan import Step
 from mxm.pipeline.problems import Problem
 from mxm.pipeline.process.logs import logger
 from mxm.pipeline.taskruns import TaskRun, WrittenAsset

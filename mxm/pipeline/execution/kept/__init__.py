@@ -1,0 +1,1 @@
+"""What earlier runs have kept: keys and digests, the interface of a store, values loaded late."""
