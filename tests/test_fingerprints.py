@@ -1117,15 +1117,6 @@ def test_reasons_and_differences_say_it_in_words(tmp_path: Path) -> None:
     ]
 
 
-def test_distributions_by_name_are_those_installed_now(tmp_path: Path) -> None:
-    site = tmp_path / "site-packages"
-    _install(site, "1.0")
-    with imported(_folder(tmp_path / "p"), site, module="acme"):
-        prints = Fingerprints(str(tmp_path / "p"))
-        found = [(i.label, i.digest.split()[0]) for i in prints.of_names(["acme", "nowhere"])]
-    assert found == [("acme", "1.0"), ("nowhere", "missing")]
-
-
 def test_classes_and_modules_have_fingerprints(tmp_path: Path) -> None:
     write(tmp_path, {"tasks.py": ONE + "class A:\n    k = 1\n"})
     with imported(tmp_path) as module:

@@ -327,15 +327,6 @@ class Fingerprints:
             items.update(dict.fromkeys(self.of(each).items))
         return tuple(sorted(items, key=lambda item: item[:3]))
 
-    def of_names(self, labels: Iterable[str]) -> tuple[Item, ...]:
-        """The distributions of these names as they are installed now; without one, ``missing``."""
-        with self.lock:
-            packages = {label: self.graph.distribution(label) for label in labels}
-        return tuple(
-            Item(label, "missing" if package is None else package.digest, "package")
-            for label, package in sorted(packages.items())
-        )
-
     def anew(self) -> Fingerprints:
         """Fingerprints of the objects as they are now."""
         return Fingerprints(self._root, self._memory, key=self.key, also=self._also)
