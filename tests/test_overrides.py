@@ -581,12 +581,15 @@ def test_a_flow_with_overrides_refuses_a_plain_call() -> None:
     faked = traced.with_options(overrides={load: [1.0]})
     with pytest.raises(TypeError, match=r"flow 'traced' has overrides.*run it with \.run"):
         faked("SPY")
+    with pytest.raises(TypeError, match=r"flow 'traced' has overrides.*run it with \.run"):
+        faked.map(["SPY"])
     assert RAN == []
     assert faked.with_options(overrides={})("SPY") == 3.0
     assert traced("SPY") == 3.0
 
 
-def test_a_flow_with_overrides_is_no_part_of_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("used", ["FAKED(x)", "FAKED.map([x])"])
+def test_a_flow_with_overrides_is_no_part_of_another(tmp_path: Path, used: str) -> None:
     text = """
 import mxm
 
@@ -602,8 +605,8 @@ FAKED = inner.with_options(overrides={load: 1})
 
 @mxm.flow
 def outer(x):
-    return FAKED(x)  # here
-"""
+    return USED  # here
+""".replace("USED", used)
     module = module_of(tmp_path, text)
     problem = the_problem(module.outer)
     assert (problem.code, "has overrides" in problem.message) == ("MXM302", True)

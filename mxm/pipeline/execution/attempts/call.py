@@ -148,7 +148,7 @@ class Call:
                 with self._noting():
                     self.value = invoke(self)
             self._took()
-        except BaseException as raised:
+        except BaseException as raised:  # the user's function may raise anything
             if not self._close_attempt(raised):
                 raise
         else:
@@ -161,7 +161,7 @@ class Call:
             with self._noting():
                 self.value = yield from awaited(self)
             self._took()
-        except BaseException as raised:
+        except BaseException as raised:  # as in `attempt`
             if not self._close_attempt(raised):
                 raise
         else:
